@@ -1,0 +1,35 @@
+"""Self-supervised foundation models for echocardiography: from echo files to embeddings.
+
+Importing this package imports neither torch nor any video library; both come with the first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from echofm import compat
+from echofm.clip import Clip, ClipBatch
+from echofm.errors import EchofmError
+
+if TYPE_CHECKING:
+    from echofm.embed.table import EmbeddingTable
+    from echofm.hub import load_encoder
+    from echofm.readers import read_clip
+
+__version__ = "0.1.0"
+__all__ = ["Clip", "ClipBatch", "EchofmError", "EmbeddingTable", "load_encoder", "read_clip"]
+
+_LAZY = {
+    "EmbeddingTable": "echofm.embed.table",
+    "load_encoder": "echofm.hub",
+    "read_clip": "echofm.readers",
+}
+
+compat.install()
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'echofm' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)

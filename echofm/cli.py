@@ -1,0 +1,107 @@
+"""The `echofm` command: finds its sub-commands among the installed entry points, imports only the one asked for.
+
+Exit codes: 0 done; 1 done, but something was found that needs a person (the sub-command says what);
+2 bad usage or bad input; 3 a fault of echofm itself; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import sys
+import traceback
+from importlib.metadata import EntryPoint, entry_points
+
+from echofm.errors import EchofmError
+
+GROUP = "echofm.commands"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one sub-command and turn its errors into one line and an exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    commands = {entry.name: entry for entry in entry_points(group=GROUP)}
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_overview(commands))
+        return 0
+    if argv[0] in ("-V", "--version"):
+        from echofm import __version__
+
+        print(__version__)
+        return 0
+    if argv[0] not in commands:
+        return _fail(f"no command {argv[0]!r}{_suggestion(argv[0], commands)}; `echofm --help` lists them")
+    return run(commands[argv[0]], argv[1:])
+
+
+def run(entry: EntryPoint, argv: list[str]) -> int:
+    """Run one command; an unexpected error shows where it arose, and its text only with ECHOFM_DEBUG=1.
+
+    The text of an unexpected error may hold a path or a tag of a patient's file, so it is not printed.
+    """
+    try:
+        return entry.load()(argv) or 0
+    except EchofmError as error:
+        if os.environ.get("ECHOFM_DEBUG"):
+            raise
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return _fail("interrupted", code=130)
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`); say nothing more to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if os.environ.get("ECHOFM_DEBUG"):
+            raise
+        frames = traceback.extract_tb(error.__traceback__)
+        where = "\n".join(f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in frames)
+        print(
+            f"{where}\n{type(error).__name__} (its text may name a patient: ECHOFM_DEBUG=1 shows it)",
+            file=sys.stderr,
+        )
+        return _fail("this is a fault of echofm; please report the lines above", code=3)
+
+
+def _fail(text: str, code: int = 2) -> int:
+    print(f"echofm: {text}", file=sys.stderr)
+    return code
+
+
+def _suggestion(name: str, commands: dict[str, EntryPoint]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, commands, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _overview(commands: dict[str, EntryPoint]) -> str:
+    width = max(map(len, commands), default=0)
+    lines = [f"  {name:<{width}}  {_summary(entry)}" for name, entry in sorted(commands.items())]
+    return "\n".join(
+        [
+            "usage: echofm COMMAND ...",
+            "",
+            "Foundation models for echocardiography.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "`echofm COMMAND --help` tells the rest.",
+            "Exit codes: 0 done, 1 done with findings, 2 bad input, 130 interrupted.",
+        ]
+    )
+
+
+def _summary(entry: EntryPoint) -> str:
+    """First line of the command module's docstring, read without running the module."""
+    spec = importlib.util.find_spec(entry.module)
+    if spec is None or spec.origin is None:
+        return ""
+    with open(spec.origin, encoding="utf-8") as source:
+        return (ast.get_docstring(ast.parse(source.read())) or "").partition("\n")[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

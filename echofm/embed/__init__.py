@@ -1,0 +1,1 @@
+"""Embeddings: the table and its making."""

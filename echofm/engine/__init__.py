@@ -1,0 +1,1 @@
+"""One small training engine on accelerate."""

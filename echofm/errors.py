@@ -1,0 +1,29 @@
+"""The errors that a user meets: one line, what is wrong, why, and what to do."""
+
+from __future__ import annotations
+
+
+class EchofmError(ValueError):
+    """A user's mistake or bad input; its text names the thing, the reason and the fix.
+
+    The command line prints the text alone (exit code 2). The text never holds a patient's name, a path
+    below a data folder, or any other tag of a file: files are named by `echofm.ids.file_id`.
+    """
+
+
+class UnreadableFile(EchofmError):
+    """One input file that cannot be used. `reason` is free of patient data and fits a set-aside row.
+
+    Parameters
+    ----------
+    file_id: keyed hash of the file's path with its suffix, `echofm.ids.file_id(path)`.
+    reason: one sentence, the cause and where it helps the fix.
+    """
+
+    def __init__(self, file_id: str, reason: str) -> None:
+        super().__init__(f"file {file_id}: {reason}")
+        self.file_id = file_id
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.file_id, self.reason)

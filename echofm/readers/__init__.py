@@ -1,0 +1,1 @@
+"""Readers: files in, de-identified clips out."""

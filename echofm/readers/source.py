@@ -1,0 +1,39 @@
+"""Row: what a data set says about one file before anyone opens it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from echofm.clip import Clip, Label
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One file of a data set. Holds real names: a Row never leaves the machine's memory.
+
+    patient: the name by which the set groups files; hashed by `IdKey.patient` before it leaves.
+    split: "train", "val" or "test" where the set gives one.
+    add_truth: puts the set's own masks, traces or phases on the clip as read, at the clip's native size; it may
+        open further files, so it runs where the clip is read, in a worker process. Must be picklable.
+    """
+
+    path: Path
+    patient: str
+    split: str | None = None
+    view: str | None = None
+    kind: str | None = None
+    labels: Mapping[str, Label] = field(default_factory=dict)
+    add_truth: Callable[[Clip], Clip] | None = None
+
+
+class Source(Protocol):
+    """A folder, understood: what it is and the files that it holds, in a stable order."""
+
+    name: str
+
+    def rows(self) -> Iterator[Row]:
+        """Every file, lazily, sorted, the same on each call. Raises EchofmError on a missing or wrong table."""
+        ...

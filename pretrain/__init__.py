@@ -1,0 +1,1 @@
+"""Pretraining runs: recipes, the task, the monitor, the command."""

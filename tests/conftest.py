@@ -1,0 +1,28 @@
+"""Every test runs under its own id key and on few threads, so that results do not depend on the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    patch = pytest.MonkeyPatch()
+    patch.setenv("ECHOFM_HOME", str(tmp_path_factory.mktemp("echofm-home")))
+    patch.setenv("PYTHONPATH", str(ROOT))
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="session")
+def real_clips() -> Path:
+    """Folder of five real clips that may be tried but never shipped; the test skips where it is absent."""
+    folder = ROOT.parent / "shared" / "real"
+    if not folder.is_dir():
+        pytest.skip("../shared/real is not here")
+    return folder

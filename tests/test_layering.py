@@ -1,0 +1,48 @@
+"""The core imports none of the packages above it, those never one another, and `import echofm` stays cheap."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+UPPER = ("pretrain", "probe", "synth")
+MODULES = sorted(path for package in ("echofm", *UPPER) for path in (ROOT / package).rglob("*.py"))
+
+
+def imported_packages(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import; write the whole name"
+            names.add((node.module or "").partition(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_arrows_point_down(path: Path) -> None:
+    own = path.relative_to(ROOT).parts[0]
+    forbidden = set(UPPER) - {own} | {"tests", "benchmarks", "examples"}
+    assert not imported_packages(path) & forbidden
+
+
+def test_the_tree_was_found() -> None:
+    assert len(MODULES) > 20
+
+
+@pytest.mark.parametrize("module", ["echofm", "echofm.cli"])
+def test_import_brings_no_torch(module: str) -> None:
+    heavy = "{'torch', 'decord', 'av', 'pydicom', 'webdataset', 'matplotlib', 'sklearn', 'scipy'}"
+    code = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_catch_all_file_names() -> None:
+    assert not [path for path in MODULES if path.stem in ("utils", "helpers", "util", "helper", "misc", "common")]
