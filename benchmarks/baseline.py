@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.baseline_losses import cycle_loss, pixel_similarity, similarity, triplet_loss
