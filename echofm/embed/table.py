@@ -1,0 +1,268 @@
+"""EmbeddingTable: the features of N clips from one encoder, and what is known about each clip.
+
+N clips, D features, P phase tokens. The table is all that probing and auditing see of the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from echofm.embed.phase import PhaseTokens
+from echofm.errors import EchofmError
+
+TEXT_COLUMNS = ("clip_id", "patient_id", "split", "view", "kind")
+NUMBER_COLUMNS = ("frame_rate_hz", "frames", "windows")
+COLUMNS = TEXT_COLUMNS + NUMBER_COLUMNS
+SPLITS = ("train", "val", "test")
+# Checks run over blocks, so that a mapped table of many gigabytes is never held twice.
+_BLOCK_ROWS = 8192
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EmbeddingTable:
+    """Features of one encoder, a row per clip. Equal digests mean comparable features; others are refused.
+
+    video_ND: float32, finite; may be mapped from disk and read-only.
+    rows: N rows. clip_id (unique) and patient_id: text; split: "train", "val", "test" or missing; view, kind: text or
+        missing; frame_rate_hz: missing where the file does not tell, never assumed; frames: how many the clip has;
+        windows: how many were averaged; then the labels, named as in `Clip.labels`, NaN where missing.
+    phase: token-time features, None for an encoder without time.
+    encoder_digest: sha256 over the encoder's weights and configuration, or any name for someone else's encoder.
+    contract: the encoder's input contract as JSON data, None where unknown.
+    """
+
+    video_ND: npt.NDArray[np.float32]
+    rows: pd.DataFrame
+    encoder_digest: str
+    phase: PhaseTokens | None = None
+    contract: Mapping[str, Any] | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        video, rows = self.video_ND, self.rows
+        if video.ndim != 2 or video.dtype != np.float32:
+            raise EchofmError(f"features are {video.dtype} {video.shape}; float32 (clips, features) is needed")
+        if len(rows) != len(video):
+            raise EchofmError(f"the table has {len(video)} feature rows, but {len(rows)} clips")
+        if self.phase is not None and len(self.phase) != len(rows):
+            raise EchofmError(f"the table has {len(rows)} clips, but phase features of {len(self.phase)}")
+        if not self.encoder_digest:
+            raise EchofmError("the table does not name its encoder; give encoder_digest")
+        _check_columns(rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def dim(self) -> int:
+        """Number of features, D."""
+        return self.video_ND.shape[1]
+
+    @property
+    def clip_id(self) -> npt.NDArray[np.object_]:
+        """(N,) text."""
+        return self.rows["clip_id"].to_numpy(object)
+
+    @property
+    def patient_id(self) -> npt.NDArray[np.object_]:
+        """(N,) text."""
+        return self.rows["patient_id"].to_numpy(object)
+
+    @property
+    def split(self) -> npt.NDArray[np.object_]:
+        """(N,) "train", "val", "test" or None."""
+        return _or_none(self.rows["split"])
+
+    @property
+    def view(self) -> npt.NDArray[np.object_]:
+        """(N,) text or None."""
+        return _or_none(self.rows["view"])
+
+    @property
+    def labels(self) -> pd.DataFrame:
+        """The label columns alone."""
+        return self.rows[[name for name in self.rows.columns if name not in COLUMNS]]
+
+    def select(self, rows: npt.ArrayLike | None = None, /, **equal: str) -> EmbeddingTable:
+        """Some clips: by index or boolean mask, or by columns, `table.select(split="train", view="A4C")`."""
+        chosen = np.ones(len(self), bool)
+        for name, value in equal.items():
+            if name not in self.rows.columns:
+                raise EchofmError(f"the table has no column {name!r}; it has {', '.join(self.rows.columns)}")
+            chosen &= (self.rows[name] == value).to_numpy(bool, na_value=False)
+        index = np.arange(len(self)) if rows is None else np.arange(len(self))[np.asarray(rows)]
+        index = index[chosen[index]]
+        return replace(
+            self,
+            video_ND=self.video_ND[index],
+            rows=self.rows.iloc[index].reset_index(drop=True),
+            phase=None if self.phase is None else self.phase.take(index),
+        )
+
+    def with_labels(self, labels: pd.DataFrame, *, on: str = "clip_id") -> EmbeddingTable:
+        """Add label columns, matched by clip_id or patient_id; clips that `labels` does not name get NaN."""
+        if on not in ("clip_id", "patient_id") or on not in labels.columns:
+            raise EchofmError("labels need a column clip_id or patient_id to be matched by; name it in `on`")
+        if labels[on].duplicated().any():
+            raise EchofmError(f"labels name one {on} twice; give one row for each")
+        taken = set(labels.columns) & set(self.rows.columns) - {on}
+        if taken:
+            raise EchofmError(f"the table has columns of these names already: {', '.join(sorted(taken))}")
+        return replace(self, rows=tidy_rows(self.rows.merge(labels, on=on, how="left", validate="many_to_one")))
+
+    def join(self, other: EmbeddingTable) -> EmbeddingTable:
+        """The clips of both tables; a clip in both counts once. Refuses other encoders and unequal features."""
+        require_one_encoder([self, other])
+        place = pd.Index(self.rows["clip_id"]).get_indexer(other.rows["clip_id"])
+        shared = np.flatnonzero(place >= 0)
+        if not np.allclose(self.video_ND[place[shared]], other.video_ND[shared], rtol=1e-3, atol=1e-4):
+            raise EchofmError("a clip of both tables has different features in each; embed it again with one command")
+        return EmbeddingTable.concat([self, other.select(place < 0)])
+
+    @staticmethod
+    def concat(tables: Sequence[EmbeddingTable]) -> EmbeddingTable:
+        """Tables of one encoder, one after another. Raises EchofmError where encoders differ or a clip occurs twice."""
+        require_one_encoder(tables)
+        if len({table.phase is None for table in tables}) > 1:
+            raise EchofmError("some of the tables have phase features and some have none; embed them alike")
+        return EmbeddingTable(
+            video_ND=np.concatenate([table.video_ND for table in tables]),
+            rows=stack_rows([table.rows for table in tables]),
+            phase=None if tables[0].phase is None else PhaseTokens.concat([t.phase for t in tables if t.phase]),
+            encoder_digest=tables[0].encoder_digest,
+            contract=tables[0].contract,
+        )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        video_ND: npt.ArrayLike,
+        *,
+        clip_id: Sequence[str],
+        patient_id: Sequence[str],
+        encoder_digest: str,
+        split: Sequence[str | None] | None = None,
+        view: Sequence[str | None] | None = None,
+        kind: Sequence[str | None] | None = None,
+        frame_rate_hz: npt.ArrayLike | None = None,
+        labels: pd.DataFrame | Mapping[str, Sequence[Any]] | None = None,
+        phase: PhaseTokens | npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
+        contract: Mapping[str, Any] | None = None,
+    ) -> EmbeddingTable:
+        """A table from plain arrays, for features of any encoder. Ids are kept as given: hash real names first."""
+        video = np.ascontiguousarray(video_ND, np.float32)
+        optional = {"split": split, "view": view, "kind": kind, "frame_rate_hz": frame_rate_hz}
+        columns: dict[str, Any] = {"clip_id": clip_id, "patient_id": patient_id} | {
+            name: [None] * len(video) if values is None else values for name, values in optional.items()
+        }
+        columns |= {"frames": [None] * len(video), "windows": [None] * len(video)}
+        columns |= {} if labels is None else {str(name): labels[name] for name in labels}
+        lengths = {name: len(values) for name, values in columns.items() if len(values) != len(video)}
+        if lengths:
+            raise EchofmError(f"{len(video)} clips have features, but {lengths} were given")
+        if phase is not None and not isinstance(phase, PhaseTokens):
+            phase = PhaseTokens.from_arrays(phase)
+        table = cls(
+            video_ND=video,
+            rows=tidy_rows(pd.DataFrame({name: list(values) for name, values in columns.items()})),
+            phase=phase,
+            encoder_digest=encoder_digest,
+            contract=contract,
+        )
+        table.check_finite()
+        return table
+
+    def check_finite(self) -> None:
+        """Raises EchofmError naming the clip whose features hold NaN or infinity; reads block by block."""
+        for first in range(0, len(self), _BLOCK_ROWS):
+            bad = ~np.isfinite(self.video_ND[first : first + _BLOCK_ROWS]).all(1)
+            if bad.any():
+                clip = first + int(bad.argmax())
+                raise EchofmError(f"the features of row {clip} are not finite; embed the clip again or drop the row")
+        tokens = self.phase.feature_PD if self.phase is not None else self.video_ND[:0]
+        for first in range(0, len(tokens), _BLOCK_ROWS):
+            if not np.isfinite(tokens[first : first + _BLOCK_ROWS]).all():
+                raise EchofmError(f"phase features after token {first} are not finite; embed the clips again")
+
+    def save(self, folder: str | Path) -> None:
+        """Write features.safetensors, rows.parquet and meta.json; a table already there is replaced."""
+        from echofm.embed.store import save_table
+
+        save_table(self, Path(folder))
+
+    @staticmethod
+    def load(folder: str | Path) -> EmbeddingTable:
+        """Read a table; features stay on disk, mapped. Raises EchofmError where anything does not fit together."""
+        from echofm.embed.store import load_table
+
+        return load_table(Path(folder))
+
+
+def require_one_encoder(tables: Sequence[EmbeddingTable]) -> None:
+    """Raises EchofmError where the tables come from different encoders: their features share no coordinates."""
+    if not tables:
+        raise EchofmError("no table was given")
+    digests = list(dict.fromkeys(table.encoder_digest for table in tables))
+    if len(digests) > 1:
+        shown = ", ".join(digest[:12] for digest in digests)
+        raise EchofmError(f"the tables come from different encoders ({shown}); embed all data with one")
+    widths = {table.dim for table in tables}
+    if len(widths) > 1:
+        raise EchofmError(f"the tables have features of different widths, {sorted(widths)}, under one encoder digest")
+
+
+def stack_rows(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Rows of several parts; label columns sorted by name, so that the order of the parts does not show."""
+    # Through plain lists: a column that is empty in one part must not decide the type of the whole.
+    names = sorted({name for part in parts for name in part.columns} - set(COLUMNS))
+    columns: dict[str, list[Any]] = {name: [] for name in (*COLUMNS, *names)}
+    for part in parts:
+        for name, values in columns.items():
+            values.extend(_or_none(part[name]) if name in part.columns else [None] * len(part))
+    return tidy_rows(pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()}))
+
+
+def tidy_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """Each column in its type: nullable text, or float64 for numbers; a label column that mixes both becomes text."""
+    tidy = {}
+    for name in rows.columns:
+        values = rows[name].astype(object)
+        values = values.where(values.notna(), None)
+        number = name not in TEXT_COLUMNS and _all_numbers(values)
+        tidy[name] = values.astype("float64" if number else "string")
+    return pd.DataFrame(tidy).reset_index(drop=True)
+
+
+def _all_numbers(values: pd.Series) -> bool:
+    return all(value is None or isinstance(value, int | float | np.number | np.bool_) for value in values)
+
+
+def _or_none(column: pd.Series) -> npt.NDArray[np.object_]:
+    return column.astype(object).where(column.notna(), None).to_numpy(object)
+
+
+def _check_columns(rows: pd.DataFrame) -> None:
+    missing = [name for name in COLUMNS if name not in rows.columns]
+    if missing:
+        raise EchofmError(f"the table lacks the columns {', '.join(missing)}")
+    for name in ("clip_id", "patient_id"):
+        if rows[name].isna().any():
+            raise EchofmError(f"the table has rows without a {name}")
+    twice = rows["clip_id"].duplicated()
+    if twice.any():
+        raise EchofmError(f"{int(twice.sum())} clip ids occur twice; give each clip one row")
+    unknown = set(rows["split"].dropna()) - set(SPLITS)
+    if unknown:
+        raise EchofmError(f"{len(unknown)} split names are not one of {', '.join(SPLITS)}; rename them")
+    for name in rows.columns:
+        number = pd.api.types.is_float_dtype(rows[name])
+        if not number and (name in NUMBER_COLUMNS or not pd.api.types.is_string_dtype(rows[name])):
+            raise EchofmError(f"column {name!r} is {rows[name].dtype}; text or float64 is needed")
+        if number and np.isinf(rows[name].to_numpy()).any():
+            raise EchofmError(f"column {name!r} holds an infinite number; use NaN where a value is missing")
