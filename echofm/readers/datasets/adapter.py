@@ -1,0 +1,44 @@
+"""What every data set's file offers: how to know the folder, and its rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from echofm.readers.datasets.walk import Notes
+from echofm.readers.source import Row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """One data set.
+
+    name: as given to `--dataset`. title: as people call it.
+    recognises: whether a folder is this set; looks at names and table headers only.
+    rows: the set's files, sorted; counts in `notes` what it passes over. Raises EchofmError on a wrong table.
+    patient_rule: how files are grouped by patient, for reports.
+    """
+
+    name: str
+    title: str
+    recognises: Callable[[Path], bool]
+    rows: Callable[[Path, Notes], Iterator[Row]]
+    patient_rule: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderSource:
+    """A folder, understood. `notes` says what the last walk through `rows()` passed over, and how often."""
+
+    name: str
+    root: Path
+    patient_rule: str
+    make_rows: Callable[[Path, Notes], Iterator[Row]]
+    notes: Notes = field(default_factory=Counter)
+
+    def rows(self) -> Iterator[Row]:
+        """Every file, lazily, sorted, the same on each call. Raises EchofmError on a missing or wrong table."""
+        self.notes.clear()
+        yield from self.make_rows(self.root, self.notes)

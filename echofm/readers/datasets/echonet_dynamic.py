@@ -1,0 +1,106 @@
+"""EchoNet-Dynamic (Ouyang et al., Nature 2020), and EchoNet-Synthetic, which is written in its layout.
+
+FileList.csv, VolumeTracings.csv (absent in EchoNet-Synthetic) and Videos/*.avi; apical four-chamber.
+https://echonet.github.io/dynamic/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from echofm.readers.datasets.adapter import Adapter
+from echofm.readers.datasets.labels import given_split, numbers
+from echofm.readers.datasets.table import header, read_table
+from echofm.readers.datasets.truth import LeftVentricleTraces, Polygons, phantom_truth
+from echofm.readers.datasets.walk import Notes, listing
+from echofm.readers.source import Row
+
+_COLUMNS = ("FileName", "EF", "ESV", "EDV", "Split")
+_POINTS = ("X1", "Y1", "X2", "Y2")
+
+
+def _is_dynamic(root: Path) -> bool:
+    return {"filename", "ef", "edv", "split"} <= set(header(root / "FileList.csv")) and (root / "Videos").is_dir()
+
+
+def _is_synthetic(root: Path) -> bool:
+    # The same layout; only the videos' names tell.
+    videos = root / "Videos"
+    return _is_dynamic(root) and any(videos.glob("sample_*.avi")) and not any(videos.glob("0X*.avi"))
+
+
+def _rows(root: Path, notes: Notes, set_name: str) -> Iterator[Row]:
+    # `Patient` is the phantom's column: it has several clips of one patient, the public set has one video of each.
+    table = read_table(root / "FileList.csv", columns=_COLUMNS, optional=("Patient", "View"))
+    videos = {name.removesuffix(".avi"): path for name, path in listing(root / "Videos", notes).items()}
+    traces = _traces(root / "VolumeTracings.csv", notes)
+    table["FileName"] = table["FileName"].str.removesuffix(".avi")
+    twice = table["FileName"].duplicated()
+    if twice.any():
+        notes["rows of FileList.csv that name a video again"] += int(twice.sum())
+    listed = table[~twice].sort_values("FileName").to_dict("records")
+    for cells in listed:
+        stem = cells["FileName"]
+        path = videos.pop(stem, None)
+        if path is None:
+            notes["videos in FileList.csv that are not in Videos/"] += 1
+            continue
+        truth = phantom_truth(root, stem)
+        if truth is None and stem in traces:
+            truth = LeftVentricleTraces(traces[stem])
+        labels = {"ef_percent": cells["EF"], "edv_ml": cells["EDV"], "esv_ml": cells["ESV"]}
+        yield Row(
+            path=path,
+            patient=f"{set_name}/{cells['Patient'] or stem}",
+            split=given_split(cells["Split"], table="FileList.csv"),
+            view=cells["View"] or "A4C",
+            kind="bmode",
+            labels=numbers(labels, notes),
+            add_truth=truth,
+        )
+    if videos:
+        notes["videos in Videos/ that FileList.csv does not name (left out)"] += len(videos)
+
+
+def _traces(path: Path, notes: Notes) -> dict[str, Polygons]:
+    """Outlines by video: a frame's first row is the long axis, the others are chords from one wall to the other."""
+    if not path.is_file():
+        return {}
+    table = read_table(path, columns=("FileName", *_POINTS, "Frame"))
+    table = numeric(table, (*_POINTS, "Frame"), notes, path.name)
+    traces: dict[str, Polygons] = {}
+    for (name, frame), group in table.groupby(["FileName", "Frame"], sort=False):
+        chords = group[list(_POINTS)].to_numpy(np.float32)[1:]
+        # Down one wall, up the other (as in the authors' echonet/datasets/echo.py).
+        outline = np.concatenate([chords[:, :2], chords[::-1, 2:]])
+        traces.setdefault(str(name).removesuffix(".avi"), {})[int(frame)] = outline  # type: ignore[index]
+    return traces
+
+
+def numeric(table: pd.DataFrame, columns: tuple[str, ...], notes: Notes, name: str) -> pd.DataFrame:
+    """The rows whose cells are all numbers, with those columns as numbers; the others are counted."""
+    values = table[list(columns)].apply(pd.to_numeric, errors="coerce")
+    good = np.isfinite(values.to_numpy(float)).all(axis=1)
+    if not good.all():
+        notes[f"rows of {name} with a cell that is no number"] += int((~good).sum())
+    return table.assign(**{column: values[column] for column in columns})[good]
+
+
+DYNAMIC = Adapter(
+    name="echonet-dynamic",
+    title="EchoNet-Dynamic",
+    recognises=_is_dynamic,
+    rows=lambda root, notes: _rows(root, notes, "echonet-dynamic"),
+    patient_rule="one video per patient",
+)
+SYNTHETIC = Adapter(
+    name="echonet-synthetic",
+    title="EchoNet-Synthetic",
+    recognises=_is_synthetic,
+    rows=lambda root, notes: _rows(root, notes, "echonet-synthetic"),
+    patient_rule="one video per (generated) patient",
+)

@@ -1,0 +1,119 @@
+"""Any folder of echo files, with or without a table about them: manifest.csv, one line per file.
+
+Columns: path (relative to the manifest), and, each optional, patient, split, view, kind, and labels: a name that
+ends in its unit (ef_percent, lvidd_cm) or a known word (sex, image_quality). Other columns are not read.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from echofm.clip import Label
+from echofm.errors import EchofmError
+from echofm.readers.datasets.adapter import Adapter
+from echofm.readers.datasets.labels import WORDS, given_split, has_unit, numbers, sex, word
+from echofm.readers.datasets.table import header, read_table
+from echofm.readers.datasets.truth import phantom_truth
+from echofm.readers.datasets.walk import Notes, is_regular, media_files, stem_of
+from echofm.readers.source import Row
+
+MANIFEST = "manifest.csv"
+VIEWS = ("A4C", "A2C", "A3C", "A5C", "PLAX", "PSAX", "SC", "SSN")
+_KINDS = ("bmode", "colour_doppler", "spectral", "still")
+# patient "" in a Row: the reader takes the DICOM tag, else the file's stem.
+PATIENT_RULES: dict[str, Callable[[Path], str]] = {
+    "dicom": lambda path: "",
+    "parent": lambda path: path.parent.name,
+    "stem": stem_of,
+}
+RULE_TEXTS = {
+    "dicom": "the DICOM patient tag, else the file's name",
+    "parent": "the folder that a file lies in",
+    "stem": "the file's name: every file is its own patient",
+}
+
+
+def rows(root: Path, notes: Notes, *, patient_from: str = "dicom", manifest: Path | None = None) -> Iterator[Row]:
+    """Every media file below a folder; with a manifest the files that it names, in its order by path.
+
+    patient_from: "dicom", "parent" or "stem": who a file belongs to, where no manifest says so.
+    Raises EchofmError on a manifest without a path column or whose paths leave the folder.
+    """
+    patient_of = PATIENT_RULES[patient_from]
+    if manifest is None:
+        for path in media_files(root, notes):
+            yield Row(path=path, patient=patient_of(path), add_truth=phantom_truth(root, stem_of(path)))
+        return
+    columns = header(manifest)
+    label_columns = [name for name in columns if has_unit(name) or name in WORDS]
+    own = ("path", "patient", "split", "view", "kind")
+    ignored = len(set(columns) - set(own) - set(label_columns))
+    if ignored:
+        notes[f"columns of {manifest.name} that are no label (a label ends in its unit)"] += ignored
+    table = read_table(manifest, columns=("path",), optional=(*own[1:], *label_columns))
+    for cells in table.sort_values("path", kind="stable").to_dict("records"):
+        path = _inside(root, cells["path"], manifest.name)
+        if not path.exists():
+            notes[f"files in {manifest.name} that are not in the folder"] += 1
+        elif is_regular(path, notes):
+            yield Row(
+                path=path,
+                patient=cells["patient"] or patient_of(path),
+                split=given_split(cells["split"], table=manifest.name, column="split"),
+                view=view_word(cells["view"], notes),
+                kind=cells["kind"] if cells["kind"] in _KINDS else None,
+                labels=_labels({name: cells[name] for name in label_columns}, notes),
+                add_truth=phantom_truth(root, stem_of(path)),
+            )
+
+
+def _inside(root: Path, name: str, manifest: str) -> Path:
+    path = Path(os.path.normpath(root / name))
+    if not name or not path.is_relative_to(root) or "\0" in name:
+        raise EchofmError(f"{manifest}: a cell of column path is empty or leads out of the folder; keep paths below it")
+    return path
+
+
+def view_word(cell: str, notes: Notes) -> str | None:
+    """A view under its usual name; another short word stays as it is, anything else is counted and left out."""
+    if not cell:
+        return None
+    upper = cell.upper()
+    if upper in VIEWS:
+        return upper
+    if word(cell) is None:
+        notes["cells of view that are no word"] += 1
+    return word(cell)
+
+
+def _labels(cells: dict[str, str], notes: Notes) -> dict[str, Label]:
+    labels = numbers({name: cell for name, cell in cells.items() if name not in WORDS}, notes)
+    for name in cells.keys() & WORDS.keys():
+        value = sex(cells[name]) if name == "sex" else word(cells[name])
+        if value is not None:
+            labels[name] = value
+        elif cells[name]:
+            notes[f"cells of {name} that are no word"] += 1
+    return dict(sorted(labels.items()))
+
+
+def _rows(root: Path, notes: Notes) -> Iterator[Row]:
+    manifest = root / MANIFEST
+    yield from rows(root, notes, manifest=manifest if manifest.is_file() else None)
+
+
+def rows_by(patient_from: str, manifest: Path | None) -> Callable[[Path, Notes], Iterator[Row]]:
+    """`rows` with its choices made."""
+    return functools.partial(rows, patient_from=patient_from, manifest=manifest)
+
+
+GENERIC = Adapter(
+    name="folder",
+    title="any folder",
+    recognises=Path.is_dir,
+    rows=_rows,
+    patient_rule=RULE_TEXTS["dicom"],
+)

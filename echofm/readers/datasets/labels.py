@@ -1,0 +1,93 @@
+"""What data sets say about a clip, under one naming scheme: the quantity, then its unit (docs/datasets.md)."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from echofm.clip import Label
+from echofm.errors import EchofmError
+from echofm.readers.datasets.walk import Notes
+from echofm.split import SPLITS
+
+# Name -> what it is. A number has its unit last in the name; a label without a unit is a word.
+NUMBERS = {
+    "ef_percent": "left-ventricular ejection fraction",
+    "edv_ml": "left-ventricular end-diastolic volume",
+    "esv_ml": "left-ventricular end-systolic volume",
+    "ivsd_cm": "interventricular septum, end-diastole",
+    "lvidd_cm": "left-ventricular internal diameter, end-diastole",
+    "lvids_cm": "left-ventricular internal diameter, end-systole",
+    "lvpwd_cm": "left-ventricular posterior wall, end-diastole",
+    "la_volume_ml": "left-atrial volume",
+    "lvot_diameter_cm": "outflow-tract diameter",
+    "av_peak_velocity_m_s": "peak velocity through the aortic valve",
+    "av_mean_gradient_mmhg": "mean pressure gradient over the aortic valve",
+    "av_area_cm2": "aortic valve area by continuity",
+    "tr_gradient_mmhg": "tricuspid regurgitation pressure gradient",
+    "heart_rate_bpm": "heart rate",
+    "age_years": "age",
+    "weight_kg": "body weight",
+    "height_cm": "body height",
+    "fold": "the set's own cross-validation fold",
+}
+WORDS = {
+    "sex": "F or M",
+    "image_quality": "good, medium or poor",
+    "aortic_stenosis": "no_as, mild_as, mildtomod_as, moderate_as or severe_as",
+    "pulmonary_hypertension": "yes or no",
+    "atrial_septal_defect": "yes or no",
+    "diagnosis": "the source's own word",
+    "rhythm": "the source's own word",
+}
+UNITS = frozenset("percent ml l cm mm cm2 g kg kg_m2 m2 ml_m2 years bpm hz s ms mmhg m_s cm_s degrees".split())
+
+_WORD = re.compile(r"[a-z0-9][a-z0-9_./ -]{0,39}")
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+
+
+def number(cell: str) -> float | None:
+    """A finite number, or None: for an empty cell, text, a formula, infinity or not-a-number."""
+    if not _NUMBER.fullmatch(cell):
+        return None
+    value = float(cell)
+    return value if math.isfinite(value) else None
+
+
+def numbers(cells: dict[str, str], notes: Notes) -> dict[str, Label]:
+    """Labels from cells named by the scheme; what is neither empty nor a number is left out and counted."""
+    found: dict[str, Label] = {}
+    for name, cell in cells.items():
+        value = number(cell)
+        if value is not None:
+            found[name] = value
+        elif cell and cell.casefold() not in ("nan", "na", "n/a", "none", "null"):
+            notes[f"cells of {name} that hold no number"] += 1
+    return found
+
+
+def word(cell: str) -> str | None:
+    """A short lower-case word as a label's value; None for a formula, a sentence, control characters."""
+    lowered = cell.strip().casefold()
+    return lowered if _WORD.fullmatch(lowered) else None
+
+
+def sex(cell: str) -> str | None:
+    """ "F", "M" or None."""
+    return {"f": "F", "female": "F", "m": "M", "male": "M"}.get(cell.strip().casefold())
+
+
+def given_split(cell: str, *, table: str, column: str = "Split") -> str | None:
+    """The set's own split, None for an empty cell. Raises EchofmError on another word, as it may hide a test set."""
+    lowered = cell.strip().casefold()
+    known = {"": None, "valid": "val", "validation": "val", "training": "train", "testing": "test"}
+    if lowered in known:
+        return known[lowered]
+    if lowered not in SPLITS:
+        raise EchofmError(f"{table}: column {column} holds a word other than train, val and test; correct it")
+    return lowered
+
+
+def has_unit(name: str) -> bool:
+    """Whether a manifest's column is a number under the scheme: known, or ending in a unit."""
+    return name in NUMBERS or any(name.endswith("_" + unit) and len(name) > len(unit) + 1 for unit in UNITS)

@@ -1,0 +1,56 @@
+"""The sets' own masks and traces, put on a clip as read. Every class here is picklable: it runs in worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import skimage.draw
+
+from echofm.clip import Clip
+
+NOT_ANNOTATED = 255
+LEFT_VENTRICLE = 1
+Polygons = Mapping[int, npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True, eq=False)
+class LeftVentricleTraces:
+    """Left-ventricle outlines of a few frames: frame index (0-based) -> polygon (points, 2) as (column, row) pixels."""
+
+    polygons: Polygons
+
+    def __call__(self, clip: Clip) -> Clip:
+        """The clip with mask_THW: 1 inside the outline, 0 outside, 255 on every frame that nobody traced.
+
+        Frames that the file does not have (a cut download) and outlines of fewer than three points are left out.
+        """
+        frames, _, height, width = clip.frames_TCHW.shape
+        mask_THW = np.full((frames, height, width), NOT_ANNOTATED, np.uint8)
+        for frame, polygon in self.polygons.items():
+            if 0 <= frame < frames and len(polygon) >= 3:
+                mask_THW[frame] = 0
+                rows, columns = skimage.draw.polygon(polygon[:, 1], polygon[:, 0], (height, width))
+                mask_THW[frame, rows, columns] = LEFT_VENTRICLE
+        return clip if (mask_THW == NOT_ANNOTATED).all() else clip.replace(mask_THW=mask_THW)
+
+
+@dataclass(frozen=True)
+class PhantomTruth:
+    """The phantom's truth file: dense masks and the phase of every frame."""
+
+    path: Path
+
+    def __call__(self, clip: Clip) -> Clip:
+        from echofm.phantom.truth import add_truth
+
+        return add_truth(clip, self.path)
+
+
+def phantom_truth(root: Path, stem: str) -> Callable[[Clip], Clip] | None:
+    """The truth beside a generated clip, `truth/STEM.npz` under a folder that holds `phantom.json`; else None."""
+    path = root / "truth" / f"{stem}.npz"
+    return PhantomTruth(path) if (root / "phantom.json").is_file() and path.is_file() else None

@@ -1,0 +1,92 @@
+"""Looking through a folder of unknown make: every echo file once, in a stable order, whatever lies in between."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from echofm.readers.suffixes import MEDIA, is_media, media_suffix
+
+Notes = Counter[str]
+
+_DICOM_MAGIC_AT = 128
+_NO_MEDIA = (".csv", ".json", ".txt", ".npz", ".npy", ".cfg", ".md", ".html", ".tar", ".gz", ".zip", ".raw", ".py")
+
+
+def stem_of(path: Path) -> str:
+    """The file's name without its suffix, `.nii.gz` counting as one; a DICOM name's last number is no suffix."""
+    suffix = media_suffix(path)
+    return path.name[: -len(suffix)] if suffix in MEDIA else path.name
+
+
+def is_echo_file(path: Path) -> bool:
+    """Whether a regular file is echo media: by suffix, else, as DICOM exports often have none, by DICOM's magic."""
+    if is_media(path):
+        return True
+    if path.suffix.lower() in _NO_MEDIA:
+        return False
+    try:
+        with open(path, "rb") as file:
+            file.seek(_DICOM_MAGIC_AT)
+            return file.read(4) == b"DICM"
+    except OSError:
+        # By its name it need not be an echo; a file with an echo's suffix is yielded and refused by its reader.
+        return False
+
+
+def media_files(root: Path, notes: Notes) -> Iterator[Path]:
+    """Echo files below `root`, folder by folder, sorted by the bytes of their names.
+
+    Links to folders are followed, each folder once. What is passed over is counted in `notes`: folders that cannot
+    be listed, links in a loop, pipes and devices (opening one would wait for ever).
+    """
+    seen: set[tuple[int, int]] = set()
+
+    def unreadable(_: OSError) -> None:
+        notes["folders that cannot be listed"] += 1
+
+    for folder, subfolders, names in os.walk(root, onerror=unreadable, followlinks=True):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:
+            notes["folders reached twice through links"] += 1
+            subfolders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        # `.` begins what a Mac or an editor leaves behind; `__MACOSX` is what a zip made on a Mac adds.
+        subfolders[:] = sorted((n for n in subfolders if not n.startswith((".", "__MACOSX"))), key=os.fsencode)
+        for name in sorted((n for n in names if not n.startswith(".")), key=os.fsencode):
+            path = Path(folder, name)
+            if is_regular(path, notes) and is_echo_file(path):
+                yield path
+
+
+def is_regular(path: Path, notes: Notes) -> bool:
+    """Whether the path leads to a regular file; what does not is counted."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        notes["links that lead nowhere"] += 1
+        return False
+    if not stat.S_ISREG(mode):
+        notes["pipes, sockets or devices"] += 1
+        return False
+    return True
+
+
+def listing(folder: Path, notes: Notes) -> dict[str, Path]:
+    """Regular files of one folder by name; empty where it is missing or cannot be listed (counted)."""
+    try:
+        names = sorted(os.listdir(folder), key=os.fsencode)
+    except FileNotFoundError:
+        return {}
+    except OSError:
+        notes["folders that cannot be listed"] += 1
+        return {}
+    return {
+        name: folder / name
+        for name in names
+        if not name.startswith(".") and not (folder / name).is_dir() and is_regular(folder / name, notes)
+    }
