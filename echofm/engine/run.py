@@ -1,0 +1,178 @@
+"""Run: the folder of one training run, and the promise that whatever happens it can be continued.
+
+RUN/config.json   the recipe, whole          RUN/metrics.jsonl   one line per logged step
+RUN/env.json      one entry per start        RUN/tensorboard/    the same figures
+RUN/state/        for resuming, last k       RUN/export/         the result
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from safetensors import SafetensorError
+
+from echofm.config import Recipe
+from echofm.engine.config import FitConfig
+from echofm.engine.state import Trained, read_state, rng_of_this_process, sync, write_state
+from echofm.engine.task import Task
+from echofm.engine.track import Tracker, cut_metrics
+from echofm.engine.update import processes
+from echofm.errors import EchofmError
+
+_UNFINISHED = ".unfinished-"
+
+
+class Run:
+    """One run's folder. Only the main process writes.
+
+    start_step: the step of the state from which the run goes on; 0 at its start.
+    """
+
+    def __init__(self, folder: Path, *, start_step: int) -> None:
+        self.folder, self.start_step = folder, start_step
+        self.main = processes().is_main_process
+
+    @classmethod
+    def open(cls, folder: Path, config: Recipe, *, env: dict[str, Any], resume: bool) -> Run:
+        """Start a run in a new folder, or with `resume` go on with the one that is there (if there is one).
+
+        env: what to write down about this start; its "data" must be the same each time.
+        Raises EchofmError where a run is there already and `resume` is not set, where a field of the
+        configuration that changes the weights differs, or the data do.
+        """
+        state = processes()
+        if state.is_main_process:
+            with _writing("the run folder"):
+                _prepare(folder, config, env, resume)
+        state.wait_for_everyone()
+        states = _states(folder)
+        run = cls(folder, start_step=_step(states[-1]) if states else 0)
+        if run.main:
+            with _writing("metrics.jsonl"):
+                cut_metrics(folder / "metrics.jsonl", after_step=run.start_step)
+        state.wait_for_everyone()
+        return run
+
+    def restore(self, trained: Trained, accelerator: Accelerator) -> None:
+        """Load the last saved state, if there is one."""
+        if self.start_step:
+            folder = self.folder / "state" / _state_name(self.start_step)
+            read_state(folder, trained, process=accelerator.process_index, device=accelerator.device)
+
+    def save(self, step: int, trained: Trained, accelerator: Accelerator, *, keep: int) -> None:
+        """Save the state after `step`, all of it or nothing, and remove all but the last `keep`.
+
+        Called by every process. Raises EchofmError where the disk refuses; the states before it stay whole.
+        """
+        rng = {
+            name: accelerator.gather(row.to(accelerator.device)).cpu()
+            for name, row in rng_of_this_process(accelerator.device).items()
+        }
+        final = self.folder / "state" / _state_name(step)
+        if not self.main or final.exists():
+            return
+        with _writing(f"the state of step {step}"), _whole_folder(final) as folder:
+            write_state(folder, trained, step=step, rng=rng)
+        for old in _states(self.folder)[:-keep]:
+            shutil.rmtree(old)
+
+    def export(self, task: Task) -> Path:
+        """Have the task write its result to export/, replacing an older one. The main process only."""
+        final = self.folder / "export"
+        with _writing("the export"), _whole_folder(final) as folder:
+            task.export(folder)
+            if final.exists():
+                shutil.rmtree(final)
+        return final
+
+    def tracker(self, config: FitConfig) -> Tracker:
+        """Where this process's figures go: nowhere, unless it is the main one."""
+        return Tracker(self.folder, config, start_step=self.start_step, enabled=self.main)
+
+
+@contextmanager
+def _writing(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        raise EchofmError(
+            f"{what} could not be written ({reason}); what was saved before is whole: make room, then --resume"
+        ) from None
+
+
+@contextmanager
+def _whole_folder(final: Path) -> Iterator[Path]:
+    """A sibling to write into that takes the name `final` only when the block has ended well."""
+    unfinished = final.with_name(_UNFINISHED + final.name)
+    if unfinished.exists():
+        shutil.rmtree(unfinished)
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        unfinished.rename(final)
+        sync(final.parent)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+
+
+def _prepare(folder: Path, config: Recipe, env: dict[str, Any], resume: bool) -> None:
+    path = folder / "config.json"
+    starts: list[dict[str, Any]] = []
+    if path.exists():
+        if not resume:
+            raise EchofmError("the folder given as --out holds a run; --resume goes on with it, or name another one")
+        _refuse_differences(type(config).from_json(path), config)
+        if (folder / "env.json").exists():
+            starts = json.loads((folder / "env.json").read_text(encoding="utf-8"))
+        if starts and starts[0].get("data") != env.get("data"):
+            raise EchofmError("the data given as --data are not those that this run began with (their digests differ)")
+    elif folder.exists() and any(child.name not in ("state", "config.json.new") for child in folder.iterdir()):
+        raise EchofmError("the folder given as --out is not empty and holds no run; name another one")
+    (folder / "state").mkdir(parents=True, exist_ok=True)
+    # A process killed while writing leaves these behind.
+    for left_over in (*folder.glob(_UNFINISHED + "*"), *(folder / "state").glob(_UNFINISHED + "*")):
+        shutil.rmtree(left_over)
+    if not path.exists():
+        _replace(path, config.to_json())
+    _replace(folder / "env.json", json.dumps([*starts, env], indent=2) + "\n")
+
+
+def _replace(path: Path, text: str) -> None:
+    unfinished = path.with_name(path.name + ".new")
+    unfinished.write_text(text, encoding="utf-8")
+    sync(unfinished)
+    unfinished.replace(path)
+
+
+def _refuse_differences(old: Recipe, new: Recipe, prefix: str = "") -> None:
+    free: frozenset[str] = getattr(type(old), "free_on_resume", frozenset())
+    for field in type(old).model_fields:
+        was, now = getattr(old, field), getattr(new, field)
+        if isinstance(was, Recipe) and type(was) is type(now):
+            _refuse_differences(was, now, f"{prefix}{field}.")
+        elif was != now and field not in free:
+            raise EchofmError(
+                f"this run has {prefix}{field} = {was}, asked for is {now}; a resumed run keeps it: change it back, or "
+                "start another run in a new folder"
+            )
+
+
+def _state_name(step: int) -> str:
+    return f"step_{step:08d}"
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name.removeprefix("step_"))
+
+
+def _states(folder: Path) -> list[Path]:
+    return sorted((folder / "state").glob("step_*"), key=_step)

@@ -1,0 +1,114 @@
+"""What a run needs to go on as if it had never stopped, as safetensors and JSON: nothing in it can run code.
+
+state/step_00000100/
+    model.safetensors       the network's state_dict
+    ema.safetensors         its running mean, where there is one
+    optimizer.safetensors   "<parameter>/<moment>": exp_avg, exp_avg_sq, step
+    rng.safetensors         "cpu" and "device": (processes, bytes) states of torch's generators
+    state.json              format, step
+The learning rate is a function of the step and the order of the clips one of (seed, step), so neither is here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from echofm.engine.optim import Ema
+from echofm.errors import EchofmError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """The things that training changes."""
+
+    net: nn.Module
+    optimizer: torch.optim.Optimizer
+    ema: Ema | None
+
+    def named_moments(self) -> dict[str, torch.Tensor]:
+        """The optimizer's tensors under the names of their parameters."""
+        names: dict[torch.Tensor, str] = {parameter: name for name, parameter in self.net.named_parameters()}
+        return {
+            f"{names[parameter]}/{moment}": tensor
+            for parameter, moments in self.optimizer.state.items()
+            for moment, tensor in moments.items()
+        }
+
+    def load_moments(self, saved: dict[str, torch.Tensor]) -> None:
+        """Put the optimizer's tensors back, each beside its parameter."""
+        parameters = dict(self.net.named_parameters())
+        for key, tensor in saved.items():
+            name, _, moment = key.rpartition("/")
+            parameter = parameters[name]
+            # A fused AdamW wants its step counter where the parameter is.
+            self.optimizer.state[parameter][moment] = tensor.to(parameter.device)
+
+
+def rng_of_this_process(device: torch.device) -> dict[str, torch.Tensor]:
+    """States of torch's generators: "cpu", and "device" where that is another one; (1, bytes) uint8 each."""
+    states = {"cpu": torch.get_rng_state()[None]}
+    if device.type == "cuda":
+        states["device"] = torch.cuda.get_rng_state(device)[None]
+    return states
+
+
+def write_state(folder: Path, trained: Trained, *, step: int, rng: dict[str, torch.Tensor]) -> None:
+    """Write every file into an existing empty folder and wait until the disk has them."""
+    _save(trained.net.state_dict(), folder / "model.safetensors")
+    _save(trained.named_moments(), folder / "optimizer.safetensors")
+    if trained.ema:
+        _save(trained.ema.mean, folder / "ema.safetensors")
+    _save(rng, folder / "rng.safetensors")
+    (folder / "state.json").write_text(json.dumps({"format": FORMAT, "step": step}) + "\n", encoding="utf-8")
+    for path in folder.iterdir():
+        sync(path)
+    sync(folder)
+
+
+def read_state(folder: Path, trained: Trained, *, process: int, device: torch.device) -> None:
+    """Load every tensor in place. Raises EchofmError where the state is damaged or of another network.
+
+    A process that the saved run did not have takes the first one's generators: every draw about a clip is a
+    function of the clip and the seed, so only dropout-like layers, of which there are none, would notice.
+    """
+    try:
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        if state["format"] != FORMAT:
+            raise EchofmError(f"{folder.name} has state format {state['format']}, this version reads {FORMAT}")
+        trained.net.load_state_dict(load_file(folder / "model.safetensors"))
+        trained.load_moments(load_file(folder / "optimizer.safetensors"))
+        if trained.ema:
+            for name, tensor in load_file(folder / "ema.safetensors").items():
+                trained.ema.mean[name].copy_(tensor)
+        rng = load_file(folder / "rng.safetensors")
+    except (OSError, SafetensorError, RuntimeError, KeyError, json.JSONDecodeError) as error:
+        raise EchofmError(
+            f"{folder.name} cannot be read ({type(error).__name__}); remove that folder to go on from the one before"
+        ) from error
+    row = process if process < len(rng["cpu"]) else 0
+    torch.set_rng_state(rng["cpu"][row])
+    if device.type == "cuda" and "device" in rng:
+        torch.cuda.set_rng_state(rng["device"][row], device)
+
+
+def sync(path: Path) -> None:
+    """Wait until the disk has a file or, for a folder, its list of names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)

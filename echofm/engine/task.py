@@ -1,0 +1,61 @@
+"""What the engine asks of a task, and what a step gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from echofm.clip import ClipBatch
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepOutput:
+    """One micro-batch's share of the update.
+
+    loss: scalar with graph, the micro-batch's sum over the *global* totals, so that adding up micro-batches and
+        processes gives the loss of the global batch.
+    logs: scalars that add up in the same way.
+    embedding_ND: rows whose rank and spread are logged; None: neither is.
+    """
+
+    loss: torch.Tensor
+    logs: Mapping[str, torch.Tensor]
+    embedding_ND: torch.Tensor | None = None
+
+
+class Task(Protocol):
+    """A network and what one update of it means. Everything trainable runs inside `net.forward`."""
+
+    net: nn.Module
+
+    def prepare(self, batch: ClipBatch) -> ClipBatch:
+        """Augment and resize on the device; every draw comes from `draw_B`."""
+        ...
+
+    def counts(self, batch: ClipBatch) -> torch.Tensor:
+        """Float64 (K,): the numbers of values over which the loss parts are means. Added up over the global batch."""
+        ...
+
+    def step(self, net: nn.Module, batch: ClipBatch, totals: torch.Tensor) -> StepOutput:
+        """Run `net` (this task's own, perhaps wrapped) on a micro-batch; `totals` (K,) are the global counts."""
+        ...
+
+    def after_update(self, step: int) -> Mapping[str, float]:
+        """Called on every process after update `step`; the figures returned by the main one are logged."""
+        ...
+
+    def export(self, folder: Path) -> None:
+        """Write what is worth keeping into an empty folder, on the main process."""
+        ...
+
+    def advice(self) -> str:
+        """What to change in this task when memory runs out, e.g. `--model.checkpointing`; may be empty."""
+        ...
+
+
+Figures = dict[str, Any]

@@ -1,0 +1,154 @@
+"""Where a run's figures go: metrics.jsonl, TensorBoard, a bar in the terminal and, if asked for, W&B."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from echofm.engine.config import FitConfig
+from echofm.engine.state import sync
+from echofm.errors import EchofmError
+from echofm.progress import console, progress_bar
+
+# Without a terminal, a line of progress this often.
+_LINE_EVERY_S = 60.0
+
+
+class Tracker:
+    """Takes one record per logged step. Use it as a context; it closes every file.
+
+    metrics.jsonl: {"step", every figure, "clips_per_s", "data_wait_share", "eta_s"}; what is no number is null.
+    """
+
+    def __init__(self, folder: Path, config: FitConfig, *, start_step: int, enabled: bool) -> None:
+        self._folder, self._config, self._start_step, self._enabled = folder, config, start_step, enabled
+        self._open = ExitStack()
+        self._last_line_s = -math.inf
+        self._reset_clock(start_step)
+
+    def __enter__(self) -> Tracker:
+        if not self._enabled:
+            return self
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._metrics = self._open.enter_context(open(self._folder / "metrics.jsonl", "a", encoding="utf-8"))
+        # Events after the state that the run goes on from belong to a past that did not happen.
+        self.board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=self._start_step + 1)
+        self._open.callback(self.board.close)
+        self._wandb = _start_wandb(self._folder, self._config, self._open)
+        self._bar = self._open.enter_context(progress_bar("pretraining", self._config.steps))
+        self._bar.advance(self._start_step, note="waiting for the first batch")
+        self._reset_clock(self._start_step)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """Time in the block is spent waiting, not computing; the bar says for what."""
+        begun = time.perf_counter()
+        yield
+        waited = time.perf_counter() - begun
+        self._waited_s += waited
+        if self._enabled and waited > 1:
+            self._bar.advance(0, note=f"waited {waited:.0f} s for {what}")
+
+    def log(self, step: int, figures: Mapping[str, Any]) -> None:
+        """Write one record. Raises EchofmError where the disk refuses."""
+        if not self._enabled:
+            return
+        record = {"step": step, **figures, **self._pace(step)}
+        clean = {name: None if _no_number(value) else value for name, value in record.items()}
+        try:
+            self._metrics.write(json.dumps(clean) + "\n")
+            self._metrics.flush()
+            for name, value in figures.items():
+                if isinstance(value, (int, float)):
+                    self.board.add_scalar(name, value, step)
+        except OSError as error:
+            raise EchofmError(f"metrics.jsonl cannot be written ({error.strerror}); make room, then --resume") from None
+        if self._wandb:
+            self._wandb.log({name: value for name, value in figures.items() if name != "step"}, step=step)
+        self._say(step, record)
+
+    def advance(self) -> None:
+        """One step done."""
+        if self._enabled:
+            self._bar.advance(1)
+
+    def settle(self) -> None:
+        """Have everything logged on the disk, so that no saved state is ahead of its metrics."""
+        if self._enabled:
+            sync(self._folder / "metrics.jsonl")
+            self.board.flush()
+
+    def _reset_clock(self, step: int) -> None:
+        self._clock_step, self._clock_s, self._waited_s = step, time.perf_counter(), 0.0
+
+    def _pace(self, step: int) -> dict[str, float]:
+        passed_s = max(time.perf_counter() - self._clock_s, 1e-9)
+        steps = max(step - self._clock_step, 1)
+        pace = {
+            "clips_per_s": self._config.batch * steps / passed_s,
+            "data_wait_share": self._waited_s / passed_s,
+            "eta_s": (self._config.steps - step) * passed_s / steps,
+        }
+        self._reset_clock(step)
+        return pace
+
+    def _say(self, step: int, record: Mapping[str, Any]) -> None:
+        note = (
+            f"loss {record['loss']:.4f}, {record['clips_per_s']:.1f} clips/s, "
+            f"{record['data_wait_share']:.0%} waiting for data"
+        )
+        self._bar.advance(0, note=note)
+        now = time.monotonic()
+        if not console.is_terminal and (now - self._last_line_s > _LINE_EVERY_S or step == self._config.steps):
+            self._last_line_s = now
+            console.print(f"step {step}/{self._config.steps}: {note}, {record['eta_s']:.0f} s to go", highlight=False)
+
+
+def cut_metrics(path: Path, *, after_step: int) -> None:
+    """Drop the records after a step and a line that a kill cut short, so that going on repeats and loses none."""
+    if not path.exists():
+        return
+    kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= after_step]
+    unfinished = path.with_name(path.name + ".new")
+    unfinished.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    sync(unfinished)
+    os.replace(unfinished, path)
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (json.JSONDecodeError, KeyError):
+        return math.inf
+
+
+def _no_number(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _start_wandb(folder: Path, config: FitConfig, opened: ExitStack) -> Any:
+    if config.wandb is None:
+        return None
+    try:
+        import wandb
+    except ImportError:
+        raise EchofmError("--fit.wandb needs the package wandb: pip install wandb") from None
+    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    # The folder's name may name a patient; W&B gets the settings and the figures only.
+    session = wandb.init(project=config.wandb, dir=str(folder), config=settings, save_code=False)
+    opened.callback(session.finish)
+    return session

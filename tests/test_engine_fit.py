@@ -1,0 +1,235 @@
+"""The loop: equal results however the batch is cut, resuming, stopping, bad losses, full disks."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from toy_task import ToyTask, toy_batches
+
+from echofm.clip import ClipBatch
+from echofm.engine.config import FitConfig, OptimConfig
+from echofm.engine.fit import fit
+from echofm.engine.run import Run
+from echofm.errors import EchofmError
+
+
+def config_of(**changes: Any) -> FitConfig:
+    optim = OptimConfig(lr_per_256=0.5, warmup_steps=2, clip_norm=0.5)
+    return FitConfig(**{"steps": 12, "batch": 8, "log_every": 1, "save_every": 5, "optim": optim, **changes})
+
+
+def train(
+    folder: Path,
+    *,
+    config: FitConfig | None = None,
+    task: ToyTask | None = None,
+    resume: bool = False,
+    spoil: Sequence[int] = (),
+    killed_at: int | None = None,
+) -> int:
+    """One run on toy batches; `spoil`: steps with a clip of NaN; `killed_at`: the loader dies before that step."""
+    config = config or config_of()
+    run = Run.open(folder, config, env={"data": {"toy": 1}}, resume=resume)
+
+    def batches() -> Iterator[ClipBatch]:
+        for step, batch in enumerate(toy_batches(8, start_step=run.start_step), run.start_step + 1):
+            if step == killed_at:
+                raise KeyboardInterrupt
+            video = batch.video_BCTHW.float() / 255
+            if step in spoil:
+                video[3] = torch.nan
+            yield replace(batch, video_BCTHW=video)
+
+    return fit(task or ToyTask(), batches(), config, run)
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "export" / "model.safetensors").read_bytes()
+
+
+def test_accumulation_equals_the_large_batch(tmp_path: Path) -> None:
+    class WithoutDropout(ToyTask):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net.drop.p = 0.0
+
+    for parts in (1, 2, 8):
+        train(tmp_path / str(parts), config=config_of(accumulate=parts), task=WithoutDropout())
+    whole = metrics(tmp_path / "1")
+    for parts in (2, 8):
+        cut = metrics(tmp_path / str(parts))
+        assert [r["loss"] for r in cut] == pytest.approx([r["loss"] for r in whole], abs=1e-6)
+        assert [r["grad_norm"] for r in cut] == pytest.approx([r["grad_norm"] for r in whole], abs=1e-6)
+    assert whole[-1]["loss"] < 0.6 * whole[0]["loss"]
+
+
+def test_records_and_folder(tmp_path: Path) -> None:
+    task = ToyTask()
+    assert train(tmp_path / "run", task=task, config=config_of(log_every=4)) == 12
+    records = metrics(tmp_path / "run")
+    assert [record["step"] for record in records] == [1, 4, 8, 12]
+    expected = "step loss recon grad_norm lr rankme spread clips_per_s data_wait_share eta_s"
+    assert all(set(record) == set(expected.split()) for record in records)
+    assert 0 <= records[-1]["data_wait_share"] <= 1 and records[-1]["eta_s"] == 0
+    assert task.updates == list(range(1, 13))
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
+        "config.json", "env.json", "export", "metrics.jsonl", "state", "tensorboard",
+    ]  # fmt: skip
+    assert sorted(p.name for p in (tmp_path / "run" / "state").iterdir()) == ["step_00000010", "step_00000012"]
+    assert not [p for p in (tmp_path / "run").rglob("*") if p.suffix in (".pkl", ".pt", ".pth", ".bin")]
+
+
+@pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.9}, {"accumulate": 2}], ids=str)
+def test_resumed_weights_are_bit_equal(tmp_path: Path, changes: dict[str, Any]) -> None:
+    config = config_of(**changes)
+    train(tmp_path / "whole", config=config)
+    for start, killed_at in ((False, 4), (True, 8), (True, None)):
+        try:
+            train(tmp_path / "cut", config=config, resume=start, killed_at=killed_at)
+        except KeyboardInterrupt:
+            continue
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+    assert [r["step"] for r in metrics(tmp_path / "cut")] == list(range(1, 13))
+    assert [r["loss"] for r in metrics(tmp_path / "cut")] == [r["loss"] for r in metrics(tmp_path / "whole")]
+    assert len(json.loads((tmp_path / "cut" / "env.json").read_text())) == 3
+
+
+def test_export_holds_the_running_mean(tmp_path: Path) -> None:
+    task = ToyTask()
+    train(tmp_path / "run", config=config_of(ema_decay=0.9), task=task)
+    mean = load_file(tmp_path / "run" / "state" / "step_00000012" / "ema.safetensors")
+    exported = load_file(tmp_path / "run" / "export" / "model.safetensors")
+    assert all(torch.equal(exported[name], mean[name]) for name in mean)
+    assert not torch.equal(task.net.encode.weight, mean["encode.weight"])
+
+
+def test_sigterm_saves_and_ends(tmp_path: Path) -> None:
+    class Told(ToyTask):
+        def after_update(self, step: int) -> dict[str, float]:
+            if step == 6:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return {}
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert train(tmp_path / "cut", task=Told()) == 7
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert (tmp_path / "cut" / "state" / "step_00000007").is_dir() and not (tmp_path / "cut" / "export").exists()
+    assert train(tmp_path / "cut", resume=True) == 12
+    train(tmp_path / "whole")
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+
+
+def test_bad_loss_stops_and_names_the_clips_of_its_part(tmp_path: Path) -> None:
+    with pytest.raises(EchofmError) as caught:
+        train(tmp_path / "run", config=config_of(accumulate=4), spoil=[7])
+    assert re.findall(r"clip-\d+-\d+", str(caught.value)) == ["clip-6-2", "clip-6-3"]
+    assert "step 7" in str(caught.value) and "--fit.on-nonfinite skip" in str(caught.value)
+    assert (tmp_path / "run" / "state" / "step_00000005").is_dir()
+
+
+def test_bad_loss_skipped_leaves_the_weights(tmp_path: Path) -> None:
+    train(tmp_path / "run", config=config_of(on_nonfinite="skip", log_every=100), spoil=[7])
+    skipped = [record for record in metrics(tmp_path / "run") if "skipped_clips" in record]
+    assert [record["step"] for record in skipped] == [7]
+    assert skipped[0]["loss"] is None and "clip-6-3" in skipped[0]["skipped_clips"]
+    assert all(tensor.isfinite().all() for tensor in load_file(tmp_path / "run/export/model.safetensors").values())
+    before_and_after = [load_file(tmp_path / f"run/state/step_000000{step}/model.safetensors") for step in ("10", "12")]
+    assert not torch.equal(before_and_after[0]["encode.weight"], before_and_after[1]["encode.weight"])
+
+
+def test_ten_bad_steps_in_a_row_stop_even_when_skipping(tmp_path: Path) -> None:
+    with pytest.raises(EchofmError, match="10th step in a row"):
+        train(tmp_path / "run", config=config_of(on_nonfinite="skip"), spoil=range(2, 13))
+
+
+def test_out_of_memory_comes_with_advice(tmp_path: Path) -> None:
+    class Hungry(ToyTask):
+        def counts(self, batch: ClipBatch) -> torch.Tensor:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(EchofmError) as caught:
+        train(tmp_path / "run", task=Hungry(), config=config_of(accumulate=2))
+    for advice in ("4 clip(s) at a time", "--fit.accumulate 4 (2 at a time", "--toy.smaller", "--fit.batch 4"):
+        assert advice in str(caught.value)
+
+
+def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
+    train(tmp_path / "run")
+    with pytest.raises(EchofmError, match="--resume"):
+        train(tmp_path / "run")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").touch()
+    with pytest.raises(EchofmError, match="not empty"):
+        train(tmp_path / "other", resume=True)
+
+
+def test_resume_refuses_what_changes_the_weights(tmp_path: Path) -> None:
+    train(tmp_path / "run")
+    changed = config_of(optim=OptimConfig(lr_per_256=0.5, warmup_steps=3, clip_norm=0.5))
+    with pytest.raises(EchofmError, match=r"optim\.warmup_steps = 2, asked for is 3"):
+        train(tmp_path / "run", config=changed, resume=True)
+    assert train(tmp_path / "run", config=config_of(save_every=7, workers=0), resume=True) == 12
+    with pytest.raises(EchofmError, match="digests differ"):
+        Run.open(tmp_path / "run", config_of(), env={"data": {"toy": 2}}, resume=True)
+
+
+def test_damaged_state_is_named(tmp_path: Path) -> None:
+    train(tmp_path / "run")
+    path = tmp_path / "run" / "state" / "step_00000012" / "optimizer.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(EchofmError, match="step_00000012 cannot be read"):
+        train(tmp_path / "run", resume=True)
+
+
+def test_what_a_kill_leaves_behind_is_cleared(tmp_path: Path) -> None:
+    train(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "cut", killed_at=8)
+    (tmp_path / "cut" / "state" / ".unfinished-step_00000010").mkdir()
+    with open(tmp_path / "cut" / "metrics.jsonl", "a") as file:
+        file.write('{"step": 8, "lo')
+    train(tmp_path / "cut", resume=True)
+    assert [r["step"] for r in metrics(tmp_path / "cut")] == list(range(1, 13))
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+    assert not list((tmp_path / "cut" / "state").glob(".*"))
+
+
+def test_file_size_limit_leaves_the_last_state_whole(tmp_path: Path) -> None:
+    """As a full disk does: the write of a state fails half way."""
+    code = f"""
+import resource, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+import test_engine_fit as t
+class Limited(t.ToyTask):
+    def after_update(self, step):
+        if step == 7:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2500, resource.RLIM_INFINITY))
+        return {{}}
+try:
+    t.train(Path({str(tmp_path / "run")!r}), task=Limited(), config=t.config_of(log_every=100))
+except t.EchofmError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "state of step 10 could not be written (" in done.stdout and "--resume" in done.stdout, done.stdout
+    assert [p.name for p in (tmp_path / "run" / "state").iterdir()] == ["step_00000005"]
+    train(tmp_path / "run", config=config_of(log_every=100), resume=True)
+    train(tmp_path / "whole", config=config_of(log_every=100))
+    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
