@@ -1,0 +1,164 @@
+"""What a report is made of: prose, notices, commands, tables, pictures, film strips.
+
+Every text is escaped when it is rendered; a word between `backticks` is set as code. There is no other markup.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from PIL import Image
+
+from echofm.report import style
+
+Theme = Literal["light", "dark"]
+
+
+class Block:
+    """One piece of a section. `kind` names its macro in page.html."""
+
+    kind: ClassVar[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Captioned(Block):
+    """A block with a line under it: what is shown and what it means. tag: set before it, e.g. "generated"."""
+
+    caption: str = ""
+    tag: str = ""
+
+
+@dataclass(frozen=True)
+class Prose(Block):
+    """Paragraphs, parted by blank lines."""
+
+    kind: ClassVar[str] = "prose"
+    text: str
+
+    @property
+    def paragraphs(self) -> list[str]:
+        """Each paragraph on one line."""
+        return [" ".join(part.split()) for part in self.text.split("\n\n") if part.strip()]
+
+
+@dataclass(frozen=True)
+class Notice(Block):
+    """A framed remark; a "warning" is what nobody may overlook."""
+
+    kind: ClassVar[str] = "notice"
+    text: str
+    level: Literal["note", "warning"] = "note"
+
+
+@dataclass(frozen=True)
+class Commands(Block):
+    """Commands as typed, one a line."""
+
+    kind: ClassVar[str] = "commands"
+    text: str
+
+
+@dataclass(frozen=True)
+class Table(Captioned):
+    """A table. Numbers are set right-aligned with three significant digits; give a string where more are due."""
+
+    kind: ClassVar[str] = "table"
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+    @property
+    def cells(self) -> list[list[tuple[str, bool]]]:
+        """By row: each cell's text and whether it is a number."""
+        return [[(_shown(value), isinstance(value, int | float | np.number)) for value in row] for row in self.rows]
+
+    @property
+    def numeric(self) -> list[bool]:
+        """Which columns hold numbers."""
+        return [any(row[place][1] for row in self.cells) for place in range(len(self.columns))]
+
+
+@dataclass(frozen=True)
+class Picture(Captioned):
+    """A matplotlib figure, drawn once for a light page and once for a dark one.
+
+    draw: makes the figure from the current matplotlib settings (see `echofm.report.figures`).
+    alt: what it shows, for those who cannot see it.
+    """
+
+    kind: ClassVar[str] = "picture"
+    draw: Callable[[], Figure]
+    alt: str
+
+    @cached_property
+    def sources(self) -> dict[Theme, str]:
+        """data: URI per theme."""
+        return {theme: self._png(theme) for theme in ("light", "dark")}
+
+    def _png(self, theme: Theme) -> str:
+        with style.themed(theme):
+            figure = self.draw()
+            buffer = io.BytesIO()
+            # Without the version of matplotlib in it, the same figure has the same bytes.
+            figure.savefig(buffer, format="png", dpi=style.DPI, metadata={"Software": None})
+        return _data_uri(buffer.getvalue())
+
+
+@dataclass(frozen=True)
+class Panels(Captioned):
+    """Pictures side by side, one above the other where the screen is narrow."""
+
+    kind: ClassVar[str] = "panels"
+    pictures: Sequence[Picture]
+
+
+@dataclass(frozen=True)
+class FilmStrip(Captioned):
+    """Frames in rows that belong together column by column; scrolls sideways where the screen is narrow.
+
+    rows: name -> frames, uint8 (T, H, W) or (T, H, W, 3), all with the same T.
+    columns: one label per frame, e.g. "0.24 s"; none at all by default.
+    """
+
+    kind: ClassVar[str] = "strip"
+    rows: Mapping[str, npt.NDArray[np.uint8]]
+    alt: str
+    columns: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        lengths = {len(frames) for frames in self.rows.values()}
+        assert len(lengths) == 1, "the rows of a film strip have one length"
+        assert not self.columns or len(self.columns) == lengths.pop(), "one label per frame"
+
+    @cached_property
+    def images(self) -> dict[str, list[str]]:
+        """data: URI per frame, by row."""
+        return {name: [_frame(frame) for frame in frames] for name, frames in self.rows.items()}
+
+    @property
+    def width(self) -> int:
+        """Frames in a row."""
+        return len(next(iter(self.rows.values())))
+
+
+def _frame(frame_HW: npt.NDArray[np.uint8]) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(frame_HW)).save(buffer, "png", optimize=True)
+    return _data_uri(buffer.getvalue())
+
+
+def _data_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _shown(value: Any) -> str:
+    if value is None or (isinstance(value, float | np.floating) and np.isnan(value)):
+        return "–"
+    return f"{value:.3g}" if isinstance(value, float | np.floating) else str(value)

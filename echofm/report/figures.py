@@ -1,0 +1,119 @@
+"""The figures of the reports: each returns one matplotlib figure of one panel, in the theme in force.
+
+T token times or frames, P points. Axes carry their unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from echofm.report.style import phase_colours
+
+_WIDE, _SQUARE = (5.4, 2.9), (3.7, 3.3)
+
+
+def loss_curves(curves: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]], *, y_label: str = "loss") -> Figure:
+    """Name -> (steps, values); each drawn faintly as logged and boldly as its running median."""
+    figure, axes = _figure(_WIDE)
+    for name, (steps, values) in curves.items():
+        x, y = np.asarray(steps, float), np.asarray(values, float)
+        (line,) = axes.plot(x, _running_median(y), label=name)
+        axes.plot(x, y, color=line.get_color(), alpha=0.25, linewidth=0.8)
+    axes.set(xlabel="optimizer step", ylabel=y_label, xlim=_span(curves))
+    axes.legend(ncols=min(4, len(curves)), loc="upper right")
+    return figure
+
+
+def similarity_map(
+    similarity_TT: npt.ArrayLike, *, title: str, token_s: float | None, limits: tuple[float, float] = (-1, 1)
+) -> Figure:
+    """Cosine similarity of each moment of a clip with each other; token_s seconds per step, None where unknown."""
+    similarity = np.asarray(similarity_TT, float)
+    figure, axes = _figure(_SQUARE)
+    end = len(similarity) * (1 if token_s is None else token_s)
+    image = axes.imshow(
+        similarity, cmap="cividis", vmin=limits[0], vmax=limits[1], extent=(0, end, end, 0), interpolation="nearest"
+    )
+    unit = "token" if token_s is None else "s"
+    axes.set(title=title, xlabel=f"time ({unit})", ylabel=f"time ({unit})")
+    axes.grid(False)
+    figure.colorbar(image, ax=axes, label="cosine similarity", shrink=0.85)
+    return figure
+
+
+def phase_trajectory(feature_TD: npt.ArrayLike, phase_T: npt.ArrayLike, *, title: str) -> Figure:
+    """The path of a clip's features through their first two principal components, coloured by phase in [0, 1).
+
+    Moments without a phase (NaN) are drawn as open rings.
+    """
+    points_T2, shares = principal_components(feature_TD)
+    phase = np.asarray(phase_T, float)
+    figure, axes = _figure(_SQUARE)
+    ink = axes.xaxis.label.get_color()
+    axes.plot(*points_T2.T, color=ink, alpha=0.3, linewidth=1)
+    known = np.isfinite(phase)
+    axes.scatter(points_T2[~known, 0], points_T2[~known, 1], s=26, facecolors="none", edgecolors=ink, linewidths=0.8)
+    dots = axes.scatter(
+        points_T2[known, 0], points_T2[known, 1], c=phase[known], cmap=phase_colours(), vmin=0, vmax=1, s=30, zorder=3
+    )
+    axes.set(
+        title=title,
+        xlabel=f"component 1 ({100 * shares[0]:.0f} % of variance)",
+        ylabel=f"component 2 ({100 * shares[1]:.0f} % of variance)",
+    )
+    axes.set_aspect("equal", adjustable="datalim")
+    if known.any():
+        label = "cardiac phase (fraction of beat)"
+        figure.colorbar(dots, ax=axes, label=label, shrink=0.85, ticks=[0, 0.25, 0.5, 0.75, 1])
+    return figure
+
+
+def scatter_by_group(
+    points_P2: npt.ArrayLike, groups: npt.ArrayLike, *, title: str, x_label: str, y_label: str
+) -> Figure:
+    """Points of named groups, each with its colour and marker."""
+    points, names = np.asarray(points_P2, float), np.asarray(groups)
+    figure, axes = _figure(_SQUARE)
+    for marker, name in zip("osD^vPX*", dict.fromkeys(names.tolist()), strict=False):
+        axes.scatter(
+            points[names == name, 0], points[names == name, 1], s=28, marker=marker, alpha=0.85, label=str(name)
+        )
+    axes.set(title=title, xlabel=x_label, ylabel=y_label)
+    axes.legend()
+    return figure
+
+
+def principal_components(feature_TD: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """First two principal components (T, 2), and their shares of the variance; the largest value is positive."""
+    centred = np.asarray(feature_TD, float)
+    centred = centred - centred.mean(axis=0)
+    left, strength, _ = np.linalg.svd(centred, full_matrices=False)
+    if len(strength) < 2:
+        raise ValueError("principal components need at least two moments of at least two features")
+    points = left[:, :2] * strength[:2]
+    largest = np.abs(points).argmax(axis=0)
+    points *= np.where(points[largest, [0, 1]] < 0, -1, 1)
+    return points, strength[:2] ** 2 / max(float((strength**2).sum()), np.finfo(float).tiny)
+
+
+def _figure(size_inch: tuple[float, float]) -> tuple[Figure, Axes]:
+    # Without pyplot: nothing global is left behind, and threads may draw.
+    figure = Figure(figsize=size_inch, layout="constrained")
+    axes = figure.subplots()
+    axes.locator_params(nbins=5)
+    return figure, axes
+
+
+def _running_median(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    half = max(1, len(values) // 40)
+    return np.array([np.median(values[max(0, i - half) : i + half + 1]) for i in range(len(values))])
+
+
+def _span(curves: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]]) -> tuple[float, float]:
+    steps = np.concatenate([np.asarray(steps, float) for steps, _ in curves.values()])
+    return float(steps.min()), float(max(steps.max(), steps.min() + 1))

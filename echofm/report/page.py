@@ -1,0 +1,72 @@
+"""Page: sections of blocks become one HTML file that loads nothing from anywhere."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup, escape
+
+import echofm
+from echofm.errors import EchofmError
+from echofm.report.blocks import Block, Notice
+
+_CODE = re.compile(r"`([^`]+)`")
+
+
+@dataclass
+class Page:
+    """A report in the making. The same blocks give the same bytes.
+
+    title: one line. lead: the sentence under it. Nothing here may name a patient or a file: ids are hashes.
+    """
+
+    title: str
+    lead: str = ""
+    sections: list[tuple[str, str, tuple[Block, ...]]] = field(default_factory=list)
+    warnings: list[Notice] = field(default_factory=list)
+
+    def add(self, title: str, *blocks: Block) -> Page:
+        """Append a section; returns the page, so that calls can be chained."""
+        anchor = f"{len(self.sections) + 1}-{re.sub('[^a-z0-9]+', '-', title.lower()).strip('-')}"
+        self.sections.append((anchor, title, blocks))
+        return self
+
+    def warn(self, text: str) -> Page:
+        """Put a banner above everything else."""
+        self.warnings.append(Notice(text, "warning"))
+        return self
+
+    def html(self) -> str:
+        """The whole file."""
+        environment = jinja2.Environment(
+            loader=jinja2.PackageLoader("echofm.report", "."),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.filters["inline"] = _inline
+        # The file is ours, and quotes in a style sheet must not be escaped.
+        css = Markup(Path(__file__).with_name("page.css").read_text(encoding="utf-8"))
+        return environment.get_template("page.html").render(page=self, css=css, version=echofm.__version__)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the file, whole or not at all. Raises EchofmError where that cannot be done."""
+        path = Path(path)
+        part = path.with_name(f"{path.name}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text(self.html(), encoding="utf-8")
+            os.replace(part, path)
+        except OSError as error:
+            raise EchofmError(f"the report cannot be written to {path} ({error.strerror})") from None
+        return path
+
+
+def _inline(text: str) -> Markup:
+    """Escape, then set `this` as code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))
