@@ -9,15 +9,31 @@ from pathlib import Path
 from echofm.errors import EchofmError
 from echofm.ids import file_id
 from echofm.readers.datasets.adapter import Adapter, FolderSource
+from echofm.readers.datasets.camus import CAMUS
+from echofm.readers.datasets.cardiacnet import CARDIACNET
 from echofm.readers.datasets.echonet_dynamic import DYNAMIC, SYNTHETIC
-from echofm.readers.datasets.generic import GENERIC, MANIFEST, RULE_TEXTS, rows_by
+from echofm.readers.datasets.echonet_lvh import LVH
+from echofm.readers.datasets.echonet_pediatric import PEDIATRIC
+from echofm.readers.datasets.generic import GENERIC, MANIFEST, PATIENT_RULES, RULE_TEXTS, rows_by
+from echofm.readers.datasets.mimic import MIMIC
+from echofm.readers.datasets.tmed2 import TMED2
 from echofm.readers.datasets.walk import Notes
 from echofm.readers.source import Row
 
 __all__ = ["ADAPTERS", "FolderSource", "open_source"]
 
 # In the order in which they are tried: a set that shares another's layout comes before it, any folder last.
-ADAPTERS: tuple[Adapter, ...] = (SYNTHETIC, DYNAMIC, GENERIC)
+ADAPTERS: tuple[Adapter, ...] = (
+    SYNTHETIC,
+    DYNAMIC,
+    PEDIATRIC,
+    LVH,
+    CAMUS,
+    TMED2,
+    MIMIC,
+    CARDIACNET,
+    GENERIC,
+)
 
 
 def open_source(path: str | Path, *, dataset: str | None = None, patient_from: str | None = None) -> FolderSource:
@@ -67,6 +83,6 @@ def _one_file(path: Path, patient_from: str) -> FolderSource:
         return _folder(path.parent, patient_from, path)
 
     def one(_: Path, __: Notes) -> Iterator[Row]:
-        yield Row(path=path, patient="" if patient_from == "dicom" else path.parent.name)
+        yield Row(path=path, patient=PATIENT_RULES[patient_from](path))
 
     return FolderSource(name=GENERIC.name, root=path.parent, patient_rule=RULE_TEXTS[patient_from], make_rows=one)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from echofm.errors import EchofmError
 from echofm.readers.datasets.walk import Notes
 from echofm.readers.source import Row
 
@@ -41,4 +42,10 @@ class FolderSource:
     def rows(self) -> Iterator[Row]:
         """Every file, lazily, sorted, the same on each call. Raises EchofmError on a missing or wrong table."""
         self.notes.clear()
-        yield from self.make_rows(self.root, self.notes)
+        try:
+            yield from self.make_rows(self.root, self.notes)
+        except OSError as error:
+            # Its text holds a path.
+            raise EchofmError(
+                f"a folder of this data set cannot be read ({error.strerror}); check its rights"
+            ) from None

@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from echofm.readers.datasets.adapter import Adapter
 from echofm.readers.datasets.labels import given_split, numbers
-from echofm.readers.datasets.table import header, read_table
+from echofm.readers.datasets.table import header, numeric, once, read_table
 from echofm.readers.datasets.truth import LeftVentricleTraces, Polygons, phantom_truth
 from echofm.readers.datasets.walk import Notes, listing
 from echofm.readers.source import Row
@@ -39,11 +38,7 @@ def _rows(root: Path, notes: Notes, set_name: str) -> Iterator[Row]:
     videos = {name.removesuffix(".avi"): path for name, path in listing(root / "Videos", notes).items()}
     traces = _traces(root / "VolumeTracings.csv", notes)
     table["FileName"] = table["FileName"].str.removesuffix(".avi")
-    twice = table["FileName"].duplicated()
-    if twice.any():
-        notes["rows of FileList.csv that name a video again"] += int(twice.sum())
-    listed = table[~twice].sort_values("FileName").to_dict("records")
-    for cells in listed:
+    for cells in once(table, "FileName", notes, "FileList.csv"):
         stem = cells["FileName"]
         path = videos.pop(stem, None)
         if path is None:
@@ -72,22 +67,13 @@ def _traces(path: Path, notes: Notes) -> dict[str, Polygons]:
         return {}
     table = read_table(path, columns=("FileName", *_POINTS, "Frame"))
     table = numeric(table, (*_POINTS, "Frame"), notes, path.name)
-    traces: dict[str, Polygons] = {}
+    traces: dict[str, dict[int, np.ndarray]] = {}
     for (name, frame), group in table.groupby(["FileName", "Frame"], sort=False):
         chords = group[list(_POINTS)].to_numpy(np.float32)[1:]
         # Down one wall, up the other (as in the authors' echonet/datasets/echo.py).
         outline = np.concatenate([chords[:, :2], chords[::-1, 2:]])
-        traces.setdefault(str(name).removesuffix(".avi"), {})[int(frame)] = outline  # type: ignore[index]
-    return traces
-
-
-def numeric(table: pd.DataFrame, columns: tuple[str, ...], notes: Notes, name: str) -> pd.DataFrame:
-    """The rows whose cells are all numbers, with those columns as numbers; the others are counted."""
-    values = table[list(columns)].apply(pd.to_numeric, errors="coerce")
-    good = np.isfinite(values.to_numpy(float)).all(axis=1)
-    if not good.all():
-        notes[f"rows of {name} with a cell that is no number"] += int((~good).sum())
-    return table.assign(**{column: values[column] for column in columns})[good]
+        traces.setdefault(name.removesuffix(".avi"), {})[int(frame)] = outline
+    return dict(traces)
 
 
 DYNAMIC = Adapter(

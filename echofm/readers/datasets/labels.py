@@ -40,7 +40,10 @@ WORDS = {
     "diagnosis": "the source's own word",
     "rhythm": "the source's own word",
 }
-UNITS = frozenset("percent ml l cm mm cm2 g kg kg_m2 m2 ml_m2 years bpm hz s ms mmhg m_s cm_s degrees".split())
+UNITS = (
+    *("percent", "ml", "l", "cm", "mm", "cm2", "m2", "ml_m2", "g", "kg", "kg_m2", "years", "bpm", "hz", "s", "ms"),
+    *("mmhg", "m_s", "cm_s", "degrees"),
+)
 
 _WORD = re.compile(r"[a-z0-9][a-z0-9_./ -]{0,39}")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")

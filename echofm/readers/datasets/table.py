@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from echofm.errors import EchofmError
+from echofm.readers.datasets.walk import Notes
 
 MAX_TABLE_MB = 1024
 _CHUNK_ROWS = 200_000
@@ -19,10 +22,9 @@ _HEAD_BYTES = 65536
 def header(path: Path) -> list[str]:
     """Column names of a table, stripped and lower-case; empty where there is no such file or it holds no text."""
     try:
-        first = _head(path).splitlines()[0]
-    except (OSError, EchofmError, IndexError):
+        return _names(_head(path))
+    except (OSError, EchofmError):
         return []
-    return [name.strip().strip('"').casefold() for name in first.split(_separator(first))]
 
 
 def read_table(path: Path, *, columns: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
@@ -38,18 +40,25 @@ def read_table(path: Path, *, columns: Sequence[str], optional: Sequence[str] = 
 def read_chunks(path: Path, *, columns: Sequence[str], optional: Sequence[str] = ()) -> Iterator[pd.DataFrame]:
     """As `read_table`, a part at a time: for tables of millions of rows."""
     try:
-        separator = _separator(_head(path).split("\n", 1)[0])
+        head = _head(path)
         size_mb = path.stat().st_size / 2**20
     except OSError as error:
         raise EchofmError(f"{path.name} cannot be read ({error.strerror}); the data set needs this table") from None
     if size_mb > MAX_TABLE_MB:
         raise EchofmError(f"{path.name} has {size_mb:.0f} MB; a table of this data set is below {MAX_TABLE_MB} MB")
+    names = _names(head)
+    for name in (*columns, *optional):
+        if names.count(name.casefold()) > 1:
+            raise EchofmError(f"{path.name} has the column {name} twice; remove one")
+    for name in columns:
+        if name.casefold() not in names:
+            raise EchofmError(f"{path.name} has no column {name}; this data set needs {', '.join(columns)}")
     wanted = {name.casefold(): name for name in (*columns, *optional)}
     try:
         with pd.read_csv(
             path,
-            sep=separator,
-            dtype=str,
+            sep=_separator(head),
+            dtype=object,
             keep_default_na=False,
             encoding="utf-8-sig",
             encoding_errors="surrogateescape",
@@ -59,7 +68,7 @@ def read_chunks(path: Path, *, columns: Sequence[str], optional: Sequence[str] =
             index_col=False,
         ) as chunks:
             for chunk in chunks:
-                yield _named(chunk, path.name, wanted, columns)
+                yield _named(chunk, wanted)
     except (
         pd.errors.ParserError,
         pd.errors.EmptyDataError,
@@ -73,16 +82,12 @@ def read_chunks(path: Path, *, columns: Sequence[str], optional: Sequence[str] =
         raise EchofmError(f"{path.name} is no readable CSV table; export it again as comma-separated UTF-8") from None
 
 
-def _named(chunk: pd.DataFrame, table: str, wanted: dict[str, str], required: Sequence[str]) -> pd.DataFrame:
+def _named(chunk: pd.DataFrame, wanted: dict[str, str]) -> pd.DataFrame:
     chunk = chunk.rename(columns=lambda name: wanted[str(name).strip().casefold()])
-    twice = chunk.columns[chunk.columns.duplicated()]
-    if len(twice):
-        raise EchofmError(f"{table} has the column {twice[0]} twice; remove one")
-    for name in required:
-        if name not in chunk.columns:
-            raise EchofmError(f"{table} has no column {name}; this data set needs {', '.join(required)}")
-    # An unclosed last line leaves NaN where cells are missing.
-    return chunk.reindex(columns=list(wanted.values())).fillna("").apply(lambda column: column.str.strip())
+    for name in wanted.values():
+        # A line cut short leaves NaN where its cells are missing.
+        chunk[name] = chunk[name].fillna("").str.strip() if name in chunk.columns else ""
+    return chunk
 
 
 def _head(path: Path) -> str:
@@ -102,5 +107,28 @@ def _head(path: Path) -> str:
     return head.decode("utf-8-sig", "surrogateescape")
 
 
-def _separator(first_line: str) -> str:
+def _separator(head: str) -> str:
+    first_line = head.partition("\n")[0]
     return max(",;\t", key=first_line.count)
+
+
+def _names(head: str) -> list[str]:
+    cells = next(csv.reader(head.splitlines()[:1], delimiter=_separator(head)))
+    return [cell.strip().casefold() for cell in cells]
+
+
+def once(table: pd.DataFrame, key: str, notes: Notes, name: str) -> list[dict[str, str]]:
+    """The table's lines sorted by a column, the first of each value; what repeats a value is counted."""
+    twice = table[key].duplicated()
+    if twice.any():
+        notes[f"lines of {name} that name a file again"] += int(twice.sum())
+    return table[~twice].sort_values(key).to_dict("records")
+
+
+def numeric(table: pd.DataFrame, columns: tuple[str, ...], notes: Notes, name: str) -> pd.DataFrame:
+    """The rows whose cells are all numbers, with those columns as numbers; the others are counted."""
+    values = table[list(columns)].apply(pd.to_numeric, errors="coerce")
+    good = np.isfinite(values.to_numpy(float)).all(axis=1)
+    if not good.all():
+        notes[f"rows of {name} with a cell that is no number"] += int((~good).sum())
+    return table.assign(**{column: values[column] for column in columns})[good]
