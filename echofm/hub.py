@@ -1,0 +1,246 @@
+"""Models on disk and on the Hugging Face hub: config.json + model.safetensors + README.md, no pickle.
+
+config.json holds the architecture, the input contract and the sha256 of the weights, so that a cut, changed or mixed-up
+pair of files is refused. Everything read is checked before memory is taken for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import safetensors
+import safetensors.torch
+import torch
+from pydantic import Field
+from torch import nn
+
+from echofm import __version__
+from echofm.config import Recipe
+from echofm.contract import InputContract
+from echofm.errors import EchofmError
+from echofm.model.card import card_text
+from echofm.model.mae import VideoMae
+from echofm.model.sizes import Architecture
+from echofm.model.vit import Encoding, VideoEncoder
+
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+_PREFIX = "encoder."
+_MAXIMUM_CONFIG_BYTES = 1 << 20
+
+
+class ModelConfig(Recipe):
+    """What config.json holds."""
+
+    format: Literal["echofm"] = "echofm"
+    format_version: Literal[1] = 1
+    echofm_version: str
+    """The release that wrote the model."""
+    architecture: Architecture
+    contract: InputContract
+    weights_sha256: str
+    """Of model.safetensors."""
+    card: Annotated[dict[str, Any], Field(default_factory=dict)]
+    """What the model card says of training data, cost and results."""
+
+    @property
+    def digest(self) -> str:
+        """sha256 of what decides an embedding's values: architecture, contract and weights."""
+        decisive = self.model_dump(mode="json", include={"architecture", "contract", "weights_sha256"})
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+class Encoder(nn.Module):
+    """A frozen encoder with its input contract.
+
+    contract: what clips it takes; checked at every call.
+    digest: sha256 of its weights, architecture and contract: two tables of embeddings compare only if it is equal.
+    config: all that config.json says.
+    """
+
+    def __init__(self, net: VideoEncoder, *, config: ModelConfig) -> None:
+        super().__init__()
+        self.net = net.eval().requires_grad_(False)
+        self.config = config
+
+    @property
+    def contract(self) -> InputContract:
+        """What clips it takes."""
+        return self.config.contract
+
+    @property
+    def digest(self) -> str:
+        """sha256 of weights, architecture and contract."""
+        return self.config.digest
+
+    def train(self, mode: bool = True) -> Encoder:
+        """Stays in evaluation mode: it is frozen."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def encode(self, video_BCTHW: torch.Tensor, frame_rate_hz: float | None = None) -> Encoding:
+        """Embed clips that fit the contract; a grey clip is repeated where the contract says so.
+
+        Raises EchofmError naming what does not fit, with the fix.
+        """
+        if self.contract.repeats_grey and video_BCTHW.ndim == 5 and video_BCTHW.shape[1] == 1:
+            video_BCTHW = video_BCTHW.expand(-1, 3, -1, -1, -1)
+        self.contract.check(video_BCTHW, frame_rate_hz)
+        return self.net.encode(video_BCTHW)
+
+    forward = encode
+
+    @classmethod
+    def from_pretrained(cls, folder_or_hub_id: str | Path, **download: Any) -> Encoder:
+        """`load_encoder`; `download` goes to huggingface_hub.snapshot_download (revision, token, cache_dir, ...)."""
+        return load_encoder(folder_or_hub_id, **download)
+
+
+def save_model(model: VideoMae, folder: str | Path, *, contract: InputContract, card: Mapping[str, Any]) -> Path:
+    """Write a model into `folder`, made if need be; `card` is JSON-like and goes into the model card.
+
+    All three files are on disk before the first takes its name, so that a full disk leaves an older model whole.
+    Raises EchofmError where contract and model disagree.
+    """
+    architecture = Architecture(**model.arguments)
+    _check_agreement(architecture, contract)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    new = {name: folder / f".{name}.{os.getpid()}" for name in (WEIGHTS, CARD, CONFIG)}
+    try:
+        safetensors.torch.save_file(tensors, new[WEIGHTS], metadata={"format": "pt"})
+        config = ModelConfig(
+            echofm_version=__version__,
+            architecture=architecture,
+            contract=contract,
+            weights_sha256=_sha256(new[WEIGHTS]),
+            card=dict(card),
+        )
+        new[CARD].write_text(card_text(config), encoding="utf-8")
+        new[CONFIG].write_text(config.to_json(), encoding="utf-8")
+        for path in new.values():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        for name, path in new.items():
+            os.replace(path, folder / name)
+    finally:
+        for path in new.values():
+            path.unlink(missing_ok=True)
+    return folder
+
+
+def load_model(folder_or_hub_id: str | Path, **download: Any) -> VideoMae:
+    """The whole model, decoder included, in training mode. Raises EchofmError naming the file and what is wrong."""
+    folder, config = _open(folder_or_hub_id, download)
+    with torch.device("meta"):
+        model = VideoMae(**config.architecture.model_dump())
+    model.load_state_dict(_read_tensors(folder, config, model.state_dict(), prefix=""), assign=True)
+    return model
+
+
+def load_encoder(folder_or_hub_id: str | Path, **download: Any) -> Encoder:
+    """The encoder alone, frozen, with its contract. Raises EchofmError naming the file and what is wrong.
+
+    download: passed to huggingface_hub.snapshot_download (revision, token, cache_dir, ...) for a hub id.
+    """
+    folder, config = _open(folder_or_hub_id, download)
+    with torch.device("meta"):
+        net = VideoMae(**config.architecture.model_dump()).encoder
+    net.load_state_dict(_read_tensors(folder, config, net.state_dict(), prefix=_PREFIX), assign=True)
+    return Encoder(net, config=config)
+
+
+def push_to_hub(folder: str | Path, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
+    """Upload a saved model, private unless said otherwise, and return the commit's address.
+
+    The folder is read and checked first. Only the three files of the format are sent.
+    """
+    from huggingface_hub import HfApi
+
+    load_model(folder)
+    api = HfApi(token=token)
+    repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+    return str(api.upload_folder(repo_id=repo_id, folder_path=str(folder), allow_patterns=[CONFIG, WEIGHTS, CARD]))
+
+
+def _open(folder_or_hub_id: str | Path, download: Mapping[str, Any]) -> tuple[Path, ModelConfig]:
+    folder = _fetched(folder_or_hub_id, download)
+    path = folder / CONFIG
+    if path.is_file() and path.stat().st_size > _MAXIMUM_CONFIG_BYTES:
+        raise EchofmError(f"{path}: larger than {_MAXIMUM_CONFIG_BYTES} bytes; this is no echofm configuration")
+    config = ModelConfig.from_json(path)
+    try:
+        _check_agreement(config.architecture, config.contract)
+    except EchofmError as error:
+        raise EchofmError(f"{path}: {error}") from None
+    return folder, config
+
+
+def _fetched(folder_or_hub_id: str | Path, download: Mapping[str, Any]) -> Path:
+    folder = Path(folder_or_hub_id)
+    if folder.is_dir():
+        return folder
+    if not re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}", str(folder_or_hub_id)):
+        raise EchofmError(f"{folder_or_hub_id}: no such folder, and no hub id of the form owner/name")
+    import huggingface_hub
+
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(str(folder_or_hub_id), allow_patterns=[CONFIG, WEIGHTS, CARD], **download)
+        )
+    except (OSError, ValueError) as error:
+        raise EchofmError(
+            f"{folder_or_hub_id}: no such folder, and the hub gave nothing under this id ({type(error).__name__}); "
+            "check the name, the network and `hf auth login`"
+        ) from None
+
+
+def _check_agreement(architecture: Architecture, contract: InputContract) -> None:
+    for name in ("size", "frames", "channels"):
+        ours, theirs = getattr(architecture, name), getattr(contract, name)
+        if ours != theirs:
+            raise EchofmError(f"the contract says {name} {theirs}, the model has {ours}; make them equal")
+
+
+def _read_tensors(
+    folder: Path, config: ModelConfig, expected: Mapping[str, torch.Tensor], *, prefix: str
+) -> dict[str, torch.Tensor]:
+    """The tensors `prefix` + name for every name in `expected`, checked against it before they are read."""
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise EchofmError(f"{path}: no such file")
+    if _sha256(path) != config.weights_sha256:
+        raise EchofmError(f"{path}: not the weights that {CONFIG} names (sha256 differs); copy the folder again")
+    try:
+        with safetensors.safe_open(path, framework="pt") as stored:
+            names = {name for name in stored.keys() if name.startswith(prefix)}  # noqa: SIM118
+            wanted = {prefix + name for name in expected}
+            if names != wanted:
+                odd = sorted(names ^ wanted)
+                raise EchofmError(
+                    f"{path}: {odd[0]!r} is {'unknown' if odd[0] in names else 'missing'} ({len(odd)} in all)"
+                )
+            for name, tensor in expected.items():
+                part = stored.get_slice(prefix + name)
+                if part.get_shape() != list(tensor.shape) or part.get_dtype() != "F32":
+                    raise EchofmError(
+                        f"{path}: {prefix + name!r} is {part.get_dtype()} {part.get_shape()}, "
+                        f"{CONFIG} needs F32 {list(tensor.shape)}"
+                    )
+            return {name: stored.get_tensor(prefix + name) for name in expected}
+    except safetensors.SafetensorError as error:
+        raise EchofmError(f"{path}: not a safetensors file, or cut ({str(error).splitlines()[0]})") from None
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,115 @@
+"""Pre-norm transformer block whose queries may be a part of its rows.
+
+Shapes: B sequences, N rows, M query rows, H heads, D width (of a head where H is named).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from timm.layers import Mlp
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from echofm.errors import EchofmError
+
+BACKENDS = ("sdpa", "xformers")
+
+
+class Attention(nn.Module):
+    """Multi-head attention (arXiv 1706.03762, eq. 1): one product for q, k and v, and a choice of kernel.
+
+    backend: "sdpa" (torch picks its fastest kernel) or "xformers", which has no CPU kernels: tensors on the CPU
+        take "sdpa" whatever was asked for. Both give the same result up to round-off.
+    """
+
+    def __init__(self, width: int, *, heads: int) -> None:
+        super().__init__()
+        if width % heads:
+            raise EchofmError(f"width {width} cannot be split over {heads} heads; make it a multiple of {heads}")
+        self.heads = heads
+        self.backend = "sdpa"
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x_BND: torch.Tensor, query_BMD: torch.Tensor | None = None) -> torch.Tensor:
+        """Mix the rows of `x_BND`; with `query_BMD`, some of these rows, only theirs: (B, M, D)."""
+        if query_BMD is None:
+            q_BMHD, k_BNHD, v_BNHD = self.qkv(x_BND).unflatten(-1, (3, self.heads, -1)).unbind(2)
+        else:
+            width = x_BND.shape[-1]
+            weight, bias = self.qkv.weight, self.qkv.bias
+            q_BMHD = F.linear(query_BMD, weight[:width], bias[:width]).unflatten(-1, (self.heads, -1))
+            kv_BN2HD = F.linear(x_BND, weight[width:], bias[width:]).unflatten(-1, (2, self.heads, -1))
+            k_BNHD, v_BNHD = kv_BN2HD.unbind(2)
+        return self.proj(self._mix(q_BMHD, k_BNHD, v_BNHD).flatten(2))
+
+    def _mix(self, q_BMHD: torch.Tensor, k_BNHD: torch.Tensor, v_BNHD: torch.Tensor) -> torch.Tensor:
+        if self.backend == "xformers" and q_BMHD.is_cuda:
+            from xformers.ops import memory_efficient_attention
+
+            return memory_efficient_attention(q_BMHD, k_BNHD, v_BNHD)
+        q_BHMD, k_BHND, v_BHND = (heads.transpose(1, 2) for heads in (q_BMHD, k_BNHD, v_BNHD))
+        return F.scaled_dot_product_attention(q_BHMD, k_BHND, v_BHND).transpose(1, 2)
+
+
+class Block(nn.Module):
+    """Attention, then a two-layer network with the exact GELU, each after a LayerNorm and around a skip."""
+
+    def __init__(self, width: int, *, heads: int, mlp_ratio: float, norm_eps: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=norm_eps)
+        self.attn = Attention(width, heads=heads)
+        self.norm2 = nn.LayerNorm(width, eps=norm_eps)
+        self.mlp = Mlp(width, hidden_features=int(width * mlp_ratio))
+
+    def forward(self, x_BND: torch.Tensor, query_BMD: torch.Tensor | None = None) -> torch.Tensor:
+        """New rows of `x_BND`; with `query_BMD`, some of these rows, only theirs, for less work."""
+        if query_BMD is None:
+            out = x_BND + self.attn(self.norm1(x_BND))
+        else:
+            out = query_BMD + self.attn(self.norm1(x_BND), self.norm1(query_BMD))
+        return out + self.mlp(self.norm2(out))
+
+
+def run_block(
+    block: nn.Module, x_BND: torch.Tensor, query_BMD: torch.Tensor | None = None, *, recompute: bool
+) -> torch.Tensor:
+    """Run a block; with `recompute` its activations are computed again in the backward pass, not kept."""
+    if recompute and torch.is_grad_enabled():
+        return checkpoint(block, x_BND, query_BMD, use_reentrant=False)
+    return block(x_BND, query_BMD)
+
+
+def set_attention(modules: Iterable[nn.Module], backend: str) -> None:
+    """Choose the kernel of every Attention among `modules`.
+
+    Raises EchofmError for an unknown name, or "xformers" where it is not installed.
+    """
+    if backend not in BACKENDS:
+        raise EchofmError(f"no attention backend {backend!r}; choose one of {', '.join(BACKENDS)}")
+    if backend == "xformers" and importlib.util.find_spec("xformers") is None:
+        raise EchofmError("xformers is not installed; `pip install echofm[gpu]`, or use the backend 'sdpa'")
+    for module in modules:
+        if isinstance(module, Attention):
+            module.backend = backend
+
+
+def initialise(root: nn.Module) -> None:
+    """Xavier-uniform matrices (q, k and v each as a matrix of its own), zero biases, unit LayerNorms."""
+    for module in root.modules():
+        if isinstance(module, Attention):
+            for part in module.qkv.weight.chunk(3):
+                nn.init.xavier_uniform_(part)
+            nn.init.zeros_(module.qkv.bias)
+        elif isinstance(module, nn.LayerNorm):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+    fused = {id(module.qkv) for module in root.modules() if isinstance(module, Attention)}
+    for module in root.modules():
+        if isinstance(module, nn.Linear) and id(module) not in fused:
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)

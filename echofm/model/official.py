@@ -1,0 +1,157 @@
+"""The published EchoFM weights, both ways: the same numbers under this project's names, and back, bit for bit.
+
+The published layout is described in tests/golden and arXiv 2410.23413; its q, k and v are three matrices, ours one,
+and its tubelet embedding is a Conv3d, ours the Linear over the same values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from echofm.errors import EchofmError
+from echofm.model.mae import VideoMae
+
+# Ours: theirs. A trailing dot renames all that follows.
+_NAMES = {
+    "encoder.embed.proj.": "patch_embed.proj.",
+    "encoder.positions.space": "pos_embed_spatial",
+    "encoder.positions.time": "pos_embed_temporal",
+    "encoder.positions.cls": "pos_embed_class",
+    "encoder.cls": "cls_token",
+    "encoder.blocks.": "blocks.",
+    "encoder.norm.": "norm.",
+    "encoder.phase.cls": "decoder_prj_cls_token",
+    "encoder.phase.block.": "decoder_block.",
+    "encoder.phase.norm.": "prj_norm.",
+    "decoder.embed.": "decoder_embed.",
+    "decoder.positions.space": "decoder_pos_embed_spatial",
+    "decoder.positions.time": "decoder_pos_embed_temporal",
+    "decoder.positions.cls": "decoder_pos_embed_class",
+    "decoder.cls": "decoder_cls_token",
+    "decoder.mask": "mask_token",
+    "decoder.blocks.": "decoder_blocks.",
+    "decoder.norm.": "decoder_norm.",
+    "decoder.pred.": "decoder_pred.",
+}
+# Their constructor argument: ours.
+_ARGUMENTS = {
+    "img_size": "size",
+    "num_frames": "frames",
+    "in_chans": "channels",
+    "patch_size": "patch",
+    "t_patch_size": "tubelet",
+    "embed_dim": "width",
+    "depth": "depth",
+    "num_heads": "heads",
+    "mlp_ratio": "mlp_ratio",
+    "norm_eps": "norm_eps",
+    "decoder_embed_dim": "decoder_width",
+    "decoder_depth": "decoder_depth",
+    "decoder_num_heads": "decoder_heads",
+    "pred_t_dim": "predicted_frames",
+    "norm_pix_loss": "normalised_target",
+    "triplet_weight": "triplet_weight",
+    "triplet_margin": "triplet_margin",
+    "cycle_weight": "cycle_weight",
+    "cycle_tau": "cycle_temperature",
+    "prior_center_alpha": "prior_centre",
+}
+_PRIORS = {"pixel": "pixel", "embed": "embedding"}
+# The published checkpoints are all of this kind; another would be another model.
+_FIXED = {"sep_pos_embed": True, "cls_embed": True, "no_qkv_bias": False}
+
+
+def arguments_from_official(config: Mapping[str, Any]) -> dict[str, Any]:
+    """VideoMae's arguments from the published constructor's. Raises EchofmError on one that is not understood."""
+    known = {*_ARGUMENTS, *_FIXED, "phase_prior", "trunc_init"}
+    if unknown := sorted(set(config) - known):
+        raise EchofmError(f"official configuration: unknown entry {unknown[0]!r}; known are {', '.join(sorted(known))}")
+    for name, value in _FIXED.items():
+        if config.get(name, value) != value:
+            raise EchofmError(f"official configuration: {name} must be {value}; no other kind was published")
+    prior = config.get("phase_prior", "pixel")
+    if prior not in _PRIORS:
+        raise EchofmError(f"official configuration: no phase_prior {prior!r}; choose one of {', '.join(_PRIORS)}")
+    return {_ARGUMENTS[name]: config[name] for name in config if name in _ARGUMENTS} | {"prior": _PRIORS[prior]}
+
+
+def from_official(state_dict: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> VideoMae:
+    """The model of a published state_dict; `config` holds the published constructor's arguments and `norm_eps`.
+
+    Raises EchofmError naming the first tensor that is missing, unknown or of another shape.
+    """
+    model = VideoMae(**arguments_from_official(config))
+    own = model.state_dict()
+    expected = official_names(own, patch=model.encoder.patch, tubelet=model.encoder.tubelet)
+    check_tensors(state_dict, {name: tensor.shape for name, tensor in expected.items()})
+    for name, tensor in own.items():
+        theirs = _their_name(name)
+        parts = [state_dict[part] for part in _split_names(theirs)]
+        tensor.copy_(torch.cat(parts).reshape(tensor.shape))
+    return model
+
+
+def to_official(model: VideoMae) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The published state_dict and configuration of a model.
+
+    Raises EchofmError where the published code has no such model: other than 3 channels, or another prior.
+    """
+    arguments = model.arguments
+    if arguments["channels"] != 3:
+        raise EchofmError(
+            f"the published code takes 3 channels, this model {arguments['channels']}; it has no official form"
+        )
+    priors = {ours: theirs for theirs, ours in _PRIORS.items()}
+    if arguments["prior"] not in priors:
+        raise EchofmError(f"the published code has no prior {arguments['prior']!r}; train with 'pixel' or 'embedding'")
+    config = {theirs: arguments[ours] for theirs, ours in _ARGUMENTS.items()}
+    config |= _FIXED | {"phase_prior": priors[arguments["prior"]], "trunc_init": False}
+    tensors = official_names(model.state_dict(), patch=model.encoder.patch, tubelet=model.encoder.tubelet)
+    return {name: tensor.clone().contiguous() for name, tensor in tensors.items()}, config
+
+
+def official_names(named: Mapping[str, torch.Tensor], *, patch: int, tubelet: int) -> dict[str, torch.Tensor]:
+    """Parameters (or their gradients) of a VideoMae under the published names and shapes, as views."""
+    out: dict[str, torch.Tensor] = {}
+    for name, tensor in named.items():
+        theirs = _their_name(name)
+        if theirs == "patch_embed.proj.weight":
+            tensor = tensor.unflatten(1, (-1, tubelet, patch, patch))
+        parts = _split_names(theirs)
+        out.update(zip(parts, tensor.chunk(len(parts))))
+    return out
+
+
+def check_tensors(tensors: Mapping[str, torch.Tensor], shapes: Mapping[str, torch.Size]) -> None:
+    """Raise EchofmError naming the first tensor that is missing, unknown or of another shape."""
+    if missing := sorted(set(shapes) - set(tensors)):
+        raise EchofmError(
+            f"weights: {missing[0]!r} is missing ({len(missing)} in all); is the configuration this model's?"
+        )
+    if unknown := sorted(set(tensors) - set(shapes)):
+        raise EchofmError(
+            f"weights: {unknown[0]!r} is unknown ({len(unknown)} in all); is the configuration this model's?"
+        )
+    for name, shape in shapes.items():
+        if tensors[name].shape != shape:
+            raise EchofmError(
+                f"weights: {name!r} has shape {tuple(tensors[name].shape)}, the model needs {tuple(shape)}"
+            )
+
+
+def _their_name(name: str) -> str:
+    for ours, theirs in _NAMES.items():
+        if name == ours or (ours.endswith(".") and name.startswith(ours)):
+            return theirs + name[len(ours) :]
+    raise AssertionError(name)
+
+
+def _split_names(theirs: str) -> list[str]:
+    """["....attn.q.weight", k, v] for a fused "....attn.qkv.weight", else the name alone."""
+    if not re.search(r"\.attn\.qkv\.", theirs):
+        return [theirs]
+    return [theirs.replace(".qkv.", f".{part}.") for part in "qkv"]

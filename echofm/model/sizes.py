@@ -1,0 +1,91 @@
+"""Architecture: VideoMae's arguments as one checked, saved value; and the named sizes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from echofm.config import Recipe
+
+# Bounds far above any use: a hostile config.json must not claim all memory before its weights are looked at.
+Width = Annotated[int, Field(gt=0, le=8192)]
+Depth = Annotated[int, Field(gt=0, le=128)]
+Heads = Annotated[int, Field(gt=0, le=256)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+
+
+class Architecture(Recipe):
+    """What a VideoMae is made of; `VideoMae(**architecture.model_dump())` makes it. The default is `large`."""
+
+    size: Annotated[int, Field(gt=0, le=1024)] = 224
+    """Rows and columns of a frame, pixels."""
+    frames: Annotated[int, Field(gt=0, le=1024)] = 32
+    """Frames of a clip."""
+    channels: Literal[1, 3] = 3
+    """1 grey, 3 colour."""
+    patch: Annotated[int, Field(gt=0, le=256)] = 16
+    """Side of a tubelet, pixels."""
+    tubelet: Annotated[int, Field(gt=0, le=256)] = 4
+    """Frames of a tubelet."""
+    width: Width = 1024
+    depth: Depth = 24
+    heads: Heads = 16
+    mlp_ratio: Annotated[float, Field(gt=0, le=16)] = 4.0
+    norm_eps: Annotated[float, Field(gt=0, le=0.1)] = 1e-6
+    """Added to the variance in every LayerNorm."""
+    decoder_width: Width = 512
+    decoder_depth: Depth = 8
+    decoder_heads: Heads = 16
+    predicted_frames: Annotated[int, Field(gt=0, le=1024)] = 8
+    """Frames of a clip that are reconstructed; a multiple of frames / tubelet."""
+    mask: Literal["tube", "frame", "random"] = "tube"
+    """One spatial mask for all times, whole time indices, or a spatial mask for each time index."""
+    mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.75
+    """Part of the tokens that is hidden."""
+    decode_ratio: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Part of the hidden tokens that is decoded and scored."""
+    normalised_target: bool = True
+    """Normalise each target tubelet."""
+    median_target: bool = False
+    """Median-filter the target frames, 3x3."""
+    sector_only: bool = False
+    """Score only tubelets that touch the ultrasound sector."""
+    prior: Literal["pixel", "embedding", "pixel+difference"] = "pixel"
+    """What says which moments of a clip are alike."""
+    prior_centre: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """How much of the clip's mean picture the prior leaves out."""
+    triplet_weight: Weight = 1.0
+    triplet_margin: Annotated[float, Field(ge=0, le=2)] = 0.2
+    cycle_weight: Weight = 1.0
+    cycle_temperature: Annotated[float, Field(gt=0, le=100)] = 0.1
+
+    @model_validator(mode="after")
+    def _fits(self) -> Architecture:
+        if self.size % self.patch or self.frames % self.tubelet:
+            raise ValueError("size must be a multiple of patch, frames of tubelet")
+        if self.width % self.heads or self.decoder_width % self.decoder_heads:
+            raise ValueError("a width must be a multiple of its heads")
+        if self.predicted_frames % (self.frames // self.tubelet) or self.predicted_frames > self.frames:
+            raise ValueError("predicted_frames must be a multiple of frames / tubelet, at most frames")
+        return self
+
+
+# Clips of 112x112 as the public sets hold them, in 8-pixel patches: as many tokens as the published model has.
+_SMALL = Architecture(
+    size=112, patch=8, channels=1, width=384, depth=12, heads=6, decoder_width=256, decoder_depth=4, decoder_heads=8
+)
+
+SIZES: dict[str, Architecture] = {
+    "tiny": _SMALL.model_copy(
+        update={"width": 192, "depth": 6, "heads": 3, "decoder_width": 96, "decoder_depth": 2, "decoder_heads": 3}
+    ),
+    "small": _SMALL,
+    # Maths of its own: half the hidden tokens decoded, by a narrower decoder of two blocks.
+    "fast": _SMALL.model_copy(
+        update={"decoder_width": 192, "decoder_depth": 2, "decoder_heads": 6, "decode_ratio": 0.5}
+    ),
+    "base": Architecture(width=768, depth=12, heads=12),
+    # The published model (arXiv 2410.23413).
+    "large": Architecture(),
+}

@@ -1,0 +1,212 @@
+"""VideoMae: shapes and gradients in every configuration, and losses that add up over micro-batches."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+import torch
+
+from echofm.errors import EchofmError
+from echofm.model.mae import MaeOutput, VideoMae
+from echofm.model.sizes import SIZES, Architecture
+
+SMALL: dict[str, Any] = {
+    "size": 32, "frames": 16, "channels": 1, "patch": 8, "tubelet": 2, "width": 32, "depth": 2, "heads": 2,
+    "decoder_width": 16, "decoder_depth": 2, "decoder_heads": 2, "predicted_frames": 8,
+}  # fmt: skip
+DRAWS = torch.tensor([3, -7, 11, 2**61])
+
+
+def clips(channels: int = 1, frames: int = 16, size: int = 32) -> torch.Tensor:
+    return torch.rand(4, channels, frames, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def sector(size: int = 32) -> torch.Tensor:
+    inside = torch.ones(4, size, size, dtype=torch.bool)
+    for clip in range(4):
+        inside[clip, :, : 8 * clip] = False
+    return inside
+
+
+def build(**changes: Any) -> VideoMae:
+    torch.manual_seed(0)
+    return VideoMae(**SMALL | changes)
+
+
+CONFIGURATIONS: list[dict[str, Any]] = [
+    {},
+    {"channels": 3},
+    {"mask": "random"},
+    {"mask": "frame", "mask_ratio": 0.5},
+    {"prior": "embedding"},
+    {"prior": "pixel+difference"},
+    {"sector_only": True},
+    {"median_target": True, "normalised_target": False},
+    {"decode_ratio": 0.4},
+    {"predicted_frames": 16, "decoder_depth": 1},
+]
+
+
+@pytest.mark.parametrize("changes", CONFIGURATIONS, ids=str)
+def test_finite_loss_and_a_gradient_in_every_parameter(changes: dict[str, Any]) -> None:
+    model = build(**changes)
+    output = model(clips(changes.get("channels", 1)), sector_BHW=sector(), draw_B=DRAWS, hidden_only=True)
+    output.loss.backward()
+    assert torch.isfinite(output.loss)
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("changes", CONFIGURATIONS, ids=str)
+def test_micro_batches_with_global_counts_are_the_batch(changes: dict[str, Any]) -> None:
+    model = build(**changes).double()
+    video, inside = clips(changes.get("channels", 1)).double(), sector()
+    whole = model(video, sector_BHW=inside, draw_B=DRAWS)
+    whole.loss.backward()
+    gradients = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    model.zero_grad()
+    parts = [slice(0, 1), slice(1, 4)]
+    counts = sum(model.counts(video[part], sector_BHW=inside[part], draw_B=DRAWS[part]) for part in parts)
+    assert counts.dtype == torch.float64
+    sums = dict.fromkeys(("loss", "recon", "triplet", "cycle", "triplet_active"), 0.0)
+    for part in parts:
+        output = model(video[part], sector_BHW=inside[part], draw_B=DRAWS[part], counts=counts)
+        output.loss.backward()
+        sums = {name: value + getattr(output, name).item() for name, value in sums.items()}
+    assert sums == pytest.approx({name: getattr(whole, name).item() for name in sums}, rel=1e-9)
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.grad, gradients[name], msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_micro_batches_differ_enough_to_need_counts() -> None:
+    model, video, inside = build(sector_only=True), clips(), sector()
+    counts = [model.counts(video[i : i + 1], sector_BHW=inside[i : i + 1], draw_B=DRAWS[i : i + 1]) for i in range(4)]
+    assert len({float(count[0]) for count in counts}) > 1
+    assert [float(count[2]) for count in counts] == [8.0] * 4
+
+
+@pytest.mark.parametrize("mask", ["tube", "random", "frame"])
+def test_shapes(mask: str) -> None:
+    output: MaeOutput = build(mask=mask, channels=3)(clips(3), draw_B=DRAWS)
+    times = 2 if mask == "frame" else 8
+    assert output.pred.shape == (4, 128, 64 * 3) and output.tokens.shape == (4, 32, 32)
+    assert output.phase_BTD.shape == (4, times, 32)
+    assert torch.equal(output.pred_ids_BP, torch.arange(128).expand(4, -1))
+
+
+def test_given_ids_and_drawn_ids_are_one_path() -> None:
+    model = build()
+    drawn = model(clips(), draw_B=DRAWS)
+    given = model(clips(), drawn.visible_BK)
+    assert torch.equal(given.loss, drawn.loss)
+
+
+def test_without_seeds_the_mask_follows_torch_s_generator() -> None:
+    model = build()
+    torch.manual_seed(5)
+    first = model(clips()).visible_BK
+    second = model(clips()).visible_BK
+    torch.manual_seed(5)
+    assert torch.equal(model(clips()).visible_BK, first)
+    assert not torch.equal(first, second)
+
+
+def test_what_is_hidden_does_not_reach_the_tokens() -> None:
+    model, video = build(), clips()
+    output = model(video, draw_B=DRAWS)
+    ids = output.pred_ids_BP[0]
+    unseen = [int(i) for i in ids if int(i) not in set(output.visible_BK[0].tolist())]
+    for token in unseen[:5]:
+        time, row, column = token // 16, token % 16 // 4, token % 4
+        changed = video.clone()
+        changed[0, :, 2 * time : 2 * time + 2, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = 0.5
+        assert torch.equal(model(changed, draw_B=DRAWS).tokens, output.tokens)
+
+
+def test_recomputed_activations_give_the_same_gradients() -> None:
+    gradients = []
+    for recompute in (False, True):
+        model = build()
+        model.set_grad_checkpointing(recompute)
+        model(clips(), draw_B=DRAWS).loss.backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    for kept, recomputed in zip(*gradients):
+        torch.testing.assert_close(kept, recomputed, rtol=0, atol=1e-7)
+
+
+def test_bf16_autocast_stays_close() -> None:
+    model = build()
+    exact = model(clips(), draw_B=DRAWS)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = model(clips(), draw_B=DRAWS)
+    assert rough.loss.dtype == torch.float32
+    assert float(rough.loss.detach()) == pytest.approx(exact.loss.item(), rel=0.02)
+
+
+def test_sector_loss_ignores_what_lies_outside() -> None:
+    model, inside = build(sector_only=True, triplet_weight=0.0, cycle_weight=0.0), sector()
+    hidden_outside = clips()
+    output = model(hidden_outside, sector_BHW=inside, draw_B=DRAWS)
+    # The fourth clip's first three columns of patches are outside; hide them all and change them.
+    visible = torch.tensor([[time * 16 + 3 for time in range(8)]])
+    first = model(clips()[3:], visible, sector_BHW=inside[3:]).loss
+    changed = clips()[3:]
+    changed[..., :24] = 0.1
+    assert torch.equal(model(changed, visible, sector_BHW=inside[3:]).loss, first)
+    assert torch.isfinite(output.loss)
+    with pytest.raises(EchofmError, match="give sector_BHW"):
+        model(clips(), draw_B=DRAWS)
+
+
+def test_other_sizes_and_lengths_run() -> None:
+    output = build()(clips(frames=8, size=48), draw_B=DRAWS)
+    output.loss.backward()
+    assert output.pred.shape == (4, 4 * 36, 64)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"width": 33}, "multiple of 2"),
+        ({"size": 33}, "not tiled"),
+        ({"predicted_frames": 12}, "predicted_frames"),
+        ({"mask": "tubes"}, "no mask"),
+        ({"prior": "pixels"}, "prior"),
+    ],
+)
+def test_arguments_that_do_not_fit(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(EchofmError, match=said):
+        build(**changes)
+
+
+def test_clips_that_do_not_fit() -> None:
+    with pytest.raises(EchofmError, match="1 channels"):
+        build()(clips(3))
+    with pytest.raises(EchofmError, match="not tiled"):
+        build()(clips(size=36))
+    with pytest.raises(EchofmError, match="evenly"):
+        build()(clips(), torch.arange(13).expand(4, -1))
+
+
+def test_architecture_is_the_constructor() -> None:
+    parameters = inspect.signature(VideoMae).parameters
+    assert {name: value.default for name, value in parameters.items()} == Architecture().model_dump()
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"), [("tiny", 3), ("small", 24), ("fast", 22), ("base", 115), ("large", 340)]
+)
+def test_sizes_build(name: str, millions: int) -> None:
+    with torch.device("meta"):
+        model = VideoMae(**SIZES[name].model_dump())
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert round(count / 1e6) == pytest.approx(millions, rel=0.2)
+    assert model.arguments == SIZES[name].model_dump()
+    assert Architecture.model_validate(model.arguments) == SIZES[name]
+
+
+def test_every_size_is_tested() -> None:
+    assert set(SIZES) == {"tiny", "small", "fast", "base", "large"}
