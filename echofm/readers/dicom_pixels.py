@@ -1,0 +1,115 @@
+"""Pixels of a DICOM file, one frame at a time, as 8-bit grey or RGB whatever the scanner stored."""
+
+from __future__ import annotations
+
+import io
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from echofm.readers.refused import Refused
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+Frame = npt.NDArray[np.uint8]
+
+# JPEG lossless (process 14) and JPEG-LS: only python-gdcm decodes them among the libraries we may use.
+_NEEDS_GDCM = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
+_PILLOW_READS = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
+
+
+def dicom_frames(data_set: Dataset, *, frames: int) -> Iterator[Frame]:
+    """Frames (H, W) or (H, W, 3) uint8 in order.
+
+    Grey goes through the modality and window tables of the file; without a window, more than 8 bits are scaled from
+    the clip's own least to its largest value. MONOCHROME1 is inverted: the output always shows echo as bright.
+    """
+    from pydicom.pixels import iter_pixels
+
+    _check_codec(data_set, frames)
+    raw = iter_pixels(data_set)
+    photometric = str(data_set.get("PhotometricInterpretation", ""))
+    if photometric in ("MONOCHROME1", "MONOCHROME2"):
+        yield from _grey(data_set, raw, inverted=photometric == "MONOCHROME1")
+    elif photometric == "PALETTE COLOR":
+        yield from _palette(data_set, raw)
+    else:
+        for frame in raw:
+            if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+                raise Refused("colour pixels of more than 8 bits or not of three samples are not read")
+            yield frame
+
+
+def _check_codec(data_set: Dataset, frames: int) -> None:
+    """Refuse before decoding: a missing library, fewer compressed frames than claimed, a frame of another size."""
+    syntax = data_set.file_meta.TransferSyntaxUID
+    if syntax in _NEEDS_GDCM and not _has_gdcm():
+        raise Refused(f"{syntax.name.split(',')[0]} needs python-gdcm: pip install 'echofm[dicom-lossless]'")
+    if not syntax.is_encapsulated:
+        return
+    from pydicom.encaps import generate_frames
+
+    found = 0
+    for frame in generate_frames(data_set.PixelData, number_of_frames=frames):
+        found += 1
+        if syntax in _PILLOW_READS:
+            _check_frame_size(frame, height=int(data_set.Rows), width=int(data_set.Columns), number=found)
+    if found != frames:
+        raise Refused(f"the header claims {frames} frames, the file holds {found}")
+
+
+def _check_frame_size(frame: bytes, *, height: int, width: int, number: int) -> None:
+    """The compressed frame's own header, read without decoding, must agree with the DICOM header."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")) as image:
+            size = image.size
+    except Exception:
+        raise Refused(f"frame {number} is no JPEG image: the file is damaged") from None
+    if size != (width, height):
+        raise Refused(f"frame {number} has {size[1]} x {size[0]} pixels, the header says {height} x {width}")
+
+
+def _has_gdcm() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("gdcm") is not None
+
+
+def _grey(data_set: Dataset, raw: Iterator[npt.NDArray], *, inverted: bool) -> Iterator[Frame]:
+    from pydicom.pixels import apply_modality_lut, apply_voi_lut
+
+    stored = deque(raw)
+    kind = stored[0].dtype
+    if kind.itemsize > 2 or kind.kind not in "iu":
+        raise Refused("grey pixels of more than 16 bits are not read")
+    # One table over all values that can be stored, indexed by their bits read as unsigned.
+    bits = np.dtype(f"u{kind.itemsize}")
+    every_value = np.arange(2 ** (8 * kind.itemsize), dtype=bits).view(kind)
+    shown = np.asarray(apply_modality_lut(every_value, data_set))
+    if "WindowWidth" in data_set or "VOILUTSequence" in data_set:
+        shown = np.asarray(apply_voi_lut(shown, data_set), np.float64)
+        low, high = shown.min(), shown.max()
+    elif kind == np.uint8:
+        shown, low, high = every_value.astype(np.float64), 0.0, 255.0
+    else:
+        used = [shown[edge.view(bits)] for frame in stored for edge in (frame.min(), frame.max())]
+        low, high = min(used), max(used)
+    table = np.clip((shown - low) * (255 / max(high - low, 1e-9)), 0, 255).round().astype(np.uint8)
+    table = 255 - table if inverted else table
+    while stored:  # each frame goes as soon as it is converted
+        yield table[stored.popleft().view(bits)]
+
+
+def _palette(data_set: Dataset, raw: Iterator[npt.NDArray]) -> Iterator[Frame]:
+    from pydicom.pixels import apply_color_lut
+
+    for frame in raw:
+        rgb = apply_color_lut(frame, data_set)[..., :3]
+        # 16-bit palettes carry the colour in their high byte.
+        yield rgb.astype(np.uint8) if rgb.dtype == np.uint8 else (rgb >> 8).astype(np.uint8)

@@ -1,0 +1,33 @@
+"""Which reader a file goes to, by its content: suffixes lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO
+
+from echofm.readers.decoded import Decoded
+from echofm.readers.limits import Limits
+from echofm.readers.refused import Refused
+from echofm.readers.video import container_format, decode_video
+
+
+def decode(source: BinaryIO, *, path: Path, channels: int, limits: Limits) -> Decoded:
+    """Decode by the format that the first bytes tell; any fault of a library becomes a reason of ours.
+
+    Refused where the content is of no format that is read here, or is damaged.
+    """
+    head = source.read(512)
+    source.seek(0)
+    try:
+        if container := container_format(head):
+            return decode_video(source, container=container, channels=channels, limits=limits)
+        if head[128:132] == b"DICM":
+            from echofm.readers.dicom import decode_dicom
+
+            return decode_dicom(source, channels=channels, limits=limits)
+    except (Refused, MemoryError, RecursionError):
+        raise
+    except Exception as error:
+        # A library's own text may quote a tag or a path, so only the kind of fault is told.
+        raise Refused(f"it is damaged or of a form that is not read ({type(error).__name__})") from None
+    raise Refused("its content is no AVI, MP4, MOV, MKV, DICOM, NIfTI, MetaImage, PNG or JPEG")

@@ -1,0 +1,128 @@
+"""read_clip: one file in, one de-identified clip out."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO
+
+from echofm.clip import Clip
+from echofm.errors import EchofmError, UnreadableFile
+from echofm.ids import IdKey, load_key
+from echofm.readers.decoded import Decoded
+from echofm.readers.limits import Limits
+from echofm.readers.refused import Refused
+from echofm.readers.source import Row
+
+# Up to here a file is held in memory and read once; above, it is read twice, the second time from the page cache.
+_IN_MEMORY_BYTES = 256_000_000
+
+
+def read_clip(
+    path: str | os.PathLike[str],
+    *,
+    channels: int = 1,
+    key: IdKey | None = None,
+    patient: str | None = None,
+    limits: Limits = Limits(),  # noqa: B008 (frozen)
+    keep_outside: bool = False,
+) -> Clip:
+    """Read one echo: AVI, MP4, MOV, MKV, ultrasound DICOM, NIfTI, MetaImage, PNG or JPEG, told apart by content.
+
+    Grey is BT.601 luma (echofm.readers.luma) in every format. All pixels outside the ultrasound sector are zero in
+    every frame; a file in which no sector is found is refused. The number of frames is what was decoded.
+
+    Parameters
+    ----------
+    channels: 1 grey, 3 RGB. key: hashes the ids; this user's own key by default.
+    patient: the patient's name in the source; by default DICOM's PatientID, else StudyInstanceUID, else the stem.
+    keep_outside: leave the pixels outside the sector as they are, and take the whole frame for the sector where none
+        is found. Only for images that were never a patient's (the phantom): burned-in names stay in.
+
+    Raises UnreadableFile with the file's hashed id and the reason; neither names the path or quotes a tag.
+    """
+    if channels not in (1, 3):
+        raise EchofmError(f"channels={channels}: a clip has 1 (grey) or 3 (RGB)")
+    key = key or load_key()
+    path = Path(path)
+    try:
+        digest, decoded = _decode(path, channels=channels, limits=limits)
+        from echofm.readers.sector import apply_sector
+
+        frames_TCHW, sector_HW = apply_sector(decoded, keep_outside=keep_outside)
+    except Refused as refused:
+        raise UnreadableFile(key.file(path), refused.reason) from None
+    except (MemoryError, RecursionError) as error:
+        raise UnreadableFile(key.file(path), f"decoding it took too much ({type(error).__name__})") from None
+    from echofm.readers.kinds import kind_by_pixels
+
+    return Clip(
+        frames_TCHW=frames_TCHW,
+        sector_HW=sector_HW,
+        clip_id=key.clip(digest),
+        patient_id=key.patient(patient or decoded.patient or path.stem),
+        frame_time_s=decoded.frame_time_s,
+        pixel_spacing_mm=decoded.pixel_spacing_mm,
+        kind=decoded.kind or kind_by_pixels(frames_TCHW, decoded.chroma_HW, sector_HW),
+    )
+
+
+def read_row(
+    row: Row,
+    *,
+    channels: int = 1,
+    key: IdKey | None = None,
+    limits: Limits = Limits(),  # noqa: B008 (frozen)
+    keep_outside: bool = False,
+) -> Clip:
+    """Read a data set's row: its file, then what the set says about it, then the set's own truth."""
+    clip = read_clip(
+        row.path, channels=channels, key=key, patient=row.patient, limits=limits, keep_outside=keep_outside
+    )
+    clip = clip.replace(view=row.view, kind=row.kind or clip.kind, labels=dict(row.labels))
+    return clip if row.add_truth is None else row.add_truth(clip)
+
+
+def _decode(path: Path, *, channels: int, limits: Limits) -> tuple[bytes, Decoded]:
+    """SHA-256 of the file's bytes and what its format's reader makes of them."""
+    with ExitStack() as stack:
+        file = stack.enter_context(_open(path))
+        size = os.fstat(file.fileno()).st_size
+        limits.check_file(size)
+        source: BinaryIO = file
+        try:
+            if size <= _IN_MEMORY_BYTES:
+                source = io.BytesIO(file.read())
+                digest = hashlib.sha256(source.getbuffer()).digest()
+            else:
+                digest = _sha256(file)
+        except OSError as error:
+            raise Refused(f"the file cannot be read: {os.strerror(error.errno or 0)}") from None
+        from echofm.readers.formats import decode
+
+        return digest, decode(source, path=path, channels=channels, limits=limits)
+
+
+def _open(path: Path) -> BinaryIO:
+    """Open a plain file; a pipe or a device must not make the reader wait."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except (OSError, ValueError) as error:
+        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "its name is not a path"
+        raise Refused(f"the file cannot be opened: {why}") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Refused("it is a folder, a pipe or a device, not a file")
+    return os.fdopen(descriptor, "rb")
+
+
+def _sha256(file: BinaryIO) -> bytes:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 22):
+        digest.update(block)
+    file.seek(0)
+    return digest.digest()

@@ -1,0 +1,14 @@
+"""Refused: why a file cannot be used, in words of our own."""
+
+from __future__ import annotations
+
+
+class Refused(Exception):
+    """Raised inside the readers; `read_clip` turns it into `UnreadableFile` under the file's id.
+
+    reason: one sentence without path, tag or a library's message (which may quote either).
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

@@ -1,0 +1,85 @@
+"""The pool: order, results computed in the worker, and workers that hang, crash or eat memory."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import time
+from pathlib import Path
+
+import pytest
+from hearts import beating_heart, write_avi
+
+from echofm.clip import Clip
+from echofm.errors import EchofmError, UnreadableFile
+from echofm.readers import Limits
+from echofm.readers.guarded import ReaderPool
+from echofm.readers.source import Row
+from echofm.readers.worker import TaskFailed
+
+
+def n_frames(row: Row, clip: Clip) -> int:
+    return len(clip.frames_TCHW)
+
+
+def misbehave(how: str, row: Row, clip: Clip) -> str:
+    if row.patient == "bad":
+        if how == "hang":
+            time.sleep(600)
+        elif how == "crash":
+            ctypes.string_at(0)
+        elif how == "memory":
+            bytearray(20_000_000_000)
+        raise ZeroDivisionError("Jane Doe")
+    return row.patient
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
+    folder = tmp_path_factory.mktemp("pool")
+    made = []
+    for index in range(5):
+        clip, _ = beating_heart(frames=8 + index, seed=index)
+        made.append(Row(path=write_avi(folder / f"{index}.avi", clip), patient="bad" if index == 1 else f"p{index}"))
+    (folder / "broken.avi").write_text("not a video")
+    return [*made[:3], Row(path=folder / "broken.avi", patient="p"), *made[3:]]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_results_come_in_the_order_of_the_rows(rows: list[Row], processes: int) -> None:
+    with ReaderPool(n_frames, processes=processes) as pool:
+        results = list(pool.map(rows))
+        again = list(pool.map(rows[:1]))
+    assert [row for row, _ in results] == rows
+    assert [result for _, result in results if not isinstance(result, UnreadableFile)] == [8, 9, 10, 11, 12]
+    assert isinstance(results[3][1], UnreadableFile)
+    assert again[0][1] == 8
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"), [("hang", "more than 3 s"), ("crash", "SIGSEGV"), ("memory", "too much memory")]
+)
+def test_a_worker_that_is_lost_costs_one_file(rows: list[Row], how: str, reason: str) -> None:
+    good = [rows[0], rows[1], rows[2]]
+    with ReaderPool(functools.partial(misbehave, how), limits=Limits(max_seconds=3)) as pool:
+        first, second, third = (result for _, result in pool.map(good))
+    assert first == "p0" and third == "p2"
+    assert isinstance(second, UnreadableFile) and reason in second.reason
+
+
+def test_a_fault_of_the_task_is_raised_without_its_text(rows: list[Row]) -> None:
+    with ReaderPool(functools.partial(misbehave, "raise")) as pool, pytest.raises(TaskFailed) as caught:
+        list(pool.map(rows))
+    assert "ZeroDivisionError" in str(caught.value) and "Jane" not in str(caught.value)
+
+
+def test_no_process_is_a_mistake() -> None:
+    with pytest.raises(EchofmError, match="processes=0"):
+        ReaderPool(n_frames, processes=0)
+
+
+def test_a_missing_file_is_a_reason(tmp_path: Path) -> None:
+    with ReaderPool(n_frames) as pool:
+        ((_, result),) = pool.map([Row(path=tmp_path / "Doe_Jane.avi", patient="p")])
+    assert isinstance(result, UnreadableFile) and "No such file" in result.reason
+    assert "Doe" not in str(result)
