@@ -1,0 +1,1 @@
+"""Synthetic echoes and what they give away: generators and the privacy audit."""

@@ -1,0 +1,161 @@
+"""Is a similarity to the training set more than a new patient would show? Conformal p-values and what follows.
+
+The null: held-out real clips searched in the *same* training set as the synthetic clips, so that both take their
+maximum over equally many candidates. (The published rule takes training clips searched in the test set; its maxima
+run over another number of candidates, and with nothing memorised it flags 25 % where 5 % are meant.)
+
+Shapes: S synthetic clips, H held-out clips, P held-out patients.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.stats
+
+from echofm.errors import EchofmError
+
+Doubles = npt.NDArray[np.float64]
+
+
+def conformal_p(score_S: npt.ArrayLike, null_H: npt.ArrayLike, patient_H: npt.ArrayLike | None = None) -> Doubles:
+    """(S,) p-values of "no closer to the training set than a new patient's clip", in [1 / (P + 1), 1].
+
+    p = (1 + sum over held-out patients of the part of their clips that score >= s) / (P + 1)
+
+    Every held-out patient weighs the same, however many clips it has, which keeps p valid where clips of one patient
+    resemble one another (Lee, Barber, Willett 2023, arXiv 2306.06342). Without `patient_H` each clip is a
+    patient of its own: the ordinary conformal p-value (Vovk 2005).
+    """
+    null = np.asarray(null_H, np.float64)
+    patients = (
+        np.arange(len(null)) if patient_H is None else np.unique(np.asarray(patient_H, str), return_inverse=True)[1]
+    )
+    weight = 1 / np.bincount(patients)[patients]
+    order = np.argsort(null)
+    # above[i]: weight of the null scores from the i-th smallest on.
+    above = np.append(np.cumsum(weight[order][::-1])[::-1], 0.0)
+    first = np.searchsorted(null[order], np.asarray(score_S, np.float64), side="left")
+    return (1 + above[first]) / (patients.max() + 2)
+
+
+def q_values(p_S: npt.ArrayLike) -> Doubles:
+    """Benjamini-Hochberg adjusted p-values: flagging q <= a keeps the expected part of false flags at most a."""
+    return np.asarray(scipy.stats.false_discovery_control(np.asarray(p_S, np.float64)), np.float64)
+
+
+def smallest_detectable_share(patients: int, *, alpha: float) -> float:
+    """The smallest part of a synthetic set that Benjamini-Hochberg can flag at all with so many held-out patients.
+
+    The least p is 1 / (P + 1), and k flags need p <= alpha k / S: shares under 1 / (alpha (P + 1)) go unseen however
+    exact the copies.
+    """
+    return min(1.0, 1 / (alpha * (patients + 1)))
+
+
+def require_holdout(patients: int, *, alpha: float) -> None:
+    """Raises EchofmError where so few held-out patients cannot give any p-value as small as alpha."""
+    needed = math.ceil(1 / alpha - 1e-9) - 1
+    if patients < needed:
+        raise EchofmError(
+            f"{patients} held-out patients cannot show anything at alpha {alpha:g}; "
+            f"hold out at least {needed}, or raise --alpha to {1 / (patients + 1):.3g}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flagged:
+    """What part of a synthetic set scores above the null at level alpha.
+
+    fraction: part with p <= alpha. low, high: Clopper-Pearson interval, as if the null were known exactly.
+    bootstrap_low, bootstrap_high: percentile interval over held-out patients and synthetic clips, both redrawn: it
+        carries the null's own uncertainty and is the one to report.
+    excess: fraction - alpha. excess_p: chance of so many flags or more with nothing memorised.
+    """
+
+    fraction: float
+    low: float
+    high: float
+    bootstrap_low: float
+    bootstrap_high: float
+    alpha: float
+    excess_p: float
+
+    @property
+    def excess(self) -> float:
+        """Part flagged beyond what new patients would be."""
+        return self.fraction - self.alpha
+
+
+def flagged(
+    score_S: npt.ArrayLike,
+    null_H: npt.ArrayLike,
+    patient_H: npt.ArrayLike | None = None,
+    *,
+    alpha: float = 0.05,
+    level: float = 0.95,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Flagged:
+    """Part of the synthetic scores beyond the null at `alpha`, with intervals at `level`.
+
+    excess_p: with one clip per held-out patient and exchangeable scores the number of flags is beta-binomial,
+    (S, k, P + 1 - k) for k = floor(alpha (P + 1)); with several clips a patient the same law is used with P patients.
+    Raises EchofmError where the held-out set is too small for alpha.
+    """
+    score, null = np.asarray(score_S, np.float64), np.asarray(null_H, np.float64)
+    names = np.arange(len(null)).astype(str) if patient_H is None else np.asarray(patient_H, str)
+    patient = np.unique(names, return_inverse=True)[1]
+    patients = int(patient.max()) + 1
+    require_holdout(patients, alpha=alpha)
+    count = int((conformal_p(score, null, patient) <= alpha).sum())
+    exact = scipy.stats.binomtest(count, len(score)).proportion_ci(level, method="exact")
+    redrawn = _bootstrap(score, null, patient, alpha=alpha, draws=draws, rng=np.random.default_rng(seed))
+    edge = math.floor(alpha * (patients + 1) + 1e-9)
+    law = scipy.stats.betabinom(len(score), edge, patients + 1 - edge)
+    low, high = np.quantile(redrawn, [(1 - level) / 2, (1 + level) / 2])
+    return Flagged(
+        fraction=count / len(score),
+        low=float(exact.low),
+        high=float(exact.high),
+        bootstrap_low=float(low),
+        bootstrap_high=float(high),
+        alpha=alpha,
+        excess_p=float(law.sf(count - 1)),
+    )
+
+
+def _bootstrap(
+    score: Doubles,
+    null: Doubles,
+    patient_H: npt.NDArray[np.int64],
+    *,
+    alpha: float,
+    draws: int,
+    rng: np.random.Generator,
+) -> Doubles:
+    """Flagged fractions over redrawn held-out patients (with all their clips) and redrawn synthetic clips."""
+    patients = int(patient_H.max()) + 1
+    order = np.argsort(null)
+    sorted_null, owner = null[order], patient_H[order]
+    share = 1 / np.bincount(patient_H)[owner]
+    place = np.searchsorted(sorted_null, score, side="left")
+    fractions = np.empty(draws)
+    for draw in range(draws):
+        times = np.bincount(rng.integers(patients, size=patients), minlength=patients)
+        above = np.append(np.cumsum((times[owner] * share)[::-1])[::-1], 0.0)
+        chosen = place[rng.integers(len(place), size=len(place))]
+        fractions[draw] = ((1 + above[chosen]) / (patients + 1) <= alpha).mean()
+    return fractions
+
+
+def published_threshold(train_to_test: npt.ArrayLike, *, percentile: float = 95.0) -> float:
+    """The threshold of the published filter: a percentile of the training clips' maxima over the *test* set.
+
+    Offered for comparison alone. The synthetic clips' maxima run over the training set, which is larger: they are
+    higher with nothing memorised, so more than 100 - percentile per cent are flagged (EchoNet-Synthetic, 2406.00808).
+    """
+    return float(np.percentile(np.asarray(train_to_test, np.float64), percentile))

@@ -1,0 +1,94 @@
+"""Neighbours equal brute force in every rank, whatever the blocks; the approximate index states its recall."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.neighbors import NearestNeighbors
+
+from echofm.errors import EchofmError
+from synth.audit import nearest as module
+from synth.audit.nearest import ApproximateIndex, nearest, unit_rows
+
+
+def clustered(rows: int, width: int, seed: int, clusters: int = 50) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((clusters, width))
+    return (centres[rng.integers(clusters, size=rows)] + 0.5 * rng.standard_normal((rows, width))).astype(np.float32)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "pearson"])
+def test_faiss_torch_and_sklearn_agree_on_every_neighbour(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_BLOCK_ROWS", 700)
+    monkeypatch.setattr(module, "_QUERY_ROWS", 64)
+    reference, queries = clustered(3000, 48, 0), clustered(200, 48, 1)
+    found = nearest(queries, reference, k=10, metric=metric)
+
+    double = [torch.from_numpy(unit_rows(rows, metric=metric)).double() for rows in (queries, reference)]
+    by_torch = (double[0] @ double[1].T).topk(10)
+    assert np.array_equal(found.index_QK, by_torch.indices.numpy())
+    np.testing.assert_allclose(found.similarity_QK, by_torch.values.numpy(), rtol=0, atol=1e-12)
+
+    kind = "cosine" if metric == "cosine" else "correlation"
+    brute = NearestNeighbors(n_neighbors=10, algorithm="brute", metric=kind).fit(reference.astype(np.float64))
+    assert np.array_equal(found.index_QK, brute.kneighbors(queries.astype(np.float64))[1])
+
+
+def test_ties_go_to_the_lower_row() -> None:
+    row = np.ones((1, 8), np.float32)
+    reference = np.concatenate([-row, np.repeat(row, 5, 0)])
+    assert nearest(row, reference, k=3).index_QK.tolist() == [[1, 2, 3]]
+
+
+def test_own_patient_is_left_out_however_many_clips_it_has() -> None:
+    reference = clustered(300, 16, 3)
+    patients = np.repeat([f"p{i}" for i in range(10)], 30)
+    found = nearest(reference, reference, k=5, exclude_QN=(patients, patients))
+    similarity = unit_rows(reference).astype(np.float64) @ unit_rows(reference).astype(np.float64).T
+    similarity[patients[:, None] == patients[None, :]] = -np.inf
+    assert np.array_equal(found.index_QK, np.argsort(-similarity, axis=1, kind="stable")[:, :5])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 60), st.integers(2, 9), st.integers(0, 1000))
+def test_equal_to_brute_force_at_any_size(queries: int, rows: int, width: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    reference, asked = rng.standard_normal((rows, width)), rng.standard_normal((queries, width))
+    k = int(rng.integers(1, rows + 1))
+    truth = unit_rows(asked).astype(np.float64) @ unit_rows(reference).astype(np.float64).T
+    assert np.array_equal(nearest(asked, reference, k=k).index_QK, np.argsort(-truth, axis=1, kind="stable")[:, :k])
+
+
+def test_approximate_index_with_reranking_reaches_its_recall() -> None:
+    reference, queries = clustered(20_000, 64, 5), clustered(2_000, 64, 6)
+    index = ApproximateIndex(reference)
+    assert index.recall(queries) >= 0.999
+    exact = nearest(queries, reference)
+    same = index.nearest(queries).index_QK == exact.index_QK
+    np.testing.assert_array_equal(index.nearest(queries).similarity_QK[same], exact.similarity_QK[same])
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (np.full((2, 4), np.nan), "not finite"),
+        (np.zeros((2, 4)), "no direction"),
+        (np.ones((2, 5)), "cannot be compared"),
+    ],
+)
+def test_unusable_embeddings_are_refused(rows: np.ndarray, says: str) -> None:
+    with pytest.raises(EchofmError, match=says):
+        nearest(rows, np.eye(4, dtype=np.float32))
+
+
+def test_constant_rows_have_no_pearson_direction() -> None:
+    with pytest.raises(EchofmError, match="no direction"):
+        nearest(np.ones((1, 4)), np.eye(4), metric="pearson")
+
+
+def test_more_neighbours_than_rows_are_refused() -> None:
+    with pytest.raises(EchofmError, match="offers 4"):
+        nearest(np.eye(4), np.eye(4), k=5)
