@@ -29,7 +29,9 @@ class Bar:
 
     def advance(self, steps: float = 1, note: str | None = None) -> None:
         """Move on; `note` says what the work waits for or its latest figure. Never put a file's name into it."""
-        self._progress.update(self._task, advance=steps, **({} if note is None else {"note": note}))
+        self._progress.advance(self._task, steps)
+        if note is not None:
+            self._progress.update(self._task, note=note)
 
 
 @contextmanager
