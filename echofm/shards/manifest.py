@@ -1,0 +1,152 @@
+"""What a shard folder says about itself: manifest.json for the folder, one .meta.json per clip. Strict both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import pydantic
+from pydantic import Field, StringConstraints
+
+from echofm.errors import EchofmError
+
+SCHEMA_VERSION: Literal[1] = 1
+MANIFEST = "manifest.json"
+SET_ASIDE = "set_aside.jsonl"
+SPLITS = ("train", "val", "test")
+_MAX_MANIFEST_BYTES = 64 * 2**20
+
+Split = Literal["train", "val", "test"]
+Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{20}$")]
+TarName = Annotated[str, StringConstraints(pattern=r"^(train|val|test)-[0-9]{6}\.tar$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+LabelName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+LabelValue = int | float | Annotated[str, StringConstraints(max_length=256)]
+Count = Annotated[int, Field(ge=0)]
+M = TypeVar("M", bound=pydantic.BaseModel)
+
+
+class _Strict(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class ClipMeta(_Strict):
+    """`<clip_id>.meta.json`: everything about a clip that is no array."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    clip_id: Id
+    patient_id: Id
+    split: Split
+    dataset: Annotated[str, StringConstraints(max_length=64)]
+    view: Annotated[str, StringConstraints(max_length=32)] | None
+    kind: Annotated[str, StringConstraints(max_length=32)]
+    labels: Mapping[LabelName, LabelValue]
+    frame_rate_hz: Annotated[float, Field(gt=0)] | None
+    pixel_spacing_mm: tuple[float, float] | None
+
+
+class Settings(_Strict):
+    """The choices that the bytes of the shards depend on."""
+
+    size: Annotated[int, Field(gt=0)]
+    frame_rate_hz: Annotated[float, Field(gt=0)] | None
+    channels: Literal[1, 3]
+    split_by: Literal["patient", "none"]
+    val_fraction: Annotated[float, Field(ge=0, lt=1)]
+    test_fraction: Annotated[float, Field(ge=0, lt=1)]
+    kinds: tuple[str, ...]
+    keep_outside: bool
+    shard_mb: Annotated[float, Field(gt=0)]
+    seed: int
+
+
+class TarEntry(_Strict):
+    """One tar of the folder."""
+
+    name: TarName
+    split: Split
+    clips: Count
+    bytes: Count
+    sha256: Sha256
+
+
+class SplitCounts(_Strict):
+    """One split of the folder."""
+
+    clips: Count
+    patients: Count
+    frames: Count
+    bytes: Count
+
+
+class Manifest(_Strict):
+    """`manifest.json`. Histograms are of the clips as read, before size and rate were changed."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    tool: str
+    dataset: Annotated[str, StringConstraints(max_length=64)]
+    settings: Settings
+    splits: Mapping[Split, SplitCounts]
+    # Proven when the folder was written: the splits' sets of patients do not meet.
+    patient_disjoint: Literal[True]
+    views: Mapping[str, Count]
+    kinds: Mapping[str, Count]
+    labels: Mapping[LabelName, Count]
+    frame_rate_hz_histogram: Mapping[str, Count]
+    size_histogram: Mapping[str, Count]
+    not_selected: Mapping[str, Count]
+    set_aside: Count
+    tars: tuple[TarEntry, ...]
+
+    @pydantic.model_validator(mode="after")
+    def _tars_are_consistent(self) -> Manifest:
+        names = [entry.name for entry in self.tars]
+        if len(set(names)) != len(names):
+            raise ValueError("a tar is listed twice")
+        if any(not entry.name.startswith(f"{entry.split}-") for entry in self.tars):
+            raise ValueError("a tar's name and split disagree")
+        return self
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The checked manifest of a shard folder. Raises EchofmError naming the field that is wrong."""
+    path = folder / MANIFEST
+    try:
+        if path.stat().st_size > _MAX_MANIFEST_BYTES:
+            raise EchofmError(f"{MANIFEST}: larger than {_MAX_MANIFEST_BYTES >> 20} MiB; this is no shard folder")
+        text = path.read_bytes()
+    except FileNotFoundError:
+        raise EchofmError(
+            f"no {MANIFEST} in the folder given: not shards, or not finished; write them with `echofm shards SRC OUT`"
+        ) from None
+    except OSError as error:
+        raise EchofmError(f"{MANIFEST} cannot be read ({error.strerror})") from None
+    return parsed(Manifest, text, MANIFEST)
+
+
+def parsed(model: type[M], text: bytes, name: str) -> M:
+    """JSON under a schema; a flaw is one line that names `name` and the field, never the value."""
+    try:
+        return model.model_validate_json(text)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "file"
+        raise EchofmError(f"{name}: {where}: {first['msg']}") from None
+
+
+def as_json(content: pydantic.BaseModel, *, indent: int | None = None) -> bytes:
+    """One text per content: keys in the order of the class, mappings as they were built."""
+    return content.model_dump_json(indent=indent).encode() + b"\n"
+
+
+def sorted_counts(counts: Mapping[str, int]) -> dict[str, Any]:
+    """A histogram in the order of its keys, numbers before words."""
+
+    def order(item: tuple[str, int]) -> tuple[int, float, str]:
+        try:
+            return 0, float(item[0].partition("x")[0]), item[0]
+        except ValueError:
+            return 1, 0.0, item[0]
+
+    return dict(sorted(counts.items(), key=order))

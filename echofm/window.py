@@ -1,0 +1,114 @@
+"""Windows: which frames of a clip make one fixed-length input of a model.
+
+A clip's clock is its frame times in seconds. Where those are unknown the clock ticks once a frame, a start counts
+ticks instead of seconds, and a window is of consecutive frames whatever rate is asked for. T frames of the clip,
+L frames of the window.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Times = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+# Far below any frame interval, far above the rounding of seconds in float64.
+_TOLERANCE_S = 1e-6
+
+
+def nearest_frames(frame_time_s: Times, wanted_s: Times) -> Indices:
+    """Index of the frame nearest in time to each wanted time; the later one of two at equal distance."""
+    return np.searchsorted((frame_time_s[:-1] + frame_time_s[1:]) / 2, wanted_s + _TOLERANCE_S, side="right")
+
+
+def window_indices(
+    frame_time_s: Times | None, n_frames: int, *, length: int, frame_rate_hz: float | None, start_s: float = 0.0
+) -> tuple[Indices, npt.NDArray[np.bool_]]:
+    """Frames of one window: the nearest to start_s + k / frame_rate_hz for k = 0 .. length - 1.
+
+    A window that runs past the clip's end goes on at the clip's first frame (never zeros, never blended speckle).
+
+    Parameters
+    ----------
+    frame_time_s: (T,) seconds, strictly increasing; None where unknown.
+    n_frames: T.
+    frame_rate_hz: frames per second of the window; None takes consecutive frames from the one nearest to start_s.
+    start_s: seconds after the first frame; frames where the times are unknown.
+
+    Returns
+    -------
+    indices_L: int64 in [0, T). valid_L: bool, False on frames that repeat the clip because it was too short.
+    """
+    assert n_frames > 0 and length > 0 and start_s >= 0
+    if frame_time_s is None or frame_rate_hz is None:
+        clock = _clock(frame_time_s, n_frames)
+        steps = int(nearest_frames(clock, np.array(start_s))) + np.arange(length, dtype=np.int64)
+        return steps % n_frames, steps < n_frames
+    clock = _clock(frame_time_s, n_frames)
+    wanted_s = start_s + np.arange(length) / frame_rate_hz
+    period_s = clip_period_s(frame_time_s, n_frames, frame_rate_hz=frame_rate_hz)
+    last_interval_s = period_s - clock[-1]
+    valid_L = wanted_s < clock[-1] + last_interval_s / 2 + _TOLERANCE_S
+    looped_s = np.where(valid_L, wanted_s, (wanted_s + _TOLERANCE_S) % period_s)
+    return nearest_frames(clock, looped_s), valid_L
+
+
+def clip_period_s(frame_time_s: Times | None, n_frames: int, *, frame_rate_hz: float | None) -> float:
+    """How long the clip lasts, its last frame included: the period at which a short clip is looped."""
+    clock = _clock(frame_time_s, n_frames)
+    if n_frames > 1:
+        return float(clock[-1] + np.median(np.diff(clock)))
+    return 1.0 / frame_rate_hz if frame_time_s is not None and frame_rate_hz is not None else 1.0
+
+
+def start_times_s(
+    frame_time_s: Times | None, n_frames: int, *, length: int, frame_rate_hz: float | None
+) -> Times:
+    """The clock of every frame at which a whole window can start; of the first alone where the clip is too short."""
+    clock = _clock(frame_time_s, n_frames)
+    if frame_time_s is None or frame_rate_hz is None:
+        return clock[: max(1, n_frames - length + 1)]
+    half_interval_s = (clip_period_s(frame_time_s, n_frames, frame_rate_hz=frame_rate_hz) - clock[-1]) / 2
+    end_s = clock[-1] + half_interval_s - (length - 1) / frame_rate_hz
+    return clock[: max(1, int(np.searchsorted(clock, end_s + _TOLERANCE_S)))]
+
+
+def random_start_s(
+    frame_time_s: Times | None, n_frames: int, *, length: int, frame_rate_hz: float | None, uniform: float
+) -> float:
+    """The start that `uniform` in [0, 1) draws: every frame at which a whole window can start is equally likely."""
+    starts = start_times_s(frame_time_s, n_frames, length=length, frame_rate_hz=frame_rate_hz)
+    return float(starts[int(uniform * len(starts))])
+
+
+def even_starts_s(
+    frame_time_s: Times | None, n_frames: int, *, length: int, frame_rate_hz: float | None, count: int | None
+) -> list[float]:
+    """`count` starts spread evenly from the first possible to the last, fewer where the clip has fewer.
+
+    count=1: the window in the clip's middle. count=None: as many as cover the whole clip.
+    """
+    assert count is None or count > 0
+    starts = start_times_s(frame_time_s, n_frames, length=length, frame_rate_hz=frame_rate_hz)
+    if count is None:
+        ticks = frame_time_s is None or frame_rate_hz is None
+        room = len(starts) - 1 if ticks else starts[-1]
+        count = 1 + int(np.ceil(room / (length if ticks else length / frame_rate_hz) - _TOLERANCE_S))
+    places = np.linspace(0, len(starts) - 1, count) if count > 1 else np.array([(len(starts) - 1) / 2])
+    return [float(starts[index]) for index in np.unique(np.round(places).astype(np.int64))]
+
+
+def window_time_s(frame_time_s: Times, indices_L: Indices) -> Times:
+    """Seconds of a window's frames after its first; a looped clip's time runs on by its period."""
+    period_s = clip_period_s(frame_time_s, len(frame_time_s), frame_rate_hz=None)
+    loops_L = np.concatenate([[0], np.cumsum(np.diff(indices_L) < 0)])
+    time_L = frame_time_s[indices_L] + loops_L * period_s
+    return time_L - time_L[0]
+
+
+def _clock(frame_time_s: Times | None, n_frames: int) -> Times:
+    if frame_time_s is None:
+        return np.arange(n_frames, dtype=np.float64)
+    assert len(frame_time_s) == n_frames
+    return frame_time_s - frame_time_s[0]
