@@ -62,9 +62,7 @@ def clip_period_s(frame_time_s: Times | None, n_frames: int, *, frame_rate_hz: f
     return 1.0 / frame_rate_hz if frame_time_s is not None and frame_rate_hz is not None else 1.0
 
 
-def start_times_s(
-    frame_time_s: Times | None, n_frames: int, *, length: int, frame_rate_hz: float | None
-) -> Times:
+def start_times_s(frame_time_s: Times | None, n_frames: int, *, length: int, frame_rate_hz: float | None) -> Times:
     """The clock of every frame at which a whole window can start; of the first alone where the clip is too short."""
     clock = _clock(frame_time_s, n_frames)
     if frame_time_s is None or frame_rate_hz is None:
@@ -92,9 +90,11 @@ def even_starts_s(
     assert count is None or count > 0
     starts = start_times_s(frame_time_s, n_frames, length=length, frame_rate_hz=frame_rate_hz)
     if count is None:
-        ticks = frame_time_s is None or frame_rate_hz is None
-        room = len(starts) - 1 if ticks else starts[-1]
-        count = 1 + int(np.ceil(room / (length if ticks else length / frame_rate_hz) - _TOLERANCE_S))
+        if frame_time_s is None or frame_rate_hz is None:
+            windows = (len(starts) - 1) / length
+        else:
+            windows = starts[-1] * frame_rate_hz / length
+        count = 1 + int(np.ceil(windows - _TOLERANCE_S))
     places = np.linspace(0, len(starts) - 1, count) if count > 1 else np.array([(len(starts) - 1) / 2])
     return [float(starts[index]) for index in np.unique(np.round(places).astype(np.int64))]
 

@@ -132,7 +132,9 @@ def test_an_empty_sector_keeps_the_whole_image() -> None:
     assert conform(clip, size=16).frames_TCHW.shape == (6, 1, 16, 16)
 
 
-@pytest.mark.parametrize("wrong", [{"size": 0}, {"frame_rate_hz": 0.0}, {"frame_rate_hz": float("nan")}, {"channels": 2}])
+@pytest.mark.parametrize(
+    "wrong", [{"size": 0}, {"frame_rate_hz": 0.0}, {"frame_rate_hz": float("nan")}, {"channels": 2}]
+)
 def test_impossible_requests(wrong: dict) -> None:
     with pytest.raises(EchofmError):
         conform(make_clip(0), **wrong)

@@ -14,7 +14,6 @@ from echofm.errors import EchofmError
 SCHEMA_VERSION: Literal[1] = 1
 MANIFEST = "manifest.json"
 SET_ASIDE = "set_aside.jsonl"
-SPLITS = ("train", "val", "test")
 _MAX_MANIFEST_BYTES = 64 * 2**20
 
 Split = Literal["train", "val", "test"]
@@ -53,8 +52,7 @@ class Settings(_Strict):
     frame_rate_hz: Annotated[float, Field(gt=0)] | None
     channels: Literal[1, 3]
     split_by: Literal["patient", "none"]
-    val_fraction: Annotated[float, Field(ge=0, lt=1)]
-    test_fraction: Annotated[float, Field(ge=0, lt=1)]
+    fractions: tuple[float, float, float]
     kinds: tuple[str, ...]
     keep_outside: bool
     shard_mb: Annotated[float, Field(gt=0)]

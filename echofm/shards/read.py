@@ -1,0 +1,182 @@
+"""ShardSet: a folder of shards opened for random access, everything checked before the first clip leaves it.
+
+T frames of a clip, L frames of a window, C channels, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock
+
+from echofm.clip import Clip
+from echofm.errors import EchofmError
+from echofm.progress import progress_bar
+from echofm.shards.files import TarFiles
+from echofm.shards.index import ClipRecord, index_tar
+from echofm.shards.manifest import Manifest, Split, TarEntry, read_manifest
+from echofm.shards.sample import ARRAYS
+from echofm.shards.stamps import Stamp, TarState, load_stamp, lock_path, save_stamp
+
+_READ_BYTES = 4 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ShardSet:
+    """The clips of a shard folder, or of one of its splits, in the order of the tars. Picklable; opens files lazily."""
+
+    folder: Path
+    manifest: Manifest
+    records: Sequence[ClipRecord]
+    _files: TarFiles = field(repr=False)
+
+    @classmethod
+    def open(
+        cls, folder: str | Path, *, verify: Literal["once", "always", "never"] = "once", show_progress: bool = True
+    ) -> ShardSet:
+        """Open a folder that `echofm shards` wrote.
+
+        The manifest, every tar's header chain, every array's header and every description are checked, and the sha256
+        of each tar: the first time that this user opens it in this state ("once"; remembered under ECHOFM_HOME),
+        every time, or never. Raises EchofmError naming the shard and the flaw.
+        """
+        path = _local(folder)
+        manifest = read_manifest(path)
+        _check_files(path, manifest)
+        # Of several ranks on a machine one verifies and the others find its stamp.
+        with FileLock(lock_path(path)):
+            records = _verified_index(path, manifest, verify=verify, show_progress=show_progress)
+        return cls(folder=path, manifest=manifest, records=records, _files=TarFiles(path))
+
+    def split(self, name: str) -> ShardSet:
+        """The clips of one split."""
+        if name not in self.manifest.splits:
+            raise EchofmError(f"no split {name!r}; the splits are {', '.join(self.manifest.splits)}")
+        return replace(self, records=[record for record in self.records if record.meta.split == name])
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[Clip]:
+        return (self.clip(index) for index in range(len(self)))
+
+    def clip(self, index: int) -> Clip:
+        """One whole clip."""
+        record = self.records[index]
+        shape = record.shape_TCHW
+        frames_TCHW = np.empty(shape, np.uint8)
+        self._files.read_into(record.shard, record.offsets["frames.npy"], frames_TCHW)
+        meta = record.meta
+        return Clip(
+            frames_TCHW=frames_TCHW,
+            sector_HW=self._array(record, "sector.npy", shape[2:]),
+            frame_time_s=self.frame_time_s(index),
+            phase_T=self._array(record, "phase.npy", shape[:1]) if "phase.npy" in record.offsets else None,
+            mask_THW=self._array(record, "mask.npy", (shape[0], *shape[2:])) if "mask.npy" in record.offsets else None,
+            clip_id=meta.clip_id,
+            patient_id=meta.patient_id,
+            pixel_spacing_mm=meta.pixel_spacing_mm,
+            view=meta.view,
+            kind=meta.kind,
+            labels=dict(meta.labels),
+        )
+
+    def frame_time_s(self, index: int) -> npt.NDArray[np.float64] | None:
+        """(T,) seconds of a clip's frames; None where unknown. Raises EchofmError where they do not increase."""
+        record = self.records[index]
+        if "time.npy" not in record.offsets:
+            return None
+        time_s = self._array(record, "time.npy", record.shape_TCHW[:1])
+        # Not <= 0 instead: NaN compares false.
+        if not (np.diff(time_s) > 0).all() or not np.isfinite(time_s).all():
+            raise EchofmError(f"shard {record.shard}: the frame times of clip {record.clip_id} do not increase")
+        return time_s
+
+    def sector_HW(self, index: int) -> npt.NDArray[np.bool_]:
+        """A clip's sector."""
+        record = self.records[index]
+        return self._array(record, "sector.npy", record.shape_TCHW[2:])
+
+    def read_frames(self, index: int, indices_L: npt.NDArray[np.int64], into_LCHW: npt.NDArray[np.uint8]) -> None:
+        """Read only the named frames into an array, one read per run of consecutive frames."""
+        record = self.records[index]
+        first = record.offsets["frames.npy"]
+        frame_bytes = int(np.prod(record.shape_TCHW[1:]))
+        runs = np.flatnonzero(np.diff(indices_L) != 1) + 1
+        for start, end in zip([0, *runs], [*runs, len(indices_L)]):
+            offset = first + int(indices_L[start]) * frame_bytes
+            self._files.read_into(record.shard, offset, into_LCHW[start:end])
+
+    def _array(self, record: ClipRecord, suffix: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        array = np.empty(shape, ARRAYS[suffix][0])
+        self._files.read_into(record.shard, record.offsets[suffix], array)
+        return array
+
+
+def _local(folder: str | Path) -> Path:
+    text = os.fspath(folder)
+    if "://" in text or text.startswith("pipe:"):
+        raise EchofmError(
+            "shards are read by position from local files, so URLs and pipes are refused; "
+            "copy the folder here first (e.g. `aws s3 sync`, `gcloud storage rsync`)"
+        )
+    return Path(text)
+
+
+def _check_files(folder: Path, manifest: Manifest) -> None:
+    """Presence and length of every tar, so that a cut copy is found before anything is read."""
+    for entry in manifest.tars:
+        try:
+            size = (folder / entry.name).stat().st_size
+        except OSError:
+            raise EchofmError(f"shard {entry.name}: in the manifest but not in the folder; copy it again") from None
+        if size != entry.bytes:
+            raise EchofmError(
+                f"shard {entry.name}: {size} bytes where the manifest says {entry.bytes}: cut or changed; copy it again"
+            )
+    stray = {path.name for path in folder.glob("*.tar")} - {entry.name for entry in manifest.tars}
+    if stray:
+        raise EchofmError(f"{len(stray)} tar(s) in the folder are not in the manifest; remove them")
+
+
+def _verified_index(folder: Path, manifest: Manifest, *, verify: str, show_progress: bool) -> Sequence[ClipRecord]:
+    stamp = load_stamp(folder)
+    states = tuple(TarState.of(folder / entry.name, entry.sha256) for entry in manifest.tars)
+    if verify == "once" and stamp is not None and stamp.tars == states:
+        return stamp.records
+    if verify != "never":
+        known = set() if verify == "always" or stamp is None else set(stamp.tars)
+        fresh = [entry for entry, state in zip(manifest.tars, states) if state not in known]
+        _check_sha256(folder, fresh, show_progress=show_progress)
+    records = tuple(record for entry in manifest.tars for record in index_tar(folder, entry))
+    if len({record.clip_id for record in records}) != len(records):
+        raise EchofmError("a clip is in two shards; write the folder again with `echofm shards`")
+    if verify != "never":
+        save_stamp(folder, Stamp(tars=states, records=records))
+    return records
+
+
+def _check_sha256(folder: Path, entries: Sequence[TarEntry], *, show_progress: bool) -> None:
+    with progress_bar("verifying shards, MB", sum(e.bytes for e in entries) // 10**6, show=show_progress) as bar:
+        for entry in entries:
+            digest = hashlib.sha256()
+            with open(folder / entry.name, "rb") as file:
+                while part := file.read(_READ_BYTES):
+                    digest.update(part)
+                    bar.advance(len(part) / 10**6)
+            if digest.hexdigest() != entry.sha256:
+                raise EchofmError(
+                    f"shard {entry.name}: its bytes are not those written (sha256 differs); copy it again"
+                )
+
+
+def split_names(manifest: Manifest) -> list[Split]:
+    """The splits that hold a clip."""
+    return [name for name, counts in manifest.splits.items() if counts.clips]

@@ -1,0 +1,184 @@
+"""Staging: the folder in which shards grow, with a journal, so that a killed run goes on where it was.
+
+Beside OUT stands OUT.partial with a folder of tars and journal.jsonl: first the fingerprint of the job, then one line
+per file in the order of the job. Tars are on the disk before the lines that speak of them, so the journal promises no
+more than there is; what the tars hold beyond it is cut off on resuming. At the end the tars' folder becomes OUT.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tarfile
+import time
+from pathlib import Path
+from types import TracebackType
+
+import pydantic
+
+from echofm.errors import EchofmError
+from echofm.shards.encode import Outcome, Written
+from echofm.shards.manifest import Split, TarEntry
+from echofm.shards.sample import BLOCK
+from echofm.split import SPLITS
+
+JOURNAL = "journal.jsonl"
+# Work lost to a power cut or a kill is at most this, or one file.
+_CHECKPOINT_S = 2.0
+_CHECKPOINT_BYTES = 64 * 2**20
+_READ_BYTES = 4 * 2**20
+_outcomes: pydantic.TypeAdapter[Outcome] = pydantic.TypeAdapter(Outcome)
+
+
+class _Tar:
+    """One growing tar: its bytes so far, their sha256, its clips."""
+
+    def __init__(self, path: Path, split: Split, *, keep_bytes: int = 0, clips: int = 0) -> None:
+        self.path, self.split, self.size, self.clips = path, split, keep_bytes, clips
+        self._sha256 = hashlib.sha256()
+        self._file = open(path, "r+b" if keep_bytes else "w+b")  # noqa: SIM115  (closed by `finish` or `close`)
+        self._file.truncate(keep_bytes)
+        while part := self._file.read(_READ_BYTES):
+            self._sha256.update(part)
+
+    def append(self, blocks: bytes) -> None:
+        self._file.write(blocks)
+        self._sha256.update(blocks)
+        self.size += len(blocks)
+
+    def sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def finish(self) -> TarEntry:
+        """Two empty blocks, then up to a whole record, as tar ends a file."""
+        self.append(bytes(2 * BLOCK))
+        self.append(bytes(-self.size % tarfile.RECORDSIZE))
+        self.sync()
+        self.close()
+        return TarEntry(
+            name=self.path.name, split=self.split, clips=self.clips, bytes=self.size, sha256=self._sha256.hexdigest()
+        )
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class Staging:
+    """The growing shards of one job: `outcomes` so far, `add` for the next file, `finish` at the end."""
+
+    def __init__(self, out: Path, *, fingerprint: str, shard_bytes: float) -> None:
+        self._out = out
+        self._partial = out.with_name(out.name + ".partial")
+        self._tars = self._partial / "shards"
+        self._shard_bytes = shard_bytes
+        self._growing: dict[Split, _Tar] = {}
+        self._entries: list[TarEntry] = []
+        self._pending: list[str] = []
+        self._pending_bytes, self._last_sync = 0, time.monotonic()
+        self._tars.mkdir(parents=True, exist_ok=True)
+        self._journal = open(self._partial / JOURNAL, "a+b")  # noqa: SIM115  (closed by `__exit__`)
+        self.outcomes = self._read_journal(json.dumps({"fingerprint": fingerprint}).encode())
+        self._reopen_tars()
+
+    def _read_journal(self, head: bytes) -> list[Outcome]:
+        self._journal.seek(0)
+        # What follows the last line break was cut off by the kill.
+        text, end, _ = self._journal.read().rpartition(b"\n")
+        lines = text.split(b"\n") if end else [head]
+        if lines[0] != head:
+            raise EchofmError(
+                f"{self._partial.name} holds the unfinished shards of other data or other settings; "
+                "give the same command to go on, or remove that folder to start anew"
+            )
+        try:
+            outcomes = [_outcomes.validate_json(line) for line in lines[1:]]
+        except pydantic.ValidationError:
+            raise EchofmError(f"{self._partial.name}/{JOURNAL} is damaged; remove that folder to start anew") from None
+        self._journal.truncate(len(text + end))
+        if not end:
+            self._journal.write(head + b"\n")
+        return outcomes
+
+    def _reopen_tars(self) -> None:
+        last: dict[str, Written] = {}
+        clips: dict[str, int] = {}
+        for outcome in self.outcomes:
+            if isinstance(outcome, Written):
+                last[outcome.tar] = outcome
+                clips[outcome.tar] = clips.get(outcome.tar, 0) + 1
+        for stray in self._tars.glob("*.tar"):
+            if stray.name not in last:
+                stray.unlink()
+        for name, outcome in sorted(last.items()):
+            if outcome.split in self._growing:
+                self._entries.append(self._growing.pop(outcome.split).finish())
+            self._growing[outcome.split] = _Tar(
+                self._tars / name, outcome.split, keep_bytes=outcome.end, clips=clips[name]
+            )
+
+    def add(self, outcome: Outcome, blocks: bytes) -> None:
+        """Append one file's outcome, and its blocks to the tar of its split."""
+        if isinstance(outcome, Written):
+            tar = self._tar_with_room(outcome.split, len(blocks))
+            tar.append(blocks)
+            tar.clips += 1
+            outcome = outcome.model_copy(update={"tar": tar.path.name, "end": tar.size})
+        self.outcomes.append(outcome)
+        self._pending.append(outcome.model_dump_json())
+        self._pending_bytes += len(blocks)
+        if self._pending_bytes > _CHECKPOINT_BYTES or time.monotonic() - self._last_sync > _CHECKPOINT_S:
+            self.checkpoint()
+
+    def _tar_with_room(self, split: Split, length: int) -> _Tar:
+        tar = self._growing.get(split)
+        if tar is not None and tar.size + length <= self._shard_bytes:
+            return tar
+        number = 0
+        if tar is not None:
+            number = int(tar.path.stem.rpartition("-")[2]) + 1
+            self._entries.append(tar.finish())
+        self._growing[split] = _Tar(self._tars / f"{split}-{number:06d}.tar", split)
+        return self._growing[split]
+
+    def checkpoint(self) -> None:
+        """Bring everything added so far to the disk: the tars first, then the journal."""
+        for tar in self._growing.values():
+            tar.sync()
+        self._journal.write("".join(line + "\n" for line in self._pending).encode())
+        self._journal.flush()
+        os.fsync(self._journal.fileno())
+        self._pending, self._pending_bytes, self._last_sync = [], 0, time.monotonic()
+
+    def close_tars(self) -> tuple[TarEntry, ...]:
+        """End every tar; nothing can be added after it. In the order train, val, test, then by number."""
+        self.checkpoint()
+        self._entries += [tar.finish() for tar in self._growing.values()]
+        self._growing = {}
+        return tuple(sorted(self._entries, key=lambda entry: (SPLITS.index(entry.split), entry.name)))
+
+    def publish(self, files: dict[str, bytes]) -> None:
+        """Add the last files and give the tars' folder its final name, in one step."""
+        for name, content in files.items():
+            with open(self._tars / name, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        self._journal.close()
+        os.rename(self._tars, self._out)
+        shutil.rmtree(self._partial)
+
+    def __enter__(self) -> Staging:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._journal.closed:
+            if not isinstance(error, OSError):
+                self.checkpoint()
+            self._journal.close()
+        for tar in self._growing.values():
+            tar.close()

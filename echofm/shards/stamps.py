@@ -1,0 +1,67 @@
+"""Stamps: what this user has verified already, kept under ECHOFM_HOME with the index that came of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pydantic
+
+from echofm.ids import default_key_path
+from echofm.shards.index import ClipRecord
+
+
+class TarState(pydantic.BaseModel):
+    """A tar as it was when its sha256 was right. Another size, time or place means: verify again."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    sha256: str
+    bytes: int
+    mtime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: Path, sha256: str) -> TarState:
+        """The state of a tar on the disk now."""
+        stat = path.stat()
+        return cls(name=path.name, sha256=sha256, bytes=stat.st_size, mtime_ns=stat.st_mtime_ns, inode=stat.st_ino)
+
+
+class Stamp(pydantic.BaseModel):
+    """The verified tars of one folder and the index of their clips."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    tars: tuple[TarState, ...]
+    records: tuple[ClipRecord, ...]
+
+
+def load_stamp(folder: Path) -> Stamp | None:
+    """The stamp of a folder; None where there is none or an older version of echofm wrote it."""
+    try:
+        return Stamp.model_validate_json(_path(folder, ".json").read_bytes())
+    except (FileNotFoundError, pydantic.ValidationError):
+        return None
+
+
+def save_stamp(folder: Path, stamp: Stamp) -> None:
+    """Keep a stamp; whole or not at all."""
+    path = _path(folder, ".json")
+    fresh = path.with_suffix(f".{os.getpid()}.tmp")
+    fresh.write_text(stamp.model_dump_json(), encoding="utf-8")
+    os.replace(fresh, path)
+
+
+def lock_path(folder: Path) -> Path:
+    """The file that processes lock while they write or verify a folder."""
+    return _path(folder, ".lock")
+
+
+def _path(folder: Path, suffix: str) -> Path:
+    home = default_key_path().parent / "shards"
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # A folder's path may hold a name; its hash does not.
+    return home / (hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()[:32] + suffix)

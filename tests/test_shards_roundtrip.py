@@ -1,0 +1,146 @@
+"""What goes into shards comes out of them: through ShardSet, through plain webdataset and numpy."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from shardfolder import KEY, Hearts, read_heart, write_hearts
+
+from echofm.clip import Clip
+from echofm.conform import conform
+from echofm.shards.loader import train_batches
+from echofm.shards.manifest import Manifest
+from echofm.shards.read import ShardSet
+
+FIELDS = ("frames_TCHW", "sector_HW", "frame_time_s", "phase_T", "mask_THW")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
+    out = tmp_path_factory.mktemp("roundtrip") / "shards"
+    return out, write_hearts(out, 24, shard_mb=0.2, fractions=(0.5, 0.25, 0.25))
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Clip]:
+    clips = [read_heart(row) for row in Hearts(tmp_path_factory.mktemp("originals"), 24).rows()]
+    return {clip.clip_id: conform(clip, size=32, frame_rate_hz=50) for clip in clips}
+
+
+def assert_same(one: Clip, other: Clip) -> None:
+    for name in FIELDS:
+        assert np.array_equal(getattr(one, name), getattr(other, name)), name
+        assert getattr(one, name) is None or getattr(one, name).dtype == getattr(other, name).dtype
+    for name in ("clip_id", "patient_id", "view", "kind", "labels", "pixel_spacing_mm"):
+        assert getattr(one, name) == getattr(other, name), name
+
+
+def test_every_clip_comes_back(written: tuple[Path, Manifest], originals: dict[str, Clip]) -> None:
+    shards = ShardSet.open(written[0])
+    assert len(shards) == 22 == len({record.clip_id for record in shards.records})
+    for clip in shards:
+        assert_same(clip, originals[clip.clip_id])
+    assert any(clip.frame_time_s is None for clip in shards)
+
+
+def test_splits_are_whole_and_disjoint(written: tuple[Path, Manifest]) -> None:
+    out, manifest = written
+    shards = ShardSet.open(out)
+    patients = {name: {record.meta.patient_id for record in shards.split(name).records} for name in manifest.splits}
+    assert sum(map(len, patients.values())) == len(set().union(*patients.values())) == 12
+    for name, counts in manifest.splits.items():
+        assert (counts.clips, counts.patients) == (len(shards.split(name)), len(patients[name]))
+        assert counts.clips > 0, "the fractions of this test give each split a patient"
+
+
+def test_the_manifest_counts(written: tuple[Path, Manifest]) -> None:
+    out, manifest = written
+    assert json.loads((out / "manifest.json").read_text()) == json.loads(manifest.model_dump_json())
+    assert sum(entry.clips for entry in manifest.tars) == 22 and len(manifest.tars) > 5
+    assert manifest.not_selected == {"still": 2} and manifest.set_aside == 0
+    assert manifest.views == {"A4C": 11, "PLAX": 11}
+    assert manifest.size_histogram == {"48x48": 22}
+    assert manifest.frame_rate_hz_histogram == {"50": 19, "unknown": 3}
+    assert manifest.labels == {"ef_percent": 22, "sex": 22}
+    for entry in manifest.tars:
+        assert (out / entry.name).stat().st_size == entry.bytes <= 0.2e6 + 10240
+    assert {path.name for path in out.iterdir()} == {entry.name for entry in manifest.tars} | {
+        "manifest.json",
+        "set_aside.jsonl",
+    }
+
+
+def test_tar_headers_hold_nothing_of_the_machine(written: tuple[Path, Manifest]) -> None:
+    for path in written[0].glob("*.tar"):
+        with tarfile.open(path) as tar:
+            for member in tar:
+                assert (member.mtime, member.uid, member.gid, member.uname, member.gname) == (0, 0, 0, "", "")
+                assert member.mode == 0o444 and member.isreg()
+
+
+def test_plain_webdataset_and_numpy_read_them(written: tuple[Path, Manifest], originals: dict[str, Clip]) -> None:
+    import webdataset
+
+    def decode(sample: dict) -> dict:
+        arrays = {
+            name: np.load(io.BytesIO(data), allow_pickle=False)
+            for name, data in sample.items()
+            if name.endswith(".npy")
+        }
+        return {**arrays, "meta": json.loads(sample["meta.json"]), "key": sample["__key__"]}
+
+    tars = sorted(str(path) for path in written[0].glob("*.tar"))
+    samples = list(webdataset.WebDataset(tars, shardshuffle=False).map(decode))
+    assert {sample["key"] for sample in samples} == set(originals) - {
+        clip_id for clip_id, clip in originals.items() if clip.kind == "still"
+    }
+    for sample in samples:
+        clip = originals[sample["key"]]
+        assert np.array_equal(sample["frames.npy"], clip.frames_TCHW)
+        assert np.array_equal(sample["mask.npy"], clip.mask_THW)
+        assert sample["meta"]["labels"] == clip.labels and sample["meta"]["split"] in ("train", "val", "test")
+
+
+def test_streaming_with_webdataset_splits_by_node(
+    written: tuple[Path, Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import webdataset
+
+    tars = sorted(str(path) for path in written[0].glob("train-*.tar"))
+    seen = []
+    for rank in range(2):
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        data = webdataset.WebDataset(tars, shardshuffle=False, nodesplitter=webdataset.split_by_node)
+        seen.append({sample["__key__"] for sample in data})
+    assert len(tars) >= 2 and seen[0] and seen[1] and not seen[0] & seen[1]
+    assert len(seen[0] | seen[1]) == len(ShardSet.open(written[0]).split("train"))
+
+
+def test_a_window_is_the_frames_of_its_clip(written: tuple[Path, Manifest], originals: dict[str, Clip]) -> None:
+    batches = train_batches(ShardSet.open(written[0]), frames=10, frame_rate_hz=25, batch=4, seed=3)
+    for _, batch in zip(range(4), batches):
+        assert batch.video_BCTHW.shape == (4, 1, 10, 32, 32) and batch.video_BCTHW.dtype == torch.uint8
+        for clip_id, video, sector, time_s in zip(
+            batch.clip_ids, batch.video_BCTHW, batch.sector_BHW, batch.frame_time_s_BT
+        ):
+            clip = originals[clip_id]
+            stored = [frame.tobytes() for frame in clip.frames_TCHW]
+            indices = [stored.index(frame.numpy().tobytes()) for frame in video.transpose(0, 1)]
+            step = 1 if clip.frame_time_s is None else 2
+            assert all((after - before) % len(stored) % step == 0 for before, after in itertools.pairwise(indices))
+            assert (indices[1] - indices[0]) == step
+            assert np.array_equal(sector.numpy(), clip.sector_HW)
+            assert torch.isnan(time_s).all() if clip.frame_time_s is None else time_s[1] == pytest.approx(0.04)
+
+
+def test_ids_are_hashes_under_the_key(written: tuple[Path, Manifest]) -> None:
+    patients = {record.meta.patient_id for record in ShardSet.open(written[0]).records}
+    assert patients == {KEY.patient(f"patient {index}") for index in range(12)}
