@@ -1,0 +1,91 @@
+"""Acquisition: how one clip of a patient was taken. Differs from clip to clip; drawn from (seed, patient, clip)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from echofm.phantom.seeds import generator
+
+VIEWS = ("A4C", "A2C", "PLAX", "PSAX")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acquisition:
+    """Machine settings and the operator's hand. Angles of the sector are seen from the probe, 0 straight down."""
+
+    view: str
+    depth_mm: float
+    sector_deg: float
+    frame_rate_hz: float
+    frequency_mhz: float
+    cycles: float
+    """Length of the transmitted pulse, in periods."""
+    aperture_mm: float
+    focus_mm: float
+    gain_db: float
+    tgc_db: tuple[float, ...]
+    """Deviation from a flat image at equally spaced depths, as an operator leaves the sliders."""
+    dynamic_range_db: float
+    noise_db: float
+    """Electronic noise at full depth, relative to myocardium."""
+    tilt_deg: float
+    shift_mm: tuple[float, float]
+    """Where the heart lies off its usual place: across, down."""
+    breathing_mm: float
+    breathing_s: float
+    hand_mm: float
+    clutter_db: float
+    """Near-field haze relative to myocardium."""
+    clutter_mm: float
+    reverberation_db: float
+    reverberation_mm: float
+    shadow_deg: float | None
+    shadow_width_deg: float
+    shadow_db: float
+    text: bool
+    ecg: bool
+    colour: bool
+    nyquist_m_per_s: float
+
+
+def draw_acquisition(
+    seed: int, patient: int, clip: int, *, view: str, frame_rate_hz: float | None, overlay: bool, colour: bool
+) -> Acquisition:
+    """The acquisition of one clip. frame_rate_hz None: drawn, 50 Hz in half of the clips, else 20 to 80 Hz."""
+    rng = generator(seed, "acquisition", patient, clip)
+    depth = {"A4C": 168.0, "A2C": 164.0, "PLAX": 158.0, "PSAX": 142.0}[view]
+    fraction = float(rng.uniform())
+    rate = float(rng.uniform(20, 80))
+    drawn_rate = 50.0 if fraction < 0.5 else round(rate)
+    return Acquisition(
+        view=view,
+        depth_mm=float(np.clip(rng.normal(depth, 8), depth - 14, depth + 20)),
+        sector_deg=float(rng.uniform(78, 94)),
+        frame_rate_hz=drawn_rate if frame_rate_hz is None else frame_rate_hz,
+        frequency_mhz=float(rng.uniform(1.7, 3.4)),
+        cycles=float(rng.uniform(1.6, 2.8)),
+        aperture_mm=float(rng.uniform(17, 23)),
+        focus_mm=float(rng.uniform(70, 120)),
+        gain_db=float(rng.normal(0, 3)),
+        tgc_db=tuple(float(value) for value in rng.normal(0, 2.0, 6)),
+        dynamic_range_db=float(rng.uniform(46, 62)),
+        noise_db=float(rng.uniform(-44, -28)),
+        tilt_deg=float(np.clip(rng.normal(0, 4.5), -10, 10)),
+        shift_mm=(float(rng.uniform(-5, 5)), float(rng.uniform(-4, 4))),
+        breathing_mm=float(rng.uniform(0.3, 2.5)),
+        breathing_s=float(rng.uniform(3, 5.5)),
+        hand_mm=float(rng.uniform(0.0, 0.8)),
+        clutter_db=float(rng.uniform(-26, -10)),
+        clutter_mm=float(rng.uniform(10, 32)),
+        reverberation_db=float(rng.uniform(-30, -14)),
+        reverberation_mm=float(rng.uniform(9, 20)),
+        shadow_deg=float(rng.uniform(-40, 40)) if rng.uniform() < 0.45 else None,
+        shadow_width_deg=float(rng.uniform(3, 9)),
+        shadow_db=float(rng.uniform(8, 22)),
+        text=overlay and bool(rng.uniform() < 0.8),
+        ecg=overlay and bool(rng.uniform() < 0.7),
+        colour=colour,
+        nyquist_m_per_s=float(rng.uniform(0.5, 0.75)),
+    )

@@ -1,0 +1,160 @@
+"""Patient: one heart in millimetres. Fixed across the clips of a patient; drawn from (seed, patient) alone.
+
+Sizes follow the reference ranges of Lang et al., Recommendations for cardiac chamber quantification (JASE 2015,
+https://doi.org/10.1016/j.echo.2014.10.003), widened to disease.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from echofm.phantom.seeds import generator
+
+RHYTHMS = ("regular", "respiratory", "atrial_fibrillation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeakSegment:
+    """A region of the left ventricle that moves less: severity 0 none .. 1 akinetic.
+
+    angle_rad: about the long axis, 0 lateral, pi/2 anterior, pi septal, 3 pi/2 inferior. level: 0 apex .. 1 base.
+    """
+
+    angle_rad: float
+    level: float
+    severity: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patient:
+    """Anatomy and physiology. Lengths in mm at end-diastole, `*_gain` are echo amplitudes relative to myocardium."""
+
+    number: int
+    seed: int
+    ef_percent: float
+    edv_ml: float
+    heart_rate_bpm: float
+    rhythm: str
+    lv_length_mm: float
+    lv_widest: float
+    """Level of the widest diameter, 0 apex .. 1 base."""
+    lv_roundness: float
+    """Exponent of the apical cap: 2 an ellipse, below it pointed, above it blunt."""
+    lv_base_narrowing: float
+    lv_eccentricity: float
+    """A4C diameter over A2C diameter."""
+    lv_bend_mm: float
+    lv_asymmetry: float
+    """Share of the diameter on the lateral side, minus one half."""
+    septum_mm: float
+    free_wall_mm: float
+    apex_wall_mm: float
+    rv_width_mm: float
+    rv_apex_level: float
+    rv_wall_mm: float
+    la_width_mm: float
+    la_height_mm: float
+    ra_width_mm: float
+    ra_height_mm: float
+    atrial_septum_mm: float
+    tricuspid_offset_mm: float
+    anterior_leaflet: float
+    """Length over the annulus diameter; so for the posterior one."""
+    posterior_leaflet: float
+    leaflet_gain: float
+    mitral_opening_deg: float
+    aortic_root_mm: float
+    lvot_mm: float
+    papillary_mm: float
+    papillary_spread_rad: float
+    septum_gain: float
+    lateral_gain: float
+    pericardium_gain: float
+    patchiness: float
+    blood_gain: float
+    torsion_deg: float
+    weak: WeakSegment | None
+
+    @property
+    def esv_ml(self) -> float:
+        """End-systolic volume by definition of the ejection fraction."""
+        return self.edv_ml * (1 - self.ef_percent / 100)
+
+    @property
+    def name(self) -> str:
+        """The name under which the data set groups this patient's files."""
+        return f"P{self.number:05d}"
+
+
+def draw_patient(seed: int, number: int) -> Patient:
+    """The patient of this number under this seed; EF 15-80 %, EDV 60-250 ml, heart rate 45-140 bpm."""
+    rng = generator(seed, "patient", number)
+
+    def normal(mean: float, sd: float, low: float, high: float) -> float:
+        return float(np.clip(rng.normal(mean, sd), low, high))
+
+    ef = normal(61, 7, 50, 80) if rng.uniform() < 0.4 else float(rng.uniform(15, 75))
+    dilated = 1 + 0.7 * max(0.0, (50 - ef) / 35)
+    edv = normal(105 * dilated, 28, 60, 250)
+    size = (edv / 115) ** (1 / 3)
+    length = normal(86 * size, 5, 62, 118)
+    septum = normal(10, 1.8, 6.5, 16)
+    weak = None
+    if ef < 55 and rng.uniform() < 0.5:
+        weak = WeakSegment(
+            angle_rad=float(rng.uniform(0, 2 * np.pi)),
+            level=float(rng.uniform(0.15, 0.75)),
+            severity=float(rng.uniform(0.4, 0.9)),
+        )
+    tall: dict[str, Any] = _shape(normal, size, length)
+    return Patient(
+        number=number,
+        seed=seed,
+        ef_percent=ef,
+        edv_ml=edv,
+        heart_rate_bpm=normal(76, 18, 45, 140),
+        rhythm=RHYTHMS[int(rng.choice(3, p=(0.7, 0.18, 0.12)))],
+        lv_length_mm=length,
+        septum_mm=septum,
+        free_wall_mm=float(np.clip(septum * rng.normal(0.95, 0.08), 6, 16)),
+        weak=weak,
+        **tall,
+    )
+
+
+def _shape(normal: Any, size: float, length: float) -> dict[str, float]:
+    return {
+        "lv_widest": normal(0.62, 0.06, 0.48, 0.76),
+        "lv_roundness": normal(2.0, 0.25, 1.5, 2.7),
+        "lv_base_narrowing": normal(0.2, 0.08, 0.04, 0.38),
+        "lv_eccentricity": normal(1.0, 0.06, 0.86, 1.16),
+        "lv_bend_mm": normal(0, 2.5, -5, 5),
+        "lv_asymmetry": normal(0, 0.04, -0.08, 0.08),
+        "apex_wall_mm": normal(7, 1.5, 4, 11),
+        "rv_width_mm": normal(33, 6, 20, 48) * size**0.5,
+        "rv_apex_level": normal(0.24, 0.06, 0.1, 0.4),
+        "rv_wall_mm": normal(4.5, 0.8, 3, 7),
+        "la_width_mm": normal(40, 6, 28, 58) * size**0.5,
+        "la_height_mm": normal(47, 7, 32, 66) * size**0.5,
+        "ra_width_mm": normal(38, 6, 26, 56) * size**0.5,
+        "ra_height_mm": normal(44, 6, 32, 62) * size**0.5,
+        "atrial_septum_mm": normal(3.2, 0.6, 2, 5),
+        "tricuspid_offset_mm": normal(6, 1.5, 3, 10),
+        "anterior_leaflet": normal(0.66, 0.04, 0.58, 0.76),
+        "posterior_leaflet": normal(0.48, 0.04, 0.4, 0.56),
+        "leaflet_gain": normal(1.0, 0.25, 0.5, 1.6),
+        "mitral_opening_deg": normal(68, 7, 50, 82),
+        "aortic_root_mm": normal(32, 3, 25, 42),
+        "lvot_mm": normal(21, 1.8, 17, 26),
+        "papillary_mm": normal(8, 1.2, 5.5, 11),
+        "papillary_spread_rad": normal(1.75, 0.15, 1.3, 2.1),
+        "septum_gain": normal(1.15, 0.2, 0.7, 1.7),
+        "lateral_gain": normal(0.85, 0.2, 0.45, 1.4),
+        "pericardium_gain": normal(3.0, 0.7, 1.6, 5),
+        "patchiness": normal(0.45, 0.12, 0.15, 0.8),
+        "blood_gain": normal(0.035, 0.012, 0.012, 0.08),
+        "torsion_deg": normal(11, 3, 3, 18),
+    }

@@ -1,0 +1,59 @@
+"""Make a folder of phantom echo clips with known answers, in the layout of a public set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from echofm.errors import EchofmError
+from echofm.phantom.generate import LayoutName, generate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Make a folder of phantom echo clips with known answers, in the layout of a public set."""
+
+    out: Annotated[Path, tyro.conf.Positional]
+    """New or empty folder."""
+    patients: int = 200
+    """Number of patients."""
+    clips_per_patient: int = 2
+    """Clips of each, with one anatomy and different acquisitions."""
+    views: str | None = None
+    """Comma-separated, of A4C,A2C,PLAX,PSAX, taken in turn; by default those of the layout's real set."""
+    layout: LayoutName = "echonet-dynamic"
+    """Files and tables as this public set has them."""
+    seed: int = 0
+    """Same seed, same bytes."""
+    size: int | None = None
+    """Pixels a side of the image; by default the layout's own."""
+    frames: int | None = None
+    """Frames of each clip; by default as many as 2.4 beats take."""
+    frame_rate_hz: float | None = None
+    """Of all clips; by default drawn, half of them 50 Hz, the others 20 to 80 Hz."""
+    colour_fraction: float = 0.0
+    """Share of clips with a colour-Doppler overlay; their greyscale frames are in the truth."""
+    overlay: bool | None = None
+    """Burned-in text and ECG trace; by default where the layout's real set has them."""
+    displacement: bool = True
+    """Keep the dense displacement of the tissue in the truth."""
+    processes: int | None = None
+    """Worker processes; by default one per core. The bytes do not depend on it."""
+    device: str = "cpu"
+    """Torch device that renders."""
+
+
+def main(argv: list[str]) -> int:
+    """`echofm phantom`; 0 when the folder is written."""
+    arguments = tyro.cli(Arguments, prog="echofm phantom", args=argv)
+    views = None if arguments.views is None else tuple(part.strip() for part in arguments.views.split(","))
+    options = vars(arguments) | {"views": views}
+    out = options.pop("out")
+    try:
+        generate(out, **options)
+    except OSError as error:
+        raise EchofmError(f"the phantom cannot be written: {error.strerror}; choose another folder") from None
+    return 0

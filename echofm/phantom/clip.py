@@ -1,0 +1,180 @@
+"""One phantom clip: patient and acquisition in, frames and truth out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from echofm.phantom.acquisition import Acquisition, draw_acquisition
+from echofm.phantom.anatomy import Patient, draw_patient
+from echofm.phantom.apical import build_apical
+from echofm.phantom.cycle import Cycle, cycle_curves, draw_onsets
+from echofm.phantom.probe import Pose, Sector, make_pose, make_sector
+from echofm.phantom.render import PixelTruth, pixel_truth, render_envelope, render_grey
+from echofm.phantom.scene import Scene
+
+Array = npt.NDArray[np.float64]
+
+# A clip without a given length shows at least this many beats, so that a whole one can be found in it.
+_BEATS = 2.4
+# Where the heart lies: turn (degrees), a heart point (shares of the LV's length), its image point (mm).
+_PLACES = {"A4C": (3.0, (0.0, 0.0), (6.0, 27.0)), "A2C": (-3.0, (0.0, 0.0), (0.0, 27.0))}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PhantomClip:
+    """A rendered clip. frames_THWC: uint8, C 1 or 3. cardiac truth in `truth_arrays`."""
+
+    patient: Patient
+    acquisition: Acquisition
+    number: int
+    frames_THWC: npt.NDArray[np.uint8]
+    time_s: Array
+    cycle: Cycle
+    sector: Sector
+    pixels: PixelTruth
+    outline_TSL2: Array
+    """The cavity's border in pixels (x, y): two sides, points along each."""
+
+    @property
+    def view(self) -> str:
+        return self.acquisition.view
+
+    @property
+    def stem(self) -> str:
+        """The clip's name: patient, clip number, view."""
+        return f"{self.patient.name}-{self.number:02d}-{self.view}"
+
+    @property
+    def kind(self) -> str:
+        """As Clip.kind."""
+        return "colour_doppler" if self.acquisition.colour else "bmode"
+
+    @property
+    def heart_rate_bpm(self) -> float:
+        """Of the beats that this clip touches."""
+        return float(60 / self.cycle.beat_s.mean())
+
+    def key_frames(self) -> tuple[int, int]:
+        """End-diastole and the end-systole after it: the extreme volumes of the first beat that is whole enough."""
+        onset, beat = self.cycle.onset_s, self.cycle.beat_s
+        begin = next((float(o) for o, b in zip(onset, beat) if o >= 0 and o + 0.6 * b <= self.time_s[-1]), None)
+        volume = self.cycle.volume_T
+        if begin is None:
+            return int(volume.argmax()), int(volume.argmin())
+        length = float(beat[list(onset).index(begin)])
+        early = np.flatnonzero((self.time_s > begin - 0.05) & (self.time_s < begin + 0.2 * length))
+        later = np.flatnonzero((self.time_s > begin) & (self.time_s < begin + 0.7 * length))
+        return int(early[volume[early].argmax()]), int(later[volume[later].argmin()])
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Sums in one order, whatever the machine: same seed, same bytes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def render_clip(
+    patient: int | Patient,
+    *,
+    clip: int = 0,
+    view: str = "A4C",
+    seed: int = 0,
+    size: int = 112,
+    frames: int | None = None,
+    frame_rate_hz: float | None = None,
+    colour: bool = False,
+    overlay: bool = False,
+    acquisition: Acquisition | None = None,
+    device: torch.device | str = "cpu",
+) -> PhantomClip:
+    """Render one clip of a patient (a number, or a Patient of one's own making).
+
+    frames None: as many as 2.4 beats take. frame_rate_hz None: drawn with the acquisition, 20 to 80 Hz.
+    acquisition: one's own instead of the drawn one.
+    """
+    person = draw_patient(seed, patient) if isinstance(patient, int) else patient
+    taken = acquisition or draw_acquisition(
+        person.seed, person.number, clip, view=view, frame_rate_hz=frame_rate_hz, overlay=overlay, colour=colour
+    )
+    count = frames or int(np.ceil(_BEATS * 60 / person.heart_rate_bpm * taken.frame_rate_hz))
+    time_s = np.arange(count) / taken.frame_rate_hz
+    onset_s = draw_onsets(person, clip, float(time_s[-1]))
+    cycle = cycle_curves(time_s, onset_s, atrial_kick=person.rhythm != "atrial_fibrillation")
+    with one_thread(), torch.inference_mode():
+        scene = build_scene(person, taken.view, cycle, device=device)
+        sector = make_sector(taken, size)
+        pose = scene_pose(scene, taken, person, time_s)
+        envelope = render_envelope(scene, pose, sector, taken, person, clip)
+        grey = render_grey(envelope, sector, taken)
+        pixels = pixel_truth(scene, pose, sector)
+    return PhantomClip(
+        patient=person,
+        acquisition=taken,
+        number=clip,
+        frames_THWC=grey[..., None],
+        time_s=time_s,
+        cycle=cycle,
+        sector=sector,
+        pixels=pixels,
+        outline_TSL2=_outline_pixels(scene, pose, sector),
+    )
+
+
+def build_scene(patient: Patient, view: str, cycle: Cycle, *, device: torch.device | str) -> Scene:
+    """The scene of any view."""
+    return build_apical(patient, view, cycle, device=device)
+
+
+def scene_pose(scene: Scene, acquisition: Acquisition, patient: Patient, time_s: Array) -> Pose:
+    """Where the usual window of this view puts the heart."""
+    angle, pivot, place = _PLACES[scene.view]
+    length = patient.lv_length_mm
+    return make_pose(acquisition, time_s, angle_deg=angle, pivot_mm=(pivot[0] * length, pivot[1] * length), at_mm=place)
+
+
+def _outline_pixels(scene: Scene, pose: Pose, sector: Sector) -> Array:
+    shape = scene.outline_TSL2.shape
+    points = pose.to_image(scene.outline_TSL2.reshape(shape[0], -1, 2)).reshape(shape)
+    return sector.to_pixels(points)
+
+
+def truth_arrays(clip: PhantomClip) -> dict[str, np.ndarray]:
+    """Everything that is known about a clip, as arrays without pickles. docs/phantom.md lists the names."""
+    end_diastole, end_systole = clip.key_frames()
+    patient = clip.patient
+    return {
+        "patient": np.array(patient.name),
+        "view": np.array(clip.view),
+        "kind": np.array(clip.kind),
+        "rhythm": np.array(patient.rhythm),
+        "ef_percent": np.array(patient.ef_percent),
+        "edv_ml": np.array(patient.edv_ml),
+        "esv_ml": np.array(patient.esv_ml),
+        "heart_rate_bpm": np.array(clip.heart_rate_bpm),
+        "beat_s": clip.cycle.beat_s,
+        "onset_s": clip.cycle.onset_s,
+        "frame_time_s": clip.time_s,
+        "phase": clip.cycle.phase_T.astype(np.float32),
+        "volume_ml": (patient.esv_ml + clip.cycle.volume_T * (patient.edv_ml - patient.esv_ml)).astype(np.float32),
+        "ed_frame": np.array(end_diastole),
+        "es_frame": np.array(end_systole),
+        "pixel_spacing_mm": np.array(clip.sector.spacing_mm),
+        "sector": clip.sector.inside(),
+        "mask": clip.pixels.mask_THW,
+        "displacement_px": clip.pixels.displacement_T2HW,
+        "outline_px": clip.outline_TSL2.astype(np.float32),
+        "anatomy_json": np.array(json.dumps(asdict(patient))),
+        "acquisition_json": np.array(json.dumps(asdict(clip.acquisition))),
+    }

@@ -1,0 +1,202 @@
+"""A folder of phantom clips in the layout of a public set, truth beside them, by as many processes as wanted."""
+
+from __future__ import annotations
+
+import csv
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from echofm.errors import EchofmError
+from echofm.phantom.acquisition import VIEWS
+from echofm.phantom.clip import PhantomClip, render_clip, truth_arrays
+from echofm.phantom.layout_echonet import EchoNetDynamic, EchoNetPediatric
+from echofm.phantom.seeds import generator
+from echofm.phantom.truth import FOLDER, truth_path, write_truth
+from echofm.progress import progress_bar
+
+LayoutName = Literal["echonet-dynamic", "echonet-pediatric"]
+MARKER = "phantom.json"
+
+
+class Layout(Protocol):
+    """How a public set lies on the disk. `views` it holds; `other_views`: whether others may be put into it."""
+
+    name: str
+    views: tuple[str, ...]
+    other_views: bool
+    size: int
+    overlay: bool
+
+    def write_clip(self, root: Path, clip: PhantomClip, split: str) -> dict[str, Any]:
+        """Write one clip's files; return what the tables need. Runs in a worker."""
+        ...
+
+    def finish(self, root: Path, rows: Sequence[dict[str, Any]]) -> None:
+        """Write the tables, rows in the order of patients and clips."""
+        ...
+
+
+_KINDS: tuple[type[Layout], ...] = (EchoNetDynamic, EchoNetPediatric)
+_LAYOUTS = {kind.name: kind for kind in _KINDS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    root: Path
+    layout: str
+    seed: int
+    patient: int
+    clip: int
+    view: str
+    size: int
+    frames: int | None
+    frame_rate_hz: float | None
+    colour: bool
+    overlay: bool
+    displacement: bool
+    device: str
+
+    def run(self) -> dict[str, Any]:
+        """Render and write one clip."""
+        clip = render_clip(
+            self.patient,
+            clip=self.clip,
+            view=self.view,
+            seed=self.seed,
+            size=self.size,
+            frames=self.frames,
+            frame_rate_hz=self.frame_rate_hz,
+            colour=self.colour,
+            overlay=self.overlay,
+            device=self.device,
+        )
+        split = patient_split(self.seed, self.patient)
+        row = _LAYOUTS[self.layout]().write_clip(self.root, clip, split)
+        arrays = truth_arrays(clip)
+        if not self.displacement:
+            del arrays["displacement_px"]
+        write_truth(truth_path(self.root, clip.stem), arrays)
+        index = {"stem": clip.stem, "patient": clip.patient.name, "view": clip.view, "kind": clip.kind, "split": split}
+        return {"row": row, "index": index}
+
+
+def patient_split(seed: int, patient: int) -> str:
+    """ "train" (70 %), "val" or "test" (15 % each), from the patient's number alone."""
+    draw = generator(seed, "split", patient).uniform()
+    return "train" if draw < 0.7 else "val" if draw < 0.85 else "test"
+
+
+def generate(
+    out: str | Path,
+    *,
+    patients: int = 200,
+    clips_per_patient: int = 2,
+    views: Sequence[str] | None = None,
+    layout: LayoutName = "echonet-dynamic",
+    seed: int = 0,
+    size: int | None = None,
+    frames: int | None = None,
+    frame_rate_hz: float | None = None,
+    colour_fraction: float = 0.0,
+    overlay: bool | None = None,
+    displacement: bool = True,
+    processes: int | None = None,
+    device: str = "cpu",
+    show_progress: bool = True,
+) -> None:
+    """Make a folder of clips with known answers.
+
+    Parameters
+    ----------
+    out: a folder that is empty or not there yet.
+    views: of A4C, A2C, PLAX, PSAX, taken in turn; None: those that the layout's real set holds.
+    size: pixels a side of the image; None: the layout's own.
+    frames: per clip; None: as many as 2.4 beats take.
+    frame_rate_hz: None: drawn per clip, 20 to 80 Hz.
+    colour_fraction: share of clips with a colour-Doppler overlay.
+    overlay: burned-in text and ECG trace; None: where the layout's real set has them.
+    displacement: keep the dense displacement (about 1 MB a clip).
+    processes: None: one per core. The files' bytes do not depend on it.
+
+    Raises EchofmError on a folder that holds something, or on views that the layout cannot hold.
+    """
+    root = Path(out)
+    kind = _LAYOUTS[layout]
+    chosen = tuple(views or kind.views)
+    _check(root, kind, chosen, patients, clips_per_patient, colour_fraction)
+    settings = {"layout": layout, "seed": seed, "patients": patients, "clips_per_patient": clips_per_patient}
+    jobs = [
+        _Job(
+            root=root,
+            layout=layout,
+            seed=seed,
+            patient=patient,
+            clip=clip,
+            view=chosen[(patient + clip) % len(chosen)],
+            size=size or kind.size,
+            frames=frames,
+            frame_rate_hz=frame_rate_hz,
+            colour=bool(generator(seed, "doppler", patient, clip).uniform() < colour_fraction),
+            overlay=kind.overlay if overlay is None else overlay,
+            displacement=displacement,
+            device=device,
+        )
+        for patient in range(patients)
+        for clip in range(clips_per_patient)
+    ]
+    (root / FOLDER).mkdir(parents=True, exist_ok=True)
+    done: list[dict[str, Any]] = [{}] * len(jobs)
+    with progress_bar("phantom", len(jobs), show=show_progress) as bar:
+        for index, result in _run(jobs, processes or len(os.sched_getaffinity(0))):
+            done[index] = result
+            bar.advance()
+    kind().finish(root, [result["row"] for result in done])
+    with (root / FOLDER / "clips.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(done[0]["index"]))
+        writer.writeheader()
+        writer.writerows(result["index"] for result in done)
+    # Written last: a folder with a marker is whole.
+    marker = {"phantom": True, "schema_version": 1, **settings, "views": chosen, "colour_fraction": colour_fraction}
+    (root / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
+
+
+def _check(
+    root: Path, kind: type[Layout], views: tuple[str, ...], patients: int, clips: int, colour_fraction: float
+) -> None:
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise EchofmError(f"{root}: holds something already; name an empty or a new folder")
+    if patients < 1 or clips < 1:
+        raise EchofmError("a phantom needs at least one patient and one clip of each")
+    if not 0 <= colour_fraction <= 1:
+        raise EchofmError(f"colour fraction {colour_fraction}: a share of the clips, 0 to 1")
+    unknown = [view for view in views if view not in VIEWS]
+    if unknown:
+        raise EchofmError(f"no view {unknown[0]!r}; the phantom has {', '.join(VIEWS)}")
+    foreign = [view for view in views if view not in kind.views]
+    if foreign and not kind.other_views:
+        raise EchofmError(
+            f"layout {kind.name} holds {' and '.join(kind.views)}, not {foreign[0]}; "
+            "take --layout dicom or echonet-dynamic for other views"
+        )
+
+
+def _run(jobs: list[_Job], processes: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Results as they come, with the job's place."""
+    if processes == 1 or len(jobs) < 4:
+        yield from ((index, job.run()) for index, job in enumerate(jobs))
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(processes, len(jobs)), mp_context=context) as pool:
+        futures = {pool.submit(job.run): index for index, job in enumerate(jobs)}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -1,0 +1,169 @@
+"""Rendering: a scene seen by an acquisition, as grey frames and as truth on the same pixels.
+
+Shapes: T frames, A samples, L beams, H rows, W columns of the image; N, M of painted planes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from echofm.phantom.acquisition import Acquisition
+from echofm.phantom.anatomy import Patient
+from echofm.phantom.probe import Pose, Sector
+from echofm.phantom.scene import BLOOD, PAINT_STEP_MM, Scene, Thread, Tissue, smooth_noise
+from echofm.phantom.seeds import generator
+from echofm.phantom.speckle import PointSpread, compress
+
+# Tissue code to class of Clip.mask_THW; papillary muscles and leaflets count as cavity, as readers trace them.
+_CLASS = np.zeros(len(Tissue), np.uint8)
+_CLASS[[Tissue.LV, Tissue.PAPILLARY]] = 1
+_CLASS[Tissue.MYOCARDIUM] = 2
+_CLASS[Tissue.LA] = 3
+
+_OUT_OF_PLANE_RAD = {"A4C": 0.35, "A2C": 0.35, "PLAX": 0.3, "PSAX": 0.6}
+
+
+def heart_points(scene: Scene, pose: Pose, points_P2: torch.Tensor) -> torch.Tensor:
+    """(T, P, 2) the end-diastolic heart-frame position of what lies at image points (P, 2) in every frame."""
+    here = pose.to_heart(points_P2)
+    grid = scene.extent.normalise(here)[:, :, None]
+    return F.grid_sample(scene.tables.to_reference, grid, align_corners=True, padding_mode="border")[..., 0].mT
+
+
+def render_envelope(
+    scene: Scene, pose: Pose, sector: Sector, acquisition: Acquisition, patient: Patient, clip: int
+) -> torch.Tensor:
+    """(T, A, L) envelope before compression, myocardium of mean square 2 at full gain."""
+    device = scene.tables.to_reference.device
+    frames, samples, beams = len(scene.cycle.phase_T), sector.samples, sector.beams
+    points = torch.tensor(sector.polar_points().reshape(-1, 2), dtype=torch.float32, device=device)
+    material = heart_points(scene, pose, points)
+    painted = torch.tensor(_painted(scene, patient), device=device)
+    grid = scene.extent.normalise(material).view(1, frames, samples * beams, 2)
+    sampled = F.grid_sample(painted[None], grid, align_corners=True, padding_mode="border")[0]
+    # Through-plane motion brings other scatterers into the slice: the texture turns into a second one and back.
+    turn = _OUT_OF_PLANE_RAD[scene.view] * (1 - torch.tensor(scene.cycle.volume_T, dtype=torch.float32, device=device))
+    cos, sin = turn.cos()[:, None], turn.sin()[:, None]
+    noise = _noise(patient, clip, (2, frames, samples * beams), device)
+    static = _static_clutter(acquisition, sector, patient, clip, device)
+    blood = sampled[4]
+    parts = []
+    for part in (0, 1):
+        field = sampled[part] * cos + sampled[2 + part] * sin + blood * noise[part]
+        parts.append(field.view(frames, samples, beams) + static[part])
+    parts[0] += splat(scene.threads, pose, sector, frames, device)
+    # One stack along the last axis, so that one matrix product serves all frames.
+    stacked = torch.cat(parts).permute(1, 2, 0).contiguous()
+    blurred = PointSpread(acquisition, sector, device)(stacked).view(samples, beams, 2, frames)
+    electronic = noise.view(2, frames, samples, beams).roll((7, 13), (2, 3)).permute(2, 3, 0, 1)
+    depth_share = torch.linspace(0, 1, samples, device=device)
+    noise_db = acquisition.noise_db - 22 * (1 - depth_share)
+    blurred = blurred + electronic * (10 ** (noise_db / 20))[:, None, None, None]
+    return torch.linalg.vector_norm(blurred, dim=2).permute(2, 0, 1)
+
+
+def render_grey(envelope_TAL: torch.Tensor, sector: Sector, acquisition: Acquisition) -> npt.NDArray[np.uint8]:
+    """(T, H, W) uint8: gains, compression and scan conversion of an envelope."""
+    device = envelope_TAL.device
+    a = acquisition
+    share = np.linspace(0, len(a.tgc_db) - 1, sector.samples)
+    depth_db = np.interp(share, np.arange(len(a.tgc_db)), a.tgc_db) + a.gain_db - 17
+    gain_db = depth_db[:, None] + _beam_profile_db(a, sector)
+    gain = torch.tensor(gain_db, dtype=torch.float32, device=device)
+    grey = sector.scan_convert(compress(envelope_TAL, gain, a.dynamic_range_db))
+    return (grey * 255).round().to(torch.uint8).cpu().numpy()
+
+
+def _painted(scene: Scene, patient: Patient) -> npt.NDArray[np.float32]:
+    """(5, N, M): two complex scatterer fields times the tissue's gain, and the blood's amplitude."""
+    rng = generator(patient.seed, "texture", patient.number, 100 + sum(map(ord, scene.view)))
+    texture = rng.standard_normal((4, *scene.gain_NM.shape), np.float32)
+    blood = np.isin(scene.tissue_NM, BLOOD) * np.float32(patient.blood_gain)
+    return np.concatenate([texture * scene.gain_NM, blood[None]])
+
+
+def _noise(patient: Patient, clip: int, shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    rng = generator(patient.seed, "noise", patient.number, clip)
+    return torch.from_numpy(rng.standard_normal(shape, np.float32)).to(device)
+
+
+def _static_clutter(a: Acquisition, sector: Sector, patient: Patient, clip: int, device: torch.device) -> torch.Tensor:
+    """(2, A, L) what does not move with the heart: near-field haze and reverberation bands under the chest wall."""
+    rng = generator(patient.seed, "noise", patient.number, clip, 1)
+    depth = sector.range_mm[:, None]
+    haze = 10 ** (a.clutter_db / 20) * np.exp(-depth / a.clutter_mm)
+    skin = 2.0 * np.exp(-depth / 2.5)
+    bands = np.exp(-0.5 * (((depth + a.reverberation_mm / 2) % a.reverberation_mm - a.reverberation_mm / 2) / 0.8) ** 2)
+    bands = 10 ** (a.reverberation_db / 20) * bands * np.exp(-depth / 30) * (depth > 4)
+    patches = np.exp(0.6 * smooth_noise(rng, (sector.samples, sector.beams), 6 * PAINT_STEP_MM))
+    noise = rng.standard_normal((2, sector.samples, sector.beams))
+    return torch.tensor(noise * (haze * patches + bands + skin), dtype=torch.float32, device=device)
+
+
+def splat(threads: list[Thread], pose: Pose, sector: Sector, frames: int, device: torch.device) -> torch.Tensor:
+    """(T, A, L) the echo amplitudes of all threads, shared bilinearly among the nearest samples."""
+    image = torch.zeros(frames * sector.samples * sector.beams, device=device)
+    if threads:
+        points = np.concatenate([pose.to_image(thread.points_TP2) for thread in threads], 1)
+        gain = np.concatenate([thread.gain_P for thread in threads])
+        index = sector.to_polar(torch.tensor(points, dtype=torch.float32, device=device))
+        amplitude = torch.tensor(gain, dtype=torch.float32, device=device).expand(frames, -1)
+        low = index.floor()
+        share = index - low
+        frame = torch.arange(frames, device=device)[:, None]
+        for right in (0, 1):
+            for below in (0, 1):
+                beam, sample = low[..., 0].long() + right, low[..., 1].long() + below
+                inside = (beam >= 0) & (beam < sector.beams) & (sample >= 0) & (sample < sector.samples)
+                weight = (share[..., 0] if right else 1 - share[..., 0]) * (
+                    share[..., 1] if below else 1 - share[..., 1]
+                )
+                flat = (frame * sector.samples + sample) * sector.beams + beam
+                image.index_add_(0, flat[inside], (weight * amplitude)[inside])
+    return image.view(frames, sector.samples, sector.beams)
+
+
+def _beam_profile_db(a: Acquisition, sector: Sector) -> np.ndarray:
+    """(A, L) sensitivity across the sector: weaker at its edges, and a shadow behind a rib or lung."""
+    angle = np.rad2deg(sector.beam_rad)[None, :]
+    profile = -7.0 * (np.abs(angle) / (a.sector_deg / 2)) ** 3
+    if a.shadow_deg is not None:
+        begins = np.clip((sector.range_mm[:, None] - 12) / 20, 0, 1)
+        profile = profile - a.shadow_db * begins * np.exp(-0.5 * ((angle - a.shadow_deg) / a.shadow_width_deg) ** 2)
+    return np.broadcast_to(profile, (sector.samples, sector.beams))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PixelTruth:
+    """What lies at each pixel. mask_THW: classes of Clip.mask_THW, 0 outside the sector.
+
+    displacement_T2HW: (T - 1) frames; pixels (right, down) from frame t to t + 1 of the tissue at a pixel of frame t.
+    """
+
+    mask_THW: npt.NDArray[np.uint8]
+    displacement_T2HW: npt.NDArray[np.float16]
+
+
+def pixel_truth(scene: Scene, pose: Pose, sector: Sector) -> PixelTruth:
+    """Masks and displacement on the image's pixels."""
+    device = scene.tables.to_reference.device
+    size, frames = sector.size, len(scene.cycle.phase_T)
+    points = torch.tensor(sector.pixel_points().reshape(-1, 2), dtype=torch.float32, device=device)
+    material = heart_points(scene, pose, points)
+    grid = scene.extent.normalise(material)
+    tissue = torch.tensor(_CLASS[scene.tissue_NM], dtype=torch.float32, device=device)[None, None]
+    mask = F.grid_sample(tissue, grid.view(1, frames, -1, 2), mode="nearest", align_corners=True)
+    inside = sector.inside()
+    mask_THW = mask.view(frames, size, size).to(torch.uint8).cpu().numpy() * inside
+    following = F.grid_sample(scene.tables.to_current[1:], grid[:-1, :, None], align_corners=True)[..., 0].mT
+    later = Pose(rotation_T22=pose.rotation_T22[1:], offset_T2=pose.offset_T2[1:])
+    moved = (later.to_image_torch(following) - points) / sector.spacing_mm
+    # Steps of 1/32 pixel pack well, and are far below what any tracker resolves.
+    steps = (moved * 32).round() / 32
+    field = steps.mT.reshape(frames - 1, 2, size, size).cpu().numpy().astype(np.float16)
+    return PixelTruth(mask_THW=mask_THW, displacement_T2HW=field * inside)

@@ -1,0 +1,55 @@
+"""The truth beside each clip: OUT/truth/STEM.npz, and its way onto a Clip."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from echofm.clip import Clip
+from echofm.errors import UnreadableFile
+from echofm.ids import file_id
+
+FOLDER = "truth"
+_LABELS = ("ef_percent", "edv_ml", "esv_ml", "heart_rate_bpm")
+
+
+def truth_path(root: Path, stem: str) -> Path:
+    """Where the truth of a clip lies."""
+    return root / FOLDER / f"{stem}.npz"
+
+
+def write_truth(path: Path, arrays: dict[str, npt.NDArray[np.generic]]) -> None:
+    """A .npz as numpy reads it, lightly packed, with the same bytes for the same arrays."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, array in arrays.items():
+            # A ZipInfo of its own carries no date of today.
+            info = zipfile.ZipInfo(f"{name}.npy")
+            info.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(info, "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+
+
+def add_truth(clip: Clip, path: Path) -> Clip:
+    """The clip with the phantom's phase, masks, view, kind and labels.
+
+    Raises UnreadableFile where the truth is missing, damaged, or of other frames than the clip.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            phase = stored["phase"].astype(np.float32)
+            mask = stored["mask"]
+            labels = {name: float(stored[name]) for name in _LABELS} | {"rhythm": str(stored["rhythm"])}
+            view, kind = str(stored["view"]), str(stored["kind"])
+    except FileNotFoundError:
+        raise UnreadableFile(file_id(path), "the phantom's truth is missing; make the folder again") from None
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        raise UnreadableFile(file_id(path), "the phantom's truth is damaged; make the folder again") from None
+    frames, _, height, width = clip.frames_TCHW.shape
+    if mask.shape != (frames, height, width):
+        raise UnreadableFile(
+            file_id(path), f"truth is for {mask.shape} (frames, rows, columns), the clip has {(frames, height, width)}"
+        )
+    return clip.replace(phase_T=phase, mask_THW=mask, view=view, kind=kind, labels={**clip.labels, **labels})
