@@ -12,6 +12,7 @@ import os
 import sys
 import traceback
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
 from echofm.errors import EchofmError
 
@@ -95,12 +96,16 @@ def _overview(commands: dict[str, EntryPoint]) -> str:
 
 
 def _summary(entry: EntryPoint) -> str:
-    """First line of the command module's docstring, read without running the module."""
-    spec = importlib.util.find_spec(entry.module)
-    if spec is None or spec.origin is None:
+    """First line of the command module's docstring, read without running the module or its parent packages."""
+    package, *rest = entry.module.split(".")
+    # Of the top package alone: looking up a submodule would import its parents, and torch with them.
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
         return ""
-    with open(spec.origin, encoding="utf-8") as source:
-        return (ast.get_docstring(ast.parse(source.read())) or "").partition("\n")[0]
+    path = Path(spec.submodule_search_locations[0]).joinpath(*rest).with_suffix(".py")
+    if not path.is_file():
+        return ""
+    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
 
 
 if __name__ == "__main__":

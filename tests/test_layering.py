@@ -44,5 +44,11 @@ def test_import_brings_no_torch(module: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_overview_brings_no_torch() -> None:
+    code = "import sys, echofm.cli; echofm.cli.main(['--help']); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert "convert" in done.stdout and done.stdout.splitlines()[-1] == "False"
+
+
 def test_no_catch_all_file_names() -> None:
     assert not [path for path in MODULES if path.stem in ("utils", "helpers", "util", "helper", "misc", "common")]

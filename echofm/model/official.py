@@ -10,10 +10,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import pydantic
 import torch
 
 from echofm.errors import EchofmError
 from echofm.model.mae import VideoMae
+from echofm.model.sizes import Architecture
 
 # Ours: theirs. A trailing dot renames all that follows.
 _NAMES = {
@@ -84,14 +86,22 @@ def from_official(state_dict: Mapping[str, torch.Tensor], config: Mapping[str, A
 
     Raises EchofmError naming the first tensor that is missing, unknown or of another shape.
     """
-    model = VideoMae(**arguments_from_official(config))
+    try:
+        architecture = Architecture(**arguments_from_official(config))
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "arguments"
+        raise EchofmError(f"official configuration: {where}: {first['msg']}") from None
+    with torch.device("meta"):
+        model = VideoMae(**architecture.model_dump())
     own = model.state_dict()
     expected = official_names(own, patch=model.encoder.patch, tubelet=model.encoder.tubelet)
     check_tensors(state_dict, {name: tensor.shape for name, tensor in expected.items()})
+    loaded = {}
     for name, tensor in own.items():
-        theirs = _their_name(name)
-        parts = [state_dict[part] for part in _split_names(theirs)]
-        tensor.copy_(torch.cat(parts).reshape(tensor.shape))
+        parts = [state_dict[part] for part in _split_names(_their_name(name))]
+        loaded[name] = torch.cat(parts).reshape(tensor.shape).float()
+    model.load_state_dict(loaded, assign=True)
     return model
 
 

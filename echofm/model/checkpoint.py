@@ -1,0 +1,132 @@
+"""Published checkpoints (.pth): read without running anything in them, and the configuration that their shapes tell."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from echofm.errors import EchofmError
+
+# Where training scripts put the weights beside optimizer state and arguments.
+_WRAPPERS = ("model", "model_state", "state_dict")
+# Shapes do not tell the number of heads: these are the published encoders' and decoders', by width.
+_HEADS = {768: 12, 1024: 16, 1280: 16}
+_DECODER_HEADS = {512: 16}
+
+
+def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
+    """The state_dict of a .pth file, bare or under "model", "model_state" or "state_dict".
+
+    Only torch's zip format is read, with `weights_only`: a pickle that would run code is refused, and so is a file
+    that claims more bytes than it has. Raises EchofmError naming the file and the reason.
+    """
+    path = Path(path)
+    _check_container(path)
+    try:
+        # Training scripts store their parsed arguments; a Namespace is a plain record.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        KeyError,
+        IndexError,
+    ):
+        raise EchofmError(
+            f"{path}: holds more than tensors and plain values, or is damaged; nothing in it was run. "
+            "Where you trust its source, save its state_dict alone and convert that"
+        ) from None
+    weights = _unwrapped(content)
+    if not weights or not all(isinstance(name, str) and _is_plain(tensor) for name, tensor in weights.items()):
+        raise EchofmError(f"{path}: holds no state_dict; expected one, bare or under {', '.join(_WRAPPERS)}")
+    claimed = sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
+    if claimed > path.stat().st_size:
+        raise EchofmError(f"{path}: claims {claimed} bytes of weights, the file is smaller; it is damaged or hostile")
+    return {name.removeprefix("module."): tensor for name, tensor in weights.items()}
+
+
+def infer_config(weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """The published constructor's arguments as far as shapes tell them; the factories' values for the rest.
+
+    Heads come from a table of the published widths and are left out for others. Raises EchofmError where a tensor
+    that tells something is missing or has another number of axes.
+    """
+    width, channels, tubelet, patch, _ = _shape(weights, "patch_embed.proj.weight", axes=5)
+    places = _shape(weights, "pos_embed_spatial", axes=3)[1]
+    times = _shape(weights, "pos_embed_temporal", axes=3)[1]
+    values, decoder_width = _shape(weights, "decoder_pred.weight", axes=2)
+    hidden = _shape(weights, "blocks.0.mlp.fc1.weight", axes=2)[0]
+    if not all((width, channels, tubelet, patch, places, times, values, decoder_width, hidden)):
+        raise EchofmError("weights: a tensor that tells the model's size is empty")
+    config: dict[str, Any] = {
+        "img_size": math.isqrt(places) * patch,
+        "num_frames": times * tubelet,
+        "in_chans": channels,
+        "patch_size": patch,
+        "t_patch_size": tubelet,
+        "embed_dim": width,
+        "depth": _blocks(weights, "blocks"),
+        "mlp_ratio": hidden / width,
+        "norm_eps": 1e-6,
+        "decoder_embed_dim": decoder_width,
+        "decoder_depth": _blocks(weights, "decoder_blocks"),
+        "pred_t_dim": values * times // (patch**2 * channels),
+    }
+    if width in _HEADS:
+        config["num_heads"] = _HEADS[width]
+    if decoder_width in _DECODER_HEADS:
+        config["decoder_num_heads"] = _DECODER_HEADS[decoder_width]
+    return config
+
+
+def _check_container(path: Path) -> None:
+    if not path.is_file():
+        raise EchofmError(f"{path}: no such file")
+    if not zipfile.is_zipfile(path):
+        raise EchofmError(
+            f"{path}: not a torch checkpoint in zip format: cut, or a bare pickle, which could run code and is not read"
+        )
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, EOFError):
+        raise EchofmError(f"{path}: a damaged zip file; fetch it again") from None
+    packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
+    if packed or sum(member.file_size for member in members) > path.stat().st_size:
+        raise EchofmError(f"{path}: unpacks to more than it holds, which no torch checkpoint does; it is not read")
+
+
+def _unwrapped(content: Any) -> dict[Any, Any]:
+    for key in _WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            return content[key]
+    return content if isinstance(content, dict) else {}
+
+
+def _is_plain(tensor: object) -> bool:
+    return isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and tensor.layout == torch.strided
+
+
+def _shape(weights: Mapping[str, torch.Tensor], name: str, *, axes: int) -> tuple[int, ...]:
+    if name not in weights or weights[name].ndim != axes:
+        raise EchofmError(
+            f"weights: {name!r} is missing or has not {axes} axes; this is no published EchoFM checkpoint"
+        )
+    return tuple(weights[name].shape)
+
+
+def _blocks(weights: Mapping[str, torch.Tensor], prefix: str) -> int:
+    found = (re.match(rf"{prefix}\.(\d{{1,4}})\.", name) for name in weights)
+    return 1 + max((int(match[1]) for match in found if match), default=-1)

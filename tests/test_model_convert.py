@@ -1,0 +1,191 @@
+"""`echofm convert` both ways, and files that it must refuse with one line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from echofm.errors import EchofmError
+from echofm.hub import load_encoder, load_model
+from echofm.model.checkpoint import infer_config, read_weights
+from echofm.model.convert import main
+from echofm.model.mae import VideoMae
+from echofm.model.official import from_official, to_official
+from echofm.model.sizes import SIZES
+
+GOLDEN = Path(__file__).parent / "golden" / "official_tiny.npz"
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, Any]:
+    with np.load(GOLDEN, allow_pickle=False) as data:
+        content: dict[str, Any] = {name: torch.from_numpy(data[name]) for name in ("imgs", "full/latent")}
+        content["weights"] = {name[2:]: torch.from_numpy(data[name]) for name in data.files if name[:2] == "w/"}
+        content["config"] = json.loads(str(data["config"]))
+    return content
+
+
+@pytest.fixture
+def pth(golden: dict[str, Any], tmp_path: Path) -> Path:
+    path = tmp_path / "weights.pth"
+    torch.save(golden["weights"], path)
+    return path
+
+
+@pytest.fixture
+def config(golden: dict[str, Any], tmp_path: Path) -> Path:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(golden["config"]))
+    return path
+
+
+def refused(*argv: str | Path) -> str:
+    with pytest.raises(EchofmError) as caught:
+        main([str(argument) for argument in argv])
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("key", [None, "model"])
+def test_there_and_back_is_bit_exact(
+    golden: dict[str, Any], pth: Path, config: Path, tmp_path: Path, key: str | None
+) -> None:
+    assert main([str(pth), str(tmp_path / "out"), "--config", str(config)]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+    ]
+    assert main([str(tmp_path / "out"), str(tmp_path / "back.pth"), *(["--key", key] if key else [])]) == 0
+    back = torch.load(tmp_path / "back.pth", weights_only=True)
+    back = back[key] if key else back
+    assert back.keys() == golden["weights"].keys()
+    assert all(torch.equal(back[name], tensor) for name, tensor in golden["weights"].items())
+
+
+def test_converted_encoder_embeds_as_published(golden: dict[str, Any], pth: Path, config: Path, tmp_path: Path) -> None:
+    main([str(pth), str(tmp_path / "out"), "--config", str(config), "--frame-rate-hz", "30"])
+    encoder = load_encoder(tmp_path / "out")
+    torch.testing.assert_close(encoder.encode(golden["imgs"]).tokens_BND, golden["full/latent"], rtol=0, atol=1e-5)
+    assert encoder.contract.frame_rate_hz == 30 and encoder.contract.frames == 8
+    grey = golden["imgs"][:, :1]
+    torch.testing.assert_close(encoder.encode(grey).video_BD, encoder.encode(grey.repeat(1, 3, 1, 1, 1)).video_BD)
+
+
+@pytest.mark.parametrize("wrapper", ["model", "model_state", "state_dict"])
+def test_training_checkpoints_are_unwrapped(golden: dict[str, Any], tmp_path: Path, wrapper: str) -> None:
+    path = tmp_path / "checkpoint.pth"
+    parallel = {f"module.{name}": tensor for name, tensor in golden["weights"].items()}
+    torch.save({wrapper: parallel, "epoch": 3, "args": argparse.Namespace(lr=1e-3, device="cuda")}, path)
+    assert read_weights(path).keys() == golden["weights"].keys()
+
+
+@pytest.mark.parametrize("size", ["base", "large"])
+def test_published_sizes_are_inferred_from_shapes(size: str) -> None:
+    with torch.device("meta"):
+        model = VideoMae(**SIZES[size].model_dump())
+    weights, config = to_official(model)
+    assert config.items() >= infer_config(weights).items()
+    assert {"num_heads", "decoder_num_heads"} < infer_config(weights).keys()
+
+
+def test_a_model_of_other_width_needs_its_heads(pth: Path, tmp_path: Path) -> None:
+    assert "--config" in refused(pth, tmp_path / "out")
+    (tmp_path / "c.json").write_text('{"num_heads": 2, "decoder_num_heads": 2, "norm_eps": 1e-5}')
+    assert main([str(pth), str(tmp_path / "out"), "--config", str(tmp_path / "c.json")]) == 0
+    assert load_model(tmp_path / "out").arguments["predicted_frames"] == 4
+
+
+class Runs:
+    """Would create a file when unpickled."""
+
+    def __init__(self, trap: Path) -> None:
+        self.trap = trap
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.trap,)
+
+
+def test_a_pickle_named_pth_is_not_run(tmp_path: Path) -> None:
+    trap = tmp_path / "trap"
+    (tmp_path / "bare.pth").write_bytes(pickle.dumps(Runs(trap)))
+    assert "could run code" in refused(tmp_path / "bare.pth", tmp_path / "out")
+    torch.save({"model": {"cls_token": torch.zeros(1)}, "extra": Runs(trap)}, tmp_path / "zip.pth")
+    assert "nothing in it was run" in refused(tmp_path / "zip.pth", tmp_path / "out")
+    assert not trap.exists() and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.999])
+def test_cut_files(pth: Path, tmp_path: Path, kept: float) -> None:
+    content = pth.read_bytes()
+    pth.write_bytes(content[: int(kept * len(content)) if kept < 1 else int(kept)])
+    assert str(pth) in refused(pth, tmp_path / "out")
+
+
+def test_files_that_unpack_to_more_than_they_hold(pth: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"\0" * 1_000_000)
+    assert "unpacks to more" in refused(tmp_path / "bomb.pth", tmp_path / "out")
+    torch.save({"x": torch.zeros(1).expand(10**12)}, tmp_path / "strides.pth")
+    assert "claims 4000000000000 bytes" in refused(tmp_path / "strides.pth", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda w: w.pop("norm.bias"), "'norm.bias' is missing"),
+        (lambda w: w.update(more=torch.zeros(1)), "'more' is unknown"),
+        (lambda w: w.update({"norm.bias": torch.zeros(3)}), "'norm.bias' has shape (3,)"),
+        (lambda w: w.pop("patch_embed.proj.weight"), "no published EchoFM checkpoint"),
+        (lambda w: w.update({"pos_embed_temporal": torch.zeros(1, 0, 64)}), "is empty"),
+        (lambda w: w.update({"norm.bias": "text"}), "holds no state_dict"),
+        (lambda w: w.clear(), "holds no state_dict"),
+    ],
+)
+def test_wrong_weights(golden: dict[str, Any], config: Path, tmp_path: Path, change: Any, said: str) -> None:
+    weights = dict(golden["weights"])
+    change(weights)
+    torch.save(weights, tmp_path / "w.pth")
+    assert said in refused(tmp_path / "w.pth", tmp_path / "out", "--config", config)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"num_heads": 5}, "multiple of its heads"),
+        ({"embed_dim": 10**12}, "width"),
+        ({"sep_pos_embed": False}, "sep_pos_embed must be True"),
+        ({"phase_prior": "other"}, "no phase_prior"),
+        ({"colour": 1}, "unknown entry 'colour'"),
+    ],
+)
+def test_wrong_configuration(golden: dict[str, Any], change: dict[str, Any], said: str) -> None:
+    with pytest.raises(EchofmError, match=said):
+        from_official(golden["weights"], golden["config"] | change)
+
+
+def test_other_mistakes(pth: Path, config: Path, tmp_path: Path) -> None:
+    assert "no such file" in refused(tmp_path / "nothing.pth", tmp_path / "out")
+    assert "is a file" in refused(pth, config)
+    (tmp_path / "list.json").write_text("[]")
+    assert "no JSON object" in refused(pth, tmp_path / "out", "--config", tmp_path / "list.json")
+    (tmp_path / "bad.json").write_text("{")
+    assert "JSONDecodeError" in refused(pth, tmp_path / "out", "--config", tmp_path / "bad.json")
+    main([str(pth), str(tmp_path / "out"), "--config", str(config)])
+    assert "name the .pth file" in refused(tmp_path / "out", tmp_path / "back")
+
+
+def test_what_has_no_published_form() -> None:
+    small = SIZES["tiny"].model_dump()
+    with torch.device("meta"), pytest.raises(EchofmError, match="3 channels"):
+        to_official(VideoMae(**small))
+    with torch.device("meta"), pytest.raises(EchofmError, match=r"pixel\+difference"):
+        to_official(VideoMae(**small | {"channels": 3, "prior": "pixel+difference"}))
