@@ -1,0 +1,224 @@
+"""Attacks beyond distance: what the synthetic set tells about who was in the training set.
+
+Every attack compares training with held-out patients, which differ in nothing but that the generator saw the first.
+
+Shapes: N training clips, H held-out clips, S synthetic clips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.stats
+
+from echofm.errors import EchofmError
+from synth.audit.nearest import Metric, nearest
+
+Doubles = npt.NDArray[np.float64]
+Names = npt.NDArray[np.str_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """An estimate with its interval, both ends included."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clips:
+    """Embeddings of real clips and their patients. features_ND: float; patient_N: hashed names."""
+
+    features_ND: npt.NDArray[np.floating]
+    patient_N: Names
+
+    def __post_init__(self) -> None:
+        if len(self.features_ND) != len(self.patient_N):
+            raise EchofmError(f"{len(self.features_ND)} embeddings, but {len(self.patient_N)} patients")
+
+
+def patient_bootstrap(
+    statistic: Callable[..., float],
+    groups: Mapping[str, tuple[Doubles, Names]],
+    *,
+    level: float = 0.95,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Percentile interval of statistic(**values of each group); patients are redrawn, each with all its clips."""
+    rng = np.random.default_rng(seed)
+    clips_of = {name: _clips_by_patient(patients) for name, (_, patients) in groups.items()}
+    redrawn = np.empty(draws)
+    for draw in range(draws):
+        chosen = {}
+        for name, (values, _) in groups.items():
+            own = clips_of[name]
+            chosen[name] = values[np.concatenate([own[i] for i in rng.integers(len(own), size=len(own))])]
+        redrawn[draw] = statistic(**chosen)
+    low, high = np.nanquantile(redrawn, [(1 - level) / 2, (1 + level) / 2])
+    value = statistic(**{name: values for name, (values, _) in groups.items()})
+    return Interval(value=value, low=float(low), high=float(high))
+
+
+def _clips_by_patient(patients: Names) -> list[npt.NDArray[np.int64]]:
+    numbers = np.unique(patients, return_inverse=True)[1]
+    order = np.argsort(numbers, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(numbers))[:-1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Membership:
+    """Can one tell training patients from new ones by how close the synthetic set comes to them?
+
+    auc: 0.5 tells nothing, 1 everything. tpr_at_1_percent_fpr: part of the training clips named by an attacker who
+    wrongly names one new clip in a hundred (Carlini 2022, arXiv 2112.03570).
+    """
+
+    auc: Interval
+    tpr_at_1_percent_fpr: Interval
+
+
+def membership(train: Clips, holdout: Clips, synthetic_SD: npt.NDArray, *, metric: Metric, seed: int = 0) -> Membership:
+    """Membership inference by each real clip's nearest synthetic clip; both sides search the same synthetic set."""
+    member, other = (
+        nearest(side.features_ND, synthetic_SD, metric=metric).similarity_QK[:, 0] for side in (train, holdout)
+    )
+    groups = {"member": (member, train.patient_N), "other": (other, holdout.patient_N)}
+    return Membership(
+        auc=patient_bootstrap(_auc, groups, seed=seed),
+        tpr_at_1_percent_fpr=patient_bootstrap(_tpr, groups, seed=seed),
+    )
+
+
+def _auc(member: Doubles, other: Doubles) -> float:
+    """Mann-Whitney: chance that a member scores above another, ties counting half. Thousands of draws need its speed."""
+    ordered = np.sort(other)
+    below = np.searchsorted(ordered, member, side="left") + np.searchsorted(ordered, member, side="right")
+    return float(below.mean() / (2 * len(other)))
+
+
+def _tpr(member: Doubles, other: Doubles) -> float:
+    threshold = np.sort(other)[-1 - int(0.01 * len(other))]
+    return float((member > threshold).mean())
+
+
+def closer_to_train(
+    train: Clips, holdout: Clips, synthetic_SD: npt.NDArray, *, metric: Metric, draws: int = 20, seed: int = 0
+) -> Interval:
+    """Part of the synthetic clips that lie closer to a training than to a held-out clip (distance to closest record).
+
+    With nothing memorised it is one half, provided that both sides offer equally many candidates: training patients
+    are drawn to match the number of held-out patients, `draws` times. The interval is over these draws and redrawn
+    synthetic clips. Raises EchofmError where there are fewer training than held-out patients.
+    """
+    rng = np.random.default_rng(seed)
+    own = _clips_by_patient(train.patient_N)
+    patients = len(_clips_by_patient(holdout.patient_N))
+    if len(own) < patients:
+        raise EchofmError(f"{len(own)} training patients are fewer than the {patients} held out; hold out fewer")
+    to_holdout = nearest(synthetic_SD, holdout.features_ND, metric=metric).similarity_QK[:, 0]
+    shares, redrawn = [], []
+    for _ in range(draws):
+        rows = np.sort(np.concatenate([own[i] for i in rng.permutation(len(own))[:patients]]))
+        to_train = nearest(synthetic_SD, train.features_ND[rows], metric=metric).similarity_QK[:, 0]
+        closer = (to_train > to_holdout) + 0.5 * (to_train == to_holdout)
+        shares.append(closer.mean())
+        redrawn += [closer[rng.integers(len(closer), size=len(closer))].mean() for _ in range(50)]
+    low, high = np.quantile(redrawn, [0.025, 0.975])
+    return Interval(value=float(np.mean(shares)), low=float(low), high=float(high))
+
+
+def distance_ratio(queries_QD: npt.NDArray, train: Clips, *, metric: Metric) -> Doubles:
+    """(Q,) distance to the nearest training patient over that to the nearest other one, in [0, 1]; 0 is a copy.
+
+    The nearest-neighbour distance ratio with patients for records: a second clip of the same patient does not hide
+    the first. Distance is the chord, sqrt(2 - 2 similarity). Raises EchofmError for fewer than two patients.
+    """
+    sizes = np.unique(train.patient_N, return_counts=True)[1]
+    if len(sizes) < 2:
+        raise EchofmError("a distance ratio needs two training patients or more")
+    found = nearest(queries_QD, train.features_ND, k=int(sizes.max()) + 1, metric=metric)
+    distance = np.sqrt(np.maximum(0.0, 2 - 2 * found.similarity_QK))
+    patients = train.patient_N[found.index_QK]
+    # As many clips are looked at as the largest patient has, and one more: another patient is among them.
+    other = (patients != patients[:, :1]).argmax(1)
+    second = distance[np.arange(len(distance)), other]
+    return np.divide(distance[:, 0], second, out=np.ones(len(second)), where=second > 0)
+
+
+def inauthentic(queries_QD: npt.NDArray, train: Clips, *, metric: Metric) -> npt.NDArray[np.bool_]:
+    """(Q,) True where a query is nearer to its nearest training clip than any other patient's clip is to that.
+
+    Authenticity (Alaa 2022, arXiv 2102.08921, section 4.2), other clips of the same patient left out.
+    """
+    found = nearest(queries_QD, train.features_ND, metric=metric)
+    hit, place = np.unique(found.index_QK[:, 0], return_inverse=True)
+    others = nearest(
+        train.features_ND[hit], train.features_ND, metric=metric, exclude_QN=(train.patient_N[hit], train.patient_N)
+    )
+    return found.similarity_QK[:, 0] > others.similarity_QK[place, 0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamingRisk:
+    """An attacker names, among equally many training and new patients, those whom the synthetic set comes closest to.
+
+    attack: part of the names that are right. control: the same with real new patients' clips for the synthetic ones,
+    which can tell nothing. naive: names drawn at random, 0.5. risk: (attack - control) / (1 - control), not below 0
+    (Anonymeter, Giomi 2023, arXiv 2211.10459, eq. 3).
+    """
+
+    attack: Interval
+    control: Interval
+    naive: float
+    risk: float
+
+    @property
+    def informative(self) -> bool:
+        """False where the attack is weaker than naive guessing: then it says nothing about the risk."""
+        return self.attack.value >= self.naive
+
+
+def naming_risk(
+    train: Clips, holdout: Clips, synthetic_SD: npt.NDArray, *, metric: Metric, share: float = 0.1, seed: int = 0
+) -> NamingRisk:
+    """The naming attack of `NamingRisk`; each side names the closest `share` of the pool (at least ten patients).
+
+    Half of the held-out patients are the pool's new patients, the other half play the synthetic set in the control.
+    Raises EchofmError with fewer than 40 held-out patients, or fewer training patients than half of these.
+    """
+    rng = np.random.default_rng(seed)
+    outside = rng.permutation(np.unique(holdout.patient_N))
+    half = len(outside) // 2
+    inside = rng.permutation(np.unique(train.patient_N))[:half]
+    if half < 20 or len(inside) < half:
+        raise EchofmError(f"a naming attack needs 40 held-out patients; there are {len(outside)}")
+    pool, others = np.isin(holdout.patient_N, outside[:half]), np.isin(holdout.patient_N, outside[half:])
+    members = np.isin(train.patient_N, inside)
+    features = np.concatenate([train.features_ND[members], holdout.features_ND[pool]])
+    patients = np.concatenate([train.patient_N[members], holdout.patient_N[pool]])
+    named = max(10, round(share * 2 * half))
+    attack, control = (
+        _named_rightly(features, patients, inside, against, metric=metric, named=named)
+        for against in (synthetic_SD, holdout.features_ND[others])
+    )
+    risk = max(0.0, (attack.value - control.value) / (1 - control.value)) if control.value < 1 else 0.0
+    return NamingRisk(attack=attack, control=control, naive=0.5, risk=risk)
+
+
+def _named_rightly(
+    features: npt.NDArray, patients: Names, inside: Names, against: npt.NDArray, *, metric: Metric, named: int
+) -> Interval:
+    similarity = nearest(features, against, metric=metric).similarity_QK[:, 0]
+    names, number = np.unique(patients, return_inverse=True)
+    # The mean over a patient's clips: the maximum would favour patients with many clips.
+    score = np.bincount(number, similarity) / np.bincount(number)
+    chosen = names[np.argsort(-score, kind="stable")[:named]]
+    right = int(np.isin(chosen, inside).sum())
+    interval = scipy.stats.binomtest(right, named).proportion_ci(method="wilson")
+    return Interval(value=right / named, low=float(interval.low), high=float(interval.high))

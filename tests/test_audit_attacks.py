@@ -1,0 +1,105 @@
+"""Attacks find planted copies, and find nothing where nothing was memorised."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from echofm.errors import EchofmError
+from synth.audit.attacks import (
+    Clips,
+    closer_to_train,
+    distance_ratio,
+    inauthentic,
+    membership,
+    naming_risk,
+    patient_bootstrap,
+)
+
+WIDTH = 24
+
+
+def real(patients: int, prefix: str, seed: int, clips: int = 2) -> Clips:
+    rng = np.random.default_rng(seed)
+    identity = np.repeat(rng.standard_normal((patients, WIDTH)), clips, 0)
+    features = identity + 0.3 * rng.standard_normal(identity.shape)
+    names = np.repeat([f"{prefix}{i}" for i in range(patients)], clips)
+    return Clips(features_ND=features.astype(np.float32), patient_N=names)
+
+
+TRAIN, HOLDOUT = real(200, "t", 0), real(80, "h", 1)
+FRESH = real(150, "s", 2, clips=1).features_ND
+COPIES = TRAIN.features_ND[::2] + 0.05 * np.random.default_rng(3).standard_normal((200, WIDTH)).astype(np.float32)
+
+
+def test_membership_tells_copies_and_nothing_from_new_patients() -> None:
+    nothing = membership(TRAIN, HOLDOUT, FRESH, metric="cosine").auc
+    copied = membership(TRAIN, HOLDOUT, COPIES, metric="cosine")
+    assert nothing.low < 0.5 < nothing.high
+    assert copied.auc.low > 0.95
+    assert copied.tpr_at_1_percent_fpr.value > 0.5
+
+
+def test_patient_bootstrap_is_wider_than_one_over_clips() -> None:
+    rng = np.random.default_rng(4)
+    patients = np.repeat(np.arange(30), 10).astype(str)
+    values = np.repeat(rng.standard_normal(30), 10)
+    by_patient = patient_bootstrap(lambda x: float(x.mean()), {"x": (values, patients)})
+    by_clip = patient_bootstrap(lambda x: float(x.mean()), {"x": (values, np.arange(300).astype(str))})
+    assert by_patient.high - by_patient.low > 2 * (by_clip.high - by_clip.low)
+    assert by_patient.value == pytest.approx(values.mean())
+
+
+def test_auc_and_tpr_are_those_of_scikit_learn() -> None:
+    rng = np.random.default_rng(5)
+    synthetic = rng.standard_normal((50, WIDTH))
+    result = membership(TRAIN, HOLDOUT, synthetic, metric="pearson")
+    score = np.corrcoef(np.concatenate([TRAIN.features_ND, HOLDOUT.features_ND]), synthetic)[:560, 560:].max(1)
+    label = np.repeat([1, 0], [400, 160])
+    assert result.auc.value == pytest.approx(roc_auc_score(label, score), abs=1e-9)
+    fpr, tpr, _ = roc_curve(label, score, drop_intermediate=False)
+    assert result.tpr_at_1_percent_fpr.value == pytest.approx(tpr[fpr <= 0.01].max())
+
+
+def test_closer_to_train_is_one_half_whatever_the_sizes() -> None:
+    nothing = closer_to_train(TRAIN, HOLDOUT, FRESH, metric="cosine")
+    assert nothing.low < 0.5 < nothing.high
+    assert closer_to_train(TRAIN, HOLDOUT, COPIES, metric="cosine").value > 0.65
+
+
+def test_distance_ratio_looks_past_the_same_patients_other_clips() -> None:
+    copy = distance_ratio(TRAIN.features_ND[:1], TRAIN, metric="cosine")
+    assert copy[0] == pytest.approx(0.0, abs=1e-3)
+    ratio = distance_ratio(FRESH, TRAIN, metric="cosine")
+    assert ((ratio > 0) & (ratio <= 1)).all()
+    similarity = np.corrcoef(FRESH[0], TRAIN.features_ND)[0, 1:]
+    by_patient = {name: similarity[TRAIN.patient_N == name].max() for name in np.unique(TRAIN.patient_N)}
+    first, second = sorted(by_patient.values())[-1:-3:-1]
+    expected = np.sqrt((2 - 2 * first) / (2 - 2 * second))
+    assert distance_ratio(FRESH[:1], TRAIN, metric="pearson")[0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_copies_are_inauthentic_and_new_patients_as_authentic_as_held_out_ones() -> None:
+    assert inauthentic(COPIES, TRAIN, metric="cosine").mean() > 0.99
+    many = real(1500, "s", 6, clips=1).features_ND
+    new, held_out = (inauthentic(each, TRAIN, metric="cosine").mean() for each in (many[:750], many[750:]))
+    assert abs(new - held_out) < 4 * np.sqrt(0.5 / 750)
+
+
+def test_naming_risk_is_nothing_for_new_patients_and_high_for_copies() -> None:
+    copied = naming_risk(TRAIN, HOLDOUT, COPIES, metric="cosine")
+    assert copied.attack.low > 0.7
+    assert copied.risk > 0.6
+    assert copied.informative
+    nothing = naming_risk(TRAIN, HOLDOUT, FRESH, metric="cosine")
+    assert nothing.attack.low < 0.5 < nothing.attack.high
+
+
+def test_too_few_patients_are_refused() -> None:
+    with pytest.raises(EchofmError, match="40 held-out patients"):
+        naming_risk(TRAIN, real(39, "h", 1), FRESH, metric="cosine")
+    with pytest.raises(EchofmError, match="hold out fewer"):
+        closer_to_train(HOLDOUT, TRAIN, FRESH, metric="cosine")
+    with pytest.raises(EchofmError, match="two training patients"):
+        distance_ratio(FRESH, real(1, "t", 0), metric="cosine")
