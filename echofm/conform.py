@@ -12,11 +12,10 @@ from PIL import Image
 
 from echofm.clip import Clip
 from echofm.errors import EchofmError
+from echofm.readers.luma import luma
 from echofm.window import nearest_frames
 
 _NOT_ANNOTATED = 255
-# ITU-R BT.601 luma in 16-bit fixed point, as Pillow's convert("L") computes it.
-_LUMA = np.array([19595, 38470, 7471], np.uint32)
 
 
 def conform(
@@ -44,13 +43,10 @@ def conform(
 
 
 def grey_bt601(frames_TCHW: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Luma 0.299 R + 0.587 G + 0.114 B, rounded as Pillow rounds it; grey frames as they are. (T, 1, H, W)."""
+    """BT.601 luma of RGB frames by the readers' one rule (echofm.readers.luma); grey as it is. (T, 1, H, W)."""
     if frames_TCHW.shape[1] == 1:
         return frames_TCHW
-    grey_THW = np.empty((len(frames_TCHW), *frames_TCHW.shape[2:]), np.uint8)
-    for frame_CHW, grey_HW in zip(frames_TCHW, grey_THW):
-        grey_HW[:] = (np.tensordot(_LUMA, frame_CHW.astype(np.uint32), 1) + 0x8000) >> 16
-    return grey_THW[:, None]
+    return np.stack([luma(np.moveaxis(frame_CHW, 0, 2))[None] for frame_CHW in frames_TCHW])
 
 
 def _with_channels(clip: Clip, channels: int | None) -> Clip:

@@ -32,7 +32,10 @@ class Row:
 class Source(Protocol):
     """A folder, understood: what it is and the files that it holds, in a stable order."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What the set is called."""
+        ...
 
     def rows(self) -> Iterator[Row]:
         """Every file, lazily, sorted, the same on each call. Raises EchofmError on a missing or wrong table."""

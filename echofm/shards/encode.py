@@ -1,8 +1,7 @@
-"""From one file of a set to its bytes in a tar: what runs in the reader processes."""
+"""From a clip as read to its files in a tar: what runs in the reader processes, and what becomes of each file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -10,11 +9,9 @@ import pydantic
 
 from echofm.clip import Clip
 from echofm.conform import conform
-from echofm.errors import UnreadableFile
-from echofm.ids import IdKey
 from echofm.readers.source import Row
 from echofm.shards.manifest import Id, Settings, Split
-from echofm.shards.sample import tar_blocks
+from echofm.shards.sample import members
 from echofm.split import split_of
 
 
@@ -54,33 +51,23 @@ Outcome = Written | SetAside | NotSelected
 
 @dataclass(frozen=True, kw_only=True)
 class Encode:
-    """Reads, conforms and encodes one row. Picklable: it is sent to the reader processes once."""
+    """What the reader processes do with a clip as read. Picklable: it is sent to each of them once."""
 
-    read: Callable[[Row], Clip]
     settings: Settings
     dataset: str
-    key: IdKey
 
-    def __call__(self, task: tuple[Row, Split | None]) -> tuple[Outcome, bytes]:
-        """What became of the file, and its tar records where it is to be written.
+    def __call__(self, row: Row, clip: Clip) -> tuple[Written | NotSelected, dict[str, bytes]]:
+        """What becomes of the clip, and its files.
 
         Where the set gives no split it is drawn here, as only the file may know its patient.
         """
-        row, split = task
-        if row.kind is not None and not self._selected(row.kind):
-            return NotSelected(not_selected=row.kind), b""
-        try:
-            clip = self.read(row)
-        except UnreadableFile as error:
-            return SetAside(file_id=self.key.file(row.path), reason=error.reason), b""
-        if not self._selected(clip.kind):
-            return NotSelected(not_selected=clip.kind), b""
+        settings = self.settings
+        if not settings.selects(clip.kind):
+            return NotSelected(not_selected=clip.kind), {}
         height, width = clip.sector_HW.shape
         rate = clip.frame_rate_hz
-        settings = self.settings
         done = conform(clip, size=settings.size, frame_rate_hz=settings.frame_rate_hz, channels=settings.channels)
-        if split is None:
-            split = cast(Split, split_of(clip.patient_id, seed=settings.seed, fractions=settings.fractions))
+        split = cast(Split, row.split or split_of(clip.patient_id, seed=settings.seed, fractions=settings.fractions))
         outcome = Written(
             clip_id=clip.clip_id,
             patient_id=clip.patient_id,
@@ -92,7 +79,4 @@ class Encode:
             native_rate_hz="unknown" if rate is None else f"{rate:.0f}",
             frames=len(done.frames_TCHW),
         )
-        return outcome, tar_blocks(done, split=split, dataset=self.dataset)
-
-    def _selected(self, kind: str) -> bool:
-        return "all" in self.settings.kinds or kind in self.settings.kinds
+        return outcome, members(done, split=split, dataset=self.dataset)

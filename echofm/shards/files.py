@@ -40,7 +40,7 @@ class TarFiles:
         try:
             file = self._open(tar)
             file.seek(offset)
-            n_read = file.readinto(array.reshape(-1).view("u1"))
+            n_read = file.readinto(array.data.cast("B"))
         except OSError as error:
             raise EchofmError(f"shard {tar}: cannot be read any more ({error.strerror})") from None
         if n_read != array.nbytes:

@@ -38,7 +38,7 @@ class ClipMeta(_Strict):
     patient_id: Id
     split: Split
     dataset: Annotated[str, StringConstraints(max_length=64)]
-    view: Annotated[str, StringConstraints(max_length=32)] | None
+    view: Annotated[str, StringConstraints(max_length=64)] | None
     kind: Annotated[str, StringConstraints(max_length=32)]
     labels: Mapping[LabelName, LabelValue]
     frame_rate_hz: Annotated[float, Field(gt=0)] | None
@@ -57,6 +57,10 @@ class Settings(_Strict):
     keep_outside: bool
     shard_mb: Annotated[float, Field(gt=0)]
     seed: int
+
+    def selects(self, kind: str) -> bool:
+        """Whether clips of a kind are written."""
+        return kind in self.kinds or "all" in self.kinds
 
 
 class TarEntry(_Strict):
@@ -124,27 +128,27 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def parsed(model: type[M], text: bytes, name: str) -> M:
-    """JSON under a schema; a flaw is one line that names `name` and the field, never the value."""
+    """JSON under a schema. Raises EchofmError, one line that names `name` and the field, never the value."""
     try:
         return model.model_validate_json(text)
     except pydantic.ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "file"
-        raise EchofmError(f"{name}: {where}: {first['msg']}") from None
+        raise _flaw(error, name) from None
+
+
+def checked(model: type[M], name: str, /, **values: Any) -> M:
+    """The same for values that come from Python."""
+    try:
+        return model(**values)
+    except pydantic.ValidationError as error:
+        raise _flaw(error, name) from None
+
+
+def _flaw(error: pydantic.ValidationError, name: str) -> EchofmError:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "file"
+    return EchofmError(f"{name}: {where}: {first['msg']}")
 
 
 def as_json(content: pydantic.BaseModel, *, indent: int | None = None) -> bytes:
     """One text per content: keys in the order of the class, mappings as they were built."""
     return content.model_dump_json(indent=indent).encode() + b"\n"
-
-
-def sorted_counts(counts: Mapping[str, int]) -> dict[str, Any]:
-    """A histogram in the order of its keys, numbers before words."""
-
-    def order(item: tuple[str, int]) -> tuple[int, float, str]:
-        try:
-            return 0, float(item[0].partition("x")[0]), item[0]
-        except ValueError:
-            return 1, 0.0, item[0]
-
-    return dict(sorted(counts.items(), key=order))

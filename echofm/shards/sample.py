@@ -1,4 +1,4 @@
-"""One clip as the bytes that a tar holds of it: its members, headers and padding, the same on every machine."""
+"""One clip as the bytes that a tar holds of it: its files, their headers and padding, the same on every machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echofm.clip import Clip, Label
-from echofm.shards.manifest import ClipMeta, Split, as_json
+from echofm.shards.manifest import ClipMeta, Split, as_json, checked
 
 # What plain webdataset calls each array, and what it must be: dtype and shape letters.
 ARRAYS: Mapping[str, tuple[str, str]] = {
@@ -26,40 +26,46 @@ REQUIRED = ("frames.npy", "sector.npy", META)
 BLOCK = 512
 
 
-def tar_blocks(clip: Clip, *, split: Split, dataset: str) -> bytes:
-    """The clip's members as consecutive tar records, without the two empty records that end a tar.
+def members(clip: Clip, *, split: Split, dataset: str) -> dict[str, bytes]:
+    """The clip's files by suffix."""
+    arrays = (clip.frames_TCHW, clip.sector_HW, clip.frame_time_s, clip.phase_T, clip.mask_THW)
+    files = {
+        name: npy_bytes(array.astype(dtype, copy=False))
+        for (name, (dtype, _)), array in zip(ARRAYS.items(), arrays)
+        if array is not None
+    }
+    return {**files, META: as_json(clip_meta(clip, split=split, dataset=dataset))}
 
-    Appending such blocks gives a tar, so that clips can be encoded in any process and written in one order.
+
+def tar_blocks(clip_id: str, files: Mapping[str, bytes]) -> bytes:
+    """A clip's files as consecutive tar records, without the two empty records that end a tar.
+
+    Such blocks, one after another, make a tar whose bytes depend on nothing but the clips and their order.
     """
     from webdataset.writer import TarWriter
 
-    members: dict[str, Any] = {"__key__": clip.clip_id, META: as_json(clip_meta(clip, split=split, dataset=dataset))}
-    arrays = (clip.frames_TCHW, clip.sector_HW, clip.frame_time_s, clip.phase_T, clip.mask_THW)
-    for (name, (dtype, _)), array in zip(ARRAYS.items(), arrays):
-        if array is not None:
-            members[name] = npy_bytes(array.astype(dtype, copy=False))
     stream = io.BytesIO()
-    # Owner 0, time 0: two runs give the same bytes. Everything is bytes already, so no encoder.
+    # Owner 0 and time 0 in every header; the files are bytes already, so no encoder.
     with TarWriter(stream, user="", group="", mode=0o444, mtime=0, compress=False, encoder=False) as tar:
-        length = sum(
-            BLOCK + math.ceil(tar.write({"__key__": clip.clip_id, name: member}) / BLOCK) * BLOCK
-            for name, member in sorted(members.items())
-            if name != "__key__"
-        )
+        tar.write({"__key__": clip_id, **files})
+    length = sum(BLOCK + math.ceil(len(data) / BLOCK) * BLOCK for data in files.values())
     return stream.getvalue()[:length]
 
 
 def clip_meta(clip: Clip, *, split: Split, dataset: str) -> ClipMeta:
     """A clip's description. A label that is NaN or None is a label that is missing."""
     rate = clip.frame_rate_hz
-    return ClipMeta(
+    labels = {name: value.item() if isinstance(value, np.generic) else value for name, value in clip.labels.items()}
+    return checked(
+        ClipMeta,
+        f"clip {clip.clip_id}",
         clip_id=clip.clip_id,
         patient_id=clip.patient_id,
         split=split,
         dataset=dataset,
         view=clip.view,
         kind=clip.kind,
-        labels={name: value for name, value in sorted(clip.labels.items()) if not _missing(value)},
+        labels={name: value for name, value in sorted(labels.items()) if not _missing(value)},
         frame_rate_hz=None if rate is None else round(rate, 6),
         pixel_spacing_mm=clip.pixel_spacing_mm,
     )

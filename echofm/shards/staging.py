@@ -119,7 +119,7 @@ class Staging:
                 self._tars / name, outcome.split, keep_bytes=outcome.end, clips=clips[name]
             )
 
-    def add(self, outcome: Outcome, blocks: bytes) -> None:
+    def add(self, outcome: Outcome, blocks: bytes = b"") -> None:
         """Append one file's outcome, and its blocks to the tar of its split."""
         if isinstance(outcome, Written):
             tar = self._tar_with_room(outcome.split, len(blocks))

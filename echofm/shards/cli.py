@@ -1,0 +1,110 @@
+"""Turn echo files into shards: webdataset tars of equal clips, with a manifest.
+
+SRC is one of the public sets (`echofm check SRC` tells which is seen), any folder of echo files, a manifest.csv, or one
+file. OUT must not exist; a command that was killed goes on where it was when it is given again. Exit codes: 0 written,
+2 bad input or more than --max-bad of the files unreadable.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from echofm.config import Recipe
+from echofm.ids import load_key
+from echofm.readers.datasets import open_source
+from echofm.readers.limits import Limits
+from echofm.shards.manifest import SET_ASIDE, Manifest
+from echofm.shards.write import write_shards
+
+Kind = Literal["bmode", "colour_doppler", "spectral", "still", "unknown", "all"]
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Shards(Recipe):
+    """The options of `echofm shards`."""
+
+    src: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SRC")]
+    """Data set, folder, manifest.csv or file."""
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
+    """Folder to write; must not exist."""
+    size: int = 112
+    """Pixels per side: the size at which you will train (resizing while training costs ten times the reading)."""
+    fps: float | Literal["native"] = 50.0
+    """Frames per second of the clips, by nearest frame; native keeps each clip's own frames."""
+    channels: Literal[1, 3] = 1
+    """1 grey, 3 RGB."""
+    split_by: Literal["patient", "none"] = "patient"
+    """patient: the set's own split, else by hash of the patient; none: everything is for training."""
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    """Of the patients to train, val and test, where the set has no split."""
+    kind: tuple[Kind, ...] = ("bmode", "unknown")
+    """Kinds of clip to write; the others are counted in the manifest."""
+    dataset: str | None = None
+    """Force a data set instead of looking at the folder."""
+    patient_from: Literal["dicom", "parent", "stem"] | None = None
+    """Whose a file is, in a plain folder: the DICOM tag, the parent folder's name, or the file's own."""
+    id_key: Path | None = None
+    """File with the key of the ids; default: your own, made on first use. It is never copied into OUT."""
+    max_bad: float = 0.1
+    """Fraction of unreadable files past which to stop."""
+    max_clip_mb: float = 1024
+    """Largest clip, decoded, in 10^6 bytes."""
+    processes: int = _processors()
+    """Files read at a time; the bytes written do not depend on it."""
+    shard_mb: float = 512
+    """Most 10^6 bytes per tar."""
+    seed: int = 0
+    """Of the splits and of the order in the tars."""
+    keep_outside: bool = False
+    """Keep what lies outside the sector. Only for images that were never a patient's: burned-in names stay in."""
+
+
+def main(argv: list[str]) -> int:
+    """Entry point of `echofm shards`."""
+    options = tyro.cli(Shards, args=argv, prog="echofm shards", description=__doc__)
+    source = open_source(options.src, dataset=options.dataset, patient_from=options.patient_from)
+    manifest = write_shards(
+        source,
+        options.out,
+        size=options.size,
+        frame_rate_hz=None if options.fps == "native" else options.fps,
+        channels=options.channels,
+        split_by=options.split_by,
+        fractions=options.fractions,
+        kinds=options.kind,
+        keep_outside=options.keep_outside,
+        max_bad=options.max_bad,
+        shard_mb=options.shard_mb,
+        seed=options.seed,
+        processes=options.processes,
+        key=load_key(options.id_key),
+        limits=Limits(max_clip_mb=options.max_clip_mb),
+    )
+    print(_summary(manifest, source.notes))
+    return 0
+
+
+def _summary(manifest: Manifest, notes: Counter[str]) -> str:
+    rate = manifest.settings.frame_rate_hz
+    lines = [
+        f"{manifest.dataset}: {manifest.settings.size} x {manifest.settings.size} pixels, "
+        + ("native frame rates" if rate is None else f"{rate:g} Hz"),
+        f"{'split':<6}{'clips':>9}{'patients':>10}{'MB':>10}",
+        *(
+            f"{name:<6}{counts.clips:>9,}{counts.patients:>10,}{counts.bytes / 1e6:>10,.1f}"
+            for name, counts in manifest.splits.items()
+        ),
+    ]
+    lines += [f"not selected (--kind): {count} {kind}" for kind, count in manifest.not_selected.items()]
+    lines += [f"passed over: {count} {what}" for what, count in sorted(notes.items())]
+    if manifest.set_aside:
+        lines.append(f"set aside: {manifest.set_aside}, with reasons in {SET_ASIDE}")
+    return "\n".join(lines)
