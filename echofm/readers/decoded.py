@@ -36,7 +36,8 @@ class Decoded:
     """frames_TCHW uint8, C 1 or 3; chroma_HW uint8, the largest RGB spread over sampled frames (0 in a grey clip).
 
     patient: the name the file itself gives, None where it gives none. kind: None where the header does not tell.
-    frame_time_s, pixel_spacing_mm: as in `Clip`. regions: in this image's pixels, those inside it only.
+    frame_time_s, pixel_spacing_mm: as in `Clip`. regions: in this image's pixels, none where one
+    lies outside of it. companion_sha256: of the pixels where they lie in a second file, else empty.
     """
 
     frames_TCHW: npt.NDArray[np.uint8]
@@ -46,6 +47,7 @@ class Decoded:
     kind: str | None = None
     patient: str | None = None
     regions: tuple[Region, ...] = ()
+    companion_sha256: bytes = b""
 
 
 def gather(

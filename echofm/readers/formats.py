@@ -7,7 +7,10 @@ from typing import BinaryIO
 
 from echofm.readers.decoded import Decoded
 from echofm.readers.limits import Limits
+from echofm.readers.metaimage import decode_metaimage, is_metaimage
+from echofm.readers.nifti import decode_nifti, is_nifti
 from echofm.readers.refused import Refused
+from echofm.readers.still import decode_still, is_still
 from echofm.readers.video import container_format, decode_video
 
 
@@ -25,6 +28,12 @@ def decode(source: BinaryIO, *, path: Path, channels: int, limits: Limits) -> De
             from echofm.readers.dicom import decode_dicom
 
             return decode_dicom(source, channels=channels, limits=limits)
+        if is_still(head):
+            return decode_still(source, channels=channels, limits=limits)
+        if is_metaimage(head):
+            return decode_metaimage(source, path=path, channels=channels, limits=limits)
+        if is_nifti(source):
+            return decode_nifti(source, channels=channels, limits=limits)
     except (Refused, MemoryError, RecursionError):
         raise
     except Exception as error:

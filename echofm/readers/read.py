@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import stat
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +14,7 @@ from echofm.errors import EchofmError, UnreadableFile
 from echofm.ids import IdKey, load_key
 from echofm.readers.decoded import Decoded
 from echofm.readers.limits import Limits
+from echofm.readers.opening import open_plain
 from echofm.readers.refused import Refused
 from echofm.readers.source import Row
 
@@ -90,7 +90,7 @@ def read_row(
 def _decode(path: Path, *, channels: int, limits: Limits) -> tuple[bytes, Decoded]:
     """SHA-256 of the file's bytes and what its format's reader makes of them."""
     with ExitStack() as stack:
-        file = stack.enter_context(_open(path))
+        file = stack.enter_context(open_plain(path))
         size = os.fstat(file.fileno()).st_size
         limits.check_file(size)
         source: BinaryIO = file
@@ -104,20 +104,10 @@ def _decode(path: Path, *, channels: int, limits: Limits) -> tuple[bytes, Decode
             raise Refused(f"the file cannot be read: {os.strerror(error.errno or 0)}") from None
         from echofm.readers.formats import decode
 
-        return digest, decode(source, path=path, channels=channels, limits=limits)
-
-
-def _open(path: Path) -> BinaryIO:
-    """Open a plain file; a pipe or a device must not make the reader wait."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except (OSError, ValueError) as error:
-        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "its name is not a path"
-        raise Refused(f"the file cannot be opened: {why}") from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise Refused("it is a folder, a pipe or a device, not a file")
-    return os.fdopen(descriptor, "rb")
+        decoded = decode(source, path=path, channels=channels, limits=limits)
+        if decoded.companion_sha256:
+            digest = hashlib.sha256(digest + decoded.companion_sha256).digest()
+        return digest, decoded
 
 
 def _sha256(file: BinaryIO) -> bytes:
