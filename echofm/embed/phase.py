@@ -79,11 +79,10 @@ class PhaseTokens:
         widths = {part.feature_PD.shape[1] for part in parts}
         if len(widths) != 1:
             raise EchofmError(f"phase features of different widths cannot be put together: {sorted(widths)}")
-        lengths = np.concatenate([np.diff(part.start_N1) for part in parts])
         names = [each.name for each in fields(cls) if each.name != "start_N1"]
         return cls(
             **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names},
-            start_N1=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            start_N1=joined_starts(parts),
         )
 
     @classmethod
@@ -108,6 +107,12 @@ class PhaseTokens:
             cycle_P=_per_token("cycle", cycle, lengths, np.float32),
             start_N1=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         )
+
+
+def joined_starts(parts: Sequence[PhaseTokens]) -> npt.NDArray[np.int64]:
+    """Offsets of several parts put one after another, (N + 1,)."""
+    lengths = np.concatenate([np.diff(part.start_N1) for part in parts])
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def _cut(tokens: PhaseTokens, index: slice | npt.NDArray[np.int64]) -> dict[str, npt.NDArray]:

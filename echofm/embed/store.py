@@ -6,6 +6,7 @@ Features load as a memory map: 1,000,000 x 1024 float32 (4 GB) open at once and 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,19 @@ import pyarrow.parquet
 import pydantic
 from pyarrow import types
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 import echofm
 from echofm.config import Recipe
-from echofm.embed.phase import PhaseTokens
-from echofm.embed.table import COLUMNS, EmbeddingTable, tidy_rows
+from echofm.embed.phase import PhaseTokens, joined_starts
+from echofm.embed.table import (
+    COLUMNS,
+    EmbeddingTable,
+    check_columns,
+    require_one_encoder,
+    stack_rows,
+    tidy_rows,
+)
+from echofm.embed.tensors import write_tensors
 from echofm.errors import EchofmError
 
 SCHEMA_VERSION = 1
@@ -48,6 +56,8 @@ class TableMeta(Recipe):
     """sha256 over the encoder's weights and configuration."""
     contract: dict[str, Any] | None
     """The encoder's input contract."""
+    settings: dict[str, Any]
+    """How the encoder was applied: windows per clip, precision."""
     clips: int
     """Number of rows."""
     features: int
@@ -58,34 +68,55 @@ class TableMeta(Recipe):
     """Label columns, the unit last in the name."""
 
 
-def save_table(table: EmbeddingTable, folder: Path) -> None:
-    """Write the three files, meta.json last: a folder without it is no table."""
+def save_tables(tables: Sequence[EmbeddingTable], folder: Path) -> None:
+    """Write tables of one encoder as one, one after another; features pass through memory in pieces.
+
+    meta.json is written last: a folder without it is no table.
+    """
+    require_one_encoder(tables)
+    rows = stack_rows([table.rows for table in tables])
+    check_columns(rows)
+    phases = [table.phase for table in tables if table.phase is not None]
+    if phases and len(phases) < len(tables):
+        raise EchofmError("some of the tables have phase features and some have none; embed them alike")
     meta = TableMeta(
         schema_version=SCHEMA_VERSION,
         echofm_version=echofm.__version__,
-        encoder_digest=table.encoder_digest,
-        contract=None if table.contract is None else dict(table.contract),
-        clips=len(table),
-        features=table.dim,
-        phase_tokens=None if table.phase is None else len(table.phase.feature_PD),
-        labels=list(table.labels.columns),
+        encoder_digest=tables[0].encoder_digest,
+        contract=None if tables[0].contract is None else dict(tables[0].contract),
+        settings=dict(tables[0].settings),
+        clips=len(rows),
+        features=tables[0].dim,
+        phase_tokens=sum(len(phase.feature_PD) for phase in phases) if phases else None,
+        labels=[name for name in rows.columns if name not in COLUMNS],
     )
-    arrays: dict[str, npt.NDArray] = {"video": np.ascontiguousarray(table.video_ND)}
-    if table.phase is not None:
-        for name, (attribute, dtype) in _PHASE.items():
-            arrays[name] = np.ascontiguousarray(getattr(table.phase, attribute), dtype)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / META).unlink(missing_ok=True)
-        save_file(arrays, folder / f"{FEATURES}.part")
-        table.rows.to_parquet(folder / f"{ROWS}.part", index=False)
+        write_tensors(folder / f"{FEATURES}.part", {"video": [table.video_ND for table in tables], **_pieces(phases)})
+        rows.to_parquet(folder / f"{ROWS}.part", index=False)
         (folder / f"{META}.part").write_text(meta.to_json(), encoding="utf-8")
         for name in (FEATURES, ROWS, META):
             _settle(folder / name)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         for name in (FEATURES, ROWS, META):
             (folder / f"{name}.part").unlink(missing_ok=True)
         raise EchofmError(f"the table cannot be written to {folder} ({_cause(error)})") from None
+
+
+def _pieces(phases: Sequence[PhaseTokens]) -> dict[str, list[npt.NDArray]]:
+    """The phase tensors of several tables, piece by piece; offsets run on from table to table."""
+    if not phases:
+        return {}
+    pieces: dict[str, list[npt.NDArray]] = {
+        name: [getattr(phase, attribute).astype(dtype, copy=False) for phase in phases]
+        for name, (attribute, dtype) in _PHASE.items()
+        if name != "phase_start"
+    }
+    widths = {piece.shape[1] for piece in pieces["phase"]}
+    if len(widths) != 1:
+        raise EchofmError(f"phase features of different widths cannot be put together: {sorted(widths)}")
+    return pieces | {"phase_start": [joined_starts(phases)]}
 
 
 def load_table(folder: Path) -> EmbeddingTable:
@@ -108,6 +139,7 @@ def load_table(folder: Path) -> EmbeddingTable:
         phase=_phase(arrays, meta),
         encoder_digest=meta.encoder_digest,
         contract=meta.contract,
+        settings=meta.settings,
     )
     table.check_finite()
     return table

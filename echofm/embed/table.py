@@ -17,7 +17,7 @@ import pandas as pd
 from echofm.embed.phase import PhaseTokens
 from echofm.errors import EchofmError
 
-TEXT_COLUMNS = ("clip_id", "patient_id", "split", "view", "kind")
+TEXT_COLUMNS = ("clip_id", "patient_id", "split", "dataset", "view", "kind")
 NUMBER_COLUMNS = ("frame_rate_hz", "frames", "windows")
 COLUMNS = TEXT_COLUMNS + NUMBER_COLUMNS
 SPLITS = ("train", "val", "test")
@@ -30,19 +30,21 @@ class EmbeddingTable:
     """Features of one encoder, a row per clip. Equal digests mean comparable features; others are refused.
 
     video_ND: float32, finite; may be mapped from disk and read-only.
-    rows: N rows. clip_id (unique) and patient_id: text; split: "train", "val", "test" or missing; view, kind: text or
-        missing; frame_rate_hz: missing where the file does not tell, never assumed; frames: how many the clip has;
-        windows: how many were averaged; then the labels, named as in `Clip.labels`, NaN where missing.
+    rows: N rows. clip_id (unique) and patient_id: text; split: "train", "val", "test" or missing; dataset, view, kind:
+        text or missing; frame_rate_hz: of the source, missing where it does not tell, never assumed; frames: how many
+        the encoder could choose from; windows: how many were averaged; then the labels, named as in `Clip.labels`.
     phase: token-time features, None for an encoder without time.
     encoder_digest: sha256 over the encoder's weights and configuration, or any name for someone else's encoder.
     contract: the encoder's input contract as JSON data, None where unknown.
+    settings: how the encoder was applied (windows per clip, precision); tables with other settings are refused too.
     """
 
     video_ND: npt.NDArray[np.float32]
     rows: pd.DataFrame
     encoder_digest: str
     phase: PhaseTokens | None = None
-    contract: Mapping[str, Any] | None = field(default=None)
+    contract: Mapping[str, Any] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         video, rows = self.video_ND, self.rows
@@ -54,7 +56,7 @@ class EmbeddingTable:
             raise EchofmError(f"the table has {len(rows)} clips, but phase features of {len(self.phase)}")
         if not self.encoder_digest:
             raise EchofmError("the table does not name its encoder; give encoder_digest")
-        _check_columns(rows)
+        check_columns(rows)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -137,6 +139,7 @@ class EmbeddingTable:
             phase=None if tables[0].phase is None else PhaseTokens.concat([t.phase for t in tables if t.phase]),
             encoder_digest=tables[0].encoder_digest,
             contract=tables[0].contract,
+            settings=tables[0].settings,
         )
 
     @classmethod
@@ -148,20 +151,21 @@ class EmbeddingTable:
         patient_id: Sequence[str],
         encoder_digest: str,
         split: Sequence[str | None] | None = None,
+        dataset: Sequence[str | None] | None = None,
         view: Sequence[str | None] | None = None,
         kind: Sequence[str | None] | None = None,
         frame_rate_hz: npt.ArrayLike | None = None,
         labels: pd.DataFrame | Mapping[str, Sequence[Any]] | None = None,
         phase: PhaseTokens | npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
         contract: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> EmbeddingTable:
         """A table from plain arrays, for features of any encoder. Ids are kept as given: hash real names first."""
         video = np.ascontiguousarray(video_ND, np.float32)
-        optional = {"split": split, "view": view, "kind": kind, "frame_rate_hz": frame_rate_hz}
-        columns: dict[str, Any] = {"clip_id": clip_id, "patient_id": patient_id} | {
-            name: [None] * len(video) if values is None else values for name, values in optional.items()
-        }
-        columns |= {"frames": [None] * len(video), "windows": [None] * len(video)}
+        optional = {"split": split, "dataset": dataset, "view": view, "kind": kind, "frame_rate_hz": frame_rate_hz}
+        optional |= {"frames": None, "windows": None}
+        columns: dict[str, Any] = {"clip_id": clip_id, "patient_id": patient_id}
+        columns |= {name: [None] * len(video) if values is None else values for name, values in optional.items()}
         columns |= {} if labels is None else {str(name): labels[name] for name in labels}
         lengths = {name: len(values) for name, values in columns.items() if len(values) != len(video)}
         if lengths:
@@ -174,6 +178,7 @@ class EmbeddingTable:
             phase=phase,
             encoder_digest=encoder_digest,
             contract=contract,
+            settings=settings or {},
         )
         table.check_finite()
         return table
@@ -192,9 +197,9 @@ class EmbeddingTable:
 
     def save(self, folder: str | Path) -> None:
         """Write features.safetensors, rows.parquet and meta.json; a table already there is replaced."""
-        from echofm.embed.store import save_table
+        from echofm.embed.store import save_tables
 
-        save_table(self, Path(folder))
+        save_tables([self], Path(folder))
 
     @staticmethod
     def load(folder: str | Path) -> EmbeddingTable:
@@ -215,6 +220,10 @@ def require_one_encoder(tables: Sequence[EmbeddingTable]) -> None:
     widths = {table.dim for table in tables}
     if len(widths) > 1:
         raise EchofmError(f"the tables have features of different widths, {sorted(widths)}, under one encoder digest")
+    for table in tables[1:]:
+        if table.settings != tables[0].settings:
+            ours, theirs = dict(tables[0].settings), dict(table.settings)
+            raise EchofmError(f"the tables were embedded with different settings, {ours} and {theirs}; use one for all")
 
 
 def stack_rows(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -247,7 +256,8 @@ def _or_none(column: pd.Series) -> npt.NDArray[np.object_]:
     return column.astype(object).where(column.notna(), None).to_numpy(object)
 
 
-def _check_columns(rows: pd.DataFrame) -> None:
+def check_columns(rows: pd.DataFrame) -> None:
+    """Raises EchofmError where a column is missing or of a wrong type, or an id is missing or occurs twice."""
     missing = [name for name in COLUMNS if name not in rows.columns]
     if missing:
         raise EchofmError(f"the table lacks the columns {', '.join(missing)}")

@@ -1,0 +1,174 @@
+"""Clips through an encoder: windows, batches, averages, and the tokens of all windows as one timeline.
+
+W windows, T token times of a window, S frames per token, F frames of the clip, D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from echofm.clip import Clip, ClipBatch
+from echofm.embed.inputs import Item, conformed
+from echofm.embed.phase import PhaseTokens
+from echofm.embed.table import EmbeddingTable, stack_rows
+from echofm.errors import EchofmError
+from echofm.shards.windows import Window, Windowing, cut_windows, rebatched
+
+if TYPE_CHECKING:
+    from echofm.hub import Encoder
+
+Precision = Literal["fp32", "bf16"]
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """A clip on its way: its row, its windows, and its frames' times and phases."""
+
+    row: dict[str, object]
+    windows: list[Window]
+    frame_time_s: npt.NDArray[np.float64] | None
+    phase_F: Floats | None
+
+
+def embed_clips(encoder: Encoder, clips: Iterable[Clip], **options: Any) -> EmbeddingTable:
+    """Embed clips as read (`echofm.read_clip`); options as in `Extractor`. The quick way for a few clips in Python."""
+    items = (
+        Item(clip=conformed(clip, encoder.contract), file_id=clip.clip_id, frame_rate_hz=clip.frame_rate_hz)
+        for clip in clips
+    )
+    return Extractor(encoder=encoder, **options).table(items)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extractor:
+    """Applies one encoder to clips that `echofm.embed.inputs` has brought under its contract.
+
+    windows: per clip, spread evenly; None takes as many as cover the whole clip. Their features are averaged.
+    batch: windows per forward pass. precision: bf16 is faster where the hardware has it and differs in the third digit.
+    phase: also keep the token-time features.
+    """
+
+    encoder: Encoder
+    windows: int | None = None
+    batch: int = 16
+    device: torch.device | str = "cpu"
+    precision: Precision = "fp32"
+    phase: bool = True
+
+    @property
+    def settings(self) -> dict[str, str | int]:
+        """What decides the features beside the encoder; kept in the table."""
+        return {"windows": "whole clip" if self.windows is None else self.windows, "precision": self.precision}
+
+    def table(self, items: Iterable[Item]) -> EmbeddingTable:
+        """Embed clips, in their order. Raises EchofmError where a clip's features are not finite."""
+        taken: list[_Taken] = []
+        outputs = [self._encode(batch) for batch in rebatched(self._cut(items, taken), self.batch)]
+        ends = np.cumsum([len(each.windows) for each in taken])[:-1]
+        videos = np.split(np.concatenate([video for video, _ in outputs]), ends) if taken else []
+        phases = np.split(np.concatenate([phase for _, phase in outputs]), ends) if taken and self.phase else []
+        for each, video_WD in zip(taken, videos):
+            if not np.isfinite(video_WD).all():
+                raise EchofmError(
+                    f"the encoder gives no finite features for clip {each.row['clip_id']}; is it damaged?"
+                )
+        stitched = [
+            stitch(each.windows, phase_WTD, frame_time_s=each.frame_time_s, phase_F=each.phase_F)
+            for each, phase_WTD in zip(taken, phases)
+        ]
+        return EmbeddingTable(
+            video_ND=np.stack([video_WD.mean(0) for video_WD in videos]) if videos else np.zeros((0, 0), np.float32),
+            rows=stack_rows([pd.DataFrame([each.row]) for each in taken]),
+            phase=PhaseTokens.concat(stitched) if stitched else None,
+            encoder_digest=self.encoder.digest,
+            contract=self.encoder.contract.model_dump(mode="json"),
+            settings=self.settings,
+        )
+
+    def _cut(self, items: Iterable[Item], taken: list[_Taken]) -> Iterator[ClipBatch]:
+        """Each clip's windows; `taken` notes of each clip all but its pixels."""
+        contract = self.encoder.contract
+        windowing = Windowing(length=contract.frames, frame_rate_hz=contract.frame_rate_hz)
+        for number, item in enumerate(items):
+            clip = item.clip
+            windows = windowing.spread(
+                number, clip.clip_id, clip.frame_time_s, len(clip.frames_TCHW), count=self.windows
+            )
+            taken.append(_Taken(_row(item, len(windows)), windows, clip.frame_time_s, clip.phase_T))
+            yield cut_windows(clip, windows)
+
+    def _encode(self, batch: ClipBatch) -> tuple[Floats, Floats]:
+        """video_BD and phase_BTD of some windows."""
+        low, high = self.encoder.contract.value_range
+        device = torch.device(self.device)
+        video_BCTHW = batch.to(device).video_BCTHW * (high - low) + low
+        # The frame rate is not passed: clips of known times have the contract's, others are marked in the table.
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            encoding = self.encoder.encode(video_BCTHW)
+        return encoding.video_BD.float().cpu().numpy(), encoding.phase_BTD.float().cpu().numpy()
+
+
+def stitch(
+    windows: Sequence[Window],
+    phase_WTD: Floats,
+    *,
+    frame_time_s: npt.NDArray[np.float64] | None,
+    phase_F: Floats | None,
+) -> PhaseTokens:
+    """The tokens of a clip's windows as one timeline: see `PhaseTokens` for what is kept where windows overlap.
+
+    Tokens that lie wholly in the repeated part of a looped clip are dropped. frame_time_s, phase_F: of the clip's
+    frames; None where unknown.
+    """
+    times = phase_WTD.shape[1]
+    indices_WTS = np.stack([window.indices_L for window in windows]).reshape(len(windows), times, -1)
+    valid_WTS = np.stack([window.valid_L for window in windows]).reshape(indices_WTS.shape)
+    frame_WT = _mean(indices_WTS, valid_WTS)
+    centre_W = np.array([window.indices_L[window.valid_L].mean() for window in windows])
+    # Each moment belongs to the window whose middle is nearest.
+    ends = [-np.inf, *((centre_W[1:] + centre_W[:-1]) / 2), np.inf]
+    kept_WT = (frame_WT >= np.array(ends[:-1])[:, None]) & (frame_WT < np.array(ends[1:])[:, None])
+    unknown = np.full(int(indices_WTS.max()) + 1, np.nan)
+    seconds = unknown if frame_time_s is None else frame_time_s
+    angle = unknown if phase_F is None else 2 * np.pi * phase_F.astype(np.float64)
+    circle_WT = np.arctan2(_mean(np.sin(angle)[indices_WTS], valid_WTS), _mean(np.cos(angle)[indices_WTS], valid_WTS))
+    tokens = int(kept_WT.sum())
+    return PhaseTokens(
+        feature_PD=phase_WTD[kept_WT],
+        time_s_P=_mean(seconds[indices_WTS], valid_WTS)[kept_WT],
+        frame_P=frame_WT[kept_WT].astype(np.float32),
+        window_P=np.nonzero(kept_WT)[0].astype(np.int32),
+        cycle_P=(circle_WT[kept_WT] / (2 * np.pi) % 1).astype(np.float32) % 1,
+        start_N1=np.array([0, tokens], np.int64),
+    )
+
+
+def _mean(values_WTS: npt.NDArray, valid_WTS: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Mean over the valid frames of each token, (W, T); NaN where it has none."""
+    count_WT = valid_WTS.sum(2)
+    total_WT = np.where(valid_WTS, values_WTS, 0).sum(2)
+    return np.divide(total_WT, count_WT, out=np.full(count_WT.shape, np.nan), where=count_WT > 0)
+
+
+def _row(item: Item, windows: int) -> dict[str, object]:
+    clip = item.clip
+    return {
+        "clip_id": clip.clip_id,
+        "patient_id": clip.patient_id,
+        "split": item.split,
+        "dataset": item.dataset,
+        "view": clip.view,
+        "kind": clip.kind,
+        "frame_rate_hz": item.frame_rate_hz,
+        "frames": len(clip.frames_TCHW),
+        "windows": windows,
+        **clip.labels,
+    }

@@ -1,0 +1,176 @@
+"""What `echofm embed` reads: a file, a folder or shards, as conformed clips in one order.
+
+A file and its shard become the same pixels, because both pass through `echofm.conform` with the encoder's contract.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from echofm.clip import Clip
+from echofm.conform import conform
+from echofm.contract import InputContract
+from echofm.errors import EchofmError, UnreadableFile
+from echofm.ids import IdKey
+from echofm.readers.datasets import open_source
+from echofm.readers.guarded import ReaderPool
+from echofm.readers.limits import Limits
+from echofm.readers.source import Row
+from echofm.shards.manifest import MANIFEST
+from echofm.shards.read import ShardSet
+from echofm.split import split_of
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Item:
+    """One clip under the encoder's contract, and what its source says about it.
+
+    frame_rate_hz: the source's own, before `conform`; None where it does not tell.
+    file_id: hashed name of the file; of a shard, the clip's id.
+    """
+
+    clip: Clip
+    file_id: str
+    split: str | None = None
+    dataset: str | None = None
+    frame_rate_hz: float | None = None
+
+
+class Input(Protocol):
+    """Clips by index, in an order that does not tell the order of names."""
+
+    def __len__(self) -> int: ...
+
+    def fingerprint(self) -> str:
+        """Changes when a clip is added, removed or altered."""
+        ...
+
+    def read(self, indices: Sequence[int]) -> Iterator[Item | UnreadableFile]:
+        """The clips, or why there is none, in the order asked for."""
+        ...
+
+
+class ShardInput:
+    """The clips of a shard folder."""
+
+    def __init__(self, shards: ShardSet, *, contract: InputContract) -> None:
+        self._shards, self._contract = shards, contract
+
+    def __len__(self) -> int:
+        return len(self._shards)
+
+    def fingerprint(self) -> str:
+        """Of the tars' sha256."""
+        return _digest(entry.sha256 for entry in self._shards.manifest.tars)
+
+    def read(self, indices: Sequence[int]) -> Iterator[Item | UnreadableFile]:
+        """Read in this process: a shard's clip costs little beside its embedding. Raises EchofmError on damage."""
+        for index in indices:
+            meta = self._shards.records[index].meta
+            clip = self._shards.clip(index)
+            yield Item(
+                clip=conformed(clip, self._contract),
+                file_id=clip.clip_id,
+                split=meta.split,
+                dataset=meta.dataset,
+                frame_rate_hz=clip.frame_rate_hz,
+            )
+
+
+class FileInput:
+    """The files of a folder or data set; read in processes of their own, under a watchdog."""
+
+    def __init__(
+        self, rows: Sequence[Row], *, dataset: str, contract: InputContract, key: IdKey, processes: int, limits: Limits
+    ) -> None:
+        self._rows = sorted(rows, key=lambda row: key.file(row.path))
+        self._contract, self._key = contract, key
+        self._open_pool = functools.partial(
+            ReaderPool,
+            functools.partial(_item, contract=contract, dataset=dataset, key=key),
+            processes=processes,
+            channels=3 if contract.colour == "rgb" else 1,
+            key=key,
+            limits=limits,
+        )
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def fingerprint(self) -> str:
+        """Of every file's hashed name, size, time of change and what its set says about it."""
+        return _digest(repr((self._key.file(row.path), _state(row.path), _said(row))) for row in self._rows)
+
+    def read(self, indices: Sequence[int]) -> Iterator[Item | UnreadableFile]:
+        """Read ahead in the pool; a file that cannot be read gives its reason."""
+        if not indices:
+            return
+        with self._open_pool() as pool:
+            for _, result in pool.map(self._rows[index] for index in indices):
+                yield result
+
+
+def open_input(
+    src: str | Path,
+    *,
+    contract: InputContract,
+    key: IdKey,
+    processes: int = 1,
+    dataset: str | None = None,
+    patient_from: str | None = None,
+    limits: Limits = Limits(),  # noqa: B008 (frozen)
+    show_progress: bool = True,
+) -> Input:
+    """Shards where there is a manifest of shards, else a data set, a plain folder or a single file.
+
+    Raises EchofmError where there is nothing to read.
+    """
+    if (Path(src) / MANIFEST).is_file():
+        return ShardInput(ShardSet.open(src, show_progress=show_progress), contract=contract)
+    source = open_source(src, dataset=dataset, patient_from=patient_from)
+    rows = list(source.rows())
+    if not rows:
+        raise EchofmError("no echo files were found; check the folder and `--dataset`")
+    return FileInput(rows, dataset=source.name, contract=contract, key=key, processes=processes, limits=limits)
+
+
+def conformed(clip: Clip, contract: InputContract) -> Clip:
+    """A clip at the contract's size, frame rate and channels; grey stays grey where the encoder repeats it."""
+    channels = 1 if contract.colour == "grey_bt601" else 3
+    return conform(clip, size=contract.size, frame_rate_hz=contract.frame_rate_hz, channels=channels)
+
+
+def _item(row: Row, clip: Clip, *, contract: InputContract, dataset: str, key: IdKey) -> Item:
+    return Item(
+        clip=conformed(clip, contract),
+        file_id=key.file(row.path),
+        # As `echofm shards` splits by default, so that a folder and its shards agree.
+        split=row.split or split_of(clip.patient_id),
+        dataset=dataset,
+        frame_rate_hz=clip.frame_rate_hz,
+    )
+
+
+def _digest(parts: Iterator[str]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _state(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except OSError:
+        # The reader will say why; here it only must not count as unchanged once it can be read.
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _said(row: Row) -> tuple[object, ...]:
+    return row.split, row.view, row.kind, sorted(row.labels.items())

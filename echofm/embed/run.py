@@ -1,0 +1,232 @@
+"""An embedding run: parts on disk, shared out among processes, resumed after a kill, merged into one table.
+
+A part is a fixed set of clips, batched by itself, so its features do not depend on how many processes there are.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+from accelerate import PartialState
+
+from echofm.config import Recipe
+from echofm.embed.extract import Extractor
+from echofm.embed.inputs import Input, Item
+from echofm.embed.store import is_table, save_tables
+from echofm.embed.table import EmbeddingTable
+from echofm.errors import EchofmError, UnreadableFile
+from echofm.progress import Bar, progress_bar
+
+PARTS, REQUEST, SET_ASIDE, FILES = "parts", "request.json", "set_aside.jsonl", "files.json"
+_LEAST_CLIPS, _MOST_PARTS = 32, 4000
+# A rank that has finished waits for the others; the default of half an hour would end a long run.
+RANK_PATIENCE = timedelta(days=14)
+
+
+class Request(Recipe):
+    """What was asked for, so that a second call with the same words goes on, and with others stops."""
+
+    encoder_digest: str
+    settings: dict[str, str | int]
+    phase: bool
+    input_fingerprint: str
+    clips: int
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A file that gave no row, by its hashed id, and why."""
+
+    file_id: str
+    reason: str
+
+
+@dataclass
+class Outcome:
+    """Rows written, files set aside, clips whose frame times nobody knows."""
+
+    clips: int
+    set_aside: list[SetAside]
+    without_times: int
+
+    def summary(self, out: Path) -> str:
+        """For the person at the terminal."""
+        lines = [f"{out}: {self.clips} clips"]
+        if self.set_aside:
+            lines.append(f"{len(self.set_aside)} files set aside; {out / SET_ASIDE} says why")
+        if self.without_times:
+            lines.append(
+                f"{self.without_times} clips have no frame times: their frames were taken one after another, "
+                "and frame_rate_hz is empty in their rows"
+            )
+        return "\n".join(lines)
+
+
+@dataclass
+class Run:
+    """One folder of output. `rank` of `world` processes does every world-th part."""
+
+    out: Path
+    input: Input
+    extractor: Extractor
+    rank: int = 0
+    world: int = 1
+    show_progress: bool = True
+    _parts: list[range] = field(init=False)
+
+    def __post_init__(self) -> None:
+        clips = len(self.input)
+        size = max(_LEAST_CLIPS, math.ceil(clips / _MOST_PARTS))
+        self._parts = [range(first, min(first + size, clips)) for first in range(0, clips, size)]
+
+    def prepare(self) -> None:
+        """Rank 0, before the others begin: make the folder, or check that what is there came from the same request."""
+        request = Request(
+            encoder_digest=self.extractor.encoder.digest,
+            settings=self.extractor.settings,
+            phase=self.extractor.phase,
+            input_fingerprint=self.input.fingerprint(),
+            clips=len(self.input),
+        )
+        path = self.out / REQUEST
+        if path.is_file() and Request.from_json(path) != request:
+            raise EchofmError(
+                f"{self.out} holds a table of another encoder, input or option; remove it or choose another folder"
+            )
+        if not path.is_file() and self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
+            raise EchofmError(f"{self.out} is there already and is no embedding run; choose another folder")
+        try:
+            (self.out / PARTS).mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(".part")
+            part.write_text(request.to_json(), encoding="utf-8")
+            os.replace(part, path)
+        except OSError as error:
+            raise EchofmError(f"{self.out} cannot be written ({error.strerror})") from None
+
+    def embed(self) -> None:
+        """Do this rank's parts that are not on disk yet."""
+        mine = [number for number in range(len(self._parts)) if number % self.world == self.rank]
+        todo = [number for number in mine if not self._part(number).is_dir()]
+        title = "embedding" if self.world == 1 else f"embedding (process 1 of {self.world})"
+        clips = sum(len(self._parts[number]) for number in mine)
+        with progress_bar(title, clips, show=self.show_progress and self.rank == 0) as bar:
+            bar.advance(clips - sum(len(self._parts[number]) for number in todo))
+            results = self.input.read([index for number in todo for index in self._parts[number]])
+            for number in todo:
+                aside: list[SetAside] = []
+                files: list[str] = []
+                items = self._items(number, results, aside, files, bar)
+                self._finish(number, self.extractor.table(items), aside, files)
+
+    def _items(
+        self,
+        number: int,
+        results: Iterator[Item | UnreadableFile],
+        aside: list[SetAside],
+        files: list[str],
+        bar: Bar,
+    ) -> Iterator[Item]:
+        """The readable clips of a part, each once; notes the files that gave them and those that did not."""
+        seen: set[str] = set()
+        for _, result in zip(self._parts[number], results):
+            bar.advance()
+            if isinstance(result, UnreadableFile):
+                aside.append(SetAside(result.file_id, result.reason))
+            elif result.clip.clip_id in seen:
+                aside.append(_copy(result.file_id, result.clip.clip_id))
+            else:
+                seen.add(result.clip.clip_id)
+                files.append(result.file_id)
+                yield result
+
+    def merge(self) -> Outcome:
+        """Rank 0, after all: one table of all parts; a clip that comes again in a later part is set aside."""
+        tables, aside, seen = [], [], set[str]()
+        for number in range(len(self._parts)):
+            table = EmbeddingTable.load(self._part(number))
+            aside += _read_set_aside(self._part(number) / SET_ASIDE)
+            fresh = np.array([clip not in seen for clip in table.clip_id], bool)
+            if not fresh.all():
+                files = np.array(json.loads((self._part(number) / FILES).read_text(encoding="utf-8")))
+                aside += [_copy(file, clip) for file, clip in zip(files[~fresh], table.clip_id[~fresh])]
+            seen.update(table.clip_id)
+            tables.append(table if fresh.all() else table.select(fresh))
+        tables = [table for table in tables if len(table)]
+        if not tables:
+            self._forget()
+            if len(self.input) == 1:
+                raise UnreadableFile(aside[0].file_id, aside[0].reason)
+            raise EchofmError(f"none of the {len(self.input)} files can be read; the first reason: {aside[0].reason}")
+        aside.sort(key=lambda each: (each.file_id, each.reason))
+        _write_set_aside(self.out / SET_ASIDE, aside)
+        save_tables(tables, self.out)
+        without = sum(int(table.rows["frame_rate_hz"].isna().sum()) for table in tables)
+        clips = sum(map(len, tables))
+        # On Windows a mapped file cannot be removed.
+        del tables, table
+        shutil.rmtree(self.out / PARTS)
+        return Outcome(clips, aside, without)
+
+    def outcome(self) -> Outcome:
+        """Of a run that is complete."""
+        rows = EmbeddingTable.load(self.out).rows
+        return Outcome(len(rows), _read_set_aside(self.out / SET_ASIDE), int(rows["frame_rate_hz"].isna().sum()))
+
+    def _part(self, number: int) -> Path:
+        return self.out / PARTS / f"{number:06d}"
+
+    def _forget(self) -> None:
+        """Leave nothing behind where there is nothing to keep."""
+        shutil.rmtree(self.out / PARTS)
+        (self.out / REQUEST).unlink()
+        self.out.rmdir()
+
+    def _finish(self, number: int, table: EmbeddingTable, aside: Sequence[SetAside], files: Sequence[str]) -> None:
+        """A part appears whole or not at all."""
+        draft = self._part(number).with_suffix(".draft")
+        shutil.rmtree(draft, ignore_errors=True)
+        table.save(draft)
+        _write_set_aside(draft / SET_ASIDE, aside)
+        (draft / FILES).write_text(json.dumps(files), encoding="utf-8")
+        os.replace(draft, self._part(number))
+
+
+def _copy(file_id: str, clip_id: str) -> SetAside:
+    return SetAside(file_id, f"an exact copy of clip {clip_id}")
+
+
+def _write_set_aside(path: Path, aside: Sequence[SetAside]) -> None:
+    lines = [json.dumps({"file_id": each.file_id, "reason": each.reason}) + "\n" for each in aside]
+    try:
+        path.write_text("".join(lines), encoding="utf-8")
+    except OSError as error:
+        raise EchofmError(
+            f"the table cannot be written ({error.strerror}); once mended, the same command goes on"
+        ) from None
+
+
+def _read_set_aside(path: Path) -> list[SetAside]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [SetAside(**json.loads(line)) for line in lines]
+
+
+def carry_out(run: Run, ranks: PartialState) -> Outcome | None:
+    """Prepare, embed and merge, every rank waiting for the others in between. Rank 0 gets the outcome, others None."""
+    if ranks.is_main_process:
+        run.prepare()
+    ranks.wait_for_everyone()
+    finished = is_table(run.out)
+    if not finished:
+        run.embed()
+    ranks.wait_for_everyone()
+    if not ranks.is_main_process:
+        return None
+    return run.outcome() if finished else run.merge()
