@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from echofm.clip import ClipBatch
 from echofm.engine.collapse import rankme, spread
@@ -13,7 +14,7 @@ from echofm.engine.config import FitConfig
 from echofm.engine.run import Run
 from echofm.engine.schedule import lr_at
 from echofm.engine.state import Trained
-from echofm.engine.task import Figures, Task
+from echofm.engine.task import Task
 from echofm.engine.update import Update, Updater
 from echofm.errors import EchofmError
 
@@ -34,6 +35,8 @@ def fit(task: Task, batches: Iterator[ClipBatch], config: FitConfig, run: Run) -
     run.restore(trained, updater.accelerator)
     skipped = 0
     with _sigterm_noticed() as told_to_stop, run.tracker(config) as tracker:
+        if run.start_step == 0 and (untrained := task.after_update(0)):
+            tracker.log(0, untrained)
         for step in range(run.start_step + 1, config.steps + 1):
             with tracker.waiting("data"):
                 batch = next(batches)
@@ -68,7 +71,7 @@ def fit(task: Task, batches: Iterator[ClipBatch], config: FitConfig, run: Run) -
     return config.steps
 
 
-def _living(update: Update) -> Figures:
+def _living(update: Update) -> dict[str, Any]:
     if update.culprits:
         return {"skipped_clips": list(update.culprits)}
     if update.embedding_ND is None:

@@ -2,7 +2,8 @@
 
 RUN/config.json   the recipe, whole          RUN/metrics.jsonl   one line per logged step
 RUN/env.json      one entry per start        RUN/tensorboard/    the same figures
-RUN/state/        for resuming, last k       RUN/export/         the result
+RUN/state/        for resuming, last k       RUN/pictures/       what the task shows
+RUN/export/       the result
 """
 
 from __future__ import annotations

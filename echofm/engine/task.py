@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
 from echofm.clip import ClipBatch
+
+Figure = float | npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +49,11 @@ class Task(Protocol):
         """Run `net` (this task's own, perhaps wrapped) on a micro-batch; `totals` (K,) are the global counts."""
         ...
 
-    def after_update(self, step: int) -> Mapping[str, float]:
-        """Called on every process after update `step`; the figures returned by the main one are logged."""
+    def after_update(self, step: int) -> Mapping[str, Figure]:
+        """Called on every process after update `step`, and with 0 before the first one.
+
+        The figures that the main process returns are logged; a uint8 array (H, W, 3) among them is a picture.
+        """
         ...
 
     def export(self, folder: Path) -> None:
@@ -56,6 +63,3 @@ class Task(Protocol):
     def advice(self) -> str:
         """What to change in this task when memory runs out, e.g. `--model.checkpointing`; may be empty."""
         ...
-
-
-Figures = dict[str, Any]

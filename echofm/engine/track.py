@@ -12,6 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
 from echofm.engine.config import FitConfig
 from echofm.engine.state import sync
 from echofm.errors import EchofmError
@@ -25,6 +29,7 @@ class Tracker:
     """Takes one record per logged step. Use it as a context; it closes every file.
 
     metrics.jsonl: {"step", every figure, "clips_per_s", "data_wait_share", "eta_s"}; what is no number is null.
+    pictures/: the figures that are pictures.
     """
 
     def __init__(self, folder: Path, config: FitConfig, *, start_step: int, enabled: bool) -> None:
@@ -67,19 +72,29 @@ class Tracker:
         """Write one record. Raises EchofmError where the disk refuses."""
         if not self._enabled:
             return
-        record = {"step": step, **figures, **self._pace(step)}
+        pictures = {name: value for name, value in figures.items() if isinstance(value, np.ndarray)}
+        numbers = {name: value for name, value in figures.items() if name not in pictures}
+        record = {"step": step, **numbers, **self._pace(step)}
         clean = {name: None if _no_number(value) else value for name, value in record.items()}
         try:
             self._metrics.write(json.dumps(clean) + "\n")
             self._metrics.flush()
-            for name, value in figures.items():
-                if isinstance(value, (int, float)):
+            for name, value in numbers.items():
+                if isinstance(value, float):
                     self.board.add_scalar(name, value, step)
+            for name, picture_HW3 in pictures.items():
+                self._show(name, picture_HW3, step)
         except OSError as error:
-            raise EchofmError(f"metrics.jsonl cannot be written ({error.strerror}); make room, then --resume") from None
+            raise EchofmError(f"the figures cannot be written ({error.strerror}); make room, then --resume") from None
         if self._wandb:
-            self._wandb.log({name: value for name, value in figures.items() if name != "step"}, step=step)
+            self._wandb.log(numbers, step=step)
         self._say(step, record)
+
+    def _show(self, name: str, picture_HW3: npt.NDArray[np.uint8], step: int) -> None:
+        folder = self._folder / "pictures"
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(picture_HW3).save(folder / f"{name.replace('/', '_')}_{step:08d}.png")
+        self.board.add_image(name, picture_HW3, step, dataformats="HWC")
 
     def advance(self) -> None:
         """One step done."""
@@ -107,6 +122,8 @@ class Tracker:
         return pace
 
     def _say(self, step: int, record: Mapping[str, Any]) -> None:
+        if "loss" not in record:
+            return
         note = (
             f"loss {record['loss']:.4f}, {record['clips_per_s']:.1f} clips/s, "
             f"{record['data_wait_share']:.0%} waiting for data"
@@ -122,7 +139,9 @@ def cut_metrics(path: Path, *, after_step: int) -> None:
     """Drop the records after a step and a line that a kill cut short, so that going on repeats and loses none."""
     if not path.exists():
         return
-    kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= after_step]
+    lines = path.read_text(encoding="utf-8").splitlines()
+    # A run that starts over measures the untrained model, step 0, again.
+    kept = [line for line in lines if after_step and _step_of(line) <= after_step]
     unfinished = path.with_name(path.name + ".new")
     unfinished.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
     sync(unfinished)

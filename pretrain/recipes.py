@@ -1,0 +1,124 @@
+"""Pretraining recipes: each function is one, its docstring says the command, the cost and what to expect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, ClassVar
+
+import pydantic
+import tyro
+
+from echofm.config import Recipe
+from echofm.engine.config import FitConfig, OptimConfig
+from echofm.model.sizes import SIZES, Architecture
+
+
+class DataConfig(Recipe):
+    """What a training clip is. Its frames, size and channels are the model's."""
+
+    frame_rate_hz: float | None = pydantic.Field(default=25.0, gt=0)
+    """Frames per second of a window; None: consecutive frames as stored."""
+    gain: float = pydantic.Field(default=0.0, ge=0, lt=1)
+    """Brightness varies per clip by a factor in [1 - gain, 1 + gain]."""
+    contrast: float = pydantic.Field(default=0.0, ge=0, lt=2)
+    """Grey values are raised, per clip, to a power in [2^-contrast, 2^contrast]."""
+
+
+class MonitorConfig(Recipe):
+    """What is measured on held-out clips while training."""
+
+    free_on_resume: ClassVar[frozenset[str]] = frozenset(["every", "clips", "hooks"])
+
+    every: int = pydantic.Field(default=1000, ge=0)
+    """Steps between two measurements; 0: never."""
+    clips: int = pydantic.Field(default=16, ge=1)
+    """Held-out clips measured."""
+    hooks: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--monitor"])] = ()
+    """Further measurements, each `module:function` or `name:argument` of an installed monitor (`probe:ef_percent`)."""
+
+
+class PretrainRecipe(Recipe):
+    """One pretraining run, whole but for the data and the folder."""
+
+    name: Annotated[str, tyro.conf.Fixed]
+    """The recipe that it began as."""
+    model: Architecture
+    """The masked autoencoder."""
+    recompute: bool = False
+    """Keep no activations inside the blocks: less memory, one more forward pass; the same result."""
+    data: DataConfig = DataConfig()
+    """What a training clip is."""
+    fit: FitConfig
+    """The training loop."""
+    monitor: MonitorConfig = MonitorConfig()
+    """What is measured on held-out clips."""
+
+
+def demo() -> PretrainRecipe:
+    """A small encoder in three CPU minutes, to see everything work.
+
+    echofm pretrain demo --data SHARDS --out RUN
+    """
+    return PretrainRecipe(
+        name="demo",
+        model=Architecture(
+            size=64, frames=32, channels=1, patch=8, tubelet=2, width=96, depth=3, heads=3,
+            decoder_width=64, decoder_depth=1, decoder_heads=2, predicted_frames=16,
+        ),
+        fit=FitConfig(
+            steps=300, batch=8, workers=0, save_every=100, log_every=5,
+            optim=OptimConfig(lr_per_256=3.2e-2, warmup_steps=20, clip_norm=1.0),
+        ),
+        monitor=MonitorConfig(every=100, clips=8),
+    )  # fmt: skip
+
+
+def tiny() -> PretrainRecipe:
+    """Width 192, 6 blocks, 112^2 with patch 8: hours on a few CPU cores, minutes on a GPU."""
+    return PretrainRecipe(
+        name="tiny",
+        model=SIZES["tiny"],
+        fit=FitConfig(steps=10_000, batch=32, optim=OptimConfig(lr_per_256=4e-3, warmup_steps=500)),
+        monitor=MonitorConfig(every=500),
+    )
+
+
+def small() -> PretrainRecipe:
+    """ViT-S at 112^2 with patch 8, the size of EchoNet-Dynamic: a day on one GPU."""
+    return PretrainRecipe(
+        name="small",
+        model=SIZES["small"],
+        data=DataConfig(gain=0.2, contrast=0.3),
+        fit=FitConfig(
+            steps=50_000, batch=64, precision="bf16", workers=4, optim=OptimConfig(lr_per_256=2e-3, warmup_steps=2_500)
+        ),
+    )
+
+
+def base() -> PretrainRecipe:
+    """ViT-B/16 at 224^2, 32 frames, with the published losses and optimizer.
+
+    torchrun --nproc_per_node 8 -m pretrain base --data SHARDS --out RUN
+    """
+    return PretrainRecipe(
+        name="base",
+        model=SIZES["base"],
+        fit=FitConfig(steps=200_000, batch=64, precision="bf16", workers=6, optim=OptimConfig(warmup_steps=10_000)),
+    )
+
+
+def large() -> PretrainRecipe:
+    """ViT-L/16 at 224^2, 32 frames: the published hyper-parameters (arXiv 2410.23413), 8 GPUs of 8 clips each.
+
+    torchrun --nproc_per_node 8 -m pretrain large --data SHARDS --out RUN
+    """
+    return PretrainRecipe(
+        name="large",
+        model=SIZES["large"],
+        fit=FitConfig(steps=450_000, batch=64, precision="bf16", workers=6, optim=OptimConfig(warmup_steps=22_500)),
+    )
+
+
+RECIPES: dict[str, Callable[[], PretrainRecipe]] = {
+    recipe.__name__: recipe for recipe in (demo, tiny, small, base, large)
+}

@@ -1,0 +1,127 @@
+"""The pretraining task: a recipe translated into plain arguments, and what one update of it means.
+
+Shapes: B clips, C channels, T frames, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from echofm.clip import ClipBatch
+from echofm.contract import InputContract
+from echofm.engine.task import Figure, StepOutput
+from echofm.hub import save_model
+from echofm.model.mae import VideoMae
+from echofm.model.masks import draw_scores
+from pretrain.recipes import PretrainRecipe
+
+# Streams 0 and 1 of a clip's seed draw its mask.
+_AUGMENT_STREAM = 2
+
+
+class Watcher(Protocol):
+    """Looks at the model after each update; `latest` are its last figures."""
+
+    latest: Mapping[str, float]
+
+    def __call__(self, model: VideoMae, step: int) -> Mapping[str, Figure]:
+        """Figures where some are due."""
+        ...
+
+
+class PretrainTask:
+    """Masked reconstruction with periodic contrastive learning.
+
+    net: the VideoMae. contract: the clips it takes.
+    card: facts for the model card, to which the watcher's last figures are added.
+    """
+
+    def __init__(
+        self,
+        recipe: PretrainRecipe,
+        *,
+        card: Mapping[str, Any],
+        watcher: Watcher | None = None,
+    ) -> None:
+        torch.manual_seed(recipe.fit.seed)
+        self.net = VideoMae(**recipe.model.model_dump())
+        self.net.set_grad_checkpointing(recipe.recompute)
+        self.contract = contract_of(recipe)
+        self._data, self._recompute, self._card, self._watcher = recipe.data, recipe.recompute, card, watcher
+
+    def prepare(self, batch: ClipBatch) -> ClipBatch:
+        """Bring the clips to the model's size and channels, then vary their gain and contrast."""
+        fitted = fit_to(batch, self.contract)
+        if not (self._data.gain or self._data.contrast):
+            return fitted
+        video_BCTHW = vary(fitted.video_BCTHW, batch.draw_B, gain=self._data.gain, contrast=self._data.contrast)
+        return replace(fitted, video_BCTHW=video_BCTHW)
+
+    def counts(self, batch: ClipBatch) -> torch.Tensor:
+        """Scored tubelets, valid anchors and anchors of the batch."""
+        return self.net.counts(batch.video_BCTHW, sector_BHW=batch.sector_BHW, draw_B=batch.draw_B)
+
+    def step(self, net: nn.Module, batch: ClipBatch, totals: torch.Tensor) -> StepOutput:
+        """The batch's shares of reconstruction, triplet and cycle loss."""
+        output = net(
+            batch.video_BCTHW, sector_BHW=batch.sector_BHW, draw_B=batch.draw_B, counts=totals, hidden_only=True
+        )
+        return StepOutput(
+            loss=output.loss,
+            logs={name: getattr(output, name) for name in ("recon", "triplet", "cycle", "triplet_active")},
+            embedding_ND=output.phase_BTD.flatten(0, 1),
+        )
+
+    def after_update(self, step: int) -> Mapping[str, Figure]:
+        """The watcher's figures, where some are due."""
+        return self._watcher(self.net, step) if self._watcher else {}
+
+    def export(self, folder: Path) -> None:
+        """The whole VideoMae with its contract and card."""
+        measured = self._watcher.latest if self._watcher else {}
+        save_model(self.net, folder, contract=self.contract, card={**self._card, **measured})
+
+    def advice(self) -> str:
+        """How this task takes less memory."""
+        return "" if self._recompute else "--recompute (more time, the same result)"
+
+
+def contract_of(recipe: PretrainRecipe) -> InputContract:
+    """What clips the model of a recipe takes."""
+    model = recipe.model
+    return InputContract(
+        size=model.size, frames=model.frames, channels=model.channels, frame_rate_hz=recipe.data.frame_rate_hz
+    )
+
+
+def fit_to(batch: ClipBatch, contract: InputContract) -> ClipBatch:
+    """Resize frames and sectors (antialiased) and repeat grey over the channels, as the contract asks."""
+    video_BCTHW, sector_BHW = batch.video_BCTHW, batch.sector_BHW
+    if video_BCTHW.shape[-1] != contract.size:
+        size = (contract.size, contract.size)
+        frames = video_BCTHW.flatten(0, 1)
+        frames = F.interpolate(frames, size, mode="bilinear", antialias=True, align_corners=False)
+        video_BCTHW = frames.clamp_(0, 1).unflatten(0, video_BCTHW.shape[:2])
+        sector_BHW = F.interpolate(sector_BHW[:, None].float(), size, mode="area")[:, 0] > 0.5
+    if video_BCTHW.shape[1] == 1 and contract.repeats_grey:
+        video_BCTHW = video_BCTHW.expand(-1, 3, -1, -1, -1)
+    return replace(batch, video_BCTHW=video_BCTHW, sector_BHW=sector_BHW)
+
+
+def vary(video_BCTHW: torch.Tensor, draw_B: torch.Tensor, *, gain: float, contrast: float) -> torch.Tensor:
+    """min(1, g * x^c), g uniform in [1 - gain, 1 + gain] and log2 c in [-contrast, contrast], one draw a clip.
+
+    Black stays black, so nothing appears outside the sector. No flips: left and right mean something in a heart.
+    """
+    uniform_B2 = draw_scores(draw_B, 2, stream=_AUGMENT_STREAM).double() / 2.0**63 * 2 - 1
+    factor_B, exponent_B = 1 + gain * uniform_B2[:, 0], 2 ** (contrast * uniform_B2[:, 1])
+    per_clip = (-1, 1, 1, 1, 1)
+    varied = video_BCTHW.pow(exponent_B.float().view(per_clip)).mul_(factor_B.float().view(per_clip))
+    return varied.clamp_(max=1)
