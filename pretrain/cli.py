@@ -10,7 +10,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import pydantic
 import tyro
 
 from echofm.errors import EchofmError
@@ -72,17 +71,17 @@ class Command:
 
 def _parse(recipe: PretrainRecipe, argv: Sequence[str]) -> tuple[Command, PretrainRecipe]:
     parts = {"command": Command, "recipe": type(recipe)}
-    # Made here, since the recipe's class must not be imported (torch) for the overview's sake.
-    both_type = make_dataclass("Both", [(name, Annotated[part, tyro.conf.arg(name="")]) for name, part in parts.items()])
-    prog, about = f"echofm pretrain {recipe.name}", _docstring(recipe.name)
-    try:
-        default = both_type(Command(), recipe)
-        both = tyro.cli(both_type, args=list(argv), prog=prog, description=about, default=default)
-        # tyro builds each part by itself; what must hold between parts is checked on the whole.
-        return both.command, type(recipe).model_validate(both.recipe.model_dump())
-    except pydantic.ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise EchofmError(f"{'.'.join(map(str, first['loc'])) or 'recipe'}: {first['msg']}") from None
+    # Made here, since importing the recipe's class for the overview's sake would import torch.
+    fields = [(name, Annotated[part, tyro.conf.arg(name="")]) for name, part in parts.items()]
+    both_type = make_dataclass("Both", fields)
+    both = tyro.cli(
+        both_type,
+        args=list(argv),
+        prog=f"echofm pretrain {recipe.name}",
+        description=_docstrings().get(recipe.name, ""),
+        default=both_type(Command(), recipe),
+    )
+    return both.command, both.recipe
 
 
 def _starting_point(argv: Sequence[str]) -> tuple[PretrainRecipe, list[str]]:
@@ -125,10 +124,6 @@ def _docstrings() -> dict[str, str]:
     assert spec is not None and spec.origin is not None
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
     return {node.name: ast.get_docstring(node) or "" for node in tree.body if isinstance(node, ast.FunctionDef)}
-
-
-def _docstring(name: str) -> str:
-    return _docstrings().get(name, "")
 
 
 def _overview() -> str:

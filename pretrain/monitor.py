@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from echofm.clip import ClipBatch
+from echofm.clip import Clip, ClipBatch
 from echofm.contract import InputContract
 from echofm.engine.collapse import rankme, spread
 from echofm.engine.task import Figure
@@ -53,14 +53,18 @@ class HeldOut:
         chosen = [shards.clip(int(index)) for index in indices]
         length, rate_hz = contract.frames, contract.frame_rate_hz
         windows = window_batches(chosen, frames=length, frame_rate_hz=rate_hz, windows_per_clip=1, batch=len(chosen))
-        phases = []
-        for clip in chosen:
-            window = {"length": length, "frame_rate_hz": rate_hz}
-            (start_s,) = even_starts_s(clip.frame_time_s, len(clip.frames_TCHW), count=1, **window)
-            frames_L, _ = window_indices(clip.frame_time_s, len(clip.frames_TCHW), start_s=start_s, **window)
-            known = clip.phase_T is not None
-            phases.append(torch.from_numpy(clip.phase_T[frames_L]) if known else torch.full((length,), math.nan))
+        phases = [_phase_of_window(clip, length=length, rate_hz=rate_hz) for clip in chosen]
         return cls(batch=fit_to(next(windows).to("cpu"), contract), phase_BF=torch.stack(phases))
+
+
+def _phase_of_window(clip: Clip, *, length: int, rate_hz: float | None) -> torch.Tensor:
+    """(F,) true phase of the frames of the clip's middle window; NaN where unknown."""
+    if clip.phase_T is None:
+        return torch.full((length,), math.nan)
+    time_s, count = clip.frame_time_s, len(clip.frames_TCHW)
+    (start_s,) = even_starts_s(time_s, count, length=length, frame_rate_hz=rate_hz, count=1)
+    frames_L, _ = window_indices(time_s, count, length=length, frame_rate_hz=rate_hz, start_s=start_s)
+    return torch.from_numpy(clip.phase_T[frames_L])
 
 
 class Monitor:

@@ -5,6 +5,7 @@ Shapes: B clips, C channels, T frames, F predicted frames, H rows, W columns; N 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,12 +58,12 @@ def reconstruct(
     hidden_BN1 = hidden_BN1.scatter(1, output.visible_BK, False)[..., None]
     error_B = ((pred_BNV - target_BNV).square() * hidden_BN1).sum((1, 2)) / hidden_BN1.sum((1, 2))
     error_B = error_B / target_BNV.shape[2]
-    shape = {"grid": grid, "patch": patch, "per_time": per_time}
+    frames_of = functools.partial(joined, grid=grid, patch=patch, per_time=per_time)
     return Reconstruction(
         frames_F=frames_F,
-        target_BCFHW=joined(target_BNV, **shape),
-        seen_BCFHW=joined(target_BNV.masked_fill(hidden_BN1, 0.5), **shape),
-        filled_BCFHW=joined(torch.where(hidden_BN1, pred_BNV, target_BNV), **shape),
+        target_BCFHW=frames_of(target_BNV),
+        seen_BCFHW=frames_of(target_BNV.masked_fill(hidden_BN1, 0.5)),
+        filled_BCFHW=frames_of(torch.where(hidden_BN1, pred_BNV, target_BNV)),
         psnr_db_B=-10 * error_B.clamp(min=1e-12).log10(),
     )
 
@@ -78,10 +79,8 @@ def joined(tubelets_BNV: torch.Tensor, *, grid: Grid, patch: int, per_time: int)
 def sheet(reconstruction: Reconstruction, *, clips: int = 2, columns: int = 6) -> npt.NDArray[np.uint8]:
     """One picture (H, W, 3): for each clip a row of frames as they are, one as seen, one as filled in."""
     chosen_F = torch.linspace(0, len(reconstruction.frames_F) - 1, min(columns, len(reconstruction.frames_F))).long()
-    rows = []
-    for clip in range(min(clips, len(reconstruction.target_BCFHW))):
-        for strip in (reconstruction.target_BCFHW, reconstruction.seen_BCFHW, reconstruction.filled_BCFHW):
-            rows.append(torch.cat(list(strip[clip][:, chosen_F.to(strip.device)].unbind(1)), dim=-1))
-    picture_HWC = torch.cat(rows, dim=1).permute(1, 2, 0)
-    picture_HW3 = picture_HWC.expand(-1, -1, 3)
-    return (picture_HW3 * 255).round().byte().cpu().numpy()
+    kinds = (reconstruction.target_BCFHW, reconstruction.seen_BCFHW, reconstruction.filled_BCFHW)
+    strips_BSCFHW = torch.stack(kinds, dim=1)[:clips, :, :, chosen_F.to(kinds[0].device)].cpu()
+    # Clips and strips one below the other, frames side by side.
+    picture_HWC = strips_BSCFHW.permute(0, 1, 4, 3, 5, 2).flatten(3, 4).flatten(0, 2)
+    return (picture_HWC.expand(-1, -1, 3) * 255).round().byte().numpy()

@@ -27,9 +27,12 @@ _AUGMENT_STREAM = 2
 
 
 class Watcher(Protocol):
-    """Looks at the model after each update; `latest` are its last figures."""
+    """Looks at the model after each update."""
 
-    latest: Mapping[str, float]
+    @property
+    def latest(self) -> Mapping[str, float]:
+        """The last figures."""
+        ...
 
     def __call__(self, model: VideoMae, step: int) -> Mapping[str, Figure]:
         """Figures where some are due."""

@@ -30,7 +30,9 @@ class Hearts:
 
     def rows(self) -> Iterator[Row]:
         for seed in range(self.train + self.val):
-            yield Row(path=Path(f"heart-{seed}"), patient=f"Doe^Jane {seed}", split="train" if seed < self.train else "val")
+            yield Row(
+                path=Path(f"heart-{seed}"), patient=f"Doe^Jane {seed}", split="train" if seed < self.train else "val"
+            )
 
 
 def read_heart(row: Row, *, frames: int, size: int) -> Clip:

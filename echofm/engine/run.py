@@ -26,6 +26,7 @@ from echofm.engine.task import Task
 from echofm.engine.track import Tracker, cut_metrics
 from echofm.engine.update import processes
 from echofm.errors import EchofmError
+from echofm.progress import console
 
 _UNFINISHED = ".unfinished-"
 
@@ -136,6 +137,8 @@ def _prepare(folder: Path, config: Recipe, env: dict[str, Any], resume: bool) ->
             starts = json.loads((folder / "env.json").read_text(encoding="utf-8"))
         if starts and starts[0].get("data") != env.get("data"):
             raise EchofmError("the data given as --data are not those that this run began with (their digests differ)")
+        if starts:
+            _warn_of_other_bits(starts[0], env)
     elif folder.exists() and any(child.name not in ("state", "config.json.new") for child in folder.iterdir()):
         raise EchofmError("the folder given as --out is not empty and holds no run; name another one")
     (folder / "state").mkdir(parents=True, exist_ok=True)
@@ -145,6 +148,17 @@ def _prepare(folder: Path, config: Recipe, env: dict[str, Any], resume: bool) ->
     if not path.exists():
         _replace(path, config.to_json())
     _replace(folder / "env.json", json.dumps([*starts, env], indent=2) + "\n")
+
+
+def _warn_of_other_bits(first: dict[str, Any], now: dict[str, Any]) -> None:
+    """The order of additions depends on these; the run goes on, but not to the very bits."""
+    for name in ("processes", "threads", "device", "packages"):
+        if first.get(name) != now.get(name):
+            console.print(
+                f"{name}: {first.get(name)} when this run began, {now.get(name)} now; it goes on, but its weights will "
+                "equal those of an unbroken run only to round-off",
+                highlight=False,
+            )
 
 
 def _replace(path: Path, text: str) -> None:

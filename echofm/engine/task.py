@@ -35,7 +35,10 @@ class StepOutput:
 class Task(Protocol):
     """A network and what one update of it means. Everything trainable runs inside `net.forward`."""
 
-    net: nn.Module
+    @property
+    def net(self) -> nn.Module:
+        """The bare network, whose weights are trained, saved and exported."""
+        ...
 
     def prepare(self, batch: ClipBatch) -> ClipBatch:
         """Augment and resize on the device; every draw comes from `draw_B`."""

@@ -1,0 +1,128 @@
+"""Every recipe builds, by discovery; the command line's manners."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pydantic
+import pytest
+import torch
+from torch import nn
+
+from echofm.errors import EchofmError
+from echofm.model.mae import VideoMae
+from pretrain import recipes
+from pretrain.cli import main
+from pretrain.recipes import RECIPES, PretrainRecipe
+from pretrain.task import contract_of
+
+# Millions of parameters; a change of size is meant, not met.
+PARAMETERS_M = {"demo": 0.53, "tiny": 3.47, "small": 26.58, "base": 120.78, "large": 344.51}
+
+
+def test_every_recipe_is_listed() -> None:
+    found = {
+        name
+        for name, value in vars(recipes).items()
+        if callable(value) and getattr(value, "__annotations__", {}).get("return") == "PretrainRecipe"
+    }
+    assert found == set(RECIPES) == set(PARAMETERS_M) and len(found) == 5
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe_builds_and_returns_from_json(name: str, tmp_path: Path) -> None:
+    recipe = RECIPES[name]()
+    assert recipe.name == name
+    assert f"pretrain {name} --data SHARDS --out RUN" in (RECIPES[name].__doc__ or "")
+    with torch.device("meta"):
+        net: nn.Module = VideoMae(**recipe.model.model_dump())
+    millions = sum(parameter.numel() for parameter in net.parameters()) / 1e6
+    assert millions == pytest.approx(PARAMETERS_M[name], abs=0.05)
+    contract_of(recipe)
+    recipe.fit.micro_batch(8)
+    assert recipe.fit.optim.warmup_steps < recipe.fit.steps
+    path = tmp_path / "config.json"
+    path.write_text(recipe.to_json())
+    assert PretrainRecipe.from_json(path) == recipe
+
+
+def test_large_has_the_published_hyper_parameters() -> None:
+    recipe = RECIPES["large"]()
+    model, optim = recipe.model, recipe.fit.optim
+    assert (model.size, model.frames, model.tubelet, model.patch) == (224, 32, 4, 16)
+    assert (model.width, model.depth, model.heads) == (1024, 24, 16)
+    assert (model.decoder_width, model.decoder_depth, model.decoder_heads) == (512, 8, 16)
+    assert (model.mask, model.mask_ratio, model.triplet_margin, model.cycle_temperature) == ("tube", 0.75, 0.2, 0.1)
+    assert (optim.beta1, optim.beta2, optim.weight_decay, optim.clip_norm) == (0.9, 0.95, 0.05, 0.02)
+    assert recipe.fit.peak_lr() == pytest.approx(1e-3 * 64 / 256) and recipe.fit.batch == 64
+
+
+def test_recipes_refuse_unknown_fields() -> None:
+    with pytest.raises(pydantic.ValidationError):
+        PretrainRecipe(**RECIPES["demo"]().model_dump(), epochs=3)
+
+
+def test_overview_lists_the_recipes_without_torch() -> None:
+    code = "import sys; from pretrain.cli import main; main(['--help']); print('torch' in sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "False"
+    listed = done.stdout.partition("recipes:\n")[2].partition("\n\n")[0]
+    assert [line.split()[0] for line in listed.splitlines()] == list(RECIPES)
+
+
+def test_print_config_takes_overrides_and_replays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "--fit.steps",
+        "7",
+        "--fit.optim.lr-per-256",
+        "0.5",
+        "--model.sector-only",
+        "--monitor",
+        "a:b",
+        "--print-config",
+    ]
+    assert main(["demo", *words]) == 0
+    printed = capsys.readouterr().out
+    changed = json.loads(printed)
+    assert changed["fit"]["steps"] == 7 and changed["fit"]["optim"]["lr_per_256"] == 0.5
+    assert changed["model"]["sector_only"] is True and changed["monitor"]["hooks"] == ["a:b"]
+    (tmp_path / "config.json").write_text(printed)
+    assert main([f"--config={tmp_path / 'config.json'}", "--print-config"]) == 0
+    assert capsys.readouterr().out == printed
+    assert main(["demo", "--config", str(tmp_path / "config.json"), "--fit.steps", "9", "--print-config"]) == 0
+    assert json.loads(capsys.readouterr().out) == changed | {"fit": changed["fit"] | {"steps": 9}}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["dmo"], "did you mean 'demo'"),
+        (["--data", "x"], "name a recipe"),
+        (["demo"], "--data SHARDS"),
+        (["demo", "--config"], "needs the path"),
+        (["--config", "nowhere.json"], "no such configuration"),
+    ],
+)
+def test_mistakes_get_one_line(words: list[str], said: str) -> None:
+    with pytest.raises(EchofmError, match=said):
+        main(words)
+
+
+def test_config_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(RECIPES["tiny"]().to_json())
+    with pytest.raises(EchofmError, match="'tiny'"):
+        main(["demo", "--config", str(tmp_path / "config.json")])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--fit.step", "3"], "--fit.steps"), (["--fit.steps", "0"], "steps"), (["--model.size", "65"], "patch")],
+)
+def test_wrong_settings_are_explained(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["demo", *words])
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err
