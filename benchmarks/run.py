@@ -1,0 +1,73 @@
+"""`python -m benchmarks.run [step|embed|load|memory|gpu|all ...]`: ratios against the baselines, as a table.
+
+Without a part named: step, embed and load, some minutes on two cores. Close other programs first: the ratios bear
+with a slow spell of the machine, not with a busy one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
+
+import torch
+import tyro
+
+from benchmarks.gpu import gpu_rows
+from benchmarks.loading import load_rows
+from benchmarks.memory import memory_rows
+from benchmarks.model_speed import embed_rows, step_rows
+from benchmarks.pair import Dtype, Size
+from benchmarks.timing import Row, header, table
+
+Part = Literal["step", "embed", "load", "memory", "gpu"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is measured, and how often."""
+
+    parts: Annotated[tuple[Part | Literal["all"], ...], tyro.conf.Positional] = ("step", "embed", "load")
+    """`all` is everything but `gpu`."""
+    size: Size = "base"
+    """base: ViT-B; large: the published ViT-L; tiny only runs the code."""
+    dtype: Dtype | Literal["both"] = "both"
+    """Of EchoFM's side; the baseline is fp32."""
+    threads: int = 2
+    rounds: int = 3
+    """Timed rounds, after an untimed one."""
+    device: str = "cuda"
+    """Of the part `gpu`."""
+    clips: int = 8
+    """Clips per step of the part `gpu`."""
+    videos: int = 24
+    """Videos made for the part `load`."""
+
+
+def run(options: Options) -> list[Row]:
+    """Rows of all parts asked for, in the order of `Part`."""
+    torch.set_num_threads(options.threads)
+    dtypes = get_args(Dtype) if options.dtype == "both" else (options.dtype,)
+    asked = set(get_args(Part)) - {"gpu"} if "all" in options.parts else set(options.parts)
+    rows: list[Row] = []
+    if "step" in asked:
+        rows += step_rows(options.size, dtypes, rounds=options.rounds)
+    if "embed" in asked:
+        rows += embed_rows(options.size, dtypes, rounds=options.rounds)
+    if "load" in asked:
+        rows += load_rows(videos=options.videos, rounds=options.rounds)
+    if "memory" in asked:
+        rows += memory_rows(options.size, dtypes, threads=options.threads)
+    if "gpu" in asked:
+        rows += gpu_rows(options.size, device=options.device, clips=options.clips, rounds=options.rounds)
+    return rows
+
+
+def main() -> None:
+    """Measure, then print the header and the table."""
+    options = tyro.cli(Options, description=__doc__)
+    rows = run(options)
+    print(header(), table(rows), sep="\n\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,1 +1,0 @@
-"""What is in a folder of echo files, before anyone trains on it."""
