@@ -114,12 +114,12 @@ def camus(root: Path) -> Path:
             )
             mask_THW = ellipse_mask(LENGTH, 112)
             stem = home / patient / f"{patient}_{short}"
-            _nifti(f"{stem}_half_sequence.nii.gz", clip_THW)
+            write_nifti(f"{stem}_half_sequence.nii.gz", clip_THW)
             if index == 1:
-                _nifti(f"{stem}_half_sequence_gt.nii.gz", mask_THW)
+                write_nifti(f"{stem}_half_sequence_gt.nii.gz", mask_THW)
             for instant, frame in (("ED", first - 1), ("ES", last - 1)):
-                _nifti(f"{stem}_{instant}.nii.gz", clip_THW[frame])
-                _nifti(f"{stem}_{instant}_gt.nii.gz", mask_THW[frame])
+                write_nifti(f"{stem}_{instant}.nii.gz", clip_THW[frame])
+                write_nifti(f"{stem}_{instant}_gt.nii.gz", mask_THW[frame])
     (root / "database_split").mkdir()
     for name, patient in (("training", 1), ("validation", 2), ("testing", 3)):
         (root / "database_split" / f"subgroup_{name}.txt").write_text(f"patient{patient:04d}\n")
@@ -209,13 +209,13 @@ def cardiacnet(root: Path) -> Path:
         clip_THW = heart(100 + index)
         if group == "ASD":
             (folder / f"{case}_image.nii").mkdir()
-            _nifti(folder / f"{case}_image.nii" / f"{case}_image.nii", clip_THW)
+            write_nifti(folder / f"{case}_image.nii" / f"{case}_image.nii", clip_THW)
         else:
-            _nifti(folder / f"{case}_image.nii.gz", clip_THW)
+            write_nifti(folder / f"{case}_image.nii.gz", clip_THW)
         if group != "Non-ASD":
             mask_THW = np.zeros_like(clip_THW)
             mask_THW[4, 40:60, 40:50], mask_THW[4, 40:60, 60:70], mask_THW[4, 70:80, 40:50] = 1, 2, 3
-            _nifti(folder / f"{case}_label.nii.gz", mask_THW)
+            write_nifti(folder / f"{case}_label.nii.gz", mask_THW)
     return root
 
 
@@ -264,7 +264,8 @@ def write_dicom(path: Path, frames_THW: Frames, *, patient: str, frame_time_ms: 
     return path
 
 
-def _nifti(path: Path | str, frames_THW: Frames) -> None:
+def write_nifti(path: Path | str, frames_THW: Frames) -> None:
+    """Axes X, Y, T, as CAMUS and CardiacNet have them."""
     nibabel.save(nibabel.Nifti1Image(frames_THW.T.copy(), np.diag([0.3, 0.3, 1, 1])), str(path))
 
 

@@ -29,7 +29,9 @@ class Hearts:
         self.folder, self.n_files, self.splits, self.views = folder, n_files, splits, views
         folder.mkdir(exist_ok=True, parents=True)
         for index in range(n_files):
-            (folder / f"{index}.avi").write_bytes(str(index).encode())
+            # Not anew: a file's time of change is part of what an interrupted run is known by.
+            if not (folder / f"{index}.avi").exists():
+                (folder / f"{index}.avi").write_text(str(index))
 
     def rows(self) -> Iterator[Row]:
         for index in range(self.n_files):

@@ -121,3 +121,25 @@ def test_nothing_memorised_flags_alpha_and_p_is_uniform(
     assert np.mean(covered) >= 0.88
     # One p-value a repetition: those of one repetition share their null and are not independent.
     assert scipy.stats.kstest(one_p, "uniform").pvalue > 0.01
+
+
+def people(patients: int, clips: int, rng: np.random.Generator, width: int = 32) -> np.ndarray:
+    identity = np.repeat(rng.standard_normal((patients, width)), clips, 0)
+    return (identity + 0.2 * rng.standard_normal(identity.shape)).astype(np.float32)
+
+
+@pytest.mark.slow
+def test_false_flags_are_alpha_of_the_flags_on_average() -> None:
+    false_part, recall = [], []
+    patients = np.repeat(np.arange(600), 2).astype(str)
+    for repetition in range(60):
+        rng = np.random.default_rng(repetition)
+        train, held_out = people(300, 2, rng), people(600, 2, rng)
+        copies = train[:40] + 0.02 * rng.standard_normal((40, 32)).astype(np.float32)
+        synthetic = np.concatenate([copies, people(360, 1, rng)])
+        score, null = (nearest(each, train).similarity_QK[:, 0] for each in (synthetic, held_out))
+        flags = q_values(conformal_p(score, null, patients)) <= 0.05
+        false_part.append(flags[40:].sum() / max(1, flags.sum()))
+        recall.append(flags[:40].mean())
+    assert np.mean(false_part) <= 0.05 + 2 * np.std(false_part) / np.sqrt(60)
+    assert np.mean(recall) >= 0.95

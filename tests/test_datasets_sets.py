@@ -184,7 +184,7 @@ def test_camus_damaged_mask_is_set_aside(tmp_path: Path) -> None:
     mask = next(root.rglob("patient0001_2CH_half_sequence_gt.nii.gz"))
     mask.write_bytes(mask.read_bytes()[:200])
     assert row.add_truth is not None
-    with pytest.raises(UnreadableFile, match="damaged"):
+    with pytest.raises(UnreadableFile, match="this mask cannot be read"):
         row.add_truth(blank_clip())
 
 
@@ -194,6 +194,9 @@ def test_camus_older_release(tmp_path: Path) -> None:
     first, *_, last = rows.values()
     assert first.labels["ef_percent"] == 54.4 and first.labels["edv_ml"] == 110.1 and first.labels["esv_ml"] == 50.2
     assert "ef_percent" not in last.labels, "the older release keeps the testing patients' values to itself"
+    clip, frames = annotated(first)
+    assert frames == [0, lookalikes.LENGTH - 1]
+    assert (clip.mask_THW[0] == lookalikes.ellipse_mask(1, 112)[0]).all()
     assert last.add_truth is not None and last.add_truth(blank_clip()).mask_THW is None
 
 

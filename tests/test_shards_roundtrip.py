@@ -144,3 +144,15 @@ def test_a_window_is_the_frames_of_its_clip(written: tuple[Path, Manifest], orig
 def test_ids_are_hashes_under_the_key(written: tuple[Path, Manifest]) -> None:
     patients = {record.meta.patient_id for record in ShardSet.open(written[0]).records}
     assert patients == {KEY.patient(f"patient {index}") for index in range(12)}
+
+
+def test_the_tars_are_those_of_webdatasets_own_writer(written: tuple[Path, Manifest], tmp_path: Path) -> None:
+    import webdataset
+
+    for path in sorted(written[0].glob("*.tar"))[:3]:
+        samples = webdataset.WebDataset(str(path), shardshuffle=False)
+        options = {"user": "", "group": "", "mode": 0o444, "mtime": 0, "encoder": False}
+        with open(tmp_path / path.name, "wb") as file, webdataset.TarWriter(file, **options) as writer:
+            for sample in samples:
+                writer.write({name: data for name, data in sample.items() if name == "__key__" or "." in name})
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes()

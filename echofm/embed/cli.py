@@ -68,7 +68,9 @@ def main(argv: list[str]) -> int:
 
     if args.device == "cuda" and not torch.cuda.is_available():
         raise EchofmError("--device cuda: this torch sees no CUDA device; use --device cpu")
-    ranks = PartialState(cpu=args.device == "cpu", timeout=RANK_PATIENCE)
+    # Without a GPU accelerate joins the processes of torchrun only if told that the CPU is meant.
+    on_cpu = args.device == "cpu" or not torch.cuda.is_available()
+    ranks = PartialState(cpu=on_cpu, timeout=RANK_PATIENCE)
     try:
         encoder = load_encoder(args.encoder).to(ranks.device)
         source = open_input(

@@ -156,11 +156,23 @@ def _verified_index(folder: Path, manifest: Manifest, *, verify: str, show_progr
         fresh = [entry for entry, state in zip(manifest.tars, states) if state not in known]
         _check_sha256(folder, fresh, show_progress=show_progress)
     records = tuple(record for entry in manifest.tars for record in index_tar(folder, entry))
-    if len({record.clip_id for record in records}) != len(records):
-        raise EchofmError("a clip is in two shards; write the folder again with `echofm shards`")
+    _check_disjoint(records)
     if verify != "never":
         save_stamp(folder, Stamp(tars=states, records=records))
     return records
+
+
+def _check_disjoint(records: Sequence[ClipRecord]) -> None:
+    """No clip twice, no patient in two splits, whoever put the tars together."""
+    splits: dict[str, Split] = {}
+    for record in records:
+        if splits.setdefault(record.meta.patient_id, record.meta.split) != record.meta.split:
+            raise EchofmError(
+                f"shard {record.shard}: patient {record.meta.patient_id} is in two splits, so what is learnt would "
+                "leak; write all data in one go with `echofm shards`"
+            )
+    if len({record.clip_id for record in records}) != len(records):
+        raise EchofmError("a clip is in two shards; write all data in one go with `echofm shards`")
 
 
 def _check_sha256(folder: Path, entries: Sequence[TarEntry], *, show_progress: bool) -> None:
@@ -175,8 +187,3 @@ def _check_sha256(folder: Path, entries: Sequence[TarEntry], *, show_progress: b
                 raise EchofmError(
                     f"shard {entry.name}: its bytes are not those written (sha256 differs); copy it again"
                 )
-
-
-def split_names(manifest: Manifest) -> list[Split]:
-    """The splits that hold a clip."""
-    return [name for name, counts in manifest.splits.items() if counts.clips]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import tarfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,7 @@ ARRAYS: Mapping[str, tuple[str, str]] = {
 }
 META = "meta.json"
 REQUIRED = ("frames.npy", "sector.npy", META)
-BLOCK = 512
+BLOCK = tarfile.BLOCKSIZE
 
 
 def members(clip: Clip, *, split: Split, dataset: str) -> dict[str, bytes]:
@@ -40,16 +41,15 @@ def members(clip: Clip, *, split: Split, dataset: str) -> dict[str, bytes]:
 def tar_blocks(clip_id: str, files: Mapping[str, bytes]) -> bytes:
     """A clip's files as consecutive tar records, without the two empty records that end a tar.
 
-    Such blocks, one after another, make a tar whose bytes depend on nothing but the clips and their order.
+    Such blocks, one after another, make the tar that webdataset's TarWriter would write (a test holds them to it), and
+    its bytes depend on nothing but the clips and their order: time, owner and group are 0 in every header.
     """
-    from webdataset.writer import TarWriter
-
-    stream = io.BytesIO()
-    # Owner 0 and time 0 in every header; the files are bytes already, so no encoder.
-    with TarWriter(stream, user="", group="", mode=0o444, mtime=0, compress=False, encoder=False) as tar:
-        tar.write({"__key__": clip_id, **files})
-    length = sum(BLOCK + math.ceil(len(data) / BLOCK) * BLOCK for data in files.values())
-    return stream.getvalue()[:length]
+    blocks = []
+    for name, data in sorted(files.items()):
+        info = tarfile.TarInfo(f"{clip_id}.{name}")
+        info.size, info.mode = len(data), 0o444
+        blocks += [info.tobuf(tarfile.USTAR_FORMAT), data, bytes(-len(data) % BLOCK)]
+    return b"".join(blocks)
 
 
 def clip_meta(clip: Clip, *, split: Split, dataset: str) -> ClipMeta:

@@ -96,7 +96,7 @@ def membership(train: Clips, holdout: Clips, synthetic_SD: npt.NDArray, *, metri
 
 
 def _auc(member: Doubles, other: Doubles) -> float:
-    """Mann-Whitney: chance that a member scores above another, ties counting half. Thousands of draws need its speed."""
+    """Mann-Whitney: chance that a member scores above another, ties counting half. Bootstraps need its speed."""
     ordered = np.sort(other)
     below = np.searchsorted(ordered, member, side="left") + np.searchsorted(ordered, member, side="right")
     return float(below.mean() / (2 * len(other)))

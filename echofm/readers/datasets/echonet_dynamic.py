@@ -14,7 +14,7 @@ import numpy as np
 from echofm.readers.datasets.adapter import Adapter
 from echofm.readers.datasets.labels import given_split, numbers
 from echofm.readers.datasets.table import header, numeric, once, read_table
-from echofm.readers.datasets.truth import LeftVentricleTraces, Polygons, phantom_truth
+from echofm.readers.datasets.truth import LeftVentricleTraces, Polygons, is_phantom, phantom_truth
 from echofm.readers.datasets.walk import Notes, listing
 from echofm.readers.source import Row
 
@@ -33,8 +33,8 @@ def _is_synthetic(root: Path) -> bool:
 
 
 def _rows(root: Path, notes: Notes, set_name: str) -> Iterator[Row]:
-    # `Patient` is the phantom's column: it has several clips of one patient, the public set has one video of each.
-    table = read_table(root / "FileList.csv", columns=_COLUMNS, optional=("Patient", "View"))
+    table = read_table(root / "FileList.csv", columns=_COLUMNS)
+    generated = is_phantom(root)
     videos = {name.removesuffix(".avi"): path for name, path in listing(root / "Videos", notes).items()}
     traces = _traces(root / "VolumeTracings.csv", notes)
     table["FileName"] = table["FileName"].str.removesuffix(".avi")
@@ -50,10 +50,11 @@ def _rows(root: Path, notes: Notes, set_name: str) -> Iterator[Row]:
         labels = {"ef_percent": cells["EF"], "edv_ml": cells["EDV"], "esv_ml": cells["ESV"]}
         yield Row(
             path=path,
-            patient=f"{set_name}/{cells['Patient'] or stem}",
+            # The phantom has several clips of one patient, PATIENT-CLIP-VIEW; the public set has one video of each.
+            patient=f"{set_name}/{stem.split('-')[0] if generated else stem}",
             split=given_split(cells["Split"], table="FileList.csv"),
-            view=cells["View"] or "A4C",
-            kind="bmode",
+            view=stem.split("-")[-1] if generated else "A4C",
+            kind=None if generated else "bmode",
             labels=numbers(labels, notes),
             add_truth=truth,
         )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +14,16 @@ from echofm.clip import Clip
 from echofm.errors import UnreadableFile
 from echofm.ids import file_id
 from echofm.readers.datasets.truth import NOT_ANNOTATED
+from echofm.readers.limits import Limits
+from echofm.readers.metaimage import decode_metaimage
+from echofm.readers.nifti import read_volume
+from echofm.readers.opening import open_plain
+from echofm.readers.refused import Refused
 
 
 @dataclass(frozen=True, eq=False)
 class MaskFiles:
-    """Masks from NIfTI files (axes X, Y, T) or MetaImage files.
+    """Masks from NIfTI or MetaImage files (axes X, Y, T).
 
     files: frame index (0-based) -> the file with that frame's mask; None -> a file with every frame.
     classes: the set's class -> ours (`Clip.mask_THW`); a class that is not in it counts as not annotated.
@@ -42,37 +46,32 @@ class MaskFiles:
             elif 0 <= frame < frames:
                 mask_THW[frame] = self._ours(_volume(path, (1, height, width)))[0]
         if self.sparse:
-            mask_THW[~(mask_THW % NOT_ANNOTATED).any(axis=(1, 2))] = NOT_ANNOTATED
+            empty = ~((mask_THW > 0) & (mask_THW != NOT_ANNOTATED)).any(axis=(1, 2))
+            mask_THW[empty] = NOT_ANNOTATED
         if self.frame_rate_hz is not None and self.frame_rate_hz > 0:
             clip = clip.replace(frame_time_s=np.arange(frames) / self.frame_rate_hz)
         return clip if (mask_THW == NOT_ANNOTATED).all() else clip.replace(mask_THW=mask_THW)
 
-    def _ours(self, volume_THW: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
+    def _ours(self, volume_THW: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         table = np.full(256, NOT_ANNOTATED, np.uint8)
         table[list(self.classes)] = list(self.classes.values())
-        inside = (volume_THW >= 0) & (volume_THW < len(table))
-        return np.where(inside, table[np.where(inside, volume_THW, 0)], NOT_ANNOTATED).astype(np.uint8)
+        classes = np.rint(np.nan_to_num(volume_THW, nan=-1.0, posinf=-1.0, neginf=-1.0)).astype(np.int64)
+        known = (classes >= 0) & (classes < len(table))
+        return np.where(known, table[np.where(known, classes, 0)], NOT_ANNOTATED)
 
 
-def _volume(path: Path, shape_THW: tuple[int, int, int]) -> npt.NDArray[np.integer]:
-    """A mask file's classes, of exactly this shape; the shape is compared before any pixel is read."""
-    import nibabel
-
+def _volume(path: Path, shape_THW: tuple[int, int, int]) -> npt.NDArray[Any]:
+    """A mask file's values, of exactly this shape. What it unpacks to is capped before it is read."""
+    # A mask may be stored in 64 bits a pixel; anything larger is not this clip's.
+    limits = Limits(max_clip_mb=8e-6 * int(np.prod(shape_THW)) + 1)
     try:
-        image = nibabel.load(path)
-        found = tuple(size for size in image.shape if size != 1)
-        if found != tuple(size for size in shape_THW[::-1] if size != 1):
-            raise UnreadableFile(file_id(path), "this mask has another size than its image; download both again")
-        volume = np.asanyarray(image.dataobj).reshape(shape_THW[::-1])
-    except (
-        nibabel.filebasedimages.ImageFileError,
-        gzip.BadGzipFile,
-        zlib.error,
-        EOFError,
-        OSError,
-        ValueError,
-    ) as error:
-        if isinstance(error, UnreadableFile):
-            raise
-        raise UnreadableFile(file_id(path), "this mask file is damaged; download it again") from None
-    return np.rint(np.nan_to_num(volume)).astype(np.int64).transpose(2, 1, 0)
+        with open_plain(path) as source:
+            if path.suffix.lower() == ".mhd":
+                volume = decode_metaimage(source, path=path, channels=1, limits=limits).frames_TCHW[:, 0]
+            else:
+                volume = read_volume(source, limits=limits).values_THW
+    except Refused as refused:
+        raise UnreadableFile(file_id(path), f"this mask cannot be read: {refused.reason}") from None
+    if volume.shape != shape_THW:
+        raise UnreadableFile(file_id(path), "this mask has another size than its image; download both again")
+    return volume

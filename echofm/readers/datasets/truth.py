@@ -50,7 +50,12 @@ class PhantomTruth:
         return add_truth(clip, self.path)
 
 
+def is_phantom(root: Path) -> bool:
+    """Whether a folder was written by `echofm phantom`."""
+    return (root / "phantom.json").is_file()
+
+
 def phantom_truth(root: Path, stem: str) -> Callable[[Clip], Clip] | None:
     """The truth beside a generated clip, `truth/STEM.npz` under a folder that holds `phantom.json`; else None."""
     path = root / "truth" / f"{stem}.npz"
-    return PhantomTruth(path) if (root / "phantom.json").is_file() and path.is_file() else None
+    return PhantomTruth(path) if is_phantom(root) and path.is_file() else None

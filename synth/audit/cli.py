@@ -1,0 +1,58 @@
+"""How much closer a synthetic set comes to its training patients than new patients do: re-identification risk
+
+Reads three embedding tables of one encoder (`echofm embed`). Exit codes: 0 done; 1 done, and the part of clips flagged
+for removal exceeds `--fail-above`; 2 bad input.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from echofm.errors import EchofmError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Audit a synthetic set against the patients that its generator was trained on."""
+
+    train: Path
+    """Table of the clips that the generator was trained on."""
+    holdout: Path
+    """Table of real clips of patients that the generator never saw, from the same hospital and protocol."""
+    synthetic: Path
+    """Table of the synthetic clips."""
+    out: Path
+    """Folder for report.html, audit.json and samples.parquet."""
+    alpha: float = 0.05
+    """Level of the p-values and of the false flags among the flagged."""
+    rule: Literal["conformal", "published"] = "conformal"
+    """What flags a clip for removal; the published rule is biased and offered for comparison."""
+    metric: Literal["cosine", "pearson"] = "cosine"
+    """Similarity of two embeddings."""
+    fail_above: float = 1.0
+    """Exit with code 1 where a larger part of the clips is flagged for removal."""
+    seed: int = 0
+    """Of the bootstrap."""
+
+
+def main(argv: list[str]) -> int:
+    """Run the audit and write its report."""
+    arguments = tyro.cli(Arguments, args=argv, prog="echofm audit")
+    if not 0 < arguments.alpha < 1:
+        raise EchofmError(f"--alpha {arguments.alpha:g} is no probability between 0 and 1")
+    from echofm.embed.table import EmbeddingTable
+    from synth.audit.audit import audit
+    from synth.audit.report import page
+
+    tables = [EmbeddingTable.load(folder) for folder in (arguments.train, arguments.holdout, arguments.synthetic)]
+    audited = audit(*tables, alpha=arguments.alpha, rule=arguments.rule, metric=arguments.metric, seed=arguments.seed)
+    audited.result.save(arguments.out, audited.samples)
+    page(audited).save(arguments.out / "report.html")
+    print(audited.result.verdict)
+    print(f"report: {arguments.out / 'report.html'}", file=sys.stderr)
+    return int(audited.result.flagged.decided > arguments.fail_above * audited.result.synthetic.clips)
