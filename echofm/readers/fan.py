@@ -7,6 +7,7 @@ which most of the outline lies, and the bulges are outvoted.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,6 +26,8 @@ _RAYS = 96
 _BEYOND_WEIGHT = 0.7
 # Part of the blob's rows on which an edge must be seen to be an edge, and to be sure of it.
 _SEEN, _SURE = 0.15, 0.25
+# Part of the blob's rows (columns) on which the display must end it straight to be believed.
+_CUT = 0.12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +53,11 @@ class Edge:
 class Fan:
     """Two edges and the arcs between them, in pixels, apex up.
 
-    inner, outer: radii in columns; `outer` is infinite where the frame cuts the arc off.
+    inner, outer: radii in columns; `outer` is infinite where the display cuts the arc off.
+    leftmost, rightmost, lowest: columns and row at which the display cuts the fan straight, infinite where it does not.
     aspect: height over width of a pixel in millimetres, so that the arcs are circles in millimetres.
-    arc: part of the rays from the apex that end on the outer arc; cut: part that the frame ends.
+    arc: part of the rays from the apex that end on the outer arc; cut: part that the display ends.
+    fit: agreement of the fan's area with the blob's, at most 1.
     """
 
     left: Edge
@@ -60,8 +65,12 @@ class Fan:
     aspect: float
     inner: float = 0.0
     outer: float = np.inf
+    leftmost: float = -np.inf
+    rightmost: float = np.inf
+    lowest: float = np.inf
     arc: float = 0.0
     cut: float = 0.0
+    fit: float = 0.0
 
     @property
     def apex(self) -> tuple[float, float]:
@@ -77,6 +86,11 @@ class Fan:
         return (self.left.on + self.right.on) * (0.6 if alike else 0.5) + 0.5 * self.arc
 
     @property
+    def score(self) -> float:
+        """By which fans are compared: outline and area."""
+        return self.fit + 1.5 * self.evidence
+
+    @property
     def is_sure(self) -> bool:
         """Both edges and the lower end are seen well enough to trust the fan where the image is dark."""
         return self.left.is_sure and self.right.is_sure and self.arc + self.cut >= 0.5
@@ -89,11 +103,13 @@ class Fan:
         for edge, side in ((self.left, 1.0), (self.right, -1.0)):
             inside &= (columns - edge.offset - edge.slope * rows) * side / np.hypot(1.0, edge.slope) >= margin
         radius = np.hypot((rows - apex_row) * self.aspect, columns - apex_column)
-        return inside & (radius >= self.inner) & (radius <= self.outer - margin)
+        inside &= (radius >= self.inner) & (radius <= self.outer - margin)
+        inside &= (columns >= self.leftmost + margin) & (columns <= self.rightmost - margin)
+        return inside & (rows <= self.lowest - margin)
 
 
 def fit_fan(blob: Mask, *, aspect: float, tolerance: float) -> Fan | None:
-    """The fan, apex up, that most of the blob's outline lies on; None where no two edges meet above the blob.
+    """The fan, apex up, that covers the blob best with its edges on the outline; None where no two edges meet above it.
 
     tolerance: pixels that a point may lie off a line or arc and still be on it.
     """
@@ -101,56 +117,114 @@ def fit_fan(blob: Mask, *, aspect: float, tolerance: float) -> Fan | None:
     if len(rows) < 8:
         return None
     width = blob.shape[1]
-    first = blob[rows].argmax(axis=1)
+    left = Outline(rows=rows, columns=blob[rows].argmax(axis=1), tolerance=tolerance)
     # The right edge is the left edge of the mirror image.
-    first_mirrored = blob[rows, ::-1].argmax(axis=1)
-    left = _fit_edge(rows, first, tolerance=tolerance)
-    right = _fit_edge(rows, first_mirrored, tolerance=tolerance)
-    if left is None and right is None:
-        return None
-    # An edge that is lost in shadow is the other's mirror image, moved up to the blob.
-    left = left or _supporting(rows, first, slope=right.slope if right else 0.0)
-    right = right or _supporting(rows, first_mirrored, slope=left.slope)
-    fan = Fan(left=left, right=right.mirrored(width), aspect=aspect)
-    if fan.left.slope > fan.right.slope - 0.3 or fan.apex[0] > rows[0] + 0.25 * len(rows):
-        return None
-    return _fit_arcs(blob, fan, tolerance=tolerance)
+    right = Outline(rows=rows, columns=blob[rows, ::-1].argmax(axis=1), tolerance=tolerance)
+    lefts, rights = left.edges(), right.edges()
+    # An edge lost in shadow or under text has the slope of the other one.
+    lefts, rights = lefts + left.with_slopes(rights), rights + right.with_slopes(lefts)
+    leftmost = _straight_cut(left.columns, tolerance=tolerance)
+    rightmost = width - 1 - _straight_cut(right.columns, tolerance=tolerance)
+    lowest = len(blob) - 1 - _straight_cut(blob[::-1, blob.any(axis=0)].argmax(axis=0), tolerance=tolerance)
+    best: Fan | None = None
+    for one, two in itertools.product(lefts, rights):
+        fan = Fan(
+            left=one,
+            right=two.mirrored(width),
+            aspect=aspect,
+            leftmost=leftmost,
+            rightmost=rightmost,
+            lowest=lowest,
+        )
+        if fan.left.slope > fan.right.slope - 0.3 or fan.apex[0] > rows[0] + 0.25 * len(rows):
+            continue
+        fan = _fit_arcs(blob, fan, tolerance=tolerance)
+        fan = replace(fan, fit=_agreement(blob, fan.mask(blob.shape, margin=0.0)))
+        if best is None or fan.score > best.score:
+            best = fan
+    return best
 
 
-def _fit_edge(rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64], *, tolerance: float) -> Edge | None:
-    """The line through most of the outline points that leaves few of them to its left; None where none is seen."""
-    # At the frame's own border the outline is the frame's, not the fan's.
-    free = columns > 1
-    if free.sum() < 8:
-        return None
-    row, column = rows[free].astype(np.float64), columns[free].astype(np.float64)
-    picked = np.linspace(0, len(row) - 1, min(len(row), _HYPOTHESES)).round().astype(int)
-    one, two = np.triu_indices(len(picked), k=max(2, len(picked) // 10))
-    one, two = picked[one], picked[two]
-    slope = (column[two] - column[one]) / (row[two] - row[one])
-    low, high = -np.tan(np.radians(_WIDEST_EDGE_DEGREES)), np.tan(np.radians(_LEAN_DEGREES))
-    keep = (slope >= low) & (slope <= high)
-    if not keep.any():
-        return None
-    slope = slope[keep]
-    offset = column[one][keep] - slope * row[one][keep]
-    distance = (column - offset[:, None] - slope[:, None] * row) / np.hypot(1.0, slope)[:, None]
-    on = np.abs(distance) <= tolerance
-    beyond = (distance < -tolerance).sum(axis=1)
-    best = int((on.sum(axis=1) - _BEYOND_WEIGHT * beyond).argmax())
-    fitted_slope, fitted_offset = np.polyfit(row[on[best]], column[on[best]], 1)
-    edge = Edge(
-        offset=float(fitted_offset),
-        slope=float(fitted_slope),
-        on=float(on[best].sum() / len(rows)),
-        beyond=float(beyond[best] / len(rows)),
-    )
-    return edge if edge.on >= _SEEN and edge.beyond <= 0.4 * edge.on else None
+def _agreement(blob: Mask, mask: Mask) -> float:
+    """How well a mask covers a blob, at most 1: what it covers, less its empty part, less a little for what it leaves.
+
+    Text beside the sector adds less to the blob than the empty screen around it costs.
+    """
+    covered = float((blob & mask).sum())
+    size = float(blob.sum())
+    return (covered - 0.7 * (mask.sum() - covered) - 0.3 * (size - covered)) / size
 
 
-def _supporting(rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64], *, slope: float) -> Edge:
-    """The line of this slope that leaves one outline point in fifty to its left."""
-    return Edge(offset=float(np.quantile(columns - slope * rows, 0.02)), slope=slope, on=0.0, beyond=0.0)
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """The blob's first column in each of its rows."""
+
+    rows: npt.NDArray[np.int64]
+    columns: npt.NDArray[np.int64]
+    tolerance: float
+
+    def edges(self) -> list[Edge]:
+        """The two unlike lines through most of the outline that leave few of it to their left, best first."""
+        # At the frame's own border the outline is the frame's, not the fan's.
+        free = np.flatnonzero(self.columns > 1)
+        if len(free) < 8:
+            return []
+        picked = free[np.linspace(0, len(free) - 1, min(len(free), _HYPOTHESES)).round().astype(int)]
+        one, two = np.triu_indices(len(picked), k=max(2, len(picked) // 10))
+        one, two = picked[one], picked[two]
+        slopes = (self.columns[two] - self.columns[one]) / (self.rows[two] - self.rows[one])
+        low, high = -np.tan(np.radians(_WIDEST_EDGE_DEGREES)), np.tan(np.radians(_LEAN_DEGREES))
+        keep = (slopes >= low) & (slopes <= high)
+        slopes, through = slopes[keep], one[keep]
+        score = self._score(slopes, self.columns[through] - slopes * self.rows[through])
+        found: list[Edge] = []
+        while len(found) < 2 and (score > 0).any():
+            best = int(score.argmax())
+            edge = self._refined(slopes[best], self.columns[through[best]] - slopes[best] * self.rows[through[best]])
+            if edge.on >= _SEEN and edge.beyond <= 0.5 * edge.on:
+                found.append(edge)
+            score = np.where(np.abs(slopes - slopes[best]) < 0.15, -np.inf, score)
+        return found
+
+    def with_slopes(self, likes: list[Edge]) -> list[Edge]:
+        """For each given edge the best line of its slope."""
+        made = []
+        for like in likes:
+            offsets = self.columns - like.slope * self.rows
+            offset = float(offsets[self._score(np.full(len(offsets), like.slope), offsets).argmax()])
+            made.append(self._judged(like.slope, offset))
+        return made
+
+    def _distance(self, slopes: Floats, offsets: Floats) -> Floats:
+        """Signed distance (lines, rows) of each outline point to the right of each line."""
+        return (self.columns - offsets[:, None] - slopes[:, None] * self.rows) / np.hypot(1.0, slopes)[:, None]
+
+    def _score(self, slopes: Floats, offsets: Floats) -> Floats:
+        distance = self._distance(slopes, offsets)
+        on = (np.abs(distance) <= self.tolerance) & (self.columns > 1)
+        return on.sum(axis=1) - _BEYOND_WEIGHT * (distance < -self.tolerance).sum(axis=1)
+
+    def _refined(self, slope: float, offset: float) -> Edge:
+        """Least squares over the points on the line."""
+        distance = self._distance(np.array([slope]), np.array([offset]))[0]
+        on = (np.abs(distance) <= self.tolerance) & (self.columns > 1)
+        fitted_slope, fitted_offset = np.polyfit(self.rows[on], self.columns[on], 1)
+        return self._judged(float(fitted_slope), float(fitted_offset))
+
+    def _judged(self, slope: float, offset: float) -> Edge:
+        distance = self._distance(np.array([slope]), np.array([offset]))[0]
+        on = (np.abs(distance) <= self.tolerance) & (self.columns > 1)
+        return Edge(offset=offset, slope=slope, on=float(on.mean()), beyond=float((distance < -self.tolerance).mean()))
+
+
+def _straight_cut(outline: npt.NDArray[np.int64], *, tolerance: float) -> float:
+    """Where the display ends the blob in a straight upright line, counted from the frame; -inf where it does not."""
+    values, counts = np.unique(outline, return_counts=True)
+    on = np.array([counts[np.abs(values - value) <= tolerance].sum() for value in values])
+    beyond = np.array([counts[values < value - tolerance].sum() for value in values])
+    best = int((on - _BEYOND_WEIGHT * beyond).argmax())
+    is_cut = on[best] >= _CUT * len(outline) and beyond[best] <= 0.4 * on[best]
+    return float(values[best]) if is_cut else -np.inf
 
 
 def _fit_arcs(blob: Mask, fan: Fan, *, tolerance: float) -> Fan:
@@ -169,7 +243,8 @@ def _fit_arcs(blob: Mask, fan: Fan, *, tolerance: float) -> Fan:
     enter = hit[ray].argmax(axis=1)
     leave = hit.shape[1] - 1 - hit[ray, ::-1].argmax(axis=1)
     end_row, end_column = rows[ray, leave], columns[ray, leave]
-    cut = (end_row >= height - 2) | (end_column <= 1) | (end_column >= width - 2)
+    cut = (end_row >= min(height - 1, fan.lowest) - tolerance) | (end_column <= max(0.0, fan.leftmost) + tolerance)
+    cut |= end_column >= min(width - 1, fan.rightmost) - tolerance
     reach = np.hypot((end_row - apex_row) * fan.aspect, end_column - apex_column)
     start = np.hypot((rows[ray, enter] - apex_row) * fan.aspect, columns[ray, enter] - apex_column)
     outer, on_outer = _common_radius(reach[~cut], reach, tolerance=tolerance)

@@ -8,24 +8,31 @@ Where the outline is not convincingly a fan's, nothing survives: the file is ref
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from echofm.readers.decoded import Decoded
-from echofm.readers.fan import Fan, Mask, fit_fan
+from echofm.readers.fan import Mask, fit_fan
 from echofm.readers.luma import luma
 from echofm.readers.refused import Refused
 
 # Grey levels by which a pixel must change over the clip (in a still: which it must reach) to count as echo. Screens
 # differ in gain and in codec noise, so each is tried and the one whose outline is most of a fan is taken.
-_LEVELS = (3, 6, 12, 24, 40)
+_LEVELS = (4, 12, 24, 40)
+_BEYOND_DOUBT = 2
 # Part of the outline that must lie on the fan; more in a still, where text is not told apart by standing still.
-_ENOUGH_MOVING, _ENOUGH_STILL = 0.3, 0.45
-# Part of the moving pixels' main body that a fan must hold to be this body's fan.
-_HELD = 0.8
+_ENOUGH_MOVING, _ENOUGH_STILL = 0.18, 0.45
+# Agreement of the fan's area with that of the moving pixels' main body, at most 1 (fan.Fan.fit).
+_ENOUGH_FIT = 0.5
 # A declared region filled up to here is a zoomed image without a fan's edges.
 _FILLED = 0.97
-_NONE_FOUND = "no ultrasound sector is found in it, so names beside the image could not be removed"
+# Frames and grey levels of change from which on switching can be told from change.
+_FRAMES_TO_TELL, _STRONG = 8, 24
+# Part of the frames in which a drawn pixel is at one of its two ends. Measured, as medians over pixels: text redrawn
+# at random in every frame .78, speckle of the real cines .05 to .37.
+_SETTLED = 0.62
 
 
 def apply_sector(decoded: Decoded, *, keep_outside: bool = False) -> tuple[npt.NDArray[np.uint8], Mask]:
@@ -49,10 +56,8 @@ def apply_sector(decoded: Decoded, *, keep_outside: bool = False) -> tuple[npt.N
 def find_sector(decoded: Decoded) -> Mask:
     """Where the echo is, (H, W) bool. Refused where that cannot be told."""
     grey_THW = _grey(decoded.frames_TCHW)
-    shown_HW = grey_THW.max(axis=0)
     is_still = len(grey_THW) == 1
-    if not is_still:
-        shown_HW = shown_HW - grey_THW.min(axis=0)
+    shown_HW = grey_THW[0] if is_still else _motion(grey_THW)
     aspect = 1.0
     if decoded.pixel_spacing_mm is not None:
         aspect = decoded.pixel_spacing_mm[0] / decoded.pixel_spacing_mm[1]
@@ -69,31 +74,71 @@ def find_sector(decoded: Decoded) -> Mask:
 
 def _sector_of(shown_HW: npt.NDArray[np.uint8], *, aspect: float, enough: float, declared: bool) -> Mask:
     """The sector by how much each pixel changes."""
-    tolerance = max(1.0, min(shown_HW.shape) / 160)
-    best: tuple[float, Fan, Mask, bool] | None = None
-    for level in _LEVELS:
-        blob = _main_body(shown_HW >= level)
-        if declared and blob.mean() > _FILLED:
-            return np.ones(shown_HW.shape, bool)
+    # Large screens are searched at half size or less: an edge is no sharper than the speckle that shows it.
+    step = max(1, min(shown_HW.shape) // 200)
+    height, width = (size // step for size in shown_HW.shape)
+    small_HW = shown_HW[: height * step, : width * step].reshape(height, step, width, step).max(axis=(1, 3))
+    bodies = [_main_body(small_HW >= level) for level in _LEVELS]
+    if declared and bodies[0].mean() > _FILLED:
+        return np.ones(shown_HW.shape, bool)
+    sector = _best_sector(bodies, aspect=aspect, enough=enough)
+    if sector is None:
         # Paediatric views are often shown with the apex of the fan at the bottom.
-        for apex_down in (False, True):
-            upright = blob[::-1] if apex_down else blob
-            fan = fit_fan(upright, aspect=aspect, tolerance=tolerance)
-            if fan is None or fan.evidence < enough:
-                continue
-            held = (upright & fan.mask(blob.shape, margin=0.0)).sum() / blob.sum()
-            if held >= _HELD and (best is None or held * fan.evidence > best[0]):
-                best = held * fan.evidence, fan, upright, apex_down
-    if best is None:
-        raise Refused(_NONE_FOUND)
-    _, fan, upright, apex_down = best
-    mask = fan.mask(upright.shape, margin=tolerance)
-    seen = mask & upright
+        sector = _best_sector([body[::-1] for body in bodies], aspect=aspect, enough=enough)
+        sector = None if sector is None else sector[::-1]
+    if sector is None:
+        raise Refused("no ultrasound sector is found in it, so names beside the image could not be removed")
+    whole_HW = np.zeros(shown_HW.shape, bool)
+    whole_HW[: height * step, : width * step] = sector.repeat(step, axis=0).repeat(step, axis=1)
+    return whole_HW
+
+
+def _best_sector(bodies: list[Mask], *, aspect: float, enough: float) -> Mask | None:
+    """The sector, apex up, by the body whose outline is most of a fan; None where none is enough of one."""
+    fans = [(fit_fan(body, aspect=aspect, tolerance=1.0), body) for body in bodies]
+    convincing = [(fan, body) for fan, body in fans if fan and fan.evidence >= enough and fan.fit >= _ENOUGH_FIT]
+    if not convincing:
+        return None
+    fan, body = max(convincing, key=lambda pair: pair[0].score)
+    mask = fan.mask(body.shape, margin=1.0)
+    seen = mask & body
     if not seen.any():
-        raise Refused(_NONE_FOUND)
-    # Where the outline is sure, so is the fan in its dark corners; else only what lies between moving pixels is.
-    mask = mask & _below_top(seen) if fan.is_sure else _hull(seen)
-    return mask[::-1] if apex_down else mask
+        return None
+    if fan.is_sure:
+        # So is it then in its dark corners.
+        return mask & _below_top(seen)
+    # Else only what lies between pixels that move beyond doubt, by more than a codec's noise round still text.
+    moving = mask & bodies[_BEYOND_DOUBT]
+    return _hull(moving) if moving.any() else None
+
+
+def _motion(grey_THW: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """By how much each pixel changes over the clip; 0 where most pixels around it only switch between two values.
+
+    Digits, clocks and the trace of an ECG are drawn in one brightness, so their pixels are on or off; speckle takes
+    every value between.
+    """
+    from scipy import ndimage
+
+    low_HW, high_HW = grey_THW.min(axis=0), grey_THW.max(axis=0)
+    change_HW = high_HW - low_HW
+    if len(grey_THW) < _FRAMES_TO_TELL:
+        return change_HW
+    some_THW = grey_THW[:: max(1, len(grey_THW) // 64)]
+    same_HW = np.maximum(change_HW // 10, 3)
+    # Unsigned arithmetic: no frame is below the low, none above the high.
+    settled_HW = ((high_HW - some_THW <= same_HW) | (some_THW - low_HW <= same_HW)).mean(axis=0)
+    strong_HW = change_HW > _STRONG
+    window = 4 * _reach(change_HW) + 1
+    strong_share_HW = ndimage.uniform_filter(strong_HW.astype(np.float32), window)
+    settled_share_HW = ndimage.uniform_filter((settled_HW * strong_HW).astype(np.float32), window)
+    is_drawn_HW = (settled_share_HW >= _SETTLED * strong_share_HW) & (strong_share_HW >= 0.2)
+    return change_HW * ~is_drawn_HW
+
+
+def _reach(image_HW: npt.NDArray[Any]) -> int:
+    """Radius in pixels of specks and thin lines: one in an image of EchoNet-Dynamic's size."""
+    return max(1, min(image_HW.shape) // 112)
 
 
 def _grey(frames_TCHW: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -119,7 +164,7 @@ def _main_body(shown: Mask) -> Mask:
     """The largest connected part once specks and thin lines are gone, its holes filled."""
     from scipy import ndimage
 
-    reach = max(1, min(shown.shape) // 112)
+    reach = _reach(shown)
     disk = np.hypot(*np.mgrid[-reach : reach + 1, -reach : reach + 1]) <= reach + 0.5
     labels, count = ndimage.label(ndimage.binary_opening(shown, disk))
     if count == 0:
