@@ -15,13 +15,14 @@ from echofm.shards.sample import META, REQUIRED
 
 
 class ClipRecord(pydantic.BaseModel):
-    """One clip: its description and where its arrays begin in its tar (bytes), by member suffix."""
+    """One clip: its description, how many of its frames have a mask, where its arrays begin in its tar, by suffix."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     shard: str
     meta: ClipMeta
     shape_TCHW: tuple[int, int, int, int]
+    n_masks: int
     offsets: dict[str, int]
 
     @property
@@ -77,21 +78,27 @@ def _record(file: BinaryIO, group: dict[str, tar.Member], entry: TarEntry) -> Cl
         for suffix, member in group.items()
         if suffix != META
     }
-    n_frames, channels, height, width = arrays["frames.npy"].shape
+    shapes = {suffix: array.shape for suffix, array in arrays.items()}
+    n_frames, channels, height, width = shapes["frames.npy"]
+    n_masks = shapes.get("mask.npy", (0,))[0]
     fitting = {
         "sector.npy": (height, width),
         "time.npy": (n_frames,),
         "phase.npy": (n_frames,),
-        "mask.npy": (n_frames, height, width),
+        "mask.npy": (min(n_masks, n_frames), height, width),
+        "mask_frame.npy": (n_masks,),
     }
-    for suffix, array in arrays.items():
-        if array.shape != fitting.get(suffix, array.shape):
+    for suffix, shape in shapes.items():
+        if shape != fitting.get(suffix, shape):
             raise EchofmError(f"shard {entry.name}: {suffix} of clip {clip_id} does not fit its frames")
+    if ("mask.npy" in shapes) != ("mask_frame.npy" in shapes):
+        raise EchofmError(f"shard {entry.name}: clip {clip_id} has only one of mask.npy and mask_frame.npy")
     if channels not in (1, 3):
         raise EchofmError(f"shard {entry.name}: clip {clip_id} has {channels} channels, not 1 or 3")
     return ClipRecord(
         shard=entry.name,
         meta=meta,
         shape_TCHW=(n_frames, channels, height, width),
+        n_masks=n_masks,
         offsets={suffix: array.offset for suffix, array in arrays.items()},
     )

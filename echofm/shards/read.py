@@ -22,7 +22,7 @@ from echofm.progress import progress_bar
 from echofm.shards.files import TarFiles
 from echofm.shards.index import ClipRecord, index_tar
 from echofm.shards.manifest import Manifest, Split, TarEntry, read_manifest
-from echofm.shards.sample import ARRAYS
+from echofm.shards.sample import ARRAYS, NOT_ANNOTATED
 from echofm.shards.stamps import Stamp, TarState, load_stamp, lock_path, save_stamp
 
 _READ_BYTES = 4 * 2**20
@@ -79,7 +79,7 @@ class ShardSet:
             sector_HW=self._array(record, "sector.npy", shape[2:]),
             frame_time_s=self.frame_time_s(index),
             phase_T=self._array(record, "phase.npy", shape[:1]) if "phase.npy" in record.offsets else None,
-            mask_THW=self._array(record, "mask.npy", (shape[0], *shape[2:])) if "mask.npy" in record.offsets else None,
+            mask_THW=self._mask_THW(record) if record.n_masks else None,
             clip_id=meta.clip_id,
             patient_id=meta.patient_id,
             pixel_spacing_mm=meta.pixel_spacing_mm,
@@ -113,6 +113,15 @@ class ShardSet:
         for start, end in zip([0, *runs], [*runs, len(indices_L)]):
             offset = first + int(indices_L[start]) * frame_bytes
             self._files.read_into(record.shard, offset, into_LCHW[start:end])
+
+    def _mask_THW(self, record: ClipRecord) -> npt.NDArray[np.uint8]:
+        n_frames, _, height, width = record.shape_TCHW
+        numbers_K = self._array(record, "mask_frame.npy", (record.n_masks,))
+        if numbers_K[0] < 0 or numbers_K[-1] >= n_frames or (np.diff(numbers_K) <= 0).any():
+            raise EchofmError(f"shard {record.shard}: the masks of clip {record.clip_id} name frames that it has not")
+        mask_THW = np.full((n_frames, height, width), NOT_ANNOTATED, np.uint8)
+        mask_THW[numbers_K] = self._array(record, "mask.npy", (record.n_masks, height, width))
+        return mask_THW
 
     def _array(self, record: ClipRecord, suffix: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
         array = np.empty(shape, ARRAYS[suffix][0])

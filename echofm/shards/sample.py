@@ -14,25 +14,37 @@ import numpy.typing as npt
 from echofm.clip import Clip, Label
 from echofm.shards.manifest import ClipMeta, Split, as_json, checked
 
-# What plain webdataset calls each array, and what it must be: dtype and shape letters.
+# What plain webdataset calls each array, and what it must be: dtype and shape letters. K frames are annotated, often
+# two of hundreds, so only their masks are stored, with their numbers; the other frames' mask is 255.
 ARRAYS: Mapping[str, tuple[str, str]] = {
     "frames.npy": ("|u1", "TCHW"),
     "sector.npy": ("|b1", "HW"),
     "time.npy": ("<f8", "T"),
     "phase.npy": ("<f4", "T"),
-    "mask.npy": ("|u1", "THW"),
+    "mask.npy": ("|u1", "KHW"),
+    "mask_frame.npy": ("<i4", "K"),
 }
 META = "meta.json"
 REQUIRED = ("frames.npy", "sector.npy", META)
 BLOCK = tarfile.BLOCKSIZE
+NOT_ANNOTATED = 255
 
 
 def members(clip: Clip, *, split: Split, dataset: str) -> dict[str, bytes]:
     """The clip's files by suffix."""
-    arrays = (clip.frames_TCHW, clip.sector_HW, clip.frame_time_s, clip.phase_T, clip.mask_THW)
+    arrays: dict[str, npt.NDArray[Any] | None] = {
+        "frames.npy": clip.frames_TCHW,
+        "sector.npy": clip.sector_HW,
+        "time.npy": clip.frame_time_s,
+        "phase.npy": clip.phase_T,
+    }
+    if clip.mask_THW is not None:
+        annotated_K = np.flatnonzero((clip.mask_THW != NOT_ANNOTATED).any(axis=(1, 2)))
+        if len(annotated_K):
+            arrays.update({"mask.npy": clip.mask_THW[annotated_K], "mask_frame.npy": annotated_K})
     files = {
-        name: npy_bytes(array.astype(dtype, copy=False))
-        for (name, (dtype, _)), array in zip(ARRAYS.items(), arrays)
+        name: npy_bytes(array.astype(ARRAYS[name][0], copy=False))
+        for name, array in arrays.items()
         if array is not None
     }
     return {**files, META: as_json(clip_meta(clip, split=split, dataset=dataset))}

@@ -19,6 +19,7 @@ from types import TracebackType
 import pydantic
 
 from echofm.errors import EchofmError
+from echofm.progress import progress_bar
 from echofm.shards.encode import Outcome, Written
 from echofm.shards.manifest import Split, TarEntry
 from echofm.shards.sample import BLOCK
@@ -69,7 +70,7 @@ class _Tar:
 class Staging:
     """The growing shards of one job: `outcomes` so far, `add` for the next file, `finish` at the end."""
 
-    def __init__(self, out: Path, *, fingerprint: str, shard_bytes: float) -> None:
+    def __init__(self, out: Path, *, fingerprint: str, shard_bytes: float, show_progress: bool = True) -> None:
         self._out = out
         self._partial = out.with_name(out.name + ".partial")
         self._tars = self._partial / "shards"
@@ -81,7 +82,7 @@ class Staging:
         self._tars.mkdir(parents=True, exist_ok=True)
         self._journal = open(self._partial / JOURNAL, "a+b")  # noqa: SIM115  (closed by `__exit__`)
         self.outcomes = self._read_journal(json.dumps({"fingerprint": fingerprint}).encode())
-        self._reopen_tars()
+        self._reopen_tars(show_progress=show_progress)
 
     def _read_journal(self, head: bytes) -> list[Outcome]:
         self._journal.seek(0)
@@ -102,7 +103,7 @@ class Staging:
             self._journal.write(head + b"\n")
         return outcomes
 
-    def _reopen_tars(self) -> None:
+    def _reopen_tars(self, *, show_progress: bool) -> None:
         last: dict[str, Written] = {}
         clips: dict[str, int] = {}
         for outcome in self.outcomes:
@@ -112,12 +113,14 @@ class Staging:
         for stray in self._tars.glob("*.tar"):
             if stray.name not in last:
                 stray.unlink()
-        for name, outcome in sorted(last.items()):
-            if outcome.split in self._growing:
-                self._entries.append(self._growing.pop(outcome.split).finish())
-            self._growing[outcome.split] = _Tar(
-                self._tars / name, outcome.split, keep_bytes=outcome.end, clips=clips[name]
-            )
+        show = show_progress and bool(last)
+        with progress_bar("reading back what is written, tars", len(last), show=show) as bar:
+            for name, outcome in sorted(last.items()):
+                if outcome.split in self._growing:
+                    self._entries.append(self._growing.pop(outcome.split).finish())
+                path = self._tars / name
+                self._growing[outcome.split] = _Tar(path, outcome.split, keep_bytes=outcome.end, clips=clips[name])
+                bar.advance()
 
     def add(self, outcome: Outcome, blocks: bytes = b"") -> None:
         """Append one file's outcome, and its blocks to the tar of its split."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pydantic
 
+from echofm.errors import EchofmError
 from echofm.ids import default_key_path
 from echofm.shards.index import ClipRecord
 
@@ -62,6 +63,11 @@ def lock_path(folder: Path) -> Path:
 
 def _path(folder: Path, suffix: str) -> Path:
     home = default_key_path().parent / "shards"
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise EchofmError(
+            f"echofm cannot keep its notes on shards ({error.strerror}); set ECHOFM_HOME to a folder of yours"
+        ) from None
     # A folder's path may hold a name; its hash does not.
     return home / (hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()[:32] + suffix)

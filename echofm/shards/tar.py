@@ -20,7 +20,7 @@ import numpy as np
 from echofm.errors import EchofmError
 from echofm.shards.sample import ARRAYS, BLOCK, META
 
-_NAME = re.compile(r"([0-9a-f]{20})\.([a-z]+\.(?:npy|json))")
+_NAME = re.compile(r"([0-9a-f]{20})\.([a-z_]+\.(?:npy|json))")
 _MAX_META_BYTES = 64 * 1024
 # Our .npy headers have 128 bytes; a header cannot need more than this.
 _MAX_NPY_HEADER_BYTES = 1024

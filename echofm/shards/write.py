@@ -93,7 +93,9 @@ def write_shards(
     try:
         with (
             FileLock(lock_path(out), timeout=0),
-            Staging(out, fingerprint=fingerprint, shard_bytes=shard_mb * _MEGABYTE) as staging,
+            Staging(
+                out, fingerprint=fingerprint, shard_bytes=shard_mb * _MEGABYTE, show_progress=show_progress
+            ) as staging,
             ExitStack() as stack,
         ):
             todo = rows[len(staging.outcomes) :]
