@@ -8,6 +8,7 @@ before it. B clips, L frames, C channels, H rows, W columns.
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -141,6 +142,9 @@ def _loader(batches: Any, *, order: Iterable[int], workers: int) -> DataLoader[C
         collate_fn=_as_it_is,
         num_workers=workers,
         prefetch_factor=2 if workers else None,
+        # A worker sees that its trainer was killed by a change of its parent's id. Under a fork server, the default
+        # from Python 3.14 on, the parent is the server, which waits for the worker: both would stay for ever.
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
         pin_memory=torch.cuda.is_available(),
         # Its own generator: the workers' seeds must not be drawn from the training's random numbers.
         generator=torch.Generator(),

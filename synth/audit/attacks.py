@@ -112,25 +112,29 @@ def closer_to_train(
 ) -> Interval:
     """Part of the synthetic clips that lie closer to a training than to a held-out clip (distance to closest record).
 
-    With nothing memorised it is one half, provided that both sides offer equally many candidates: training patients
-    are drawn to match the number of held-out patients, `draws` times. The interval is over these draws and redrawn
-    synthetic clips. Raises EchofmError where there are fewer training than held-out patients.
+    With nothing memorised it is one half, provided that both sides offer equally many candidates: as many patients are
+    drawn from each side as the smaller one has, `draws` times. The interval is over these draws and redrawn synthetic
+    clips.
     """
     rng = np.random.default_rng(seed)
-    own = _clips_by_patient(train.patient_N)
-    patients = len(_clips_by_patient(holdout.patient_N))
-    if len(own) < patients:
-        raise EchofmError(f"{len(own)} training patients are fewer than the {patients} held out; hold out fewer")
-    to_holdout = nearest(synthetic_SD, holdout.features_ND, metric=metric).similarity_QK[:, 0]
+    sides = [(each, _clips_by_patient(each.patient_N)) for each in (train, holdout)]
+    patients = min(len(own) for _, own in sides)
     shares, redrawn = [], []
     for _ in range(draws):
-        rows = np.sort(np.concatenate([own[i] for i in rng.permutation(len(own))[:patients]]))
-        to_train = nearest(synthetic_SD, train.features_ND[rows], metric=metric).similarity_QK[:, 0]
+        to_train, to_holdout = (
+            nearest(synthetic_SD, each.features_ND[_some(own, patients, rng)], metric=metric).similarity_QK[:, 0]
+            for each, own in sides
+        )
         closer = (to_train > to_holdout) + 0.5 * (to_train == to_holdout)
         shares.append(closer.mean())
         redrawn += [closer[rng.integers(len(closer), size=len(closer))].mean() for _ in range(50)]
     low, high = np.quantile(redrawn, [0.025, 0.975])
     return Interval(value=float(np.mean(shares)), low=float(low), high=float(high))
+
+
+def _some(clips_of: list[npt.NDArray[np.int64]], patients: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Clips of so many patients, drawn without replacement."""
+    return np.sort(np.concatenate([clips_of[i] for i in rng.permutation(len(clips_of))[:patients]]))
 
 
 def distance_ratio(queries_QD: npt.NDArray, train: Clips, *, metric: Metric) -> Doubles:

@@ -162,11 +162,6 @@ def _attacks(
     null_ratio = attacks.distance_ratio(holdout.features_ND, train, metric=metric)
     ratio = calibrate.flagged(-ratio_S, -null_ratio, holdout.patient_N, alpha=alpha, seed=seed)
     try:
-        closer = _estimate(attacks.closer_to_train(train, holdout, synthetic_SD, metric=metric, seed=seed))
-    except EchofmError as error:
-        closer = None
-        notes.append(f"closer_to_train was left out: {error}")
-    try:
         naming = attacks.naming_risk(train, holdout, synthetic_SD, metric=metric, seed=seed)
     except EchofmError as error:
         naming = None
@@ -176,7 +171,7 @@ def _attacks(
     found = Attacks(
         membership_auc=_estimate(member.auc),
         membership_tpr_at_1_percent_fpr=_estimate(member.tpr_at_1_percent_fpr),
-        closer_to_train=closer,
+        closer_to_train=_estimate(attacks.closer_to_train(train, holdout, synthetic_SD, metric=metric, seed=seed)),
         distance_ratio_flagged=Estimate(value=ratio.fraction, low=ratio.bootstrap_low, high=ratio.bootstrap_high),
         inauthentic=float(attacks.inauthentic(synthetic_SD, train, metric=metric).mean()),
         inauthentic_holdout=float(attacks.inauthentic(holdout.features_ND, train, metric=metric).mean()),

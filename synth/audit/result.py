@@ -55,7 +55,7 @@ class Attacks(Recipe):
 
     membership_auc: Estimate
     membership_tpr_at_1_percent_fpr: Estimate
-    closer_to_train: Estimate | None
+    closer_to_train: Estimate
     """0.5 with nothing memorised."""
     distance_ratio_flagged: Estimate
     """Part with a distance ratio below the null's alpha quantile; alpha with nothing memorised."""
