@@ -89,11 +89,18 @@ def test_variable_frame_rate_gives_true_times(tmp_path: Path) -> None:
 
 
 def test_inter_coded_frames_come_in_order(tmp_path: Path) -> None:
-    clip, _ = beating_heart(frames=40)
-    path = write_avi(tmp_path / "x.mp4", clip, codec="mpeg4")
+    written, _ = beating_heart(frames=40)
+    path = tmp_path / "x.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=50, options={"bf": "2"})
+        stream.height, stream.width, stream.pix_fmt, stream.bit_rate = 112, 112, "yuv420p", 8_000_000
+        for frame in written:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.repeat(frame[..., None], 3, 2), format="rgb24")))
+        container.mux(stream.encode())
     read = read_clip(path)
-    error = np.abs(read.frames_TCHW[:, 0].astype(int) - clip).mean(axis=(1, 2))
-    assert read.frames_TCHW.shape[0] == 40 and error.max() < 12
+    ours, theirs = (frames[:, read.sector_HW].astype(int) for frames in (read.frames_TCHW[:, 0], written))
+    errors = np.array([np.abs(ours - np.roll(theirs, shift, axis=0))[2:-2].mean() for shift in (0, 1, -1)])
+    assert len(ours) == 40 and errors[0] < 0.8 * errors[1:].min()
     assert read.frame_time_s == pytest.approx(np.arange(40) / 50)
 
 
