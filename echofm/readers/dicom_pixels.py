@@ -50,6 +50,11 @@ def _check_codec(data_set: Dataset, frames: int) -> None:
     if syntax in _NEEDS_GDCM and not _has_gdcm():
         raise Refused(f"{syntax.name.split(',')[0]} needs python-gdcm: pip install 'echofm[dicom-lossless]'")
     if not syntax.is_encapsulated:
+        from pydicom.pixels.utils import get_expected_length
+
+        expected = get_expected_length(data_set)
+        if len(data_set.PixelData) < expected:
+            raise Refused(f"the pixels are cut: {len(data_set.PixelData)} of {expected} bytes are there")
         return
     from pydicom.encaps import generate_frames
 

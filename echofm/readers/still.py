@@ -27,7 +27,11 @@ def decode_still(source: BinaryIO, *, channels: int, limits: Limits) -> Decoded:
     with warnings.catch_warnings():
         # Large images are judged by our limits.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with Image.open(source, formats=("PNG", "JPEG")) as image:
+        try:
+            opened = Image.open(source, formats=("PNG", "JPEG"))
+        except Image.DecompressionBombError:
+            raise Refused("its header claims more pixels than any echo has") from None
+        with opened as image:
             samples = 1 if image.mode in ("1", "L", "I;16", "I;16B", "I", "F") else 3
             limits.check_clip(frames=1, height=image.height, width=image.width, channels=samples)
             try:
