@@ -33,7 +33,7 @@ Members = list[tuple[tarfile.TarInfo, bytes]]
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("sound") / "shards"
-    write_hearts(out, 3, split_by="none")
+    write_hearts(out, 3, size=8, split_by="none")
     return out
 
 
@@ -115,7 +115,7 @@ def test_the_forger_of_this_test_can_make_a_sound_shard(folder: Path) -> None:
     assert only.clip_id == ID and only.frames_TCHW.shape == (5, 1, 8, 8)
 
 
-@pytest.mark.parametrize("cut", [1, 511, 10240, 100_000])
+@pytest.mark.parametrize("cut", [1, 511, 10240, 15_000])
 def test_cut(folder: Path, cut: int) -> None:
     path = folder / NAME
     path.write_bytes(path.read_bytes()[:-cut])
@@ -124,12 +124,12 @@ def test_cut(folder: Path, cut: int) -> None:
 
 def test_cut_and_signed(folder: Path) -> None:
     path = folder / NAME
-    path.write_bytes(path.read_bytes()[:30_000])
+    path.write_bytes(path.read_bytes()[:8_000])
     sign(folder)
     assert_refused(folder, "copy it again")
 
 
-@pytest.mark.parametrize("where", [0, 300, 700, 20_000, -1])
+@pytest.mark.parametrize("where", [0, 300, 700, 5_000, -1])
 def test_flipped_byte(folder: Path, where: int) -> None:
     ShardSet.open(folder)  # A stamp from before must not hide the change.
     data = bytearray((folder / NAME).read_bytes())
@@ -143,7 +143,7 @@ def test_a_change_that_keeps_size_and_time_is_found_when_asked(folder: Path) -> 
     path = folder / NAME
     stat = path.stat()
     with open(path, "r+b") as file:
-        file.seek(20_000)
+        file.seek(5_000)
         file.write(b"\xff\x00\xff")
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     with pytest.raises(EchofmError, match="sha256 differs"):
@@ -225,7 +225,8 @@ def header(text: str, data: bytes = b"", version: bytes = b"\x01\x00") -> bytes:
         (npy(np.zeros((5, 1, 8, 8), np.uint8), (2, 0)), "no sound"),
         (npy(np.zeros((5, 1, 8, 8), np.float64)), "not |u1 TCHW"),
         (npy(np.zeros((5, 8, 8), np.uint8)), "rank 3"),
-        (npy(np.zeros((5, 2, 8, 8), np.uint8)), "2 channels"),
+        (npy(np.zeros((5, 2, 8, 8), np.uint8)), "does not fit"),
+        (npy(np.zeros((1, 1, 3000, 3000), np.uint8)), "does not fit"),
         (npy(np.zeros((5, 1, 8, 9), np.uint8)), "does not fit"),
         (npy(np.zeros((5, 1, 8, 8), np.uint8)) + b"more", "not the bytes"),
         (npy(np.zeros((5, 1, 8, 8), [("a", "u1")])), "not"),
@@ -366,13 +367,14 @@ def test_only_local_folders(place: str) -> None:
         ShardSet.open(place)
 
 
-def test_a_shard_cut_while_open_is_an_error_not_a_crash(folder: Path) -> None:
-    batches = train_batches(ShardSet.open(folder), frames=8, frame_rate_hz=50, batch=2, seed=0)
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_shard_cut_while_open_is_one_line_not_a_crash(folder: Path, workers: int) -> None:
+    batches = train_batches(ShardSet.open(folder), frames=8, frame_rate_hz=50, batch=2, seed=0, workers=workers)
     next(batches)
     with open(folder / NAME, "r+b") as file:
         file.truncate(5000)
-    with pytest.raises(EchofmError, match="changed since it was opened"):
-        list(itertools.islice(batches, 4))
+    with pytest.raises(EchofmError, match=r"\Ashard train-000000.tar: ends too early.*copy it again\Z"):
+        list(itertools.islice(batches, 8))
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -392,3 +394,10 @@ def test_whatever_is_changed_only_our_error_comes(
     with contextlib.suppress(EchofmError):
         list(ShardSet.open(folder, verify="never"))
     shutil.rmtree(folder)
+
+
+def test_notes_that_cannot_be_kept_are_said(sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "home").write_text("a file where a folder should be")
+    monkeypatch.setenv("ECHOFM_HOME", str(tmp_path / "home"))
+    with pytest.raises(EchofmError, match="set ECHOFM_HOME to a folder of your own"):
+        ShardSet.open(sound)

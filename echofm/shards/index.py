@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import pydantic
 
 from echofm.errors import EchofmError
 from echofm.shards import tar
-from echofm.shards.manifest import ClipMeta, TarEntry, parsed
+from echofm.shards.manifest import ClipMeta, Settings, TarEntry, parsed
 from echofm.shards.sample import META, REQUIRED
 
 
@@ -31,12 +31,12 @@ class ClipRecord(pydantic.BaseModel):
         return self.meta.clip_id
 
 
-def index_tar(folder: Path, entry: TarEntry) -> list[ClipRecord]:
+def index_tar(folder: Path, entry: TarEntry, settings: Settings) -> list[ClipRecord]:
     """Every clip of one tar, checked. Raises EchofmError naming the shard and the flaw."""
     path = folder / entry.name
     try:
         with open(path, "rb") as file:
-            records = [_record(file, group, entry) for group in _clips(file, entry)]
+            records = [_record(file, group, entry, settings) for group in _clips(file, entry)]
     except OSError as error:
         raise EchofmError(f"shard {entry.name}: cannot be read ({error.strerror})") from None
     if len(records) != entry.clips:
@@ -64,7 +64,7 @@ def _clips(file: BinaryIO, entry: TarEntry) -> Iterator[dict[str, tar.Member]]:
         yield group
 
 
-def _record(file: BinaryIO, group: dict[str, tar.Member], entry: TarEntry) -> ClipRecord:
+def _record(file: BinaryIO, group: dict[str, tar.Member], entry: TarEntry, settings: Settings) -> ClipRecord:
     clip_id = next(iter(group.values())).clip_id
     missing = [suffix for suffix in REQUIRED if suffix not in group]
     if missing:
@@ -79,26 +79,32 @@ def _record(file: BinaryIO, group: dict[str, tar.Member], entry: TarEntry) -> Cl
         if suffix != META
     }
     shapes = {suffix: array.shape for suffix, array in arrays.items()}
-    n_frames, channels, height, width = shapes["frames.npy"]
-    n_masks = shapes.get("mask.npy", (0,))[0]
-    fitting = {
-        "sector.npy": (height, width),
-        "time.npy": (n_frames,),
-        "phase.npy": (n_frames,),
-        "mask.npy": (min(n_masks, n_frames), height, width),
-        "mask_frame.npy": (n_masks,),
-    }
-    for suffix, shape in shapes.items():
-        if shape != fitting.get(suffix, shape):
-            raise EchofmError(f"shard {entry.name}: {suffix} of clip {clip_id} does not fit its frames")
-    if ("mask.npy" in shapes) != ("mask_frame.npy" in shapes):
-        raise EchofmError(f"shard {entry.name}: clip {clip_id} has only one of mask.npy and mask_frame.npy")
-    if channels not in (1, 3):
-        raise EchofmError(f"shard {entry.name}: clip {clip_id} has {channels} channels, not 1 or 3")
+    flaw = _misfit(shapes, settings)
+    if flaw is not None:
+        raise EchofmError(f"shard {entry.name}: {flaw} of clip {clip_id} does not fit its frames or the manifest")
     return ClipRecord(
         shard=entry.name,
         meta=meta,
-        shape_TCHW=(n_frames, channels, height, width),
-        n_masks=n_masks,
+        shape_TCHW=cast("tuple[int, int, int, int]", shapes["frames.npy"]),
+        n_masks=shapes.get("mask.npy", (0,))[0],
         offsets={suffix: array.offset for suffix, array in arrays.items()},
     )
+
+
+def _misfit(shapes: dict[str, tuple[int, ...]], settings: Settings) -> str | None:
+    """The array whose shape is not what the settings and the number of frames demand; None where all fit."""
+    n_frames = shapes["frames.npy"][0]
+    n_masks = min(shapes.get("mask.npy", (0,))[0], n_frames)
+    size = settings.size
+    fitting = {
+        "frames.npy": (n_frames, settings.channels, size, size),
+        "sector.npy": (size, size),
+        "time.npy": (n_frames,),
+        "phase.npy": (n_frames,),
+        "mask.npy": (n_masks, size, size),
+        "mask_frame.npy": (n_masks,),
+    }
+    for suffix, shape in shapes.items():
+        if shape != fitting[suffix]:
+            return suffix
+    return "mask.npy" if n_masks and "mask_frame.npy" not in shapes else None

@@ -10,12 +10,12 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from echofm.clip import Clip, ClipBatch
 from echofm.errors import EchofmError
@@ -54,7 +54,7 @@ def train_batches(
     _check_batch(len(chosen), split=split, batch=batch, world=world)
     windowing = Windowing(length=frames, frame_rate_hz=frame_rate_hz)
     steps = _TrainSteps(chosen, windowing, batch=batch, rank=rank, world=world, seed=seed)
-    return iter(_loader(steps, order=itertools.count(start_step), workers=workers))
+    return _loaded(steps, order=itertools.count(start_step), workers=workers)
 
 
 def window_batches(
@@ -81,9 +81,7 @@ def window_batches(
     windowing = Windowing(length=frames, frame_rate_hz=frame_rate_hz)
     if isinstance(clips, ShardSet):
         order = range(rank, len(clips), world)
-        per_clip: Iterable[ClipBatch] = _loader(
-            _ClipWindows(clips, windowing, windows_per_clip), order=order, workers=workers
-        )
+        per_clip = _loaded(_ClipWindows(clips, windowing, windows_per_clip), order=order, workers=workers)
     else:
         mine = itertools.islice(clips, rank, None, world)
         per_clip = (_windows_of(clip, windowing, windows_per_clip) for clip in mine)
@@ -133,10 +131,27 @@ def _windows_of(clip: Clip, windowing: Windowing, count: int | None) -> ClipBatc
     return cut_windows(clip, windows)
 
 
-def _loader(batches: Any, *, order: Iterable[int], workers: int) -> DataLoader[ClipBatch]:
+class _Batches(Protocol):
+    def __getitem__(self, number: int) -> ClipBatch: ...
+
+
+class _Told:
+    """Hands an error over as a value: a DataLoader would wrap one that is raised into pages of traceback."""
+
+    def __init__(self, batches: _Batches) -> None:
+        self._batches = batches
+
+    def __getitem__(self, number: int) -> ClipBatch | EchofmError:
+        try:
+            return self._batches[number]
+        except EchofmError as error:
+            return error
+
+
+def _loaded(batches: _Batches, *, order: Iterable[int], workers: int) -> Iterator[ClipBatch]:
     """batches[k] for every k of `order`, in order, read ahead by `workers` processes."""
-    return DataLoader(
-        batches,
+    loader = DataLoader(
+        cast("Dataset[ClipBatch | EchofmError]", _Told(batches)),
         batch_size=None,
         sampler=order,
         collate_fn=_as_it_is,
@@ -149,6 +164,10 @@ def _loader(batches: Any, *, order: Iterable[int], workers: int) -> DataLoader[C
         # Its own generator: the workers' seeds must not be drawn from the training's random numbers.
         generator=torch.Generator(),
     )
+    for batch in loader:
+        if isinstance(batch, EchofmError):
+            raise batch
+        yield batch
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
 
 from echofm.clip import Clip
 from echofm.errors import EchofmError
@@ -23,7 +22,7 @@ from echofm.shards.files import TarFiles
 from echofm.shards.index import ClipRecord, index_tar
 from echofm.shards.manifest import Manifest, Split, TarEntry, read_manifest
 from echofm.shards.sample import ARRAYS, NOT_ANNOTATED
-from echofm.shards.stamps import Stamp, TarState, load_stamp, lock_path, save_stamp
+from echofm.shards.stamps import Stamp, TarState, load_stamp, locked, save_stamp
 
 _READ_BYTES = 4 * 2**20
 
@@ -51,7 +50,7 @@ class ShardSet:
         manifest = read_manifest(path)
         _check_files(path, manifest)
         # Of several ranks on a machine one verifies and the others find its stamp.
-        with FileLock(lock_path(path)):
+        with locked(path):
             records = _verified_index(path, manifest, verify=verify, show_progress=show_progress)
         return cls(folder=path, manifest=manifest, records=records, _files=TarFiles(path))
 
@@ -164,7 +163,7 @@ def _verified_index(folder: Path, manifest: Manifest, *, verify: str, show_progr
         known = set() if verify == "always" or stamp is None else set(stamp.tars)
         fresh = [entry for entry, state in zip(manifest.tars, states) if state not in known]
         _check_sha256(folder, fresh, show_progress=show_progress)
-    records = tuple(record for entry in manifest.tars for record in index_tar(folder, entry))
+    records = tuple(record for entry in manifest.tars for record in index_tar(folder, entry, manifest.settings))
     _check_disjoint(records)
     if verify != "never":
         save_stamp(folder, Stamp(tars=states, records=records))
@@ -188,10 +187,13 @@ def _check_sha256(folder: Path, entries: Sequence[TarEntry], *, show_progress: b
     with progress_bar("verifying shards, MB", sum(e.bytes for e in entries) // 10**6, show=show_progress) as bar:
         for entry in entries:
             digest = hashlib.sha256()
-            with open(folder / entry.name, "rb") as file:
-                while part := file.read(_READ_BYTES):
-                    digest.update(part)
-                    bar.advance(len(part) / 10**6)
+            try:
+                with open(folder / entry.name, "rb") as file:
+                    while part := file.read(_READ_BYTES):
+                        digest.update(part)
+                        bar.advance(len(part) / 10**6)
+            except OSError as error:
+                raise EchofmError(f"shard {entry.name}: cannot be read ({error.strerror})") from None
             if digest.hexdigest() != entry.sha256:
                 raise EchofmError(
                     f"shard {entry.name}: its bytes are not those written (sha256 differs); copy it again"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pydantic
+from filelock import FileLock, Timeout
 
 from echofm.errors import EchofmError
 from echofm.ids import default_key_path
@@ -52,22 +55,38 @@ def save_stamp(folder: Path, stamp: Stamp) -> None:
     """Keep a stamp; whole or not at all."""
     path = _path(folder, ".json")
     fresh = path.with_suffix(f".{os.getpid()}.tmp")
-    fresh.write_text(stamp.model_dump_json(), encoding="utf-8")
-    os.replace(fresh, path)
+    with _own_folder():
+        fresh.write_text(stamp.model_dump_json(), encoding="utf-8")
+        os.replace(fresh, path)
 
 
-def lock_path(folder: Path) -> Path:
-    """The file that processes lock while they write or verify a folder."""
-    return _path(folder, ".lock")
+@contextmanager
+def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Alone among this user's processes that write or verify a folder. Raises filelock.Timeout where not `wait`."""
+    lock = FileLock(_path(folder, ".lock"), timeout=-1 if wait else 0)
+    with _own_folder():
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _own_folder() -> Iterator[None]:
+    try:
+        yield
+    except Timeout:
+        raise
+    except OSError as error:
+        raise EchofmError(
+            f"echofm cannot keep its notes on shards ({error.strerror}); set ECHOFM_HOME to a folder of your own"
+        ) from None
 
 
 def _path(folder: Path, suffix: str) -> Path:
     home = default_key_path().parent / "shards"
-    try:
+    with _own_folder():
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise EchofmError(
-            f"echofm cannot keep its notes on shards ({error.strerror}); set ECHOFM_HOME to a folder of yours"
-        ) from None
     # A folder's path may hold a name; its hash does not.
     return home / (hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()[:32] + suffix)

@@ -72,16 +72,10 @@ class Windowing:
 
 
 def read_windows(shards: ShardSet, windows: Sequence[Window]) -> ClipBatch:
-    """The windows' frames, read from the tars straight into one batch.
-
-    Raises EchofmError where two clips differ in size or channels.
-    """
+    """The windows' frames, read from the tars straight into one batch."""
     records = [shards.records[window.clip] for window in windows]
-    shape_CHW = records[0].shape_TCHW[1:]
-    for record in records:
-        if record.shape_TCHW[1:] != shape_CHW:
-            raise EchofmError(f"shard {record.shard}: clip {record.clip_id} differs in size from the clips before it")
-    video_BLCHW = np.empty((len(windows), len(windows[0].indices_L), *shape_CHW), np.uint8)
+    # One size and one number of channels in the whole folder: checked when it was opened.
+    video_BLCHW = np.empty((len(windows), len(windows[0].indices_L), *records[0].shape_TCHW[1:]), np.uint8)
     for window, video_LCHW in zip(windows, video_BLCHW):
         shards.read_frames(window.clip, window.indices_L, video_LCHW)
     sectors = [shards.sector_HW(window.clip) for window in windows]

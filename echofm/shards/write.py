@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 import echofm
 from echofm.clip import Clip
@@ -26,7 +26,7 @@ from echofm.shards.manifest import MANIFEST, SET_ASIDE, Manifest, Settings, as_j
 from echofm.shards.sample import tar_blocks
 from echofm.shards.splits import given_splits, put
 from echofm.shards.staging import Staging
-from echofm.shards.stamps import lock_path
+from echofm.shards.stamps import locked
 from echofm.shards.tally import set_aside_lines, tally
 from echofm.split import split_of
 
@@ -81,7 +81,7 @@ def write_shards(
         frame_rate_hz=frame_rate_hz,
         channels=channels,
         split_by=split_by,
-        fractions=fractions,
+        fractions=tuple(fractions),
         kinds=tuple(sorted(set(kinds))),
         keep_outside=keep_outside,
         shard_mb=shard_mb,
@@ -92,7 +92,7 @@ def write_shards(
     encode = Encode(settings=settings, dataset=source.name)
     try:
         with (
-            FileLock(lock_path(out), timeout=0),
+            locked(out, wait=False),
             Staging(
                 out, fingerprint=fingerprint, shard_bytes=shard_mb * _MEGABYTE, show_progress=show_progress
             ) as staging,
