@@ -9,7 +9,6 @@ RUN/export/       the result
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from safetensors import SafetensorError
 
 from echofm.config import Recipe
 from echofm.engine.config import FitConfig
-from echofm.engine.state import Trained, read_state, rng_of_this_process, sync, write_state
+from echofm.engine.state import Trained, read_state, rng_of_this_process, sync, write_state, writing
 from echofm.engine.task import Task
 from echofm.engine.track import Tracker, cut_metrics
 from echofm.engine.update import processes
@@ -51,13 +49,13 @@ class Run:
         """
         state = processes()
         if state.is_main_process:
-            with _writing("the run folder"):
+            with writing("the run folder"):
                 _prepare(folder, config, env, resume)
         state.wait_for_everyone()
         states = _states(folder)
         run = cls(folder, start_step=_step(states[-1]) if states else 0)
         if run.main:
-            with _writing("metrics.jsonl"):
+            with writing("metrics.jsonl"):
                 cut_metrics(folder / "metrics.jsonl", after_step=run.start_step)
         state.wait_for_everyone()
         return run
@@ -80,7 +78,7 @@ class Run:
         final = self.folder / "state" / _state_name(step)
         if not self.main or final.exists():
             return
-        with _writing(f"the state of step {step}"), _whole_folder(final) as folder:
+        with writing(f"the state of step {step}"), _whole_folder(final) as folder:
             write_state(folder, trained, step=step, rng=rng)
         for old in _states(self.folder)[:-keep]:
             shutil.rmtree(old)
@@ -88,7 +86,7 @@ class Run:
     def export(self, task: Task) -> Path:
         """Have the task write its result to export/, replacing an older one. The main process only."""
         final = self.folder / "export"
-        with _writing("the export"), _whole_folder(final) as folder:
+        with writing("the export"), _whole_folder(final) as folder:
             task.export(folder)
             if final.exists():
                 shutil.rmtree(final)
@@ -97,17 +95,6 @@ class Run:
     def tracker(self, config: FitConfig) -> Tracker:
         """Where this process's figures go: nowhere, unless it is the main one."""
         return Tracker(self.folder, config, start_step=self.start_step, enabled=self.main)
-
-
-@contextmanager
-def _writing(what: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        raise EchofmError(
-            f"{what} could not be written ({reason}); what was saved before is whole: make room, then --resume"
-        ) from None
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,6 +110,18 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Turn a disk's refusal in the block into an EchofmError that says what is safe and what to do."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        raise EchofmError(
+            f"{what} could not be written ({reason}); what was saved before is whole: make room, then --resume"
+        ) from None
 
 
 def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:

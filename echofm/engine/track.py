@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from echofm.engine.config import FitConfig
-from echofm.engine.state import sync
+from echofm.engine.state import sync, writing
 from echofm.errors import EchofmError
 from echofm.progress import console, progress_bar
 
@@ -46,7 +46,7 @@ class Tracker:
         self._metrics = self._open.enter_context(open(self._folder / "metrics.jsonl", "a", encoding="utf-8"))
         # Events after the state that the run goes on from belong to a past that did not happen.
         self.board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=self._start_step + 1)
-        self._open.callback(self.board.close)
+        self._open.callback(self._close_board)
         self._wandb = _start_wandb(self._folder, self._config, self._open)
         self._bar = self._open.enter_context(progress_bar("pretraining", self._config.steps))
         self._bar.advance(self._start_step, note="waiting for the first batch")
@@ -56,7 +56,12 @@ class Tracker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._open.close()
+        try:
+            self._open.close()
+        except EchofmError:
+            # A full disk has been told of where it was met first; that files cannot be closed follows from it.
+            if error is None:
+                raise
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
@@ -76,7 +81,7 @@ class Tracker:
         numbers = {name: value for name, value in figures.items() if name not in pictures}
         record = {"step": step, **numbers, **self._pace(step)}
         clean = {name: None if _no_number(value) else value for name, value in record.items()}
-        try:
+        with writing("the figures"):
             self._metrics.write(json.dumps(clean) + "\n")
             self._metrics.flush()
             for name, value in numbers.items():
@@ -84,8 +89,6 @@ class Tracker:
                     self.board.add_scalar(name, value, step)
             for name, picture_HW3 in pictures.items():
                 self._show(name, picture_HW3, step)
-        except OSError as error:
-            raise EchofmError(f"the figures cannot be written ({error.strerror}); make room, then --resume") from None
         if self._wandb:
             self._wandb.log(numbers, step=step)
         self._say(step, record)
@@ -104,8 +107,13 @@ class Tracker:
     def settle(self) -> None:
         """Have everything logged on the disk, so that no saved state is ahead of its metrics."""
         if self._enabled:
-            sync(self._folder / "metrics.jsonl")
-            self.board.flush()
+            with writing("the figures"):
+                sync(self._folder / "metrics.jsonl")
+                self.board.flush()
+
+    def _close_board(self) -> None:
+        with writing("TensorBoard's file"):
+            self.board.close()
 
     def _reset_clock(self, step: int) -> None:
         self._clock_step, self._clock_s, self._waited_s = step, time.perf_counter(), 0.0

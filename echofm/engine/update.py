@@ -40,9 +40,11 @@ class Update:
 def processes() -> PartialState:
     """This process among those that `torchrun` or `accelerate launch` started; joins them on the first call.
 
-    Apple's GPUs are passed over: they have no float64, in which the global counts are added up.
+    Without a GPU accelerate has to be told so, or it takes each of torchrun's processes for the only one. Apple's GPUs
+    are passed over: they have no float64, in which the global counts are added up.
     """
-    return PartialState(cpu=torch.backends.mps.is_available())
+    device = torch.accelerator.current_accelerator(check_available=True)
+    return PartialState(cpu=device is None or device.type in ("cpu", "mps"))
 
 
 class Updater:
@@ -54,7 +56,7 @@ class Updater:
         self.task, self.config = task, config
         self.accelerator = Accelerator(
             mixed_precision="bf16" if config.precision == "bf16" else "no",
-            kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True, broadcast_buffers=False)],
+            kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
         )
         config.micro_batch(self.accelerator.num_processes)
         torch.manual_seed(config.seed + self.accelerator.process_index)

@@ -1,0 +1,188 @@
+"""The pretraining task: gradients everywhere, draws per clip, the golden loss curve, the monitor's warnings."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from heart_shards import FRAME_RATE_HZ, write_heart_shards
+
+from echofm.clip import ClipBatch
+from echofm.contract import InputContract
+from echofm.engine.schedule import lr_at
+from echofm.engine.update import Updater
+from echofm.errors import EchofmError
+from echofm.model.sizes import Architecture
+from echofm.shards.read import ShardSet
+from pretrain.figures import circular_distance
+from pretrain.monitor import HeldOut, collapsed, cry_out
+from pretrain.recipes import RECIPES, PretrainRecipe
+from pretrain.start import batches_of, open_shards
+from pretrain.task import PretrainTask, fit_to, vary
+
+GOLDEN = Path(__file__).parent / "golden" / "pretrain_loss_curve.json"
+
+
+def tiny_recipe(**model: object) -> PretrainRecipe:
+    recipe = RECIPES["demo"]()
+    small = {"size": 32, "frames": 8, "width": 32, "depth": 2, "heads": 2, "decoder_width": 16, "predicted_frames": 4}
+    fit = recipe.fit.model_copy(update={"batch": 4, "steps": 20})
+    architecture = Architecture(**{**recipe.model.model_dump(), **small, **model})
+    return recipe.model_copy(update={"model": architecture, "fit": fit})
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
+    return ShardSet.open(write_heart_shards(tmp_path_factory.mktemp("s") / "s", train=10, val=3, frames=48, size=40))
+
+
+def first_batch(recipe: PretrainRecipe, shards: ShardSet) -> ClipBatch:
+    return next(batches_of(recipe, shards, start_step=0)).to("cpu")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {},
+        {"prior": "pixel+difference"},
+        {"prior": "embedding"},
+        {"mask": "frame", "frames": 32, "predicted_frames": 16},
+        {"mask": "random"},
+        {"sector_only": True, "median_target": True, "normalised_target": False},
+        {"channels": 3, "decode_ratio": 0.5},
+    ],
+    ids=str,
+)
+def test_loss_is_finite_and_every_parameter_learns(model: dict[str, object], shards: ShardSet) -> None:
+    recipe = tiny_recipe(**model)
+    task = PretrainTask(recipe, card={})
+    batch = task.prepare(first_batch(recipe, shards))
+    output = task.step(task.net, batch, task.counts(batch))
+    output.loss.backward()
+    assert output.loss.isfinite() and all(value.isfinite() for value in output.logs.values())
+    still = [
+        n for n, p in task.net.named_parameters() if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()
+    ]
+    assert not still
+
+
+def curve(shards: ShardSet) -> list[dict[str, float]]:
+    """Twenty steps of the tiny recipe on one thread."""
+    recipe = tiny_recipe()
+    task = PretrainTask(recipe, card={})
+    updater, batches = Updater(task, recipe.fit), batches_of(recipe, shards, start_step=0)
+    return [updater(next(batches), lr=lr_at(step, steps=20, peak=5e-4)).figures for step in range(1, 21)]
+
+
+def test_golden_loss_curve(shards: ShardSet) -> None:
+    """Any change of model, loss, draw, order or optimizer shows here.
+
+    Where it is meant: `PYTHONPATH=. python tests/test_pretrain_task.py` writes the file anew; say why in the commit.
+    """
+    wanted = json.loads(GOLDEN.read_text())
+    found = curve(shards)
+    assert len(found) == len(wanted) == 20
+    for step, (now, then) in enumerate(zip(found, wanted), 1):
+        assert now == pytest.approx(then, rel=1e-3, abs=1e-4), step
+    assert wanted[-1]["loss"] < 0.9 * wanted[0]["loss"]
+
+
+def test_gain_and_contrast_are_drawn_per_clip() -> None:
+    grey = torch.rand(4, 1, 2, 8, 8)
+    grey[..., :4, :] = 0
+    draw = torch.tensor([5, 7, 9, 11])
+    varied = vary(grey, draw, gain=0.3, contrast=0.5)
+    assert varied.min() == 0 < varied.max() <= 1
+    assert not varied[..., :4, :].any()
+    assert all(
+        torch.equal(vary(grey[i : i + 1], draw[i : i + 1], gain=0.3, contrast=0.5)[0], varied[i]) for i in range(4)
+    )
+    flat = vary(torch.full((1000, 1, 1, 1, 1), 0.5), torch.arange(1000), gain=0.3, contrast=0.0).flatten() / 0.5
+    assert flat.min().item() == pytest.approx(0.7, abs=0.01) and flat.max().item() == pytest.approx(1.3, abs=0.01)
+    assert flat.mean().item() == pytest.approx(1.0, abs=0.02)
+
+
+def test_fit_to_resizes_frames_and_sector(shards: ShardSet) -> None:
+    batch = first_batch(tiny_recipe(), shards)
+    assert batch.video_BCTHW.shape[-1] == 40
+    contract = InputContract(size=20, frames=8, channels=3, frame_rate_hz=25.0)
+    fitted = fit_to(batch, contract)
+    contract.check(fitted.video_BCTHW, 25.0)
+    assert fitted.sector_BHW.shape == (4, 20, 20)
+    assert fitted.sector_BHW.float().mean().item() == pytest.approx(batch.sector_BHW.float().mean().item(), abs=0.05)
+    # Antialiased: block means, but for the edges.
+    blocks = torch.nn.functional.avg_pool2d(batch.video_BCTHW[:, 0].flatten(0, 1), 2)
+    assert (fitted.video_BCTHW[:, 0].flatten(0, 1) - blocks).abs().mean() < 0.03
+    untouched = fit_to(batch, replace_size(contract, 40, channels=1))
+    assert untouched.video_BCTHW is batch.video_BCTHW
+
+
+def replace_size(contract: InputContract, size: int, *, channels: int) -> InputContract:
+    return contract.model_copy(update={"size": size, "channels": channels})
+
+
+def test_recomputing_activations_changes_nothing(shards: ShardSet) -> None:
+    recipe = tiny_recipe()
+    gradients = []
+    for recompute in (False, True):
+        task = PretrainTask(recipe.model_copy(update={"recompute": recompute}), card={})
+        batch = task.prepare(first_batch(recipe, shards))
+        task.step(task.net, batch, task.counts(batch)).loss.backward()
+        gradients.append([p.grad for p in task.net.parameters()])
+        assert ("--recompute" in task.advice()) is not recompute
+    assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(*gradients))
+
+
+def test_held_out_phases_are_those_of_the_window(shards: ShardSet) -> None:
+    contract = InputContract(size=32, frames=8, channels=1, frame_rate_hz=25.0)
+    held = HeldOut.of(shards.split("val"), contract, clips=16)
+    assert len(held.batch) == 3 and held.batch.video_BCTHW.shape == (3, 1, 8, 32, 32)
+    for index, clip in enumerate(shards.split("val")):
+        # Every second frame of 50 Hz from the middle window's first one.
+        (first,) = [s for s in range(48) if shown(clip.frames_TCHW[s : s + 16 : 2], held.batch, index, contract)]
+        assert clip.phase_T is not None
+        away = circular_distance(held.phase_BF[index], torch.from_numpy(clip.phase_T[first : first + 16 : 2]))
+        assert away.max() < 1 / FRAME_RATE_HZ
+
+
+def shown(frames_TCHW: np.ndarray, batch: ClipBatch, index: int, contract: InputContract) -> bool:
+    if len(frames_TCHW) < contract.frames:
+        return False
+    video = torch.from_numpy(np.ascontiguousarray(frames_TCHW))[None].transpose(1, 2).float() / 255
+    one = replace(batch[0:1], video_BCTHW=video, sector_BHW=torch.ones(1, 40, 40, dtype=torch.bool))
+    return torch.allclose(fit_to(one, contract).video_BCTHW[0], batch.video_BCTHW[index], atol=1e-6)
+
+
+def test_no_held_out_clips_is_an_error_with_the_fix(shards: ShardSet) -> None:
+    with pytest.raises(EchofmError, match=r"--monitor\.every 0"):
+        HeldOut.of(replace(shards, records=[]), InputContract(size=32, frames=8), clips=4)
+
+
+def test_collapse_is_noticed_and_cried_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not collapsed({"rankme": 5.0, "spread": 0.3})
+    assert collapsed({"rankme": 1.2, "spread": 0.3}) and collapsed({"rankme": 5.0, "spread": 0.001})
+    said: list[str] = []
+    monkeypatch.setattr("pretrain.monitor.console.print", lambda text, **_: said.append(text))
+    cry_out({"rankme": 1.2, "spread": 0.3}, 40)
+    assert "COLLAPSE" in said[0] and "step 40" in said[0] and "--fit.optim.lr-per-256" in said[0]
+
+
+def test_colour_shards_need_a_colour_model(shards: ShardSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = shards.manifest.settings.model_copy(update={"channels": 3})
+    coloured = replace(shards, manifest=shards.manifest.model_copy(update={"settings": settings}))
+    monkeypatch.setattr("pretrain.start.ShardSet.open", lambda *_, **__: coloured)
+    with pytest.raises(EchofmError, match=r"--model\.channels 3"):
+        open_shards(tiny_recipe(), Path("unused"))
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        made = write_heart_shards(Path(folder) / "s", train=10, val=3, frames=48, size=40)
+        GOLDEN.write_text(json.dumps(curve(ShardSet.open(made)), indent=1) + "\n")
