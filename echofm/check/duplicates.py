@@ -10,7 +10,8 @@ whether the aligned frames share their speckle.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import multiprocessing
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import faiss
@@ -19,12 +20,14 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from echofm.check.fingerprint import GRID, Fingerprint, Grids
+from echofm.progress import progress_bar
 
 # Ends of a sub-window along one axis, as parts of the sector's bounding box.
 _ENDS = ((0.0, 1.0), (0.0, 0.88), (0.12, 1.0), (0.06, 0.94), (0.12, 0.88))
 _WINDOWS = np.array([(top, left, bottom, right) for (top, bottom), (left, right) in itertools.product(_ENDS, _ENDS)])
 _CELLS = 12
 Ends = npt.NDArray[np.float64]
+Job = tuple[int, int, Ends]
 _NEIGHBOURS = 8
 # Cosines below which two clips are no candidates: copies are above, most others are not.
 _MIN_ALIKE, _MIN_ALIKE_MOTION = 0.7, 0.85
@@ -32,6 +35,8 @@ _MIN_ALIKE, _MIN_ALIKE_MOTION = 0.7, 0.85
 _LEVELS = ((2.0, 4), (1.0, 2), (0.5, 2))
 _STEPS = 6
 _MAX_STEP = 0.05
+# Pairs below which starting processes takes longer than comparing.
+_WORTH_PROCESSES = 1000
 # Least correlation of the fitted shapes at any level; a copy's is far above, and most pairs end here.
 _MIN_SHAPE = 0.6
 _MIN_OVERLAP = 0.25
@@ -47,22 +52,53 @@ class Pair:
 
 
 def find_duplicates(
-    prints: Sequence[Fingerprint], *, threshold: float = 0.7, neighbours: int = _NEIGHBOURS
+    prints: Sequence[Fingerprint], *, threshold: float = 0.57, neighbours: int = _NEIGHBOURS, processes: int = 1
 ) -> list[Pair]:
     """Pairs of clips that show the same recording, best first.
 
-    threshold: least correlation of the aligned speckle. docs/datasets.md has the measurements behind it.
+    threshold: least correlation of the aligned speckle; docs/datasets.md has the measurements behind it.
+    processes: for the comparison of many pairs; the result does not depend on it.
     """
     if len(prints) < 2:
         return []
     windows = np.stack([_descriptors(one) for one in prints])
+    jobs = [
+        (copy, original, _WINDOWS[int(np.argmax(windows[original] @ windows[copy][0]))])
+        for copy, original in sorted(_by_shape(windows, neighbours) | _by_motion(prints, neighbours))
+    ]
+    del windows
     best: dict[tuple[int, int], float] = {}
-    for copy, original in sorted(_by_shape(windows, neighbours) | _by_motion(prints, neighbours)):
-        start = _WINDOWS[int(np.argmax(windows[original] @ windows[copy][0]))]
-        pair = (min(copy, original), max(copy, original))
-        best[pair] = max(compare(prints[original], prints[copy], window=start), best.get(pair, -1.0))
+    with progress_bar("comparing", len(jobs)) as bar:
+        for (copy, original, _), correlation in zip(jobs, _compared(prints, jobs, processes)):
+            pair = (min(copy, original), max(copy, original))
+            best[pair] = max(correlation, best.get(pair, -1.0))
+            bar.advance()
     found = [Pair(*pair, correlation) for pair, correlation in best.items() if correlation >= threshold]
     return sorted(found, key=lambda pair: (-pair.correlation, pair.first, pair.second))
+
+
+def _compared(prints: Sequence[Fingerprint], jobs: Sequence[Job], processes: int) -> Iterator[float]:
+    """The correlation of each job, in order."""
+    if processes == 1 or len(jobs) < _WORTH_PROCESSES:
+        yield from (compare(prints[original], prints[copy], window=window) for copy, original, window in jobs)
+        return
+    context = multiprocessing.get_context("spawn")
+    # Each process gets the fingerprints once; a job is then two numbers and a window.
+    with context.Pool(processes, initializer=_receive, initargs=(prints,)) as pool:
+        yield from pool.imap(_compare_job, jobs, chunksize=64)
+
+
+_received: Sequence[Fingerprint] = ()
+
+
+def _receive(prints: Sequence[Fingerprint]) -> None:
+    global _received
+    _received = prints
+
+
+def _compare_job(job: Job) -> float:
+    copy, original, window = job
+    return compare(_received[original], _received[copy], window=window)
 
 
 def _by_shape(windows: Grids, neighbours: int) -> set[tuple[int, int]]:
@@ -149,19 +185,22 @@ class _Fit:
         if common.sum() < _MIN_OVERLAP * self._within.sum():
             return np.zeros(4), 0.0
         down, across = (axis[common] for axis in np.broadcast_arrays(self._unit[:, None], self._unit[None, :]))
-        normal, gradient, alike = np.zeros((4, 4)), np.zeros(4), 0.0
+        normal, gradient = np.zeros((4, 4)), np.zeros(4)
+        products = np.zeros(3)
         for (image, slope_row, slope_column), whole_target in zip(self._original, self._target):
             warped, by_row, by_column = (
                 map_coordinates(i, at, order=1)[common] for i in (image, slope_row, slope_column)
             )
             target = whole_target[common]
-            alike += float(warped @ target) / max(float(np.linalg.norm(warped) * np.linalg.norm(target)), 1e-6) / 2
-            scale = float(warped @ target) / max(float(warped @ warped), 1e-6)
+            both = np.array([warped @ target, warped @ warped, target @ target])
+            products += both
+            scale = both[0] / max(both[1], 1e-6)
             # d(row) / d(top) = 1 - unit, d(row) / d(bottom) = unit; columns alike; in units of the bounding box.
             ends = [by_row * (1 - down), by_column * (1 - across), by_row * down, by_column * across]
             jacobian = scale * GRID * np.stack(ends)
             normal += jacobian @ jacobian.T
             gradient += jacobian @ (target - scale * warped)
+        alike = float(products[0] / max(np.sqrt(products[1] * products[2]), 1e-6))
         damping = (1e-3 * np.trace(normal) / 4 + 1e-9) * np.eye(4)
         return np.clip(np.linalg.solve(normal + damping, gradient), -_MAX_STEP, _MAX_STEP), alike
 
@@ -172,13 +211,14 @@ def _warp(image: npt.NDArray[np.generic], window: Ends) -> Grids:
 
 
 def _speckle(original: Fingerprint, copy: Fingerprint, window: Ends) -> float:
-    """Mean over the copy's frames of the correlation with the frame of the original that is most alike."""
+    """Mean correlation of the copy's frames with the original's, forwards or backwards, whichever is higher."""
     common = copy.inside_GG & (_warp(original.inside_GG, window) > 0.5)
     if common.sum() < max(_MIN_OVERLAP * copy.inside_GG.sum(), GRID):
         return 0.0
     theirs = _unit(np.stack([_warp(frame, window)[common] for frame in original.frames_KGG]))
     ours = _unit(copy.frames_KGG[:, common].astype(np.float32))
-    return float((ours @ theirs.T).max(axis=1).mean())
+    each = ours @ theirs.T
+    return max(float(np.diag(each).mean()), float(np.diag(each[:, ::-1]).mean()))
 
 
 def _unit(frames: Grids) -> Grids:

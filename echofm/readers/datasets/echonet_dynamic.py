@@ -82,7 +82,7 @@ DYNAMIC = Adapter(
     title="EchoNet-Dynamic",
     recognises=_is_dynamic,
     rows=lambda root, notes: _rows(root, notes, "echonet-dynamic"),
-    patient_rule="one video per patient",
+    patient_rule="one video per patient; in a phantom the first part of the name",
 )
 SYNTHETIC = Adapter(
     name="echonet-synthetic",

@@ -1,0 +1,122 @@
+"""What is in a folder of echo files: counts, labels, leakage, duplicates, files that cannot be used.
+
+SRC is one of the public sets, any folder of echo files, a manifest.csv, or one file. Exit codes: 0 nothing that needs a
+person, 1 findings (duplicates across patients or splits, patients in two splits, unreadable files, cines of unknown
+frame rate), 2 bad input.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from echofm.check.run import check
+from echofm.check.summary import Summary
+from echofm.config import Recipe
+from echofm.errors import EchofmError
+from echofm.ids import IdKey, load_key
+from echofm.readers.datasets import FolderSource, open_source
+from echofm.readers.limits import Limits
+
+_SHOWN = 8
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Check(Recipe):
+    """The options of `echofm check`."""
+
+    src: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SRC")]
+    """Data set, folder, manifest.csv or file."""
+    html: Path | None = None
+    """Write a page: counts, histograms, random clips with their sector. No names; ids are hashes."""
+    json_path: Annotated[Path | None, tyro.conf.arg(name="json")] = None
+    """Write the same as JSON, with the ids behind each finding."""
+    names: Path | None = None
+    """Write the path behind each id, to act on the findings. It names files: keep it where the files are kept."""
+    dataset: str | None = None
+    """Force a data set instead of looking at the folder."""
+    patient_from: Literal["dicom", "parent", "stem"] | None = None
+    """Whose a file is, in a plain folder: the DICOM tag, the parent folder's name, or the file's own."""
+    id_key: Path | None = None
+    """File with the key of the ids; default: your own, made on first use."""
+    max_clip_mb: float = 1024
+    """Largest clip, decoded, in 10^6 bytes."""
+    processes: int = _processors()
+    """Files read at a time; the report does not depend on it."""
+    seed: int = 0
+    """Of the contact sheet, and of the splits where the set has none: give the one that you give `echofm shards`."""
+    keep_outside: bool = False
+    """Keep what lies outside the sector. Only for images that were never a patient's: burned-in names are shown."""
+
+
+def main(argv: list[str]) -> int:
+    """Entry point of `echofm check`."""
+    options = tyro.cli(Check, args=argv, prog="echofm check", description=__doc__)
+    source = open_source(options.src, dataset=options.dataset, patient_from=options.patient_from)
+    key = load_key(options.id_key)
+    summary = check(
+        source,
+        processes=options.processes,
+        key=key,
+        limits=Limits(max_clip_mb=options.max_clip_mb),
+        keep_outside=options.keep_outside,
+        seed=options.seed,
+    )
+    print("\n".join(lines(summary)))
+    if options.json_path is not None:
+        _write(options.json_path, json.dumps(summary.to_json(), indent=1))
+    if options.names is not None:
+        _write(options.names, _names(source, key))
+    if options.html is not None:
+        from echofm.check.page import page_of
+
+        page_of(summary).save(options.html)
+    return 1 if summary.has_problems else 0
+
+
+def lines(summary: Summary) -> list[str]:
+    """The summary for a terminal."""
+    patients = len({one.patient_id for one in summary.facts})
+    text = [f"{summary.data_set}: {len(summary.facts)} clips, {patients} patients ({summary.patient_rule})"]
+    for title, counts in summary.counts().items():
+        shown = [f"{name}: {count}" for name, count in list(counts.items())[:_SHOWN]]
+        if len(counts) > _SHOWN:
+            shown.append(f"{len(counts) - _SHOWN} more")
+        text.append(f"  {title:<10} {', '.join(shown)}")
+    for name, values in summary.to_json()["labels"].items():
+        spread = f"{values['min']:.4g} to {values['max']:.4g}, median {values['median']:.4g}" if "min" in values else ""
+        words = ", ".join(f"{word}: {count}" for word, count in values.get("counts", {}).items())
+        text.append(f"  {name} ({values['clips']} clips): {spread or words}")
+    text += [f"  set aside: {count} because {reason}" for reason, count in summary.reasons().items()]
+    text.append(
+        f"  shards would take about {summary.shard_bytes() / 1e6:,.0f} MB and {summary.elapsed_s:,.0f} s to write"
+    )
+    text += [f"{'!!' if finding.is_problem else '--'} {finding.text}" for finding in summary.findings]
+    return text
+
+
+def _names(source: FolderSource, key: IdKey) -> str:
+    """CSV of each file's id, its patient's id where the set's tables tell it, and its path."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["file_id", "patient_id", "path"])
+    for row in source.rows():
+        table.writerow([key.file(row.path), key.patient(row.patient) if row.patient else "", row.path])
+    return text.getvalue().rstrip("\n")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n", encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise EchofmError(f"a report cannot be written ({error.strerror}); choose another path") from None

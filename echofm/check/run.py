@@ -1,0 +1,72 @@
+"""Examine a source: read every file once, in parallel, then look for what several of them share."""
+
+from __future__ import annotations
+
+import functools
+import random
+import time
+
+from echofm.check.duplicates import find_duplicates
+from echofm.check.facts import Facts, examine
+from echofm.check.findings import find, splits_in_force
+from echofm.check.summary import Summary
+from echofm.errors import UnreadableFile
+from echofm.ids import IdKey, load_key
+from echofm.progress import progress_bar
+from echofm.readers.datasets import FolderSource
+from echofm.readers.guarded import ReaderPool
+from echofm.readers.limits import Limits
+
+SHEET = 24
+_FIRST_SAMPLE = 2 * SHEET
+
+
+def check(
+    source: FolderSource,
+    *,
+    processes: int = 1,
+    key: IdKey | None = None,
+    limits: Limits = Limits(),  # noqa: B008 (frozen)
+    keep_outside: bool = False,
+    seed: int = 0,
+) -> Summary:
+    """Read every file of a source once and sum up; no pixel but the contact sheet's leaves the reading process.
+
+    key: hashes the ids. keep_outside: as in `read_clip`. seed: of the contact sheet, and of splits that the set lacks.
+    Raises EchofmError on a wrong table; files that cannot be read are part of the summary.
+    """
+    started = time.monotonic()
+    rows = list(source.rows())
+    sheet = frozenset(row.path for row in random.Random(seed).sample(rows, min(_FIRST_SAMPLE, len(rows))))
+    facts: list[Facts] = []
+    set_aside: list[UnreadableFile] = []
+    key = key or load_key()
+    task = functools.partial(examine, key=key, sheet=sheet)
+    pool = ReaderPool(
+        task,
+        processes=min(processes, max(1, len(rows))),
+        key=key,
+        limits=limits,
+        keep_outside=keep_outside,
+    )
+    with pool, progress_bar("reading", len(rows)) as bar:
+        for _, result in pool.map(rows):
+            (set_aside if isinstance(result, UnreadableFile) else facts).append(result)  # type: ignore[arg-type]
+            bar.advance(note=f"{len(set_aside)} set aside" if set_aside else None)
+    elapsed_s = time.monotonic() - started
+    pairs = find_duplicates([one.print for one in facts], processes=processes)
+    return Summary(
+        data_set=source.name,
+        patient_rule=source.patient_rule,
+        facts=facts,
+        set_aside=set_aside,
+        findings=find(facts, pairs, set_aside, source.notes, seed=seed),
+        splits=splits_in_force(facts, seed=seed),
+        elapsed_s=elapsed_s,
+        processes=processes,
+    )
+
+
+def contact_sheet(summary: Summary) -> list[Facts]:
+    """The clips with a thumbnail, as many as are shown."""
+    return [one for one in summary.facts if one.thumbnail is not None][:SHEET]
