@@ -16,6 +16,7 @@ from echofm.check.codec import codec_of
 from echofm.check.fingerprint import Fingerprint, fingerprint
 from echofm.clip import Clip, Label
 from echofm.ids import IdKey
+from echofm.readers.datasets.truth import NOT_ANNOTATED
 from echofm.readers.source import Row
 
 THUMBNAIL_PIXELS = 128
@@ -26,7 +27,7 @@ _OUTLINE_RGB = (255, 176, 0)
 class Facts:
     """One readable file. Ids are hashes.
 
-    split: the set's own, None where it gives none. frame_rate_hz, seconds: None where unknown or there is one frame.
+    split: the set's own, None where it gives none. mask_share: part of the frames that has a mask. frame_rate_hz, seconds: None where unknown or there is one frame.
     thumbnail: PNG of the middle frame with the sector's outline, for the files of the contact sheet.
     """
 
@@ -45,7 +46,7 @@ class Facts:
     sector_share: float
     file_bytes: int
     labels: Mapping[str, Label]
-    has_mask: bool
+    mask_share: float
     has_phase: bool
     print: Fingerprint
     thumbnail: bytes | None
@@ -71,11 +72,17 @@ def examine(row: Row, clip: Clip, *, key: IdKey, sheet: frozenset[Path]) -> Fact
         sector_share=float(clip.sector_HW.mean()),
         file_bytes=os.stat(row.path).st_size,
         labels=dict(clip.labels),
-        has_mask=clip.mask_THW is not None,
+        mask_share=_mask_share(clip),
         has_phase=clip.phase_T is not None,
         print=fingerprint(clip),
         thumbnail=thumbnail(clip) if row.path in sheet else None,
     )
+
+
+def _mask_share(clip: Clip) -> float:
+    if clip.mask_THW is None:
+        return 0.0
+    return float((clip.mask_THW != NOT_ANNOTATED).any(axis=(1, 2)).mean())
 
 
 def thumbnail(clip: Clip) -> bytes:

@@ -70,9 +70,9 @@ class Summary:
             if one.kind not in ("bmode", "unknown"):
                 continue
             frames = one.frames if one.seconds is None else max(1, round(one.seconds * frame_rate_hz))
-            masks = frames * size * size if one.has_mask else 0
-            members = 3 + one.has_mask + one.has_phase + (one.seconds is not None)
-            total += frames * size * size + masks + size * size + _META_BYTES + members * 2 * _TAR_BLOCK
+            pictures = frames + frames * one.mask_share + 1
+            members = 3 + 2 * (one.mask_share > 0) + one.has_phase + (one.seconds is not None)
+            total += round(pictures * size * size) + _META_BYTES + members * 2 * _TAR_BLOCK
         return total
 
     def to_json(self) -> dict[str, Any]:
