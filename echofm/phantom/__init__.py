@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from echofm.phantom.clip import PhantomClip, render_clip, truth_arrays
-from echofm.phantom.generate import generate
+from echofm.phantom.folder import generate
 from echofm.phantom.truth import add_truth
 
 __all__ = ["PhantomClip", "add_truth", "generate", "render_clip", "truth_arrays"]

@@ -58,7 +58,8 @@ def draw_acquisition(
     depth = {"A4C": 168.0, "A2C": 164.0, "PLAX": 158.0, "PSAX": 142.0}[view]
     fraction = float(rng.uniform())
     rate = float(rng.uniform(20, 80))
-    drawn_rate = 50.0 if fraction < 0.5 else round(rate)
+    # Colour costs frame rate: several pulses a beam.
+    drawn_rate = float(round(20 + 0.25 * (rate - 20))) if colour else 50.0 if fraction < 0.5 else float(round(rate))
     return Acquisition(
         view=view,
         depth_mm=float(np.clip(rng.normal(depth, 8), depth - 14, depth + 20)),

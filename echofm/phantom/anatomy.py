@@ -155,6 +155,6 @@ def _shape(normal: Any, size: float, length: float) -> dict[str, float]:
         "lateral_gain": normal(0.85, 0.2, 0.45, 1.4),
         "pericardium_gain": normal(3.0, 0.7, 1.6, 5),
         "patchiness": normal(0.45, 0.12, 0.15, 0.8),
-        "blood_gain": normal(0.035, 0.012, 0.012, 0.08),
+        "blood_gain": normal(0.024, 0.009, 0.008, 0.06),
         "torsion_deg": normal(11, 3, 3, 18),
     }

@@ -12,55 +12,45 @@ import numpy.typing as npt
 import torch
 
 from echofm.phantom.anatomy import Patient
+from echofm.phantom.atrium import ATRIAL_WALL_MM, atrium_width
 from echofm.phantom.cycle import Cycle
 from echofm.phantom.layers import Extent, Layers, longitudinal_tables
+from echofm.phantom.paint import paint_gain
 from echofm.phantom.scene import (
-    BLOOD,
     OUTLINE_POINTS,
     PAINT_STEP_MM,
     Scene,
     Stream,
     Thread,
     Tissue,
-    distance_outside,
     paint_borders,
-    smooth_noise,
 )
 from echofm.phantom.seeds import generator
-from echofm.phantom.valves import atrioventricular_valve
+from echofm.phantom.valves import stream, two_leaflets
 from echofm.phantom.ventricle import VIEW_ANGLES, Ventricle, build_ventricle
 
 Array = npt.NDArray[np.float64]
 
 _EXTENT = Extent(across_mm=(-125.0, 110.0), along_mm=(-50.0, 205.0))
-_ATRIAL_WALL_MM = 3.0
 
 
 def build_apical(patient: Patient, view: str, cycle: Cycle, *, device: torch.device | str = "cpu") -> Scene:
     """The scene of "A4C" or "A2C"."""
     ventricle = build_ventricle(patient)
     layers = _layers(patient, ventricle, view, cycle)
-    across, along = _EXTENT.axes(PAINT_STEP_MM)
+    across, along = _EXTENT.axes(PAINT_STEP_MM, PAINT_STEP_MM)
     tissue = _paint_tissue(patient, view, layers, across, along)
     return Scene(
         view=view,
         cycle=cycle,
         extent=_EXTENT,
         tissue_NM=tissue,
-        gain_NM=_paint_gain(patient, view, tissue, across, along),
+        gain_NM=paint_gain(patient, view, tissue, across, along, probe_mm=(-8.0, -27.0)),
         tables=longitudinal_tables(layers, _EXTENT, device=device),
         outline_TSL2=_outline(layers, patient, view),
         threads=_threads(patient, view, layers, cycle),
         streams=_streams(patient, view, layers, cycle),
     )
-
-
-def _atrium(level_mm: Array, start_mm: float, annulus_mm: float, widest_mm: float, height_mm: float) -> Array:
-    """Half-width of an atrium at levels beyond its annulus: widening, then a rounded roof."""
-    q = np.clip((level_mm - start_mm) / height_mm, 0, 1)
-    opening = annulus_mm + (widest_mm - annulus_mm) * np.sin(np.pi / 2 * np.clip(q / 0.42, 0, 1))
-    roof = widest_mm * np.sqrt(np.clip(1 - ((q - 0.42) / 0.58) ** 2, 0, 1))
-    return np.where(q < 0.42, opening, roof)
 
 
 def _layers(patient: Patient, ventricle: Ventricle, view: str, cycle: Cycle) -> Layers:
@@ -71,7 +61,7 @@ def _layers(patient: Patient, ventricle: Ventricle, view: str, cycle: Cycle) -> 
     rest_T = np.zeros(1)
     reference = _borders(p, ventricle, view, level, rest_T, np.ones(1), rest_T)[0]
     current = _borders(p, ventricle, view, level, squeeze_T, shortening_T, 1 - cycle.volume_T)
-    roof = length + max(p.la_height_mm, p.ra_height_mm) + _ATRIAL_WALL_MM
+    roof = length + max(p.la_height_mm, p.ra_height_mm) + ATRIAL_WALL_MM
     far = roof + 25
     apex = -p.apex_wall_mm - 6
     knots = np.array([level[0], apex, 0.0, length, far, level[-1]])
@@ -103,12 +93,12 @@ def _borders(
     for side in (right, left):
         rest = float(ventricle.radius(np.array([length]), side)[0])
         widest = rest + (min(extra, 3.0) if view == "A4C" and side == left else max(extra * 1.2, 1.0))
-        shape = _atrium(level, length, rest, widest, p.la_height_mm)
+        shape = atrium_width(level, length, rest, widest, p.la_height_mm)
         moved = (inner[side][:, base] / rest)[:, None] * (1 - share) + reservoir_T[:, None] * share
         half[side] = shape * moved
-        closing = _atrium(level, length, rest, widest + _ATRIAL_WALL_MM, p.la_height_mm + _ATRIAL_WALL_MM)
-        thick = (outer[side][:, base] - inner[side][:, base])[:, None] * (1 - share) + _ATRIAL_WALL_MM * share
-        wall[side] = np.where(closing > 0, closing * moved + thick - _ATRIAL_WALL_MM * share, 0.0)
+        closing = atrium_width(level, length, rest, widest + ATRIAL_WALL_MM, p.la_height_mm + ATRIAL_WALL_MM)
+        thick = (outer[side][:, base] - inner[side][:, base])[:, None] * (1 - share) + ATRIAL_WALL_MM * share
+        wall[side] = np.where(closing > 0, closing * moved + thick - ATRIAL_WALL_MM * share, 0.0)
     right_inner = bend + np.where(beyond, half[right], inner[right])
     right_outer = bend + np.where(beyond, np.maximum(wall[right], half[right]), outer[right])
     left_inner = bend - np.where(beyond, half[left], inner[left])
@@ -131,7 +121,7 @@ def _right_heart(p: Patient, level: Array, septum_TZ: Array, base: int, systole_
     base_width_T1 = 0.82 * p.rv_width_mm * shrink_T1
     annulus_half = 0.41 * p.rv_width_mm
     widest = max(0.5 * p.ra_width_mm, annulus_half)
-    half_Z = _atrium(level, annulus_level, annulus_half, widest, p.ra_height_mm)
+    half_Z = atrium_width(level, annulus_level, annulus_half, widest, p.ra_height_mm)
     share = np.clip((level - annulus_level) / 14, 0, 1)
     moved = shrink_T1 * (1 - share) + (1 + 0.08 * systole_T)[:, None] * share
     # The atrium leans away from the septum as it widens, so that the atrial septum stays a wall.
@@ -141,8 +131,8 @@ def _right_heart(p: Patient, level: Array, septum_TZ: Array, base: int, systole_
     right_side = np.where(beyond, np.minimum(atrium_right, septum_base + p.septum_mm - p.atrial_septum_mm), septum_TZ)
     inner = np.where(beyond, np.minimum(atrium_left, right_side), septum_TZ - width_Z * shrink_T1)
     closing = np.clip((level - start + p.rv_wall_mm) / p.rv_wall_mm, 0, 1)
-    roof = np.clip((annulus_level + p.ra_height_mm + _ATRIAL_WALL_MM - level) / (2 * _ATRIAL_WALL_MM), 0, 1) ** 0.5
-    thick = np.where(beyond, _ATRIAL_WALL_MM * roof, p.rv_wall_mm * (1 + 0.3 * systole_T[:, None]) * closing)
+    roof = np.clip((annulus_level + p.ra_height_mm + ATRIAL_WALL_MM - level) / (2 * ATRIAL_WALL_MM), 0, 1) ** 0.5
+    thick = np.where(beyond, ATRIAL_WALL_MM * roof, p.rv_wall_mm * (1 + 0.3 * systole_T[:, None]) * closing)
     return inner - thick, inner, right_side
 
 
@@ -165,32 +155,6 @@ def _paint_tissue(p: Patient, view: str, layers: Layers, across: Array, along: A
     return tissue.astype(np.uint8)
 
 
-def _paint_gain(
-    p: Patient, view: str, tissue: npt.NDArray[np.uint8], across: Array, along: Array
-) -> npt.NDArray[np.float32]:
-    rng = generator(p.seed, "texture", p.number, int(view == "A2C"))
-    septal = np.clip(0.5 - across / 40, 0, 1)[None, :]
-    gain = np.ones(tissue.shape)
-    wall = septal * p.septum_gain + (1 - septal) * p.lateral_gain
-    for kind in (Tissue.MYOCARDIUM, Tissue.PAPILLARY):
-        gain = np.where(tissue == kind, wall, gain)
-    gain[tissue == Tissue.RV_WALL] = 0.9
-    gain[tissue == Tissue.ATRIAL_WALL] = 1.1
-    gain[tissue == Tissue.FIBROUS] = 1.2
-    gain *= np.exp(p.patchiness * 0.6 * smooth_noise(rng, tissue.shape, 2.0))
-    outside = tissue == Tissue.OUTSIDE
-    distance = distance_outside(~outside)
-    sac = p.pericardium_gain * np.exp(-(((distance - 2.0) / 2.0) ** 2))
-    patches = np.exp(0.9 * smooth_noise(rng, tissue.shape, 9.0))
-    haze = 0.5 * patches * np.exp(-distance / 28) + 0.06
-    gain = np.where(outside, haze + sac * np.clip(patches, 0.2, 1.6), gain)
-    # The blood-tissue border reflects more than the wall behind it.
-    blood = np.isin(tissue, BLOOD)
-    gain *= np.where(distance_outside(blood) < 1.4, 1.35, 1.0)
-    gain[blood] = 0
-    return gain.astype(np.float32)
-
-
 def _outline(layers: Layers, p: Patient, view: str) -> Array:
     sides = []
     level = np.linspace(0, 1, OUTLINE_POINTS) * p.lv_length_mm
@@ -210,28 +174,40 @@ def _threads(p: Patient, view: str, layers: Layers, cycle: Cycle) -> list[Thread
     frames = len(cycle.phase_T)
     apexwards = np.tile([0.0, -1.0], (frames, 1))
     mitral = (3, 4) if view == "A4C" else (2, 1)
-    threads = atrioventricular_valve(
+    threads = two_leaflets(
         _hinges(layers, p, p.lv_length_mm, mitral),
         lengths_mm=(p.anterior_leaflet, p.posterior_leaflet),
         opening_T=cycle.mitral_T,
         open_rad=np.deg2rad(p.mitral_opening_deg),
         towards_T2=apexwards,
-        gain=9 * p.leaflet_gain,
+        gain=3.5 * p.leaflet_gain,
         rng=rng,
     )
     if view == "A4C":
-        threads += atrioventricular_valve(
+        threads += two_leaflets(
             _hinges(layers, p, p.lv_length_mm - p.tricuspid_offset_mm, (2, 1)),
             lengths_mm=(0.5, 0.6),
             opening_T=cycle.mitral_T,
             open_rad=np.deg2rad(p.mitral_opening_deg),
             towards_T2=apexwards,
-            gain=6 * p.leaflet_gain,
+            gain=2.5 * p.leaflet_gain,
             rng=rng,
         )
     return threads
 
 
 def _streams(p: Patient, view: str, layers: Layers, cycle: Cycle) -> list[Stream]:
-    del p, view, layers, cycle
-    return []
+    apexwards = np.tile([0.0, -1.0], (len(cycle.phase_T), 1))
+    mitral = _hinges(layers, p, p.lv_length_mm, (3, 4) if view == "A4C" else (2, 1))
+    streams = [stream(mitral, patient=p, rate_T=cycle.filling_T, towards_T2=apexwards, area_cm2=4.5, length_mm=42)]
+    if view == "A4C":
+        tricuspid = _hinges(layers, p, p.lv_length_mm - p.tricuspid_offset_mm, (2, 1))
+        outflow = mitral.copy()
+        # The outflow tract leaves beside the septum and out of this plane: the stream ends at the base.
+        outflow[:, 1] = 0.55 * outflow[:, 0] + 0.45 * outflow[:, 1]
+        outflow[..., 1] -= 12
+        streams += [
+            stream(tricuspid, patient=p, rate_T=cycle.filling_T, towards_T2=apexwards, area_cm2=7.0, length_mm=32),
+            stream(outflow, patient=p, rate_T=cycle.ejection_T, towards_T2=-apexwards, area_cm2=4.5, length_mm=14),
+        ]
+    return streams

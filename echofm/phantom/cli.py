@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from echofm.errors import EchofmError
-from echofm.phantom.generate import LayoutName, generate
+from echofm.phantom.folder import LayoutName, generate
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,10 @@ from echofm.phantom.acquisition import Acquisition, draw_acquisition
 from echofm.phantom.anatomy import Patient, draw_patient
 from echofm.phantom.apical import build_apical
 from echofm.phantom.cycle import Cycle, cycle_curves, draw_onsets
+from echofm.phantom.doppler import ColourFlow, colour_flow
+from echofm.phantom.plax import build_plax
 from echofm.phantom.probe import Pose, Sector, make_pose, make_sector
+from echofm.phantom.psax import build_psax
 from echofm.phantom.render import PixelTruth, pixel_truth, render_envelope, render_grey
 from echofm.phantom.scene import Scene
 
@@ -24,12 +27,21 @@ Array = npt.NDArray[np.float64]
 # A clip without a given length shows at least this many beats, so that a whole one can be found in it.
 _BEATS = 2.4
 # Where the heart lies: turn (degrees), a heart point (shares of the LV's length), its image point (mm).
-_PLACES = {"A4C": (3.0, (0.0, 0.0), (6.0, 27.0)), "A2C": (-3.0, (0.0, 0.0), (0.0, 27.0))}
+_PLACES = {
+    "A4C": (1.0, (0.0, 0.0), (9.0, 27.0)),
+    "A2C": (-3.0, (0.0, 0.0), (0.0, 27.0)),
+    "PLAX": (-84.0, (0.0, 0.72), (-12.0, 78.0)),
+    "PSAX": (0.0, (0.0, 0.0), (8.0, 72.0)),
+}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PhantomClip:
-    """A rendered clip. frames_THWC: uint8, C 1 or 3. cardiac truth in `truth_arrays`."""
+    """A rendered clip with everything that is known about it.
+
+    frames_THWC: uint8, C 1 or 3. sector_HW: bool. outline_TSL2: the cavity's border in pixels (x, y), two sides,
+    points along each. flow: of a colour clip.
+    """
 
     patient: Patient
     acquisition: Acquisition
@@ -38,9 +50,10 @@ class PhantomClip:
     time_s: Array
     cycle: Cycle
     sector: Sector
+    sector_HW: npt.NDArray[np.bool_]
     pixels: PixelTruth
+    flow: ColourFlow | None
     outline_TSL2: Array
-    """The cavity's border in pixels (x, y): two sides, points along each."""
 
     @property
     def view(self) -> str:
@@ -54,12 +67,36 @@ class PhantomClip:
     @property
     def kind(self) -> str:
         """As Clip.kind."""
-        return "colour_doppler" if self.acquisition.colour else "bmode"
+        return "colour_doppler" if self.flow is not None else "bmode"
 
     @property
     def heart_rate_bpm(self) -> float:
         """Of the beats that this clip touches."""
         return float(60 / self.cycle.beat_s.mean())
+
+    def part(self, begin: int, end: int) -> PhantomClip:
+        """Frames begin .. end - 1; time starts anew."""
+        keep = slice(begin, end)
+        shift_s = float(self.time_s[begin])
+        curves = ("phase_T", "systole_T", "volume_T", "filling_T", "ejection_T", "mitral_T", "aortic_T")
+        cycle = replace(
+            self.cycle,
+            onset_s=self.cycle.onset_s - shift_s,
+            **{name: getattr(self.cycle, name)[keep] for name in curves},
+        )
+        pixels = PixelTruth(
+            mask_THW=self.pixels.mask_THW[keep],
+            displacement_T2HW=self.pixels.displacement_T2HW[begin : end - 1],
+        )
+        assert self.flow is None, "only greyscale clips are cut"
+        return replace(
+            self,
+            frames_THWC=self.frames_THWC[keep],
+            time_s=self.time_s[keep] - shift_s,
+            cycle=cycle,
+            pixels=pixels,
+            outline_TSL2=self.outline_TSL2[keep],
+        )
 
     def key_frames(self) -> tuple[int, int]:
         """End-diastole and the end-systole after it: the extreme volumes of the first beat that is whole enough."""
@@ -119,21 +156,30 @@ def render_clip(
         envelope = render_envelope(scene, pose, sector, taken, person, clip)
         grey = render_grey(envelope, sector, taken)
         pixels = pixel_truth(scene, pose, sector)
+        flow = None
+        if taken.colour and scene.streams:
+            flow = colour_flow(grey, scene, pose, sector, taken, person, clip, pixels.displacement_T2HW)
     return PhantomClip(
         patient=person,
         acquisition=taken,
         number=clip,
-        frames_THWC=grey[..., None],
+        frames_THWC=grey[..., None] if flow is None else flow.frames_THWC,
         time_s=time_s,
         cycle=cycle,
         sector=sector,
+        sector_HW=sector.inside(),
         pixels=pixels,
+        flow=flow,
         outline_TSL2=_outline_pixels(scene, pose, sector),
     )
 
 
 def build_scene(patient: Patient, view: str, cycle: Cycle, *, device: torch.device | str) -> Scene:
     """The scene of any view."""
+    if view == "PLAX":
+        return build_plax(patient, cycle, device=device)
+    if view == "PSAX":
+        return build_psax(patient, cycle, device=device)
     return build_apical(patient, view, cycle, device=device)
 
 
@@ -154,7 +200,10 @@ def truth_arrays(clip: PhantomClip) -> dict[str, np.ndarray]:
     """Everything that is known about a clip, as arrays without pickles. docs/phantom.md lists the names."""
     end_diastole, end_systole = clip.key_frames()
     patient = clip.patient
-    return {
+    flow: dict[str, np.ndarray] = {}
+    if clip.flow is not None:
+        flow = {"grey": clip.flow.grey_THW, "velocity_m_per_s": clip.flow.velocity_THW}
+    return flow | {
         "patient": np.array(patient.name),
         "view": np.array(clip.view),
         "kind": np.array(clip.kind),
@@ -171,7 +220,7 @@ def truth_arrays(clip: PhantomClip) -> dict[str, np.ndarray]:
         "ed_frame": np.array(end_diastole),
         "es_frame": np.array(end_systole),
         "pixel_spacing_mm": np.array(clip.sector.spacing_mm),
-        "sector": clip.sector.inside(),
+        "sector": clip.sector_HW,
         "mask": clip.pixels.mask_THW,
         "displacement_px": clip.pixels.displacement_T2HW,
         "outline_px": clip.outline_TSL2.astype(np.float32),

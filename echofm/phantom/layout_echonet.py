@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echofm.phantom.clip import PhantomClip
+from echofm.phantom.overlay import with_overlay
 from echofm.phantom.video import write_mjpeg
 
 Row = dict[str, Any]
@@ -25,18 +26,24 @@ class EchoNetDynamic:
     name = "echonet-dynamic"
     views: tuple[str, ...] = ("A4C",)
     other_views = True
+    clips_per_patient: int | None = None
+    colour = True
     size = 112
     overlay = False
 
-    def write_clip(self, root: Path, clip: PhantomClip, split: str) -> Row:
+    def prepare(self, clip: PhantomClip) -> tuple[str, PhantomClip]:
+        """The file's stem, and the clip as it is."""
+        return clip.stem, with_overlay(clip)
+
+    def write_clip(self, root: Path, stem: str, clip: PhantomClip, split: str) -> Row:
         """Write one video; return its rows of both tables."""
         folder = root / "Videos"
         folder.mkdir(parents=True, exist_ok=True)
-        write_mjpeg(folder / f"{clip.stem}.avi", clip.frames_THWC, clip.acquisition.frame_rate_hz)
+        write_mjpeg(folder / f"{stem}.avi", clip.frames_THWC, clip.acquisition.frame_rate_hz)
         frames, height, width, _ = clip.frames_THWC.shape
         patient = clip.patient
         listed = {
-            "FileName": clip.stem,
+            "FileName": stem,
             "EF": patient.ef_percent,
             "ESV": patient.esv_ml,
             "EDV": patient.edv_ml,
@@ -74,14 +81,20 @@ class EchoNetPediatric:
     name = "echonet-pediatric"
     views: tuple[str, ...] = ("A4C", "PSAX")
     other_views = False
+    clips_per_patient: int | None = None
+    colour = True
     size = 112
     overlay = False
 
-    def write_clip(self, root: Path, clip: PhantomClip, split: str) -> Row:
+    def prepare(self, clip: PhantomClip) -> tuple[str, PhantomClip]:
+        """The file's stem, and the clip as it is."""
+        return clip.stem, with_overlay(clip)
+
+    def write_clip(self, root: Path, stem: str, clip: PhantomClip, split: str) -> Row:
         """Write one video; return its rows of both tables. Split is a fold: 0 to 7 train, 8 val, 9 test."""
         folder = root / clip.view / "Videos"
         folder.mkdir(parents=True, exist_ok=True)
-        write_mjpeg(folder / f"{clip.stem}.avi", clip.frames_THWC, clip.acquisition.frame_rate_hz)
+        write_mjpeg(folder / f"{stem}.avi", clip.frames_THWC, clip.acquisition.frame_rate_hz)
         patient = clip.patient
         fold = {"train": patient.number % 8, "val": 8, "test": 9}[split]
         listed = {

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import scipy.ndimage
 import torch
 import torch.nn.functional as F
 
@@ -25,6 +26,7 @@ _CLASS[[Tissue.LV, Tissue.PAPILLARY]] = 1
 _CLASS[Tissue.MYOCARDIUM] = 2
 _CLASS[Tissue.LA] = 3
 
+_TEXTURE_MM = 0.5
 _OUT_OF_PLANE_RAD = {"A4C": 0.35, "A2C": 0.35, "PLAX": 0.3, "PSAX": 0.6}
 
 
@@ -64,7 +66,7 @@ def render_envelope(
     depth_share = torch.linspace(0, 1, samples, device=device)
     noise_db = acquisition.noise_db - 22 * (1 - depth_share)
     blurred = blurred + electronic * (10 ** (noise_db / 20))[:, None, None, None]
-    return torch.linalg.vector_norm(blurred, dim=2).permute(2, 0, 1)
+    return torch.hypot(blurred[:, :, 0], blurred[:, :, 1]).permute(2, 0, 1)
 
 
 def render_grey(envelope_TAL: torch.Tensor, sector: Sector, acquisition: Acquisition) -> npt.NDArray[np.uint8]:
@@ -72,7 +74,7 @@ def render_grey(envelope_TAL: torch.Tensor, sector: Sector, acquisition: Acquisi
     device = envelope_TAL.device
     a = acquisition
     share = np.linspace(0, len(a.tgc_db) - 1, sector.samples)
-    depth_db = np.interp(share, np.arange(len(a.tgc_db)), a.tgc_db) + a.gain_db - 17
+    depth_db = np.interp(share, np.arange(len(a.tgc_db)), a.tgc_db) + a.gain_db - 31
     gain_db = depth_db[:, None] + _beam_profile_db(a, sector)
     gain = torch.tensor(gain_db, dtype=torch.float32, device=device)
     grey = sector.scan_convert(compress(envelope_TAL, gain, a.dynamic_range_db))
@@ -82,7 +84,10 @@ def render_grey(envelope_TAL: torch.Tensor, sector: Sector, acquisition: Acquisi
 def _painted(scene: Scene, patient: Patient) -> npt.NDArray[np.float32]:
     """(5, N, M): two complex scatterer fields times the tissue's gain, and the blood's amplitude."""
     rng = generator(patient.seed, "texture", patient.number, 100 + sum(map(ord, scene.view)))
+    # Scatterers are band-limited to what the polar grid can follow: speckle moves with tissue by parts of a sample.
     texture = rng.standard_normal((4, *scene.gain_NM.shape), np.float32)
+    blur = _TEXTURE_MM / PAINT_STEP_MM
+    texture = scipy.ndimage.gaussian_filter(texture, (0, blur, blur), mode="wrap") * (2 * np.pi**0.5 * blur)
     blood = np.isin(scene.tissue_NM, BLOOD) * np.float32(patient.blood_gain)
     return np.concatenate([texture * scene.gain_NM, blood[None]])
 

@@ -32,9 +32,12 @@ class PointSpread:
 
     def __init__(self, acquisition: Acquisition, sector: Sector, device: torch.device | str) -> None:
         ranges, beams = sector.range_mm, sector.beam_rad
-        axial = _kernel(ranges[:, None] - ranges[None, :], axial_width_mm(acquisition, ranges)[:, None])
+        # Never narrower than the grid can carry without aliasing.
+        along = np.maximum(axial_width_mm(acquisition, ranges), 0.75 * (ranges[1] - ranges[0]))
+        axial = _kernel(ranges[:, None] - ranges[None, :], along[:, None])
         across = beams[None, :, None] - beams[None, None, :]
-        lateral = _kernel(across, lateral_width_rad(acquisition, ranges)[:, None, None])
+        width = np.maximum(lateral_width_rad(acquisition, ranges), 0.75 * (beams[1] - beams[0]))
+        lateral = _kernel(across, width[:, None, None])
         self._axial_AA = torch.tensor(axial, dtype=torch.float32, device=device)
         self._lateral_ALL = torch.tensor(lateral, dtype=torch.float32, device=device)
 

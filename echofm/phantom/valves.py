@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from echofm.phantom.scene import Thread
+from echofm.phantom.anatomy import Patient
+from echofm.phantom.scene import Stream, Thread
 
 Array = npt.NDArray[np.float64]
 
@@ -46,7 +47,7 @@ def leaflet(
     return Thread(points_TP2=points_TP2, gain_P=gain_P)
 
 
-def atrioventricular_valve(
+def two_leaflets(
     hinges_TK2: Array,
     *,
     lengths_mm: tuple[float, float],
@@ -78,3 +79,19 @@ def atrioventricular_valve(
         )
         for i in (0, 1)
     ]
+
+
+def stream(
+    hinges_TK2: Array, *, patient: Patient, rate_T: Array, towards_T2: Array, area_cm2: float, length_mm: float
+) -> Stream:
+    """Blood through a valve: the stroke's flow (rate_T, strokes per second) over the valve's area."""
+    stroke_ml = patient.edv_ml - patient.esv_ml
+    annulus_mm = float(np.linalg.norm(hinges_TK2[0, 1] - hinges_TK2[0, 0]))
+    return Stream(
+        start_T2=hinges_TK2.mean(1),
+        direction_T2=towards_T2,
+        # ml/s over cm2 is cm/s.
+        speed_T=rate_T * stroke_ml / area_cm2 / 100,
+        width_mm=0.25 * annulus_mm,
+        length_mm=length_mm,
+    )

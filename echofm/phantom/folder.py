@@ -15,25 +15,37 @@ from typing import Any, Literal, Protocol
 from echofm.errors import EchofmError
 from echofm.phantom.acquisition import VIEWS
 from echofm.phantom.clip import PhantomClip, render_clip, truth_arrays
+from echofm.phantom.layout_camus import Camus
+from echofm.phantom.layout_dicom import Dicom
 from echofm.phantom.layout_echonet import EchoNetDynamic, EchoNetPediatric
 from echofm.phantom.seeds import generator
 from echofm.phantom.truth import FOLDER, truth_path, write_truth
 from echofm.progress import progress_bar
 
-LayoutName = Literal["echonet-dynamic", "echonet-pediatric"]
+LayoutName = Literal["echonet-dynamic", "echonet-pediatric", "camus", "dicom"]
 MARKER = "phantom.json"
 
 
 class Layout(Protocol):
-    """How a public set lies on the disk. `views` it holds; `other_views`: whether others may be put into it."""
+    """How a public set lies on the disk.
+
+    views: what it holds. other_views: whether others may be put into it. clips_per_patient: None any number.
+    colour: whether it holds colour Doppler. size: pixels a side. overlay: whether text is burned in.
+    """
 
     name: str
     views: tuple[str, ...]
     other_views: bool
+    clips_per_patient: int | None
+    colour: bool
     size: int
     overlay: bool
 
-    def write_clip(self, root: Path, clip: PhantomClip, split: str) -> dict[str, Any]:
+    def prepare(self, clip: PhantomClip) -> tuple[str, PhantomClip]:
+        """The file's stem, and the clip as the file shows it; truth is kept for that."""
+        ...
+
+    def write_clip(self, root: Path, stem: str, clip: PhantomClip, split: str) -> dict[str, Any]:
         """Write one clip's files; return what the tables need. Runs in a worker."""
         ...
 
@@ -42,7 +54,7 @@ class Layout(Protocol):
         ...
 
 
-_KINDS: tuple[type[Layout], ...] = (EchoNetDynamic, EchoNetPediatric)
+_KINDS: tuple[type[Layout], ...] = (EchoNetDynamic, EchoNetPediatric, Camus, Dicom)
 _LAYOUTS = {kind.name: kind for kind in _KINDS}
 
 
@@ -77,12 +89,14 @@ class _Job:
             device=self.device,
         )
         split = patient_split(self.seed, self.patient)
-        row = _LAYOUTS[self.layout]().write_clip(self.root, clip, split)
+        layout = _LAYOUTS[self.layout]()
+        stem, clip = layout.prepare(clip)
+        row = layout.write_clip(self.root, stem, clip, split)
         arrays = truth_arrays(clip)
         if not self.displacement:
             del arrays["displacement_px"]
-        write_truth(truth_path(self.root, clip.stem), arrays)
-        index = {"stem": clip.stem, "patient": clip.patient.name, "view": clip.view, "kind": clip.kind, "split": split}
+        write_truth(truth_path(self.root, stem), arrays)
+        index = {"stem": stem, "patient": clip.patient.name, "view": clip.view, "kind": clip.kind, "split": split}
         return {"row": row, "index": index}
 
 
@@ -173,6 +187,10 @@ def _check(
         raise EchofmError(f"{root}: holds something already; name an empty or a new folder")
     if patients < 1 or clips < 1:
         raise EchofmError("a phantom needs at least one patient and one clip of each")
+    if kind.clips_per_patient not in (None, clips):
+        raise EchofmError(f"layout {kind.name} has {kind.clips_per_patient} clips of each patient; name that number")
+    if colour_fraction and not kind.colour:
+        raise EchofmError(f"layout {kind.name} holds no colour Doppler; take --layout dicom or echonet-dynamic")
     if not 0 <= colour_fraction <= 1:
         raise EchofmError(f"colour fraction {colour_fraction}: a share of the clips, 0 to 1")
     unknown = [view for view in views if view not in VIEWS]

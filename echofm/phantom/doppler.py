@@ -1,0 +1,124 @@
+"""Colour-flow Doppler over the greyscale image: true velocities along the beam, and what a machine shows of them.
+
+Shapes: T frames, H rows, W columns. Velocities in m/s, positive towards the probe.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.ndimage
+import torch
+import torch.nn.functional as F
+
+from echofm.phantom.acquisition import Acquisition
+from echofm.phantom.anatomy import Patient
+from echofm.phantom.probe import Pose, Sector
+from echofm.phantom.render import heart_points
+from echofm.phantom.scene import BLOOD, Scene, Stream
+from echofm.phantom.seeds import generator
+
+Array = npt.NDArray[np.float64]
+
+_WALL_FILTER = 0.12
+"""Share of the Nyquist velocity below which nothing is shown."""
+_NOISE = 0.07
+_PRIORITY_GREY = 110
+_FLASH_M_PER_S = 0.045
+_BEGINS_MM, _BOX_HALF_RAD = 18.0, 0.36
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ColourFlow:
+    """frames_THWC: uint8 RGB. grey_THW: without colour. velocity_THW: true m/s, not aliased, 0 outside the box."""
+
+    frames_THWC: npt.NDArray[np.uint8]
+    velocity_THW: npt.NDArray[np.float16]
+    grey_THW: npt.NDArray[np.uint8]
+
+
+def colour_flow(
+    grey_THW: npt.NDArray[np.uint8],
+    scene: Scene,
+    pose: Pose,
+    sector: Sector,
+    acquisition: Acquisition,
+    patient: Patient,
+    clip: int,
+    tissue_px_T2HW: npt.NDArray[np.float16],
+) -> ColourFlow:
+    """Overlay aliased, wall-filtered, noisy velocities in a colour box; flashes where tissue moves fast."""
+    rng = generator(patient.seed, "doppler", patient.number, clip, 1)
+    box = _box(scene, pose, sector)
+    velocity = _blood_velocity(scene, pose, sector) * box
+    beam = sector.pixel_points() / np.linalg.norm(sector.pixel_points(), axis=-1, keepdims=True)
+    step_s = 1 / acquisition.frame_rate_hz
+    moved = np.concatenate([tissue_px_T2HW, tissue_px_T2HW[-1:]]).astype(np.float64)
+    tissue = -(moved * np.moveaxis(beam, -1, 0)).sum(1) * sector.spacing_mm * 1e-3 / step_s
+    smooth = (0.0, 1.2, 1.2)
+    noise = scipy.ndimage.gaussian_filter(rng.standard_normal(velocity.shape), smooth) * 4.3
+    nyquist = acquisition.nyquist_m_per_s
+    blood = np.abs(velocity) > 0
+    flashing = (np.abs(tissue) > _FLASH_M_PER_S) & (noise > 0.4) & box
+    # A flash shows the wall's motion, exaggerated by the echo's strength.
+    seen = np.where(blood, velocity + _NOISE * nyquist * noise, np.where(flashing, 4 * tissue, 0.0))
+    seen = (seen + nyquist) % (2 * nyquist) - nyquist
+    shown = (np.abs(seen) > _WALL_FILTER * nyquist) & (flashing | (grey_THW < _PRIORITY_GREY))
+    # Colour is measured on a coarser grid than grey: lone pixels do not occur.
+    shown &= scipy.ndimage.uniform_filter(shown.astype(np.float32), (0, 3, 3)) > 0.5
+    colour = _colour_map(seen / nyquist)
+    frames = np.where(shown[..., None], colour, grey_THW[..., None]).astype(np.uint8)
+    return ColourFlow(frames_THWC=frames, velocity_THW=velocity.astype(np.float16), grey_THW=grey_THW)
+
+
+def _box(scene: Scene, pose: Pose, sector: Sector) -> npt.NDArray[np.bool_]:
+    """(H, W) the operator's box: round the valves."""
+    starts = np.concatenate([pose.to_image(stream.start_T2[:, None]) for stream in scene.streams], 1)
+    middle = starts.mean((0, 1))
+    points = sector.pixel_points()
+    distance, angle = np.linalg.norm(points, axis=-1), np.arctan2(points[..., 0], points[..., 1])
+    about = np.arctan2(middle[0], middle[1])
+    ahead = (distance > _BEGINS_MM) & (distance < np.linalg.norm(middle) + 30)
+    return ahead & (np.abs(angle - about) < _BOX_HALF_RAD) & sector.inside()
+
+
+def _blood_velocity(scene: Scene, pose: Pose, sector: Sector) -> Array:
+    """(T, H, W) along the beam, in blood."""
+    device = scene.tables.to_reference.device
+    shape = (len(scene.cycle.phase_T), sector.size, sector.size)
+    pixels = sector.pixel_points().reshape(-1, 2)
+    points = torch.tensor(pixels, dtype=torch.float32, device=device)
+    here = pose.to_heart(points).cpu().numpy().astype(np.float64)
+    flow = sum(_stream_velocity(stream, here) for stream in scene.streams)
+    in_image = flow @ pose.rotation_T22.transpose(0, 2, 1)
+    beam = pixels / np.linalg.norm(pixels, axis=-1, keepdims=True)
+    along = -(in_image * beam).sum(-1)
+    material = scene.extent.normalise(heart_points(scene, pose, points))
+    blood = torch.tensor(np.isin(scene.tissue_NM, BLOOD), dtype=torch.float32, device=device)
+    inside = F.grid_sample(blood[None, None], material.view(1, shape[0], -1, 2), mode="nearest", align_corners=True)
+    return (along * inside[0, 0].cpu().numpy()).reshape(shape)
+
+
+def _stream_velocity(stream: Stream, points_TP2: Array) -> Array:
+    """(T, P, 2) m/s: a jet that widens and dies away downstream, and converges upstream."""
+    offset = points_TP2 - stream.start_T2[:, None]
+    direction = stream.direction_T2[:, None]
+    along = (offset * direction).sum(-1)
+    aside = offset[..., 0] * direction[..., 1] - offset[..., 1] * direction[..., 0]
+    reach = np.where(along > 0, stream.length_mm, 0.35 * stream.length_mm)
+    width = stream.width_mm * (1 + 0.5 * np.abs(along) / stream.length_mm)
+    shape = np.exp(-((along / reach) ** 2) - 0.5 * (aside / width) ** 2)
+    return (stream.speed_T[:, None] * shape)[..., None] * direction
+
+
+def _colour_map(share_THW: Array) -> npt.NDArray[np.uint8]:
+    """Towards the probe red to yellow, away blue to cyan."""
+    strength = np.abs(share_THW)
+    first = 110 + 145 * np.clip(strength / 0.5, 0, 1)
+    second = 255 * np.clip((strength - 0.35) / 0.65, 0, 1) ** 1.2
+    zero = np.zeros_like(strength)
+    towards = np.stack([first, second, zero], -1)
+    away = np.stack([zero, second, first], -1)
+    return np.where(share_THW[..., None] > 0, towards, away).astype(np.uint8)

@@ -1,0 +1,110 @@
+"""The phantom's displacement, heart rate and identity are in its frames, not only in its tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from echofm.phantom import PhantomClip, generate, render_clip
+from echofm.phantom.acquisition import VIEWS, draw_acquisition
+from echofm.phantom.anatomy import draw_patient
+from echofm.phantom.clip import build_scene, scene_pose
+from echofm.phantom.cycle import cycle_curves
+from echofm.phantom.probe import make_sector
+from echofm.phantom.render import pixel_truth
+from echofm.phantom.simpson import discs
+
+Grey = npt.NDArray[np.float32]
+
+
+def warp_errors(clip: PhantomClip) -> tuple[float, float, float]:
+    """Mean absolute grey difference of frame t and warped frame t + 1 in the myocardium: truth, DIS, no motion."""
+    frames, field = clip.frames_THWC[..., 0], clip.pixels.displacement_T2HW.astype(np.float32)
+    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    rows, columns = np.mgrid[: frames.shape[1], : frames.shape[2]].astype(np.float32)
+    errors = []
+    for t in range(len(frames) - 1):
+        wall = clip.pixels.mask_THW[t] == 2
+        estimated = flow.calc(frames[t], frames[t + 1], None)
+        nothing = np.zeros_like(estimated)
+        for across, along in (field[t], np.moveaxis(estimated, -1, 0), np.moveaxis(nothing, -1, 0)):
+            warped = cv2.remap(frames[t + 1].astype(np.float32), columns + across, rows + along, cv2.INTER_LINEAR)
+            errors.append(float(np.abs(warped - frames[t])[wall].mean()))
+    return tuple(np.array(errors).reshape(-1, 3).mean(0))
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_true_displacement_explains_the_next_frame_better_than_optical_flow(view: str) -> None:
+    errors = np.array([warp_errors(render_clip(number, view=view, frames=24)) for number in (1, 8)])
+    truth, optical_flow, nothing = errors.mean(0)
+    assert truth < optical_flow < nothing
+
+
+def heart_rate_by_autocorrelation_bpm(frames_THW: npt.NDArray[np.uint8], frame_rate_hz: float) -> float:
+    """Lag (parabola through the peak) at which the frames resemble themselves most, between 0.35 and 1.6 s."""
+    pixels = frames_THW[:, ::2, ::2].reshape(len(frames_THW), -1).astype(float)
+    pixels -= pixels.mean(0)
+    similar = pixels @ pixels.T
+    lags = np.arange(int(0.35 * frame_rate_hz), min(int(1.6 * frame_rate_hz), len(frames_THW) - 4))
+    power = np.diag(similar)
+    score = []
+    for lag in lags:
+        norm = np.sqrt(power[:-lag] * power[lag:])
+        score.append((np.diag(similar, lag) / norm).mean())
+    best = int(np.argmax(score))
+    if 0 < best < len(score) - 1:
+        before, here, after = score[best - 1 : best + 2]
+        shift = 0.5 * (before - after) / (before - 2 * here + after)
+    else:
+        shift = 0.0
+    return 60 * frame_rate_hz / (lags[best] + shift)
+
+
+def decoded(path: Path) -> npt.NDArray[np.uint8]:
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="gray") for frame in container.decode(video=0)])
+
+
+def test_heart_rate_from_the_written_videos(tmp_path: Path) -> None:
+    generate(tmp_path / "d", patients=6, clips_per_patient=1, processes=1, frame_rate_hz=50.0, displacement=False)
+    compared = 0
+    for path in sorted((tmp_path / "d" / "Videos").glob("*.avi")):
+        truth = np.load(tmp_path / "d" / "truth" / f"{path.stem}.npz", allow_pickle=False)
+        if str(truth["rhythm"]) == "regular":
+            measured = heart_rate_by_autocorrelation_bpm(decoded(path), 50.0)
+            assert measured == pytest.approx(float(truth["heart_rate_bpm"]), rel=0.03)
+            compared += 1
+    assert compared >= 2
+
+
+def heart_shape(number: int, clip: int) -> npt.NDArray[np.float64]:
+    """Cavity and outer diameters in discs (mm), length and atrium's size at both ends of systole: from masks alone."""
+    patient = draw_patient(0, number)
+    taken = draw_acquisition(0, number, clip, view="A4C", frame_rate_hz=50.0, overlay=False, colour=False)
+    time_s = np.array([0.0, 0.4])
+    cycle = cycle_curves(time_s, np.array([0.0, 1.0]), atrial_kick=True)
+    scene = build_scene(patient, "A4C", cycle, device="cpu")
+    sector = make_sector(taken, 112)
+    parts = []
+    for mask in pixel_truth(scene, scene_pose(scene, taken, patient, time_s), sector).mask_THW:
+        cavity_mm, length_mm = discs(mask, sector.spacing_mm, count=6)
+        outer_mm, _ = discs(np.where(mask == 2, 1, mask), sector.spacing_mm, count=6)
+        atrium_mm = np.sqrt((mask == 3).sum()) * sector.spacing_mm
+        parts += [*cavity_mm[:5], *outer_mm[:5], length_mm, atrium_mm]
+    return np.array(parts)
+
+
+def test_clips_of_a_patient_share_their_anatomy_and_those_of_others_do_not() -> None:
+    known, patients = 10, 32
+    shapes = np.array([[heart_shape(number, clip) for number in range(patients)] for clip in (0, 1)])
+    # How far two acquisitions of one heart differ is learnt on other patients than those looked up.
+    repeat = np.sqrt(np.mean((shapes[0, :known] - shapes[1, :known]) ** 2, 0))
+    first, second = shapes[:, known:] / repeat
+    distance = np.linalg.norm(first[:, None] - second[None], axis=-1)
+    found = (distance.argmin(1) == np.arange(patients - known)).mean()
+    assert found >= 0.95
