@@ -1,9 +1,10 @@
 """The baseline: EchoFM's masked autoencoder computed plainly, as the published code computes it.
 
-Written from shared/facts.md and shared/golden/README.md alone, for comparison only. What makes it plain, on purpose:
-every patch is embedded by a Conv3d before three quarters of them are dropped; q, k and v are separate Linears;
-attention is an explicit softmax; the projector runs once per time index and computes every row of which one is used;
-the decoder computes all tokens to the end; torch's default AdamW; fp32. Parameter names are the released weights'.
+An independent implementation, for comparison only: its tests hold it to tensors that the published code computed. What
+makes it plain, on purpose: every patch is embedded by a Conv3d before three quarters of them are dropped; q, k and v
+are separate Linears; attention is an explicit softmax; the projector runs once per time index and computes every row
+of which one is used; the decoder computes all tokens to the end; torch's default AdamW; fp32. Parameter names are the
+released weights'.
 
 Shapes: B clips, C 3 channels, F frames, T time indices, L spatial positions, K visible ones of them,
 N = T * L tokens, D width, V values of a patch.
@@ -86,7 +87,14 @@ class PlainPatchEmbed(nn.Module):
 
 
 class PlainEchoFM(nn.Module):
-    """The published model from its config (shared/golden/README.md); `load_state_dict` takes the released names."""
+    """The published model from its config (tests/golden); `load_state_dict` takes the released names."""
+
+    pos_embed_spatial: Tensor
+    pos_embed_temporal: Tensor
+    pos_embed_class: Tensor
+    decoder_pos_embed_spatial: Tensor
+    decoder_pos_embed_temporal: Tensor
+    decoder_pos_embed_class: Tensor
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The baseline's periodic losses, from shared/golden/README.md. Shapes: B clips, T time indices, D width, F frames."""
+"""The baseline's periodic losses, held to tests/golden. Shapes: B clips, T time indices, D width, F frames."""
 
 from __future__ import annotations
 

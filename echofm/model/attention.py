@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from echofm.errors import EchofmError
+from echofm.model.cpu_attention import attend_by_heads, attends_by_heads
 
 BACKENDS = ("sdpa", "xformers")
 
@@ -22,8 +23,9 @@ BACKENDS = ("sdpa", "xformers")
 class Attention(nn.Module):
     """Multi-head attention (arXiv 1706.03762, eq. 1): one product for q, k and v, and a choice of kernel.
 
-    backend: "sdpa" (torch picks its fastest kernel) or "xformers", which has no CPU kernels: tensors on the CPU
-        take "sdpa" whatever was asked for. Both give the same result up to round-off.
+    backend: "sdpa" (torch picks its fastest kernel; `cpu_attention` where torch has none for bf16) or "xformers",
+        which has no CPU kernels: tensors on the CPU take "sdpa" whatever was asked for. All give the same result up
+        to round-off.
     """
 
     def __init__(self, width: int, *, heads: int) -> None:
@@ -53,7 +55,8 @@ class Attention(nn.Module):
 
             return memory_efficient_attention(q_BMHD, k_BNHD, v_BNHD)
         q_BHMD, k_BHND, v_BHND = (heads.transpose(1, 2) for heads in (q_BMHD, k_BNHD, v_BNHD))
-        return F.scaled_dot_product_attention(q_BHMD, k_BHND, v_BHND).transpose(1, 2)
+        attend = attend_by_heads if attends_by_heads(q_BHMD) else F.scaled_dot_product_attention
+        return attend(q_BHMD, k_BHND, v_BHND).transpose(1, 2)
 
 
 class Block(nn.Module):
