@@ -27,7 +27,8 @@ _OUTLINE_RGB = (255, 176, 0)
 class Facts:
     """One readable file. Ids are hashes.
 
-    split: the set's own, None where it gives none. mask_share: part of the frames that has a mask. frame_rate_hz, seconds: None where unknown or there is one frame.
+    split: the set's own, None where it gives none. frame_rate_hz, seconds: None where unknown or there is one frame.
+    mask_share: part of the frames that has a mask.
     thumbnail: PNG of the middle frame with the sector's outline, for the files of the contact sheet.
     """
 

@@ -14,7 +14,7 @@ from echofm.errors import EchofmError
 from echofm.readers.datasets.adapter import Adapter
 from echofm.readers.datasets.labels import number, numbers, sex, word
 from echofm.readers.datasets.mask_files import MaskFiles
-from echofm.readers.datasets.truth import phantom_truth
+from echofm.readers.datasets.truth import InTurn, phantom_truth
 from echofm.readers.datasets.walk import Notes, listing
 from echofm.readers.source import Row
 
@@ -71,6 +71,12 @@ def _row(
         # The cfg counts frames from 1, and ED may be the last frame.
         if whole is None and frame is not None and mask is not None:
             masks[int(frame) - 1] = mask
+    generated = phantom_truth(root, stem)
+    own = MaskFiles(
+        files=masks if generated is None else {},
+        classes=_CLASSES,
+        frame_rate_hz=number(info.get("FrameRate", "")),
+    )
     return Row(
         path=path,
         patient=f"camus/{patient}",
@@ -78,8 +84,7 @@ def _row(
         view=view,
         kind="bmode",
         labels=_labels(info, notes),
-        add_truth=phantom_truth(root, stem)
-        or MaskFiles(files=masks, classes=_CLASSES, frame_rate_hz=number(info.get("FrameRate", ""))),
+        add_truth=own if generated is None else InTurn((own, generated)),
     )
 
 

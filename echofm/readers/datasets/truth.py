@@ -50,6 +50,19 @@ class PhantomTruth:
         return add_truth(clip, self.path)
 
 
+@dataclass(frozen=True)
+class InTurn:
+    """Several sources of truth, the later ones having the last word."""
+
+    steps: tuple[Callable[[Clip], Clip], ...]
+
+    def __call__(self, clip: Clip) -> Clip:
+        """The clip after each step."""
+        for step in self.steps:
+            clip = step(clip)
+        return clip
+
+
 def is_phantom(root: Path) -> bool:
     """Whether a folder was written by `echofm phantom`."""
     return (root / "phantom.json").is_file()
