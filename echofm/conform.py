@@ -36,10 +36,12 @@ def conform(
         raise EchofmError(f"frame rate {frame_rate_hz} Hz is not above 0 and at most 1000")
     if channels not in (None, 1, 3):
         raise EchofmError(f"{channels} channels: a clip has 1 (grey) or 3 (RGB)")
-    # Frames are dropped before they are resized, colours before both.
     clip = _with_channels(clip, channels)
-    clip = _at_rate(clip, frame_rate_hz)
-    return clip if size is None or clip.sector_HW.shape == (size, size) else _at_size(clip, size)
+    native_hz = clip.frame_rate_hz
+    # The order changes nothing but the work: frames are dropped before they are resized, repeated after it.
+    if frame_rate_hz is not None and native_hz is not None and frame_rate_hz > native_hz:
+        return _at_rate(_at_size(clip, size), frame_rate_hz)
+    return _at_size(_at_rate(clip, frame_rate_hz), size)
 
 
 def grey_bt601(frames_TCHW: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -72,7 +74,9 @@ def _at_rate(clip: Clip, frame_rate_hz: float | None) -> Clip:
     )
 
 
-def _at_size(clip: Clip, size: int) -> Clip:
+def _at_size(clip: Clip, size: int | None) -> Clip:
+    if size is None or clip.sector_HW.shape == (size, size):
+        return clip
     top, left, height, width = _bounding_box(clip.sector_HW)
     side = max(height, width)
     box = slice(top, top + height), slice(left, left + width)

@@ -8,6 +8,7 @@ import json
 import pickle
 import re
 import tarfile
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from shardfolder import KEY, Hearts, read_heart, write_hearts
 
 from echofm.clip import Clip
@@ -242,3 +245,54 @@ def test_the_examples_of_the_docs_run(tmp_path: Path, monkeypatch: pytest.Monkey
         names: dict = {}
         exec(example, names)  # our own docs
         assert len(names.get("video_BCTHW", names.get("frames"))) > 0
+
+
+@st.composite
+def any_clip(draw: st.DrawFn) -> Clip:
+    """A clip of any shape, with and without everything that may be missing."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n_frames, channels = draw(st.integers(1, 6)), draw(st.sampled_from([1, 3]))
+    height, width = draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    sector = rng.random((height, width)) < 0.7
+    mask = rng.integers(0, 4, (n_frames, height, width), dtype=np.uint8)
+    mask[rng.random(n_frames) < 0.5] = 255
+    phase = rng.random(n_frames, np.float32)
+    phase[rng.random(n_frames) < 0.3] = np.nan
+    label = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**62), 2**62) | st.text(max_size=20)
+    return Clip(
+        frames_TCHW=rng.integers(0, 256, (n_frames, channels, height, width), dtype=np.uint8) * sector,
+        sector_HW=sector,
+        clip_id=f"{draw(st.integers(0, 16**20 - 1)):020x}",
+        patient_id="0" * 20,
+        frame_time_s=draw(st.none() | st.just(np.cumsum(rng.uniform(1e-3, 1, n_frames)))),
+        pixel_spacing_mm=draw(st.none() | st.tuples(st.floats(0.01, 2), st.floats(0.01, 2))),
+        view=draw(st.none() | st.sampled_from(["A4C", "PLAX"])),
+        kind="bmode",
+        labels=draw(st.dictionaries(st.sampled_from(["ef_percent", "sex", "note"]), label.filter(_is_utf8))),
+        phase_T=draw(st.none() | st.just(phase)),
+        mask_THW=draw(st.none() | st.just(mask)),
+    )
+
+
+def _is_utf8(label: object) -> bool:
+    return not isinstance(label, str) or not any(0xD800 <= ord(character) < 0xE000 for character in label)
+
+
+@settings(max_examples=25, deadline=None)
+@given(any_clip())
+def test_any_clip_comes_back(clip: Clip) -> None:
+    side = 7
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "shards"
+        options = {"size": side, "channels": clip.frames_TCHW.shape[1], "frame_rate_hz": None, "split_by": "none"}
+        write_hearts(out, 1, read=lambda row: clip, show_progress=False, **options)
+        (back,) = ShardSet.open(out, verify="never")
+    sent = conform(clip, size=side)
+    if sent.mask_THW is not None and (sent.mask_THW == 255).all():
+        sent = sent.replace(mask_THW=None)
+    for name in FIELDS:
+        assert np.array_equal(
+            getattr(back, name), getattr(sent, name), equal_nan=name == "phase_T" and sent.phase_T is not None
+        ), name
+    assert back.labels == clip.labels and back.view == clip.view
+    assert back.pixel_spacing_mm == sent.pixel_spacing_mm

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from hearts import beating_heart, write_avi
 from PIL import Image, ImageDraw
@@ -111,6 +112,39 @@ write_shards(Hearts(Path({str(files)!r}), 20), Path({str(out)!r}), size=32, key=
         assert not out.exists()
     again(files, out)
     assert contents(out) == expected
+
+
+@pytest.mark.slow
+def test_the_command_killed_again_and_again(tmp_path: Path) -> None:
+    """With real files, reader processes and another number of them each time; no process outlives the command."""
+    files = tmp_path / "files"
+    files.mkdir()
+    for number in range(16):
+        write_avi(files / f"{number}.avi", beating_heart(frames=60, seed=number)[0])
+
+    def command(out: str, processes: int) -> list[str]:
+        options = ["--processes", str(processes), "--shard-mb", "2", "--split-by", "none"]
+        return [sys.executable, "-m", "echofm.cli", "shards", str(files), str(tmp_path / out), *options]
+
+    subprocess.run(command("whole", 1), cwd=ROOT, check=True)
+    journal = tmp_path / "killed.partial" / "journal.jsonl"
+    kills = 0
+    for processes, lines in ((2, 3), (1, 6), (3, 10)):
+        process = subprocess.Popen(command("killed", processes), cwd=ROOT)
+        while not journal.exists() or journal.read_bytes().count(b"\n") < lines:
+            if process.poll() is not None:
+                break
+            time.sleep(0.01)
+        readers = psutil.Process(process.pid).children() if process.poll() is None else []
+        process.kill()
+        kills += process.wait() == -signal.SIGKILL
+        assert not psutil.wait_procs(readers, timeout=20)[1], "a reader process outlives the command"
+        if (tmp_path / "killed").exists():
+            break
+    assert kills > 0
+    if not (tmp_path / "killed").exists():
+        subprocess.run(command("killed", 2), cwd=ROOT, check=True)
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
 def test_a_full_disk_is_one_line_and_the_run_goes_on_later(
