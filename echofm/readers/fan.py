@@ -20,8 +20,8 @@ Floats = npt.NDArray[np.float64]
 _WIDEST_EDGE_DEGREES = 65.0
 # A steered sector's inner edge may lean past the vertical by this much.
 _LEAN_DEGREES = 12.0
-_HYPOTHESES = 72
-_RAYS = 96
+_HYPOTHESES = 64
+_RAYS = 72
 # An outline point outside a line or arc counts this much against the points on it.
 _BEYOND_WEIGHT = 0.7
 # Part of the blob's rows on which an edge must be seen to be an edge, and to be sure of it.
@@ -122,7 +122,7 @@ def fit_fan(blob: Mask, *, aspect: float, tolerance: float) -> Fan | None:
     right = Outline(rows=rows, columns=blob[rows, ::-1].argmax(axis=1), tolerance=tolerance)
     lefts, rights = left.edges(), right.edges()
     # An edge lost in shadow or under text has the slope of the other one.
-    lefts, rights = lefts + left.with_slopes(rights), rights + right.with_slopes(lefts)
+    lefts, rights = lefts + left.likened(rights, lefts), rights + right.likened(lefts, rights)
     leftmost = _straight_cut(left.columns, tolerance=tolerance)
     rightmost = width - 1 - _straight_cut(right.columns, tolerance=tolerance)
     lowest = len(blob) - 1 - _straight_cut(blob[::-1, blob.any(axis=0)].argmax(axis=0), tolerance=tolerance)
@@ -186,13 +186,14 @@ class Outline:
             score = np.where(np.abs(slopes - slopes[best]) < 0.15, -np.inf, score)
         return found
 
-    def with_slopes(self, likes: list[Edge]) -> list[Edge]:
-        """For each given edge the best line of its slope."""
+    def likened(self, others: list[Edge], own: list[Edge]) -> list[Edge]:
+        """For each edge of the other side the best line of its slope, where there is none like it yet."""
         made = []
-        for like in likes:
-            offsets = self.columns - like.slope * self.rows
-            offset = float(offsets[self._score(np.full(len(offsets), like.slope), offsets).argmax()])
-            made.append(self._judged(like.slope, offset))
+        for other in others:
+            if all(abs(edge.slope - other.slope) > 0.04 for edge in own):
+                offsets = self.columns - other.slope * self.rows
+                offset = float(offsets[self._score(np.full(len(offsets), other.slope), offsets).argmax()])
+                made.append(self._judged(other.slope, offset))
         return made
 
     def _distance(self, slopes: Floats, offsets: Floats) -> Floats:
@@ -232,7 +233,7 @@ def _fit_arcs(blob: Mask, fan: Fan, *, tolerance: float) -> Fan:
     apex_row, apex_column = fan.apex
     height, width = blob.shape
     angles = np.linspace(np.arctan(fan.left.slope), np.arctan(fan.right.slope), _RAYS + 2)[1:-1]
-    steps = np.arange(0.0, 1.5 * (np.hypot(height, width) + max(0.0, -apex_row)), 0.5)
+    steps = np.arange(max(0.0, -apex_row), max(0.0, -apex_row) + 1.2 * np.hypot(height, width))
     rows = apex_row + steps * np.cos(angles)[:, None]
     columns = apex_column + steps * np.sin(angles)[:, None]
     framed = (rows >= 0) & (rows <= height - 1) & (columns >= 0) & (columns <= width - 1)

@@ -23,9 +23,11 @@ from echofm.readers.refused import Refused
 _LEVELS = (4, 12, 24, 40)
 _BEYOND_DOUBT = 2
 # Part of the outline that must lie on the fan; more in a still, where text is not told apart by standing still.
-_ENOUGH_MOVING, _ENOUGH_STILL = 0.18, 0.45
+_ENOUGH_MOVING, _ENOUGH_STILL = 0.12, 0.45
 # Agreement of the fan's area with that of the moving pixels' main body, at most 1 (fan.Fan.fit).
 _ENOUGH_FIT = 0.5
+# Part of the screen, or of the declared region, that an echo takes at least: text that changes is smaller.
+_SMALLEST = 0.08
 # A declared region filled up to here is a zoomed image without a fan's edges.
 _FILLED = 0.97
 # Frames and grey levels of change from which on switching can be told from change.
@@ -102,7 +104,7 @@ def _best_sector(bodies: list[Mask], *, aspect: float, enough: float) -> Mask | 
     fan, body = max(convincing, key=lambda pair: pair[0].score)
     mask = fan.mask(body.shape, margin=1.0)
     seen = mask & body
-    if not seen.any():
+    if seen.mean() < _SMALLEST:
         return None
     if fan.is_sure:
         # So is it then in its dark corners.
