@@ -106,7 +106,7 @@ def survivors(decoded: Decoded, touched: Mask) -> int | None:
 HEART, HEART_SECTOR = heart_on_screen()
 AROUND_HEART = ~ndimage.binary_dilation(HEART_SECTOR)
 PROPERTY = settings(
-    deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.too_slow], database=None
+    deadline=None, derandomize=True, max_examples=40, suppress_health_check=[HealthCheck.too_slow], database=None
 )
 
 
@@ -117,7 +117,7 @@ def test_no_text_survives_around_a_generated_heart(texts: list[Text]) -> None:
     assert not survivors(Decoded(frames_TCHW=burned[:, None]), touched)
 
 
-@settings(PROPERTY, max_examples=12)
+@settings(PROPERTY, max_examples=6)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=4))
 @pytest.mark.parametrize("name", ["color3d_jpeg_baseline.dcm", "examples_ybr_color.dcm"])
 def test_no_text_survives_around_a_real_cine(name: str, texts: list[Text], cines: dict[str, tuple]) -> None:
@@ -144,13 +144,11 @@ def test_text_costs_little_of_the_heart() -> None:
     """Failing closed must not mean setting everything aside."""
     covers = []
     for seed in range(12):
-        heart, sector_HW = heart_on_screen(seed, frames=12)
+        heart, sector_HW = heart_on_screen(seed, frames=30)
         draw = np.random.default_rng(seed)
         texts = [
-            Text(
-                draw.uniform(0, 0.95), draw.uniform(0, 0.9), draw.uniform(0.06, 0.12), "DOE^JANE", 200, bool(index % 2)
-            )
-            for index in range(4)
+            Text(*draw.uniform((0, 0, 0.06), (0.95, 0.9, 0.12)), letters="DOE^JANE", value=200, changing=changing)
+            for changing in (False, True, False, True)
         ]
         burned, _ = burn_in(heart, texts, ~ndimage.binary_dilation(sector_HW))
         covers.append((find_sector(Decoded(frames_TCHW=burned[:, None])) & sector_HW).sum() / sector_HW.sum())
@@ -162,7 +160,7 @@ def test_the_sector_is_the_true_one(seed: int) -> None:
     heart, true_HW = heart_on_screen(seed)
     found_HW = find_sector(Decoded(frames_TCHW=heart[:, None].copy()))
     assert not (found_HW & ~ndimage.binary_dilation(true_HW)).any()
-    assert (found_HW & true_HW).sum() > 0.92 * true_HW.sum()
+    assert (found_HW & true_HW).sum() > 0.85 * true_HW.sum()
 
 
 def test_a_fan_that_hangs_upside_down() -> None:
@@ -214,7 +212,7 @@ def test_what_is_no_fan_is_refused(name: str) -> None:
         find_sector(Decoded(frames_TCHW=shapes()[name][:, None]))
 
 
-@settings(PROPERTY, max_examples=30)
+@settings(PROPERTY, max_examples=20)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=8))
 def test_a_screen_of_text_alone_is_refused(texts: list[Text]) -> None:
     burned, _ = burn_in(np.zeros_like(HEART), texts, np.ones(HEART.shape[1:], bool))

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echofm.readers.decoded import Decoded
-from echofm.readers.fan import Mask, fit_fan
+from echofm.readers.fan import Fan, Mask, fit_fan
 from echofm.readers.luma import luma
 from echofm.readers.refused import Refused
 
@@ -83,20 +83,21 @@ def _sector_of(shown_HW: npt.NDArray[np.uint8], *, aspect: float, enough: float,
     bodies = [_main_body(small_HW >= level) for level in _LEVELS]
     if declared and bodies[0].mean() > _FILLED:
         return np.ones(shown_HW.shape, bool)
-    sector = _best_sector(bodies, aspect=aspect, enough=enough)
-    if sector is None:
+    found = _best_fan(bodies, aspect=aspect, enough=enough)
+    if found is None or not found[0].is_sure:
         # Paediatric views are often shown with the apex of the fan at the bottom.
-        sector = _best_sector([body[::-1] for body in bodies], aspect=aspect, enough=enough)
-        sector = None if sector is None else sector[::-1]
-    if sector is None:
+        turned = _best_fan([body[::-1] for body in bodies], aspect=aspect, enough=enough)
+        if turned is not None and (found is None or turned[0].score > found[0].score):
+            found = turned[0], turned[1][::-1]
+    if found is None:
         raise Refused("no ultrasound sector is found in it, so names beside the image could not be removed")
     whole_HW = np.zeros(shown_HW.shape, bool)
-    whole_HW[: height * step, : width * step] = sector.repeat(step, axis=0).repeat(step, axis=1)
+    whole_HW[: height * step, : width * step] = found[1].repeat(step, axis=0).repeat(step, axis=1)
     return whole_HW
 
 
-def _best_sector(bodies: list[Mask], *, aspect: float, enough: float) -> Mask | None:
-    """The sector, apex up, by the body whose outline is most of a fan; None where none is enough of one."""
+def _best_fan(bodies: list[Mask], *, aspect: float, enough: float) -> tuple[Fan, Mask] | None:
+    """The fan, apex up, of the body whose outline is most of one, and the sector; None where none is enough of one."""
     fans = [(fit_fan(body, aspect=aspect, tolerance=1.0), body) for body in bodies]
     convincing = [(fan, body) for fan, body in fans if fan and fan.evidence >= enough and fan.fit >= _ENOUGH_FIT]
     if not convincing:
@@ -108,10 +109,10 @@ def _best_sector(bodies: list[Mask], *, aspect: float, enough: float) -> Mask | 
         return None
     if fan.is_sure:
         # So is it then in its dark corners.
-        return mask & _below_top(seen)
+        return fan, mask & _below_top(seen)
     # Else only what lies between pixels that move beyond doubt, by more than a codec's noise round still text.
     moving = mask & bodies[_BEYOND_DOUBT]
-    return _hull(moving) if moving.any() else None
+    return (fan, _hull(moving)) if moving.any() else None
 
 
 def _motion(grey_THW: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
