@@ -13,7 +13,7 @@ import numpy as np
 
 from echofm.readers.datasets.adapter import Adapter
 from echofm.readers.datasets.labels import given_split, numbers
-from echofm.readers.datasets.table import header, numeric, once, read_table
+from echofm.readers.datasets.table import header, numeric, once, outlines, read_table
 from echofm.readers.datasets.truth import LeftVentricleTraces, Polygons, is_phantom, phantom_truth
 from echofm.readers.datasets.walk import Notes, listing
 from echofm.readers.source import Row
@@ -69,11 +69,11 @@ def _traces(path: Path, notes: Notes) -> dict[str, Polygons]:
     table = read_table(path, columns=("FileName", *_POINTS, "Frame"))
     table = numeric(table, (*_POINTS, "Frame"), notes, path.name)
     traces: dict[str, dict[int, np.ndarray]] = {}
-    for (name, frame), group in table.groupby(["FileName", "Frame"], sort=False):
-        chords = group[list(_POINTS)].to_numpy(np.float32)[1:]
+    for name, frame, lines in outlines(table, video="FileName", frame="Frame", points=_POINTS):
+        chords = lines[1:]
         # Down one wall, up the other (as in the authors' echonet/datasets/echo.py).
         outline = np.concatenate([chords[:, :2], chords[::-1, 2:]])
-        traces.setdefault(name.removesuffix(".avi"), {})[int(frame)] = outline
+        traces.setdefault(name.removesuffix(".avi"), {})[frame] = outline
     return dict(traces)
 
 

@@ -14,7 +14,7 @@ from echofm.clip import Label
 from echofm.errors import EchofmError
 from echofm.readers.datasets.adapter import Adapter
 from echofm.readers.datasets.labels import number, numbers, sex
-from echofm.readers.datasets.table import header, numeric, once, read_table
+from echofm.readers.datasets.table import header, numeric, once, outlines, read_table
 from echofm.readers.datasets.truth import LeftVentricleTraces, Polygons, phantom_truth
 from echofm.readers.datasets.walk import Notes, listing
 from echofm.readers.source import Row
@@ -97,8 +97,8 @@ def _traces(path: Path, notes: Notes) -> dict[str, Polygons]:
         return {}
     table = numeric(read_table(path, columns=("FileName", "X", "Y", "Frame")), ("X", "Y", "Frame"), notes, path.name)
     traces: dict[str, dict[int, np.ndarray]] = {}
-    for (name, frame), group in table.groupby(["FileName", "Frame"], sort=False):
-        traces.setdefault(name.removesuffix(".avi"), {})[int(frame)] = group[["X", "Y"]].to_numpy(np.float32)
+    for name, frame, polygon in outlines(table, video="FileName", frame="Frame", points=("X", "Y")):
+        traces.setdefault(name.removesuffix(".avi"), {})[frame] = polygon
     return dict(traces)
 
 

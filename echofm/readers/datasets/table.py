@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from echofm.errors import EchofmError
@@ -123,6 +124,24 @@ def once(table: pd.DataFrame, key: str, notes: Notes, name: str) -> list[dict[st
     if twice.any():
         notes[f"lines of {name} that name a file again"] += int(twice.sum())
     return table[~twice].sort_values(key).to_dict("records")
+
+
+def outlines(
+    table: pd.DataFrame, *, video: str, frame: str, points: Sequence[str]
+) -> Iterator[tuple[str, int, npt.NDArray[np.float32]]]:
+    """(video, frame, points (P, len(points))) of each traced frame; the lines of one keep their order.
+
+    By sorting once: a group at a time takes half a minute over EchoNet-Dynamic's 400,000 lines.
+    """
+    if table.empty:
+        return
+    groups = table.groupby([video, frame], sort=False).ngroup().to_numpy()
+    order = np.argsort(groups, kind="stable")
+    bounds = np.flatnonzero(np.diff(groups[order])) + 1
+    firsts = table[[video, frame]].iloc[order[np.concatenate([[0], bounds])]]
+    arrays = np.split(table[list(points)].to_numpy(np.float32)[order], bounds)
+    for (name, number), array in zip(firsts.itertuples(index=False, name=None), arrays):
+        yield str(name), int(number), array
 
 
 def numeric(table: pd.DataFrame, columns: tuple[str, ...], notes: Notes, name: str) -> pd.DataFrame:
