@@ -26,11 +26,14 @@ from pretrain.recipes import PretrainRecipe
 from pretrain.task import PretrainTask, contract_of
 
 
-def start(recipe: PretrainRecipe, *, data: Path, out: Path, resume: bool, argv: Sequence[str]) -> None:
-    """Pretrain, or go on pretraining, into the run folder `out`. Every process of a launch calls it."""
+def start(recipe: PretrainRecipe, *, data: Path, out: Path, resume: bool = False, argv: Sequence[str] = ()) -> None:
+    """Pretrain, or go on pretraining, into the run folder `out`. Every process of a launch calls it.
+
+    argv: the command, for env.json.
+    """
     main = processes().is_main_process
     recipe.fit.micro_batch(processes().num_processes)
-    shards = open_shards(recipe, data)
+    shards = open_shards(recipe, data, show_progress=main)
     digests = {entry.name: entry.sha256 for entry in shards.manifest.tars}
     run = Run.open(out, recipe, env=describe(argv, data=digests), resume=resume)
     monitor = make_monitor(recipe, shards, folder=out) if main and recipe.monitor.every else None
@@ -41,6 +44,8 @@ def start(recipe: PretrainRecipe, *, data: Path, out: Path, resume: bool, argv: 
     if main:
         finished = done == recipe.fit.steps
         console.print("the encoder is in export/" if finished else f"stopped at step {done}; --resume goes on")
+    processes().wait_for_everyone()
+    processes().destroy_process_group()
 
 
 def dry_run(recipe: PretrainRecipe, *, data: Path) -> None:

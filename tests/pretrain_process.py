@@ -42,6 +42,8 @@ def tiny_words() -> list[str]:
 
 def pretrain_here(argv: list[str], log: Path | None, environment: dict[str, str]) -> None:
     """Target of a forked process: the command, on one thread, its errors into a file if one is given."""
+    # A group of its own, which its loaders share: what a batch system signals.
+    os.setpgid(0, 0)
     os.environ.update(environment)
     if log:
         os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT, 0o600), sys.stderr.fileno())

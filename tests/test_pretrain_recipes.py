@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pydantic
@@ -14,7 +15,7 @@ from torch import nn
 
 from echofm.errors import EchofmError
 from echofm.model.mae import VideoMae
-from pretrain import recipes
+from pretrain import hooks, recipes
 from pretrain.cli import main
 from pretrain.recipes import RECIPES, PretrainRecipe
 from pretrain.task import contract_of
@@ -109,6 +110,20 @@ def test_print_config_takes_overrides_and_replays(tmp_path: Path, capsys: pytest
 def test_mistakes_get_one_line(words: list[str], said: str) -> None:
     with pytest.raises(EchofmError, match=said):
         main(words)
+
+
+def test_installed_monitor_is_given_its_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How `--monitor probe:ef_percent` reaches a package that pretrain must not import."""
+    entry = EntryPoint("double", "test_pretrain_recipes:double", hooks.GROUP)
+    monkeypatch.setattr(hooks, "entry_points", lambda group: [entry] if group == "echofm.monitors" else [])
+    snapshot = hooks.Snapshot(contract=None, shards=None, folder=Path(), step=21)  # type: ignore[arg-type]
+    assert hooks.load_hook("double:ef_percent")(snapshot) == {"ef_percent": 42}
+    with pytest.raises(EchofmError, match="did you mean 'double'"):
+        hooks.load_hook("duble")
+
+
+def double(argument: str) -> hooks.Hook:
+    return lambda snapshot: {argument: 2 * snapshot.step}
 
 
 def test_config_of_another_recipe_is_refused(tmp_path: Path) -> None:

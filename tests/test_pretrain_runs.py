@@ -74,24 +74,35 @@ def test_killed_twice_and_resumed_is_bit_equal(workers: str, shards: Path, unbro
     same_run(tmp_path / "run", unbroken)
 
 
-def test_sigterm_saves_and_exits_0(shards: Path, unbroken: Path, tmp_path: Path) -> None:
-    command = words(shards, tmp_path / "run")
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_sigterm_saves_and_exits_0(workers: str, shards: Path, unbroken: Path, tmp_path: Path) -> None:
+    """Sent to the whole group, loaders included, as batch systems do."""
+    command = words(shards, tmp_path / "run", "--fit.workers", workers)
     process = launch(command)
     wait_for_step(tmp_path / "run", 7, process)
-    process.terminate()
+    assert process.pid is not None
+    os.killpg(process.pid, signal.SIGTERM)
     finish(process)
-    (last,) = sorted((tmp_path / "run" / "state").iterdir())[-1:]
-    assert last.name == f"step_{records(tmp_path / 'run')[-1]['step']:08d}" < f"step_{STEPS:08d}"
+    last = max(path.name for path in (tmp_path / "run" / "state").iterdir())
+    assert last == f"step_{records(tmp_path / 'run')[-1]['step']:08d}" < f"step_{STEPS:08d}"
     finish(launch([*command, "--resume"]))
     same_run(tmp_path / "run", unbroken)
 
 
 def test_two_processes_equal_one(shards: Path, unbroken: Path, tmp_path: Path) -> None:
+    """Then both are killed, and resumed they end where they did unbroken."""
     finish(*launch_two(words(shards, tmp_path / "run")))
     for two, one in list(zip(trained_on(tmp_path / "run"), trained_on(unbroken)))[1:11]:
         for name in ("loss", "recon", "triplet", "cycle", "triplet_active"):
             assert two[name] == pytest.approx(one[name], abs=1e-6), (two["step"], name)
         assert two["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-6)
+    killed = launch_two(words(shards, tmp_path / "killed"))
+    wait_for_step(tmp_path / "killed", 12, *killed)
+    for process in killed:
+        process.kill()
+        process.join()
+    finish(*launch_two(words(shards, tmp_path / "killed", "--resume")))
+    same_run(tmp_path / "killed", tmp_path / "run")
 
 
 def test_accumulation_equals_the_batch(shards: Path, unbroken: Path, tmp_path: Path) -> None:

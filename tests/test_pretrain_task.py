@@ -91,6 +91,20 @@ def test_golden_loss_curve(shards: ShardSet) -> None:
     assert wanted[-1]["loss"] < 0.9 * wanted[0]["loss"]
 
 
+def test_bf16_stays_near_fp32_and_leaves_the_network_alone(shards: ShardSet) -> None:
+    losses = []
+    for precision in ("fp32", "bf16"):
+        recipe = tiny_recipe()
+        fit = recipe.fit.model_copy(update={"precision": precision})
+        task = PretrainTask(recipe, card={})
+        forward = task.net.forward
+        updater, batches = Updater(task, fit), batches_of(recipe, shards, start_step=0)
+        losses.append([updater(next(batches), lr=5e-4).figures["loss"] for _ in range(5)])
+        assert task.net.forward == forward
+        assert {p.dtype for p in task.net.parameters()} == {torch.float32}
+    assert losses[1] != losses[0] and losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
 def test_gain_and_contrast_are_drawn_per_clip() -> None:
     grey = torch.rand(4, 1, 2, 8, 8)
     grey[..., :4, :] = 0

@@ -35,10 +35,13 @@ def fit(task: Task, batches: Iterator[ClipBatch], config: FitConfig, run: Run) -
     run.restore(trained, updater.accelerator)
     skipped = 0
     with _sigterm_noticed() as told_to_stop, run.tracker(config) as tracker:
-        if run.start_step == 0 and (untrained := task.after_update(0)):
-            tracker.log(0, untrained)
+        if run.start_step == 0:
+            with tracker.aside("measuring the untrained model"):
+                untrained = task.after_update(0)
+            if untrained:
+                tracker.log(0, untrained)
         for step in range(run.start_step + 1, config.steps + 1):
-            with tracker.waiting("data"):
+            with tracker.waiting_for_data():
                 batch = next(batches)
             lr = lr_at(
                 step,
@@ -51,14 +54,15 @@ def fit(task: Task, batches: Iterator[ClipBatch], config: FitConfig, run: Run) -
             skipped = skipped + 1 if update.culprits else 0
             if update.culprits and (config.on_nonfinite == "stop" or skipped == _MOST_SKIPPED_IN_A_ROW):
                 raise _nonfinite(step, update, skipped)
-            extra = dict(task.after_update(step))
+            with tracker.aside("measuring"):
+                extra = task.after_update(step)
             # The steps logged are a function of the step alone: a resumed run's file is that of an unbroken one.
             if extra or update.culprits or step in (1, config.steps) or step % config.log_every == 0:
                 tracker.log(step, {**update.figures, "lr": lr, **_living(update), **extra})
             tracker.advance()
             if update.stop or step == config.steps or step % config.save_every == 0:
-                tracker.settle()
-                with tracker.waiting("the disk"):
+                with tracker.aside("saving the state"):
+                    tracker.settle()
                     run.save(step, trained, updater.accelerator, keep=config.keep_states)
             if update.stop:
                 return step

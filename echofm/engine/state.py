@@ -98,9 +98,10 @@ def read_state(folder: Path, trained: Trained, *, process: int, device: torch.de
             f"{folder.name} cannot be read ({type(error).__name__}); remove that folder to go on from the one before"
         ) from error
     row = process if process < len(rng["cpu"]) else 0
-    torch.set_rng_state(rng["cpu"][row])
+    # A copy: torch reads a state as 8-byte words, and a row of the mapped file may lie at any address.
+    torch.set_rng_state(rng["cpu"][row].clone())
     if device.type == "cuda" and "device" in rng:
-        torch.cuda.set_rng_state(rng["device"][row], device)
+        torch.cuda.set_rng_state(rng["device"][row].clone(), device)
 
 
 def sync(path: Path) -> None:

@@ -36,6 +36,7 @@ class Tracker:
         self._folder, self._config, self._start_step, self._enabled = folder, config, start_step, enabled
         self._open = ExitStack()
         self._last_line_s = -math.inf
+        self._note = ""
         self._reset_clock(start_step)
 
     def __enter__(self) -> Tracker:
@@ -64,14 +65,26 @@ class Tracker:
                 raise
 
     @contextmanager
-    def waiting(self, what: str) -> Iterator[None]:
-        """Time in the block is spent waiting, not computing; the bar says for what."""
-        begun = time.perf_counter()
-        yield
-        waited = time.perf_counter() - begun
-        self._waited_s += waited
-        if self._enabled and waited > 1:
-            self._bar.advance(0, note=f"waited {waited:.0f} s for {what}")
+    def waiting_for_data(self) -> Iterator[None]:
+        """Time in the block counts as waiting; the bar says so meanwhile."""
+        with self._said("waiting for data") as begun_s:
+            yield
+            self._waited_s += time.perf_counter() - begun_s
+
+    @contextmanager
+    def aside(self, what: str) -> Iterator[None]:
+        """Time in the block is left out of the pace; the bar says what is done meanwhile."""
+        with self._said(what) as begun_s:
+            yield
+            self._clock_s += time.perf_counter() - begun_s
+
+    @contextmanager
+    def _said(self, what: str) -> Iterator[float]:
+        if self._enabled:
+            self._bar.advance(0, note=what)
+        yield time.perf_counter()
+        if self._enabled:
+            self._bar.advance(0, note=self._note)
 
     def log(self, step: int, figures: Mapping[str, Any]) -> None:
         """Write one record. Raises EchofmError where the disk refuses."""
@@ -132,15 +145,17 @@ class Tracker:
     def _say(self, step: int, record: Mapping[str, Any]) -> None:
         if "loss" not in record:
             return
-        note = (
+        self._note = (
             f"loss {record['loss']:.4f}, {record['clips_per_s']:.1f} clips/s, "
             f"{record['data_wait_share']:.0%} waiting for data"
         )
-        self._bar.advance(0, note=note)
+        self._bar.advance(0, note=self._note)
         now = time.monotonic()
         if not console.is_terminal and (now - self._last_line_s > _LINE_EVERY_S or step == self._config.steps):
             self._last_line_s = now
-            console.print(f"step {step}/{self._config.steps}: {note}, {record['eta_s']:.0f} s to go", highlight=False)
+            console.print(
+                f"step {step}/{self._config.steps}: {self._note}, {record['eta_s']:.0f} s to go", highlight=False
+            )
 
 
 def cut_metrics(path: Path, *, after_step: int) -> None:

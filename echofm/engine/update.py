@@ -55,7 +55,8 @@ class Updater:
         _determinism(config.deterministic)
         self.task, self.config = task, config
         self.accelerator = Accelerator(
-            mixed_precision="bf16" if config.precision == "bf16" else "no",
+            # Not accelerate's: it would change `net.forward` for good, and once for the whole process.
+            mixed_precision="no",
             kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
         )
         config.micro_batch(self.accelerator.num_processes)
@@ -80,7 +81,8 @@ class Updater:
 
     def _update(self, batch: ClipBatch, *, lr: float, stop: bool) -> Update:
         parts = [self.task.prepare(part.to(self.accelerator.device)) for part in self._parts(batch)]
-        counts_K = torch.stack([self.task.counts(part) for part in parts]).sum(0)
+        with self._precision():
+            counts_K = torch.stack([self.task.counts(part) for part in parts]).sum(0)
         totals_K = self.accelerator.reduce(counts_K, reduction="sum")
         outputs = [self._backward(part, totals_K, last=part is parts[-1]) for part in parts]
         limit = self.config.optim.clip_norm or math.inf
@@ -104,12 +106,17 @@ class Updater:
     def _backward(self, part: ClipBatch, totals_K: torch.Tensor, *, last: bool) -> StepOutput:
         wait = contextlib.nullcontext() if last else self.accelerator.no_sync(self.net)
         with wait:
-            output = self.task.step(self.net, part, totals_K)
+            with self._precision():
+                output = self.task.step(self.net, part, totals_K)
             # DDP takes the mean of the processes' gradients; the losses here are shares that add up.
             self.accelerator.backward(output.loss * self.accelerator.num_processes)
         logs = {name: value.detach() for name, value in output.logs.items()}
         rows = None if output.embedding_ND is None else output.embedding_ND.detach()
         return StepOutput(loss=output.loss.detach(), logs=logs, embedding_ND=rows)
+
+    def _precision(self) -> torch.autocast:
+        bf16 = self.config.precision == "bf16"
+        return torch.autocast(self.accelerator.device.type, dtype=torch.bfloat16, enabled=bf16)
 
     def _agree(self, outputs: list[StepOutput], norm: torch.Tensor, stop: bool) -> tuple[dict[str, float], bool, bool]:
         """Global figures, whether any is no number, whether anyone stops: one reduction, one wait for the device."""

@@ -8,6 +8,7 @@ before it. B clips, L frames, C channels, H rows, W columns.
 from __future__ import annotations
 
 import itertools
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, cast
@@ -161,6 +162,7 @@ def _loaded(batches: _Batches, *, order: Iterable[int], workers: int) -> Iterato
         # from Python 3.14 on, the parent is the server, which waits for the worker: both would stay for ever.
         multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
         pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_outlive_sigterm,
         # Its own generator: the workers' seeds must not be drawn from the training's random numbers.
         generator=torch.Generator(),
     )
@@ -168,6 +170,14 @@ def _loaded(batches: _Batches, *, order: Iterable[int], workers: int) -> Iterato
         if isinstance(batch, EchofmError):
             raise batch
         yield batch
+
+
+def _outlive_sigterm(_: int) -> None:
+    """Batch systems send SIGTERM to every process of a job; the trainer then ends its step, and needs its loaders.
+
+    They end when it closes them or is gone.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _as_it_is(batch: Any) -> Any:
