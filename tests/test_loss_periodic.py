@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
+import scipy.ndimage
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import echofm
 from echofm.loss import periodic
 
 
@@ -140,6 +143,31 @@ def test_motion_prior_parts_filling_from_ejection_at_equal_volume() -> None:
     assert float(still[2, 6]) > 0.99 and float(still[2, 10]) > 0.99
     assert float(moving[2, 6]) < 0.2
     assert float(moving[2, 10]) > 0.99
+
+
+def direction_agreement(prior: torch.Tensor, area: np.ndarray, frame_rate_hz: float) -> float:
+    """Share of frames whose best match, at least half a second away, grows or shrinks as they do."""
+    index = np.arange(len(area))
+    far = np.abs(index[:, None] - index) >= 0.5 * frame_rate_hz
+    match = np.where(far, prior[0].numpy(), -np.inf).argmax(axis=1)
+    growing = np.gradient(scipy.ndimage.gaussian_filter1d(area, 0.03 * frame_rate_hz)) > 0
+    return float((growing == growing[match]).mean())
+
+
+def test_motion_prior_on_real_clips(real_clips: Path) -> None:
+    agreement = []
+    for path in sorted(real_clips.glob("*.avi")):
+        with np.load(path.with_suffix(".phase.npz"), allow_pickle=False) as truth:
+            area, rate = truth["lv_area"].astype(float), float(truth["fps"])
+        video = torch.from_numpy(echofm.read_clip(path).frames_TCHW).float().transpose(0, 1)[None] / 255
+        agreement.append(
+            [
+                direction_agreement(prior(video, tubelet=1), area, rate)
+                for prior in (periodic.pixel_prior, periodic.motion_prior)
+            ]
+        )
+    still, moving = np.mean(agreement, axis=0)
+    assert moving > 0.82 and still < 0.8
 
 
 def test_motion_prior_without_weight_is_the_pixel_prior() -> None:

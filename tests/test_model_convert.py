@@ -69,6 +69,10 @@ def test_there_and_back_is_bit_exact(
     back = back[key] if key else back
     assert back.keys() == golden["weights"].keys()
     assert all(torch.equal(back[name], tensor) for name, tensor in golden["weights"].items())
+    assert json.loads((tmp_path / "back.json").read_text()) == golden["config"]
+    # The configuration beside the weights is found, so the way there needs no --config the second time.
+    assert main([str(tmp_path / "back.pth"), str(tmp_path / "again")]) == 0
+    assert load_encoder(tmp_path / "again").digest == load_encoder(tmp_path / "out").digest
 
 
 def test_converted_encoder_embeds_as_published(golden: dict[str, Any], pth: Path, config: Path, tmp_path: Path) -> None:

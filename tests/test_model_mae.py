@@ -210,3 +210,16 @@ def test_sizes_build(name: str, millions: int) -> None:
 
 def test_every_size_is_tested() -> None:
     assert set(SIZES) == {"tiny", "small", "fast", "base", "large"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"mask": "frame", "mask_ratio": 0.5}, {"prior": "pixel+difference", "sector_only": True, "decode_ratio": 0.5}],
+    ids=str,
+)
+def test_compiles_in_one_graph(changes: dict[str, Any]) -> None:
+    model = build(**changes)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    arguments = {"draw_B": DRAWS, "sector_BHW": sector(), "hidden_only": True}
+    assert torch.equal(compiled(clips(), **arguments).loss, model(clips(), **arguments).loss)

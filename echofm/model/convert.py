@@ -33,7 +33,8 @@ def convert(
         src: a published .pth file, or a folder with config.json and model.safetensors.
         out: the folder to write, or for a folder as source the .pth file.
         config: JSON of the published constructor's arguments; its entries win over those inferred from the shapes.
-            Needed where the number of heads is not one of the published models'.
+            Needed where the number of heads is not one of the published models'. Left out, a file of the weights' name
+            that ends in .json is taken where there is one; converting back writes it.
         frame_rate_hz: frames per second that the weights were trained at, for the input contract; unknown if left out.
         colour: whether the three channels were repeated grey or colour, for the input contract.
         key: put the state_dict under this key of the .pth file, as some training scripts expect ("model").
@@ -57,6 +58,8 @@ def _from_official(
     if out.is_file():
         raise EchofmError(f"{out}: is a file; name a folder to write the model into")
     weights = read_weights(src)
+    beside = src.with_suffix(".json")
+    config_json = config_json or (beside if beside.is_file() else None)
     config = infer_config(weights) | (_read_json(config_json) if config_json else {})
     for heads in ("num_heads", "decoder_num_heads"):
         if heads not in config:
@@ -85,7 +88,7 @@ def _to_official(src: Path, out: Path, *, key: str | None) -> None:
 
     if out.is_dir() or out.suffix != ".pth":
         raise EchofmError(f"{out}: name the .pth file to write")
-    weights, _ = to_official(load_model(src))
+    weights, config = to_official(load_model(src))
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.{os.getpid()}")
     try:
@@ -93,6 +96,8 @@ def _to_official(src: Path, out: Path, *, key: str | None) -> None:
         os.replace(temporary, out)
     finally:
         temporary.unlink(missing_ok=True)
+    # Not inside the weights: the published code loads a bare state_dict.
+    out.with_suffix(".json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def _read_json(path: Path) -> dict[str, object]:
