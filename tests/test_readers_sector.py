@@ -132,7 +132,7 @@ def cines() -> dict[str, tuple[Decoded, Mask]]:
 
 
 @pytest.mark.slow
-@settings(PROPERTY, max_examples=600)
+@settings(PROPERTY, max_examples=400)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=6), seed=st.integers(0, 30))
 def test_no_text_survives_around_many_generated_hearts(texts: list[Text], seed: int) -> None:
     heart, sector_HW = heart_on_screen(seed)

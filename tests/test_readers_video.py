@@ -104,6 +104,12 @@ def test_inter_coded_frames_come_in_order(tmp_path: Path) -> None:
     assert read.frame_time_s == pytest.approx(np.arange(40) / 50)
 
 
+def test_odd_sizes_keep_every_row_and_column(tmp_path: Path) -> None:
+    clip, _ = beating_heart(frames=20)
+    read = read_clip(write_avi(tmp_path / "x.avi", clip[:, :111, :109]))
+    assert read.frames_TCHW.shape == (20, 1, 111, 109)
+
+
 def test_the_limit_is_checked_before_decoding(heart: Path) -> None:
     with pytest.raises(UnreadableFile, match="--max-clip-mb"):
         read_clip(heart, limits=Limits(max_clip_mb=1))

@@ -71,7 +71,8 @@ def gather(
             clip_TCHW[count - 1] = frame
             continue
         if (count - 1) % max(1, at_most // _COLOUR_SAMPLES) == 0:
-            spread_HW = frame.max(axis=2) - frame.min(axis=2)
+            red, green, blue = (frame[..., sample] for sample in range(3))
+            spread_HW = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
             chroma_HW = spread_HW if chroma_HW is None else np.maximum(chroma_HW, spread_HW)
         clip_TCHW[count - 1] = luma(frame) if channels == 1 else np.moveaxis(frame, 2, 0)
     if count == 0:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -32,9 +35,7 @@ def decode_dicom(source: BinaryIO, *, channels: int, limits: Limits) -> Decoded:
     import pydicom
     from pydicom import config
 
-    with warnings.catch_warnings(), config.disable_value_validation():
-        # pydicom's warnings quote values, and values are the patient's.
-        warnings.simplefilter("ignore")
+    with _silent(), config.disable_value_validation():
         _refuse_deflated(source)
         data_set = pydicom.dcmread(source)
         frames, height, width, samples = _claimed_shape(data_set)
@@ -54,6 +55,20 @@ def decode_dicom(source: BinaryIO, *, channels: int, limits: Limits) -> Decoded:
             patient=_patient(data_set),
             regions=regions,
         )
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """pydicom's warnings and log lines quote values, and values are the patient's."""
+    log = logging.getLogger("pydicom")
+    was_disabled = log.disabled
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        log.disabled = True
+        try:
+            yield
+        finally:
+            log.disabled = was_disabled
 
 
 def _refuse_deflated(source: BinaryIO) -> None:
