@@ -9,6 +9,8 @@ import numpy as np
 from echofm.phantom.seeds import generator
 
 VIEWS = ("A4C", "A2C", "PLAX", "PSAX")
+ON_SCREEN_DB = 28.0
+"""Level above plain myocardium that is shown white at a gain of 0 dB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +31,7 @@ class Acquisition:
     """Deviation from a flat image at equally spaced depths, as an operator leaves the sliders."""
     dynamic_range_db: float
     noise_db: float
-    """Electronic noise at full depth, relative to myocardium."""
+    """Electronic noise, relative to myocardium."""
     tilt_deg: float
     shift_mm: tuple[float, float]
     """Where the heart lies off its usual place: across, down."""
@@ -60,6 +62,7 @@ def draw_acquisition(
     rate = float(rng.uniform(20, 80))
     # Colour costs frame rate: several pulses a beam.
     drawn_rate = float(round(20 + 0.25 * (rate - 20))) if colour else 50.0 if fraction < 0.5 else float(round(rate))
+    gain_db, range_db = float(rng.normal(0, 2.5)), float(rng.uniform(54, 68))
     return Acquisition(
         view=view,
         depth_mm=float(np.clip(rng.normal(depth, 8), depth - 14, depth + 20)),
@@ -69,10 +72,11 @@ def draw_acquisition(
         cycles=float(rng.uniform(1.6, 2.8)),
         aperture_mm=float(rng.uniform(17, 23)),
         focus_mm=float(rng.uniform(70, 120)),
-        gain_db=float(rng.normal(0, 3)),
+        gain_db=gain_db,
         tgc_db=tuple(float(value) for value in rng.normal(0, 2.0, 6)),
-        dynamic_range_db=float(rng.uniform(46, 62)),
-        noise_db=float(rng.uniform(-44, -28)),
+        dynamic_range_db=range_db,
+        # The operator turns the gain up until noise is just seen: at a small share of the grey scale.
+        noise_db=ON_SCREEN_DB - gain_db - range_db * (1 - float(rng.uniform(0.05, 0.15))),
         tilt_deg=float(np.clip(rng.normal(0, 4.5), -10, 10)),
         shift_mm=(float(rng.uniform(-5, 5)), float(rng.uniform(-4, 4))),
         breathing_mm=float(rng.uniform(0.3, 2.5)),

@@ -153,7 +153,7 @@ def _shape(normal: Any, size: float, length: float) -> dict[str, float]:
         "papillary_spread_rad": normal(1.75, 0.15, 1.3, 2.1),
         "septum_gain": normal(1.15, 0.2, 0.7, 1.7),
         "lateral_gain": normal(0.85, 0.2, 0.45, 1.4),
-        "pericardium_gain": normal(3.0, 0.7, 1.6, 5),
+        "pericardium_gain": normal(4.5, 1.2, 2, 8),
         "patchiness": normal(0.45, 0.12, 0.15, 0.8),
         "blood_gain": normal(0.024, 0.009, 0.008, 0.06),
         "torsion_deg": normal(11, 3, 3, 18),

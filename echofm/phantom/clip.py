@@ -104,7 +104,10 @@ class PhantomClip:
         begin = next((float(o) for o, b in zip(onset, beat) if o >= 0 and o + 0.6 * b <= self.time_s[-1]), None)
         volume = self.cycle.volume_T
         if begin is None:
-            return int(volume.argmax()), int(volume.argmin())
+            # Too short for a whole systole: the largest fall of volume that it shows.
+            fall = np.triu(volume[:, None] - volume[None, :], 1)
+            first, last = np.unravel_index(fall.argmax(), fall.shape)
+            return int(first), int(last)
         length = float(beat[list(onset).index(begin)])
         early = np.flatnonzero((self.time_s > begin - 0.05) & (self.time_s < begin + 0.2 * length))
         later = np.flatnonzero((self.time_s > begin) & (self.time_s < begin + 0.7 * length))

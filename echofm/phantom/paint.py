@@ -74,4 +74,4 @@ def _outside(p: Patient, rng: np.random.Generator, tissue_NM: npt.NDArray[np.uin
     # Deeper, behind the base, lies more that reflects.
     depth = np.clip(along_N / p.lv_length_mm, 0, 1.3)[:, None]
     haze = (0.1 + 0.45 * depth) * np.exp(1.1 * coarse) * lines * np.exp(-distance / 16)
-    return haze + sac * (0.25 + 0.75 * np.clip(depth, 0, 1)) + 0.015
+    return haze + sac * (0.25 + 0.75 * np.clip(depth, 0, 1)) + 0.03

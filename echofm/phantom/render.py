@@ -13,7 +13,7 @@ import scipy.ndimage
 import torch
 import torch.nn.functional as F
 
-from echofm.phantom.acquisition import Acquisition
+from echofm.phantom.acquisition import ON_SCREEN_DB, Acquisition
 from echofm.phantom.anatomy import Patient
 from echofm.phantom.probe import Pose, Sector
 from echofm.phantom.scene import BLOOD, PAINT_STEP_MM, Scene, Thread, Tissue, smooth_noise
@@ -63,9 +63,8 @@ def render_envelope(
     stacked = torch.cat(parts).permute(1, 2, 0).contiguous()
     blurred = PointSpread(acquisition, sector, device)(stacked).view(samples, beams, 2, frames)
     electronic = noise.view(2, frames, samples, beams).roll((7, 13), (2, 3)).permute(2, 3, 0, 1)
-    depth_share = torch.linspace(0, 1, samples, device=device)
-    noise_db = acquisition.noise_db - 22 * (1 - depth_share)
-    blurred = blurred + electronic * (10 ** (noise_db / 20))[:, None, None, None]
+    sensitivity = torch.tensor(10 ** (_beam_profile_db(acquisition, sector) / 20), dtype=torch.float32, device=device)
+    blurred = blurred * sensitivity[..., None, None] + electronic * 10 ** (acquisition.noise_db / 20)
     return torch.hypot(blurred[:, :, 0], blurred[:, :, 1]).permute(2, 0, 1)
 
 
@@ -74,9 +73,8 @@ def render_grey(envelope_TAL: torch.Tensor, sector: Sector, acquisition: Acquisi
     device = envelope_TAL.device
     a = acquisition
     share = np.linspace(0, len(a.tgc_db) - 1, sector.samples)
-    depth_db = np.interp(share, np.arange(len(a.tgc_db)), a.tgc_db) + a.gain_db - 31
-    gain_db = depth_db[:, None] + _beam_profile_db(a, sector)
-    gain = torch.tensor(gain_db, dtype=torch.float32, device=device)
+    depth_db = np.interp(share, np.arange(len(a.tgc_db)), a.tgc_db) + a.gain_db - ON_SCREEN_DB
+    gain = torch.tensor(depth_db[:, None], dtype=torch.float32, device=device)
     grey = sector.scan_convert(compress(envelope_TAL, gain, a.dynamic_range_db))
     return (grey * 255).round().to(torch.uint8).cpu().numpy()
 

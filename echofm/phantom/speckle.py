@@ -12,6 +12,9 @@ import torch
 from echofm.phantom.acquisition import Acquisition
 from echofm.phantom.probe import SPEED_OF_SOUND_M_PER_S, Sector
 
+_FILTER = 0.6
+"""Standard deviation of the receiver's filter, in samples."""
+
 
 def axial_width_mm(acquisition: Acquisition, range_mm: np.ndarray) -> np.ndarray:
     """Standard deviation of the pulse along the beam; attenuation of high frequencies widens it with depth."""
@@ -32,11 +35,11 @@ class PointSpread:
 
     def __init__(self, acquisition: Acquisition, sector: Sector, device: torch.device | str) -> None:
         ranges, beams = sector.range_mm, sector.beam_rad
-        # Never narrower than the grid can carry without aliasing.
-        along = np.maximum(axial_width_mm(acquisition, ranges), 0.75 * (ranges[1] - ranges[0]))
+        # The receiver's filter: what the grid cannot carry without aliasing is blurred away.
+        along = np.hypot(axial_width_mm(acquisition, ranges), _FILTER * (ranges[1] - ranges[0]))
         axial = _kernel(ranges[:, None] - ranges[None, :], along[:, None])
         across = beams[None, :, None] - beams[None, None, :]
-        width = np.maximum(lateral_width_rad(acquisition, ranges), 0.75 * (beams[1] - beams[0]))
+        width = np.hypot(lateral_width_rad(acquisition, ranges), _FILTER * (beams[1] - beams[0]))
         lateral = _kernel(across, width[:, None, None])
         self._axial_AA = torch.tensor(axial, dtype=torch.float32, device=device)
         self._lateral_ALL = torch.tensor(lateral, dtype=torch.float32, device=device)
@@ -58,4 +61,4 @@ def _kernel(offset: np.ndarray, width: np.ndarray) -> np.ndarray:
 def compress(envelope: torch.Tensor, gain_db: torch.Tensor | float, dynamic_range_db: float) -> torch.Tensor:
     """Envelope to grey in [0, 1]: 0 dB plus gain is white, the dynamic range below it black, with a soft toe."""
     level_db = 20 * torch.log10(envelope.clamp_min(1e-6)) + gain_db
-    return ((level_db + dynamic_range_db) / dynamic_range_db).clamp_(0, 1) ** 1.25
+    return ((level_db + dynamic_range_db) / dynamic_range_db).clamp_(0, 1) ** 1.8
