@@ -25,7 +25,7 @@ def loss_curves(curves: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]], *, y_
         (line,) = axes.plot(x, _running_median(y), label=name)
         axes.plot(x, y, color=line.get_color(), alpha=0.25, linewidth=0.8)
     axes.set(xlabel="optimizer step", ylabel=y_label, xlim=_span(curves))
-    axes.legend(ncols=min(4, len(curves)), loc="upper right")
+    figure.legend(ncols=min(4, len(curves)), loc="outside upper left")
     return figure
 
 
@@ -73,6 +73,25 @@ def phase_trajectory(feature_TD: npt.ArrayLike, phase_T: npt.ArrayLike, *, title
     return figure
 
 
+def time_course(feature_TD: npt.ArrayLike, time_s_T: npt.ArrayLike, phase_T: npt.ArrayLike, *, title: str) -> Figure:
+    """First principal component of a clip's features over time, coloured by phase where it is known.
+
+    Times that are unknown (NaN) are replaced by the moment's number.
+    """
+    points_T2, shares = principal_components(feature_TD)
+    time, phase = np.asarray(time_s_T, float), np.asarray(phase_T, float)
+    unit = "s"
+    if np.isnan(time).any():
+        time, unit = np.arange(len(time), dtype=float), "token"
+    figure, axes = _figure(_SQUARE)
+    ink, known = axes.xaxis.label.get_color(), np.isfinite(phase)
+    axes.plot(time, points_T2[:, 0], color=ink, alpha=0.3, linewidth=1)
+    axes.scatter(time[~known], points_T2[~known, 0], s=16, facecolors="none", edgecolors=ink, linewidths=0.8)
+    axes.scatter(time[known], points_T2[known, 0], c=phase[known], cmap=phase_colours(), vmin=0, vmax=1, s=18, zorder=3)
+    axes.set(title=title, xlabel=f"time ({unit})", ylabel=f"component 1 ({100 * shares[0]:.0f} % of variance)")
+    return figure
+
+
 def scatter_by_group(
     points_P2: npt.ArrayLike, groups: npt.ArrayLike, *, title: str, x_label: str, y_label: str
 ) -> Figure:
@@ -110,7 +129,7 @@ def _figure(size_inch: tuple[float, float]) -> tuple[Figure, Axes]:
 
 
 def _running_median(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    half = max(1, len(values) // 40)
+    half = len(values) // 40
     return np.array([np.median(values[max(0, i - half) : i + half + 1]) for i in range(len(values))])
 
 
