@@ -1,4 +1,4 @@
-"""Planted names (tags, path, burned-in text) reach nothing that is written or said, from files to embeddings and page."""
+"""Planted names (tags, path, burned-in text) reach nothing that is written or said, from files to page."""
 
 from __future__ import annotations
 
