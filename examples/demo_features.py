@@ -41,7 +41,7 @@ class Example:
 def example_of(split: ShardSet, contract: InputContract, *, name: str, tag: str) -> Example:
     """The longest clip of a kind; only generated clips have a true phase."""
     clips = [clip for clip in split if (clip.phase_T is not None) == (tag == GENERATED)]
-    clip = max(clips, key=lambda each: len(each.frames_TCHW))
+    clip = max(clips, key=lambda each: 0 if each.frame_time_s is None else each.frame_time_s[-1])
     windows = window_batches(
         [clip], frames=contract.frames, frame_rate_hz=contract.frame_rate_hz, windows_per_clip=1, batch=1
     )

@@ -64,8 +64,19 @@ def test_the_default_windows_cover_the_clip_once(frames: int) -> None:
     np.testing.assert_allclose(phase.time_s_P, phase.frame_P / 50, atol=1e-6)
     gaps = np.diff(phase.frame_P)
     assert gaps.min() > 0 and gaps.max() <= TUBELET * 1.5
-    assert phase.frame_P[0] == 0.5 and phase.frame_P[-1] == frames - 1.5
+    assert phase.frame_P[0] == 0.5 and phase.frame_P[-1] in (frames - 1.5, frames - 2.5)
     assert np.isnan(phase.cycle_P).all()
+
+
+def test_a_window_from_every_frame_puts_each_moment_in_the_middle() -> None:
+    table = embed_clips(MeanGrey(frames=8), [ramp(40)], windows=1000)
+    phase = table.phase
+    assert phase is not None and table.rows["windows"][0] == 33
+    np.testing.assert_allclose(phase.feature_PD[:, 0] * 255, phase.frame_P, atol=1e-4)
+    inner = (phase.frame_P > 4) & (phase.frame_P < 35)
+    # A window that starts at frame w has its middle at w + 3.5; its tokens lie 1 and 3 frames from it.
+    assert (np.abs(phase.frame_P - (phase.window_P + 3.5))[inner] == 1).all()
+    assert np.diff(phase.frame_P).min() >= TUBELET and np.diff(phase.frame_P).max() <= 1.5 * TUBELET
 
 
 def test_a_row_says_what_is_known() -> None:
@@ -155,10 +166,12 @@ def test_timeline_rises_without_repeats(frames: int, length: int, count: int | N
     shape = (len(windows), length // TUBELET, 1)
     phase = stitch(windows, np.arange(np.prod(shape), dtype=np.float32).reshape(shape), frame_time_s=None, phase_F=None)
     assert len(phase.feature_PD) >= 1
-    assert (np.diff(phase.frame_P) > 0).all() and (np.diff(phase.window_P) >= 0).all()
-    if count is None and frames >= length:
-        assert phase.frame_P[0] == 0.5 and phase.frame_P[-1] == frames - 1.5
-        assert (np.diff(phase.frame_P) <= 1.5 * TUBELET).all()
+    gaps = np.diff(phase.frame_P)
+    # The last token of a looped clip may see one frame less.
+    assert (gaps[:-1] >= TUBELET).all() and (gaps >= TUBELET * 0.75).all()
+    if (count is None or count > frames) and frames >= length:
+        assert phase.frame_P[0] in (0.5, 1.5) and phase.frame_P[-1] in (frames - 1.5, frames - 2.5)
+        assert (gaps <= 1.5 * TUBELET).all()
     owner = [windows[window].indices_L.tolist() for window in phase.window_P]
     assert all(int(frame) in indices for frame, indices in zip(phase.frame_P, owner))
 

@@ -5,6 +5,7 @@ W windows, T token times of a window, S frames per token, F frames of the clip, 
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -132,23 +133,39 @@ def stitch(
     indices_WTS = np.stack([window.indices_L for window in windows]).reshape(len(windows), times, -1)
     valid_WTS = np.stack([window.valid_L for window in windows]).reshape(indices_WTS.shape)
     frame_WT = _mean(indices_WTS, valid_WTS)
-    centre_W = np.array([window.indices_L[window.valid_L].mean() for window in windows])
-    # Each moment belongs to the window whose middle is nearest.
-    ends = [-np.inf, *((centre_W[1:] + centre_W[:-1]) / 2), np.inf]
-    kept_WT = (frame_WT >= np.array(ends[:-1])[:, None]) & (frame_WT < np.array(ends[1:])[:, None])
+    middle_W1 = np.array([[window.indices_L[window.valid_L].mean()] for window in windows])
+    kept = _kept(frame_WT, np.abs(frame_WT - middle_W1), apart=indices_WTS.shape[2])
     unknown = np.full(int(indices_WTS.max()) + 1, np.nan)
     seconds = unknown if frame_time_s is None else frame_time_s
     angle = unknown if phase_F is None else 2 * np.pi * phase_F.astype(np.float64)
     circle_WT = np.arctan2(_mean(np.sin(angle)[indices_WTS], valid_WTS), _mean(np.cos(angle)[indices_WTS], valid_WTS))
-    tokens = int(kept_WT.sum())
     return PhaseTokens(
-        feature_PD=phase_WTD[kept_WT],
-        time_s_P=_mean(seconds[indices_WTS], valid_WTS)[kept_WT],
-        frame_P=frame_WT[kept_WT].astype(np.float32),
-        window_P=np.nonzero(kept_WT)[0].astype(np.int32),
-        cycle_P=(circle_WT[kept_WT] / (2 * np.pi) % 1).astype(np.float32) % 1,
-        start_N1=np.array([0, tokens], np.int64),
+        feature_PD=phase_WTD.reshape(frame_WT.size, -1)[kept],
+        time_s_P=_mean(seconds[indices_WTS], valid_WTS).ravel()[kept],
+        frame_P=frame_WT.ravel()[kept].astype(np.float32),
+        window_P=(kept // times).astype(np.int32),
+        # Rounded to float32 a phase just under 1 may become 1, which is 0.
+        cycle_P=(circle_WT.ravel()[kept] / (2 * np.pi) % 1).astype(np.float32) % 1,
+        start_N1=np.array([0, len(kept)], np.int64),
     )
+
+
+def _kept(frame_WT: npt.NDArray[np.float64], off_middle_WT: npt.NDArray[np.float64], *, apart: int) -> npt.NDArray:
+    """Of all windows' tokens those nearest the middle of their windows, by time, as indices into W * T.
+
+    No two of different windows are closer than `apart` frames; NaN (all frames are repeats) is left out.
+    """
+    frames, windows = frame_WT.ravel(), np.indices(frame_WT.shape)[0].ravel()
+    places: list[float] = []
+    kept: list[int] = []
+    for token in np.argsort(off_middle_WT.ravel(), kind="stable").tolist():
+        place = bisect.bisect(places, frames[token])
+        beside = kept[max(0, place - 1) : place + 1]
+        near = [other for other in beside if abs(frames[token] - frames[other]) < apart - 1e-6]
+        if np.isfinite(frames[token]) and all(windows[other] == windows[token] for other in near):
+            places.insert(place, float(frames[token]))
+            kept.insert(place, token)
+    return np.array(kept, np.int64)
 
 
 def _mean(values_WTS: npt.NDArray, valid_WTS: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:

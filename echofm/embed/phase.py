@@ -17,8 +17,10 @@ Floats = npt.NDArray[np.float32]
 class PhaseTokens:
     """Token-time features of N clips, P tokens in all; those of one clip are consecutive and in time order.
 
-    Windows that overlap are cut at the middle of their overlap, so that no moment occurs twice and each keeps the
-    features that saw most on either side of it. Distances inside one window are cleaner than those between windows.
+    Where windows overlap, the tokens nearest the middle of their windows are kept, no two closer than the frames that
+    one token sees: each moment occurs once, with the features that saw most on either side of it. A token also carries
+    something of its place in its window; where that must not matter (comparing moments far apart), embed with a
+    window from every frame (`--windows 100000`): then all but the clip's ends come from the middle of a window.
 
     feature_PD: float32.
     time_s_P: float64, seconds from the clip's first frame to the middle of the token's frames; NaN where the clip's
