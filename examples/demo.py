@@ -33,7 +33,7 @@ class Demo(Recipe):
 
     out: Path = Path("demo")
     """Folder for everything; one of an earlier demo is replaced."""
-    patients: int = 12
+    patients: int = 24
     """Generated patients, two clips each; the last quarter is held out."""
     steps: int | None = None
     """Training steps; by default those of the recipe `demo`."""
