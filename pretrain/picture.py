@@ -6,6 +6,8 @@ Shapes: B clips, C channels, T frames, F predicted frames, H rows, W columns; N 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +45,8 @@ def reconstruct(
     model: VideoMae, video_BCTHW: torch.Tensor, draw_B: torch.Tensor, *, sector_BHW: torch.Tensor
 ) -> Reconstruction:
     """Hide what `draw_B` says and predict it."""
-    output = model(video_BCTHW, sector_BHW=sector_BHW, draw_B=draw_B)
+    with _decoding_all(model):
+        output = model(video_BCTHW, sector_BHW=sector_BHW, draw_B=draw_B)
     grid = model.encoder.grid(video_BCTHW)
     per_time, patch = model.predicted_per_time, model.encoder.patch
     frames_F = target_frames(video_BCTHW.shape[2], grid.time * per_time).to(video_BCTHW.device)
@@ -66,6 +69,16 @@ def reconstruct(
         filled_BCFHW=frames_of(torch.where(hidden_BN1, pred_BNV, target_BNV)),
         psnr_db_B=-10 * error_B.clamp(min=1e-12).log10(),
     )
+
+
+@contextmanager
+def _decoding_all(model: VideoMae) -> Iterator[None]:
+    """Within the block the model decodes every hidden tubelet, also where training decodes a part of them."""
+    ratio, model.decode_ratio = model.decode_ratio, 1.0
+    try:
+        yield
+    finally:
+        model.decode_ratio = ratio
 
 
 def joined(tubelets_BNV: torch.Tensor, *, grid: Grid, patch: int, per_time: int) -> torch.Tensor:

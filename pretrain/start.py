@@ -14,7 +14,6 @@ from echofm.clip import ClipBatch
 from echofm.engine.environment import describe, git_sha
 from echofm.engine.fit import fit
 from echofm.engine.run import Run
-from echofm.engine.schedule import lr_at
 from echofm.engine.update import Updater, processes
 from echofm.errors import EchofmError
 from echofm.progress import console
@@ -59,7 +58,7 @@ def dry_run(recipe: PretrainRecipe, *, data: Path) -> None:
         begun_s = time.perf_counter()
         batch = next(batches)
         waited_s = time.perf_counter() - begun_s
-        update = updater(batch, lr=lr_at(step, steps=recipe.fit.steps, peak=recipe.fit.peak_lr()))
+        update = updater(batch, lr=recipe.fit.lr_at(step))
         step_s = time.perf_counter() - begun_s
     if not processes().is_main_process:
         return

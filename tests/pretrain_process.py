@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,13 @@ def tiny_words() -> list[str]:
     return words
 
 
+def forked(target: Callable[..., None], *arguments: Any) -> ForkServerProcess:
+    """Start a function of a test module in a process."""
+    process = _FORKSERVER.Process(target=target, args=arguments)
+    process.start()
+    return process
+
+
 def pretrain_here(argv: list[str], log: Path | None, environment: dict[str, str]) -> None:
     """Target of a forked process: the command, on one thread, its errors into a file if one is given."""
     # A group of its own, which its loaders share: what a batch system signals.
@@ -57,9 +65,7 @@ def pretrain_here(argv: list[str], log: Path | None, environment: dict[str, str]
 
 def launch(argv: list[str], *, log: Path | None = None, **environment: str) -> ForkServerProcess:
     """Start `pretrain ARGV` in a process."""
-    process = _FORKSERVER.Process(target=pretrain_here, args=(argv, log, environment))
-    process.start()
-    return process
+    return forked(pretrain_here, argv, log, environment)
 
 
 def launch_two(argv: list[str]) -> list[ForkServerProcess]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from pretrain_process import finish, forked
 from safetensors.torch import load_file
 from toy_task import ToyTask, toy_batches
 
@@ -210,25 +210,27 @@ def test_what_a_kill_leaves_behind_is_cleared(tmp_path: Path) -> None:
     assert not list((tmp_path / "cut" / "state").glob(".*"))
 
 
+def run_under_a_limit(folder: Path, said: Path) -> None:
+    """Target of a process: from step 7 on no file may hold more than 2500 bytes."""
+    torch.set_num_threads(1)
+
+    class Limited(ToyTask):
+        def after_update(self, step: int) -> dict[str, float]:
+            if step == 7:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (2500, resource.RLIM_INFINITY))
+            return {}
+
+    try:
+        train(folder, task=Limited(), config=config_of(log_every=100))
+    except EchofmError as error:
+        said.write_text(str(error))
+
+
 def test_file_size_limit_leaves_the_last_state_whole(tmp_path: Path) -> None:
     """As a full disk does: the write of a state fails half way."""
-    code = f"""
-import resource, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from pathlib import Path
-import test_engine_fit as t
-class Limited(t.ToyTask):
-    def after_update(self, step):
-        if step == 7:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (2500, resource.RLIM_INFINITY))
-        return {{}}
-try:
-    t.train(Path({str(tmp_path / "run")!r}), task=Limited(), config=t.config_of(log_every=100))
-except t.EchofmError as error:
-    print(error)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "state of step 10 could not be written (" in done.stdout and "--resume" in done.stdout, done.stdout
+    finish(forked(run_under_a_limit, tmp_path / "run", tmp_path / "said"))
+    said = (tmp_path / "said").read_text()
+    assert "state of step 10 could not be written (" in said and "--resume" in said
     assert [p.name for p in (tmp_path / "run" / "state").iterdir()] == ["step_00000005"]
     train(tmp_path / "run", config=config_of(log_every=100), resume=True)
     train(tmp_path / "whole", config=config_of(log_every=100))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -71,12 +72,12 @@ def test_joined_undoes_cut() -> None:
     assert torch.equal(joined(tubelets, grid=grid_of(video, tubelet=2, patch=4), patch=4, per_time=2), video)
 
 
-@pytest.mark.parametrize("normalised", [True, False])
-def test_reconstruction_keeps_what_is_seen(normalised: bool) -> None:
+@pytest.mark.parametrize("changes", [{}, {"normalised_target": False}, {"decode_ratio": 0.5}], ids=str)
+def test_reconstruction_keeps_what_is_seen(changes: dict[str, Any]) -> None:
     torch.manual_seed(0)
     model = VideoMae(
         size=16, frames=4, channels=1, patch=4, tubelet=2, width=16, depth=1, heads=2, decoder_width=16,
-        decoder_depth=1, decoder_heads=2, predicted_frames=4, normalised_target=normalised,
+        decoder_depth=1, decoder_heads=2, predicted_frames=4, **changes,
     ).eval()  # fmt: skip
     video = torch.rand(3, 1, 4, 16, 16)
     sector = torch.ones(3, 16, 16, dtype=torch.bool)

@@ -209,6 +209,7 @@ def test_disk_that_refuses(shards: Path, unbroken: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_torchrun_of_two_killed_twice_is_bit_equal(workers: str, shards: Path, tmp_path: Path) -> None:
     def torchrun(run: Path) -> subprocess.Popen[bytes]:
@@ -242,6 +243,7 @@ def test_torchrun_of_two_killed_twice_is_bit_equal(workers: str, shards: Path, t
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_three_cpu_minutes_learn_the_cycle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The recipe `demo` on hearts with known phase; measured on hearts that it never saw."""
     shards = write_heart_shards(tmp_path / "shards", train=64, val=16)

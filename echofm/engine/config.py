@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import pydantic
 
 from echofm.config import Recipe
+from echofm.engine.schedule import lr_at
 from echofm.errors import EchofmError
 
 
@@ -71,6 +72,16 @@ class FitConfig(Recipe):
     def peak_lr(self) -> float:
         """Peak learning rate of this batch: lr = lr_per_256 * batch / 256."""
         return self.optim.lr_per_256 * self.batch / 256
+
+    def lr_at(self, step: int) -> float:
+        """Learning rate of update `step`, 1 to `steps`."""
+        return lr_at(
+            step,
+            steps=self.steps,
+            peak=self.peak_lr(),
+            warmup_steps=self.optim.warmup_steps,
+            final_share=self.optim.final_lr_share,
+        )
 
     def micro_batch(self, world: int) -> int:
         """Clips that one process holds at a time. Raises EchofmError where the batch does not divide."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from echofm.clip import ClipBatch
 from echofm.engine.collapse import rankme, spread
 from echofm.engine.config import FitConfig
 from echofm.engine.run import Run
-from echofm.engine.schedule import lr_at
 from echofm.engine.state import Trained
 from echofm.engine.task import Task
 from echofm.engine.update import Update, Updater
@@ -43,13 +42,7 @@ def fit(task: Task, batches: Iterator[ClipBatch], config: FitConfig, run: Run) -
         for step in range(run.start_step + 1, config.steps + 1):
             with tracker.waiting_for_data():
                 batch = next(batches)
-            lr = lr_at(
-                step,
-                steps=config.steps,
-                peak=config.peak_lr(),
-                warmup_steps=config.optim.warmup_steps,
-                final_share=config.optim.final_lr_share,
-            )
+            lr = config.lr_at(step)
             update = updater(batch, lr=lr, stop=told_to_stop())
             skipped = skipped + 1 if update.culprits else 0
             if update.culprits and (config.on_nonfinite == "stop" or skipped == _MOST_SKIPPED_IN_A_ROW):
@@ -67,10 +60,7 @@ def fit(task: Task, batches: Iterator[ClipBatch], config: FitConfig, run: Run) -
             if update.stop:
                 return step
     if run.main:
-        if updater.ema:
-            with updater.ema.applied(task.net):
-                run.export(task)
-        else:
+        with updater.ema.applied(task.net) if updater.ema else nullcontext():
             run.export(task)
     return config.steps
 

@@ -49,7 +49,7 @@ class Tracker:
         self.board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=self._start_step + 1)
         self._open.callback(self._close_board)
         self._wandb = _start_wandb(self._folder, self._config, self._open)
-        self._bar = self._open.enter_context(progress_bar("pretraining", self._config.steps))
+        self._bar = self._open.enter_context(progress_bar("training", self._config.steps))
         self._bar.advance(self._start_step, note="waiting for the first batch")
         self._reset_clock(self._start_step)
         return self
