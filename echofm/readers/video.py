@@ -1,10 +1,10 @@
 """AVI, MP4, MOV and MKV: every frame in order, its true time, and whether the file was cut.
 
 PyAV decodes, not decord. On EchoNet-Dynamic's MJPG clips the frames are equal byte for byte (held by
-`tests/test_readers_video.py`) and, with one kept reformatter, PyAV costs no more: 23.5 against 28.2 ms of CPU for a clip
-of 200 frames of 112 x 112, 101 against 101 ms for 60 of 480 x 480. Of 15 clips cut short decord returned 8 with fewer
-frames and no word, and one read from memory ended the process with a segmentation fault; it tells neither a damaged
-packet nor a change of frame size, which PyAV does.
+`tests/test_readers_video.py`) and, with one kept reformatter, PyAV costs no more: 23.5 against 28.2 ms of CPU for a
+clip of 200 frames of 112 x 112, 101 against 101 ms for 60 of 480 x 480. Of 15 clips cut short decord returned 8 with
+fewer frames and no word, and one read from memory ended the process with a segmentation fault; it tells neither a
+damaged packet nor a change of frame size, which PyAV does.
 """
 
 from __future__ import annotations
