@@ -109,7 +109,7 @@ def test_damage_is_a_clip_or_a_reason(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-@settings(FUZZ, max_examples=300)
+@settings(FUZZ, max_examples=120)
 @given(**DAMAGE)
 def test_much_damage_is_a_clip_or_a_reason(
     name: str, tmp_path: Path, places: list[tuple[float, int]], cut: float, early: bool

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from echofm.readers.refused import Refused
 
 _MEGABYTE = 1_000_000
-# An uncompressed 16-bit RGB file is larger than the clip it holds; one larger than this holds something else.
-_FILE_PER_CLIP = 6
+# An uncompressed file is as large as its clip and some tags; one larger than this holds something else.
+_FILE_PER_CLIP = 1.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,5 +46,5 @@ class Limits:
 
     @property
     def max_file_bytes(self) -> int:
-        """Largest file that is opened at all."""
-        return int(self.max_clip_mb * _MEGABYTE * _FILE_PER_CLIP)
+        """Largest file that is opened at all; a small clip may come with a megabyte of tags."""
+        return int(self.max_clip_mb * _MEGABYTE * _FILE_PER_CLIP) + _MEGABYTE

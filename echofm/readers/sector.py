@@ -1,9 +1,9 @@
 """The ultrasound sector: everything outside it, burned-in names above all, becomes zero in every frame.
 
 A scanner's screen holds one thing that moves all over and has the shape of a fan: the echo. Names and depth marks stand
-still; clocks, heart rates and the ECG change but are small, or stick out of the fan. So the moving pixels' largest
-connected part is taken, a fan is fitted to its outline (echofm.readers.fan), and only what is inside of both survives.
-Where the outline is not convincingly a fan's, nothing survives: the file is refused.
+still; clocks, heart rates and the ECG change but are small, drawn in one brightness, or stick out of the fan. So the
+moving pixels' largest connected part is taken, a fan is fitted to its outline (echofm.readers.fan_fit), and only what
+is inside of both survives. Where the outline is not convincingly a fan's, nothing survives: the file is refused.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from echofm.readers.decoded import Decoded
-from echofm.readers.fan import Fan, Mask, fit_fan
+from echofm.readers.fan import Fan, Mask
+from echofm.readers.fan_fit import fit_fan
 from echofm.readers.luma import luma
 from echofm.readers.refused import Refused
 
@@ -127,14 +128,17 @@ def _motion(grey_THW: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     change_HW = high_HW - low_HW
     if len(grey_THW) < _FRAMES_TO_TELL:
         return change_HW
-    some_THW = grey_THW[:: max(1, len(grey_THW) // 64)]
     same_HW = np.maximum(change_HW // 10, 3)
-    # Unsigned arithmetic: no frame is below the low, none above the high.
-    settled_HW = ((high_HW - some_THW <= same_HW) | (some_THW - low_HW <= same_HW)).mean(axis=0)
+    some_THW = grey_THW[:: max(1, len(grey_THW) // 64)]
+    settled_HW = np.zeros(change_HW.shape, np.float32)
+    for frame_HW in some_THW:
+        # Unsigned arithmetic: no frame is below the low, none above the high.
+        settled_HW += (high_HW - frame_HW <= same_HW) | (frame_HW - low_HW <= same_HW)
+    settled_HW /= len(some_THW)
     strong_HW = change_HW > _STRONG
     window = 4 * _reach(change_HW) + 1
     strong_share_HW = ndimage.uniform_filter(strong_HW.astype(np.float32), window)
-    settled_share_HW = ndimage.uniform_filter((settled_HW * strong_HW).astype(np.float32), window)
+    settled_share_HW = ndimage.uniform_filter(settled_HW * strong_HW, window)
     is_drawn_HW = (settled_share_HW >= _SETTLED * strong_share_HW) & (strong_share_HW >= 0.2)
     return change_HW * ~is_drawn_HW
 
