@@ -134,6 +134,13 @@ def test_cut_files(pth: Path, tmp_path: Path, kept: float) -> None:
     assert str(pth) in refused(pth, tmp_path / "out")
 
 
+def test_a_flipped_byte(pth: Path, tmp_path: Path) -> None:
+    content = bytearray(pth.read_bytes())
+    content[len(content) // 2] ^= 1
+    pth.write_bytes(content)
+    assert "damaged" in refused(pth, tmp_path / "out")
+
+
 def test_files_that_unpack_to_more_than_they_hold(pth: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", b"\0" * 1_000_000)

@@ -191,6 +191,26 @@ def test_clips_that_do_not_fit() -> None:
         build()(clips(), torch.arange(13).expand(4, -1))
 
 
+@pytest.mark.parametrize(
+    "ids",
+    [[0, 16, 32, 48, 64, 80, 96, 128], [-1, 16, 32, 48, 64, 80, 96, 112], [0, 1, 32, 48, 64, 80, 96, 112], [0] * 8],
+    ids=["beyond", "negative", "uneven", "repeated"],
+)
+def test_visible_ids_that_do_not_fit(ids: list[int]) -> None:
+    with pytest.raises(EchofmError, match="visible_ids must be"):
+        build()(clips(), torch.tensor(ids).expand(4, -1))
+
+
+@pytest.mark.filterwarnings("ignore:var_mean")
+@pytest.mark.parametrize("hidden_only", [False, True])
+def test_nothing_hidden_leaves_the_periodic_losses(hidden_only: bool) -> None:
+    model = build()
+    output = model(clips(), torch.arange(128).expand(4, -1), hidden_only=hidden_only)
+    assert output.recon.item() == 0 and output.pred.shape[1] == (0 if hidden_only else 128)
+    torch.testing.assert_close(output.loss, output.triplet + output.cycle)
+    torch.testing.assert_close(output.phase_BTD, model.encode(clips()).phase_BTD)
+
+
 def test_architecture_is_the_constructor() -> None:
     parameters = inspect.signature(VideoMae).parameters
     assert {name: value.default for name, value in parameters.items()} == Architecture().model_dump()

@@ -6,6 +6,7 @@ import argparse
 import math
 import pickle
 import re
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -94,18 +95,27 @@ def infer_config(weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
 def _check_container(path: Path) -> None:
     if not path.is_file():
         raise EchofmError(f"{path}: no such file")
+    try:
+        _check_members(path)
+    except EchofmError:
+        raise
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, OSError, EOFError, struct.error):
+        raise EchofmError(f"{path}: a damaged zip file; fetch it again") from None
+
+
+def _check_members(path: Path) -> None:
     if not zipfile.is_zipfile(path):
         raise EchofmError(
             f"{path}: not a torch checkpoint in zip format: cut, or a bare pickle, which could run code and is not read"
         )
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, EOFError):
-        raise EchofmError(f"{path}: a damaged zip file; fetch it again") from None
-    packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
-    if packed or sum(member.file_size for member in members) > path.stat().st_size:
-        raise EchofmError(f"{path}: unpacks to more than it holds, which no torch checkpoint does; it is not read")
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
+        if packed or sum(member.file_size for member in members) > path.stat().st_size:
+            raise EchofmError(f"{path}: unpacks to more than it holds, which no torch checkpoint does; it is not read")
+        # torch itself does not look at the checksums of what it maps.
+        if archive.testzip() is not None:
+            raise EchofmError(f"{path}: a damaged zip file; fetch it again")
 
 
 def _unwrapped(content: Any) -> dict[Any, Any]:

@@ -16,7 +16,7 @@ from echofm.errors import EchofmError
 from echofm.loss import periodic, pixel
 from echofm.model.attention import set_attention
 from echofm.model.decoder import Decoder
-from echofm.model.masks import KINDS, draw_part, draw_visible, hidden_ids
+from echofm.model.masks import KINDS, check_visible, draw_part, draw_visible, hidden_ids
 from echofm.model.tokens import Grid, cut
 from echofm.model.vit import Encoding, VideoEncoder
 
@@ -156,7 +156,9 @@ class VideoMae(nn.Module):
         with torch.autocast(video_BCTHW.device.type, enabled=False):
             weight_BM = self._weight(hidden, grid, sector_BHW)
             recon = pixel.reconstruction_sum(
-                _full(pred[:, -hidden.shape[1] :]), self._target(video_BCTHW, hidden), weight_BM=weight_BM
+                _full(pred[:, pred.shape[1] - hidden.shape[1] :]),
+                self._target(video_BCTHW, hidden),
+                weight_BM=weight_BM,
             )
             similarity = periodic.cosine_similarity(_full(phase_BTD))
             prior = self._prior(video_BCTHW, times_BT, similarity)
@@ -227,10 +229,12 @@ class VideoMae(nn.Module):
         device: torch.device,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Ids of the visible tokens and of the hidden ones to decode."""
-        if draw_B is None:
+        if draw_B is None and (visible_ids is None or self.decode_ratio < 1):
             draw_B = torch.randint(2**62, (clips,)).to(device)
         if visible_ids is None:
             visible_ids = draw_visible(draw_B, grid, kind=self.mask, ratio=self.mask_ratio)
+        else:
+            check_visible(visible_ids, grid, times_BT=self._times(visible_ids, grid))
         hidden = hidden_ids(visible_ids, grid.tokens)
         if self.decode_ratio < 1:
             hidden = draw_part(draw_B, hidden, ratio=self.decode_ratio)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 
+from echofm.errors import EchofmError
 from echofm.model.tokens import Grid
 
 KINDS = ("tube", "frame", "random")
@@ -62,6 +63,15 @@ def draw_visible(draw_B: torch.Tensor, grid: Grid, *, kind: str, ratio: float) -
         places = order.sort(dim=2).values.expand(-1, grid.time, -1)
         times = torch.arange(grid.time, device=device).expand(len(draw_B), -1)
     return (times[:, :, None] * grid.space + places).flatten(1)
+
+
+def check_visible(visible_BK: torch.Tensor, grid: Grid, *, times_BT: torch.Tensor) -> None:
+    """Raise EchofmError where ids a caller gave are not ascending tokens, as many in each of the time indices."""
+    each = visible_BK.unflatten(1, (times_BT.shape[1], -1)) // grid.space == times_BT[:, :, None]
+    ascending = (visible_BK.diff(dim=1) > 0).all() & (times_BT.diff(dim=1) > 0).all()
+    inside = (visible_BK[:, 0] >= 0) & (visible_BK[:, -1] < grid.tokens)
+    if not bool(each.all() & ascending & inside.all()):
+        raise EchofmError(f"visible_ids must be ascending, in 0..{grid.tokens - 1}, and as many in each time index")
 
 
 def hidden_ids(visible_BK: torch.Tensor, tokens: int) -> torch.Tensor:

@@ -29,14 +29,21 @@ class Architecture(Recipe):
     tubelet: Annotated[int, Field(gt=0, le=256)] = 4
     """Frames of a tubelet."""
     width: Width = 1024
+    """Numbers that a token holds in the encoder."""
     depth: Depth = 24
+    """Blocks of the encoder."""
     heads: Heads = 16
+    """Attention heads of an encoder block."""
     mlp_ratio: Annotated[float, Field(gt=0, le=16)] = 4.0
+    """Hidden width of a block's two-layer network over its width."""
     norm_eps: Annotated[float, Field(gt=0, le=0.1)] = 1e-6
     """Added to the variance in every LayerNorm."""
     decoder_width: Width = 512
+    """Numbers that a token holds in the decoder."""
     decoder_depth: Depth = 8
+    """Blocks of the decoder."""
     decoder_heads: Heads = 16
+    """Attention heads of a decoder block."""
     predicted_frames: Annotated[int, Field(gt=0, le=1024)] = 8
     """Frames of a clip that are reconstructed; a multiple of frames / tubelet."""
     mask: Literal["tube", "frame", "random"] = "tube"
@@ -56,9 +63,13 @@ class Architecture(Recipe):
     prior_centre: Annotated[float, Field(ge=0, le=1)] = 1.0
     """How much of the clip's mean picture the prior leaves out."""
     triplet_weight: Weight = 1.0
+    """Of the triplet loss in the total; reconstruction has weight 1."""
     triplet_margin: Annotated[float, Field(ge=0, le=2)] = 0.2
+    """By how much a positive's cosine must exceed a negative's."""
     cycle_weight: Weight = 1.0
+    """Of the cycle distillation in the total."""
     cycle_temperature: Annotated[float, Field(gt=0, le=100)] = 0.1
+    """Divides the similarities before the softmax of the cycle distillation."""
 
     @model_validator(mode="after")
     def _fits(self) -> Architecture:
