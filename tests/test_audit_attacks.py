@@ -14,7 +14,6 @@ from synth.audit.attacks import (
     inauthentic,
     membership,
     naming_risk,
-    patient_bootstrap,
 )
 
 WIDTH = 24
@@ -39,16 +38,6 @@ def test_membership_tells_copies_and_nothing_from_new_patients() -> None:
     assert nothing.low < 0.5 < nothing.high
     assert copied.auc.low > 0.95
     assert copied.tpr_at_1_percent_fpr.value > 0.5
-
-
-def test_patient_bootstrap_is_wider_than_one_over_clips() -> None:
-    rng = np.random.default_rng(4)
-    patients = np.repeat(np.arange(30), 10).astype(str)
-    values = np.repeat(rng.standard_normal(30), 10)
-    by_patient = patient_bootstrap(lambda x: float(x.mean()), {"x": (values, patients)})
-    by_clip = patient_bootstrap(lambda x: float(x.mean()), {"x": (values, np.arange(300).astype(str))})
-    assert by_patient.high - by_patient.low > 2 * (by_clip.high - by_clip.low)
-    assert by_patient.value == pytest.approx(values.mean())
 
 
 def test_auc_and_tpr_are_those_of_scikit_learn() -> None:

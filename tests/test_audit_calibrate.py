@@ -7,6 +7,7 @@ import pytest
 import scipy.stats
 
 from echofm.errors import EchofmError
+from echofm.nearest import nearest
 from synth.audit.calibrate import (
     conformal_p,
     flagged,
@@ -15,7 +16,6 @@ from synth.audit.calibrate import (
     require_holdout,
     smallest_detectable_share,
 )
-from synth.audit.nearest import nearest
 
 
 def naive_p(score: float, null: np.ndarray, patients: np.ndarray) -> float:

@@ -7,7 +7,6 @@ Shapes: N training clips, H held-out clips, S synthetic clips.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,19 +14,11 @@ import numpy.typing as npt
 import scipy.stats
 
 from echofm.errors import EchofmError
-from synth.audit.nearest import Metric, nearest
+from echofm.intervals import Interval, patient_bootstrap, rows_by_patient
+from echofm.nearest import Metric, nearest
 
 Doubles = npt.NDArray[np.float64]
 Names = npt.NDArray[np.str_]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """An estimate with its interval, both ends included."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,35 +31,6 @@ class Clips:
     def __post_init__(self) -> None:
         if len(self.features_ND) != len(self.patient_N):
             raise EchofmError(f"{len(self.features_ND)} embeddings, but {len(self.patient_N)} patients")
-
-
-def patient_bootstrap(
-    statistic: Callable[..., float],
-    groups: Mapping[str, tuple[Doubles, Names]],
-    *,
-    level: float = 0.95,
-    draws: int = 1000,
-    seed: int = 0,
-) -> Interval:
-    """Percentile interval of statistic(**values of each group); patients are redrawn, each with all its clips."""
-    rng = np.random.default_rng(seed)
-    clips_of = {name: _clips_by_patient(patients) for name, (_, patients) in groups.items()}
-    redrawn = np.empty(draws)
-    for draw in range(draws):
-        chosen = {}
-        for name, (values, _) in groups.items():
-            own = clips_of[name]
-            chosen[name] = values[np.concatenate([own[i] for i in rng.integers(len(own), size=len(own))])]
-        redrawn[draw] = statistic(**chosen)
-    low, high = np.nanquantile(redrawn, [(1 - level) / 2, (1 + level) / 2])
-    value = statistic(**{name: values for name, (values, _) in groups.items()})
-    return Interval(value=value, low=float(low), high=float(high))
-
-
-def _clips_by_patient(patients: Names) -> list[npt.NDArray[np.int64]]:
-    numbers = np.unique(patients, return_inverse=True)[1]
-    order = np.argsort(numbers, kind="stable")
-    return np.split(order, np.cumsum(np.bincount(numbers))[:-1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +79,7 @@ def closer_to_train(
     clips.
     """
     rng = np.random.default_rng(seed)
-    sides = [(each, _clips_by_patient(each.patient_N)) for each in (train, holdout)]
+    sides = [(each, rows_by_patient(each.patient_N)) for each in (train, holdout)]
     patients = min(len(own) for _, own in sides)
     shares, redrawn = [], []
     for _ in range(draws):

@@ -15,8 +15,9 @@ import pandas as pd
 
 from echofm.embed.table import EmbeddingTable, require_one_encoder
 from echofm.errors import EchofmError
+from echofm.intervals import Interval
+from echofm.nearest import Metric, Neighbours, nearest
 from synth.audit import attacks, calibrate
-from synth.audit.nearest import Metric, Neighbours, nearest
 from synth.audit.power import Planted, Recall, power, sees_copies
 from synth.audit.result import (
     Attacks,
@@ -230,7 +231,7 @@ def _recall(each: Recall) -> CanaryRecall:
     )
 
 
-def _estimate(interval: attacks.Interval) -> Estimate:
+def _estimate(interval: Interval) -> Estimate:
     return Estimate(value=interval.value, low=interval.low, high=interval.high)
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import scipy.stats
 
-from synth.audit.attacks import Interval
+from echofm.intervals import Interval
+from echofm.nearest import Metric, nearest
 from synth.audit.calibrate import conformal_p
 from synth.audit.canaries import FAITHFUL, REQUIRED_RECALL
-from synth.audit.nearest import Metric, nearest
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
+from echofm import nearest as module
 from echofm.errors import EchofmError
-from synth.audit import nearest as module
-from synth.audit.nearest import ApproximateIndex, nearest, unit_rows
+from echofm.nearest import ApproximateIndex, nearest, unit_rows
 
 
 def clustered(rows: int, width: int, seed: int, clusters: int = 50) -> np.ndarray:

@@ -1,0 +1,54 @@
+"""Intervals that know that clips of one patient resemble one another: the bootstrap over patients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Names = npt.NDArray[np.str_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """An estimate with its interval, both ends included."""
+
+    value: float
+    low: float
+    high: float
+
+
+def patient_bootstrap(
+    statistic: Callable[..., float],
+    groups: Mapping[str, tuple[npt.NDArray, Names]],
+    *,
+    level: float = 0.95,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Percentile interval of a statistic under redrawn patients, each with all its clips.
+
+    groups: name -> (values, patients), both with one row per clip; each group's patients are redrawn apart, and
+    `statistic` gets the values of every group under its name. Draws without a value (NaN) are left out.
+    """
+    rng = np.random.default_rng(seed)
+    clips_of = {name: rows_by_patient(patients) for name, (_, patients) in groups.items()}
+    redrawn = np.empty(draws)
+    for draw in range(draws):
+        chosen = {}
+        for name, (values, _) in groups.items():
+            own = clips_of[name]
+            chosen[name] = values[np.concatenate([own[i] for i in rng.integers(len(own), size=len(own))])]
+        redrawn[draw] = statistic(**chosen)
+    low, high = np.nanquantile(redrawn, [(1 - level) / 2, (1 + level) / 2])
+    value = statistic(**{name: values for name, (values, _) in groups.items()})
+    return Interval(value=value, low=float(low), high=float(high))
+
+
+def rows_by_patient(patients: Names) -> list[npt.NDArray[np.int64]]:
+    """The row numbers of each patient, patients in the order of their names."""
+    numbers = np.unique(patients, return_inverse=True)[1]
+    order = np.argsort(numbers, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(numbers))[:-1])

@@ -1,0 +1,84 @@
+"""Nearest-neighbour probes on FAISS: no training at all, so nothing of the probe's own in the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from echofm.nearest import nearest
+
+NEIGHBOURS = (1, 3, 5, 10, 20, 50)
+
+
+class _Neighbours(BaseEstimator):
+    """Keeps the features, centred on their mean: a cosine to the origin would compare what all clips share."""
+
+    def __init__(self, n_neighbors: int = 5) -> None:
+        self.n_neighbors = n_neighbors
+
+    def _keep(self, X: npt.ArrayLike, y: npt.ArrayLike, **checks: Any) -> npt.NDArray:
+        X, y = validate_data(self, X, y, dtype=np.float64, **checks)
+        self._mean = X.mean(0)
+        self._features = _with_direction(X - self._mean)
+        return np.asarray(y)
+
+    def _found(self, X: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=np.float64)
+        return nearest(
+            _with_direction(X - self._mean), self._features, k=min(self.n_neighbors, len(self._features))
+        ).index_QK
+
+
+class CosineNeighboursRegressor(RegressorMixin, _Neighbours):
+    """Mean value of the `n_neighbors` training clips of highest cosine similarity."""
+
+    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> CosineNeighboursRegressor:
+        """Keep (N, D) features and (N,) values."""
+        self._values = self._keep(X, y, y_numeric=True).astype(np.float64)
+        return self
+
+    def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """(N,) predicted values."""
+        found = self._found(X)
+        return self._values[found].mean(1)
+
+
+class CosineNeighboursClassifier(ClassifierMixin, _Neighbours):
+    """Vote of the `n_neighbors` training clips of highest cosine similarity; a tie goes to the first class."""
+
+    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> CosineNeighboursClassifier:
+        """Keep (N, D) features and (N,) classes."""
+        y = self._keep(X, y)
+        check_classification_targets(y)
+        self.classes_, self._numbers = np.unique(y, return_inverse=True)
+        return self
+
+    def predict_proba(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """(N, K) parts of the votes."""
+        found = self._found(X)
+        votes = self._numbers[found]
+        return (votes[:, :, None] == np.arange(len(self.classes_))).mean(1)
+
+    def predict(self, X: npt.ArrayLike) -> npt.NDArray:
+        """(N,) classes."""
+        votes = self.predict_proba(X)
+        return self.classes_[votes.argmax(1)]
+
+
+def fit_neighbours(X_ND: npt.NDArray, y_N: npt.NDArray, *, task: str, counts: Sequence[int] = NEIGHBOURS) -> list[Any]:
+    """One estimator per number of neighbours that the training set offers."""
+    kind = CosineNeighboursRegressor if task == "regression" else CosineNeighboursClassifier
+    return [kind(n_neighbors=count).fit(X_ND, y_N) for count in counts if count <= len(X_ND)]
+
+
+def _with_direction(rows_ND: npt.NDArray) -> npt.NDArray:
+    # A clip at the mean has no direction; a constant feature, the same for all, gives it one.
+    length = np.linalg.norm(rows_ND, axis=1).mean()
+    return np.concatenate([rows_ND, np.full((len(rows_ND), 1), 1e-6 * length or 1.0)], 1)

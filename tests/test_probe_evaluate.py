@@ -1,0 +1,155 @@
+"""Probes find what is there, find nothing where labels are shuffled, and stop at a leak."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from echofm.embed.table import EmbeddingTable
+from echofm.errors import EchofmError
+from probe.cli import main
+from probe.evaluate import evaluate
+from probe.result import ProbeResult
+from probe.sanity import check_embedding
+
+WIDTH, CLIPS = 24, 3
+VIEWS = ("A2C", "A4C", "PLAX")
+
+
+def table(
+    patients: int = 120, *, seed: int = 0, noise: float = 0.3, digest: str = "a" * 64, splits: list[str] | None = None
+) -> EmbeddingTable:
+    """Features that carry a patient's EF along one direction and a clip's view along others."""
+    world = np.random.default_rng(seed)
+    ef = np.repeat(world.uniform(15, 80, patients), CLIPS)
+    view = world.integers(0, 3, patients * CLIPS)
+    hidden = np.concatenate(
+        [(ef[:, None] - 47) / 19, np.eye(3)[view], np.repeat(world.standard_normal((patients, 3)), CLIPS, 0)], 1
+    )
+    own = np.random.default_rng([seed, ord(digest[0])])
+    features = hidden @ own.standard_normal((hidden.shape[1], WIDTH)) + noise * own.standard_normal((len(ef), WIDTH))
+    return EmbeddingTable.from_arrays(
+        features,
+        clip_id=[f"c{i:05d}" for i in range(len(ef))],
+        patient_id=[f"p{i // CLIPS:04d}" for i in range(len(ef))],
+        view=[VIEWS[v] for v in view],
+        split=splits,
+        labels={"ef_percent": ef, "reduced": (ef < 40).astype(float)},
+        encoder_digest=digest,
+    )
+
+
+def shuffled(original: EmbeddingTable, seed: int) -> EmbeddingTable:
+    rng = np.random.default_rng(seed)
+    patients = np.unique(original.patient_id.astype(str))
+    order = dict(zip(patients, rng.permutation(patients)))
+    first = original.rows.drop_duplicates("patient_id").set_index("patient_id")
+    names = [order[str(name)] for name in original.patient_id]
+    ef = first.loc[names, "ef_percent"].to_numpy()
+    rows = original.rows.assign(ef_percent=ef, reduced=(ef < 40).astype(float))
+    return EmbeddingTable(video_ND=original.video_ND, rows=rows, encoder_digest=original.encoder_digest)
+
+
+@pytest.mark.parametrize("kind", ["linear", "knn"])
+def test_what_is_there_is_found(kind: str) -> None:
+    ef = evaluate(table(), target="ef_percent", kind=kind, draws=100).result
+    assert ef.task == "regression"
+    assert ef.score("r2").low > (0.8 if kind == "linear" else 0.5)
+    assert ef.score("mae").high < ef.score("mae", method="mean").low
+    assert ef.score("r2", level="patient").value >= ef.score("r2").value - 0.02
+    view = evaluate(table(), target="view", kind=kind, draws=100).result
+    assert view.classes == list(VIEWS)
+    assert view.score("balanced_accuracy").low > 0.8
+    assert view.score("balanced_accuracy", method="majority").value == pytest.approx(1 / 3)
+    assert evaluate(table(), target="reduced", kind=kind, draws=100).result.score("auroc").low > 0.85
+
+
+def test_shuffled_patients_leave_chance_inside_the_interval() -> None:
+    inside = []
+    for seed in range(5):
+        found = evaluate(shuffled(table(), seed), target="reduced", draws=200, seed=seed).result.score("auroc")
+        inside.append(found.low <= 0.5 <= found.high)
+        assert evaluate(shuffled(table(), seed), target="ef_percent", draws=100).result.score("r2").value < 0.15
+    assert sum(inside) >= 4
+
+
+def test_patient_in_two_splits_stops_the_run() -> None:
+    splits = ["train"] * 200 + ["val"] * 60 + ["test"] * 100
+    with pytest.raises(EchofmError, match=r"patient p0066 is in the splits train and val"):
+        evaluate(table(splits=splits), target="ef_percent")
+
+
+def test_own_splits_are_kept_and_hashed_ones_share_no_patient() -> None:
+    splits = ["train"] * 210 + ["val"] * 60 + ["test"] * 90
+    own = evaluate(table(splits=splits), target="ef_percent", draws=50).result
+    assert own.splits_from == "table"
+    assert own.clips == {"train": 210, "val": 60, "test": 90}
+    dealt = evaluate(table(), target="ef_percent", draws=50).result
+    assert dealt.splits_from == "patients"
+    assert sum(dealt.patients.values()) == 120
+
+
+def test_more_labels_help_and_fractions_are_of_patients() -> None:
+    found = evaluate(table(noise=1.0), target="ef_percent", label_fractions=(0.05, 1.0), seeds=3, draws=50).result
+    assert found.score("mae", label_fraction=0.05).value > found.score("mae").value
+
+
+def test_rivals_are_compared_in_pairs() -> None:
+    ours, rival = table(noise=0.1), table(noise=3.0, digest="b" * 64)
+    order = np.random.default_rng(0).permutation(len(rival))
+    found = evaluate(ours, target="ef_percent", rivals={"worse": rival.select(order)}, draws=200).result
+    difference = {each.metric: each.difference for each in found.comparisons}
+    assert difference["mae"].high < 0
+    assert difference["r2"].low > 0
+    same = evaluate(ours, target="ef_percent", rivals={"itself": ours}, draws=50).result
+    assert all(each.difference.low == each.difference.high == 0 for each in same.comparisons)
+
+
+def test_a_dead_embedding_is_told_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    alive = table()
+    dead = EmbeddingTable(video_ND=np.ones_like(alive.video_ND), rows=alive.rows, encoder_digest="d")
+    assert "collapsed" in check_embedding(dead).problems[0]
+    assert check_embedding(alive).problems == ()
+    dead.save(tmp_path / "dead")
+    assert main([str(tmp_path / "dead"), "--target", "ef_percent", "--out", str(tmp_path / "out")]) == 1
+    assert "collapsed" in capsys.readouterr().err
+    assert "collapsed" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_features_see_identity_within_patients() -> None:
+    found = check_embedding(table())
+    assert found.within_patient > found.between_patients + 0.3
+
+
+@pytest.mark.parametrize(
+    ("target", "says"), [("nothing", "it has: ef_percent, reduced, view"), ("split", "no label"), ("kind", "0 clips")]
+)
+def test_unusable_targets_are_refused(target: str, says: str) -> None:
+    with pytest.raises(EchofmError, match=says):
+        evaluate(table(), target=target)
+
+
+def test_command_writes_the_same_bytes_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table().save(tmp_path / "t")
+    command = [str(tmp_path / "t"), "--target", "ef_percent", "--target", "view", "--label-fractions", "0.2", "1"]
+    written = []
+    for name in ("a", "b"):
+        assert main([*command, "--out", str(tmp_path / name)]) == 0
+        written.append(
+            {path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.*")}
+        )
+    assert written[0] == written[1]
+    assert sorted(map(str, written[0])) == [
+        "ef_percent/predictions.parquet",
+        "ef_percent/probe.json",
+        "report.html",
+        "view/predictions.parquet",
+        "view/probe.json",
+    ]
+    result = ProbeResult.from_json(tmp_path / "a" / "ef_percent" / "probe.json")
+    rows = pd.read_parquet(tmp_path / "a" / "ef_percent" / "predictions.parquet")
+    assert result.score("mae").value == pytest.approx((rows["true"] - rows["predicted"]).abs().mean())
+    assert "balanced_accuracy" in capsys.readouterr().out
