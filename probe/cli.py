@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from echofm.errors import EchofmError
+
+if TYPE_CHECKING:
+    from echofm.progress import Bar
+    from probe.result import ProbeResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +72,7 @@ def main(argv: list[str]) -> int:
                 seeds=arguments.seeds,
                 rivals=rivals,
                 seed=arguments.seed,
-                advance=lambda note, target=target: bar.advance(1, note=f"{target}, {note}"),
+                advance=partial(_advance, bar, target),
             )
             probed.result.save(arguments.out / target, probed.predictions)
             probes.append(probed)
@@ -81,7 +86,11 @@ def main(argv: list[str]) -> int:
     return int(bool(problems))
 
 
-def _print(result) -> None:  # type: ignore[no-untyped-def]
+def _advance(bar: Bar, target: str, note: str) -> None:
+    bar.advance(1, note=f"{target}, {note}")
+
+
+def _print(result: ProbeResult) -> None:
     for score in result.scores:
         if score.level == "clip":
             found = score.estimate

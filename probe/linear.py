@@ -34,8 +34,10 @@ class GramRidge(RegressorMixin, BaseEstimator):
 
     def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> GramRidge:
         """Fit to (N, D) features and (N,) values."""
-        X, y = validate_data(self, X, y, y_numeric=True, dtype=(np.float64, np.float32), ensure_min_samples=2)
-        self._decompose(X, np.asarray(y, np.float64))
+        features_ND, values_N = validate_data(
+            self, X, y, y_numeric=True, dtype=(np.float64, np.float32), ensure_min_samples=2
+        )
+        self._decompose(np.asarray(features_ND), np.asarray(values_N, np.float64))
         self.coef_, self.intercept_ = self._weights(self.alpha)
         return self
 
@@ -53,8 +55,8 @@ class GramRidge(RegressorMixin, BaseEstimator):
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """(N,) predicted values."""
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=(np.float64, np.float32))
-        return np.asarray(X @ self.coef_ + self.intercept_, np.float64)
+        features_ND = validate_data(self, X, reset=False, dtype=(np.float64, np.float32))
+        return np.asarray(features_ND @ self.coef_ + self.intercept_, np.float64)
 
     def _decompose(self, X: npt.NDArray, y: npt.NDArray[np.float64]) -> None:
         rows, width = X.shape

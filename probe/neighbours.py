@@ -23,10 +23,10 @@ class _Neighbours(BaseEstimator):
         self.n_neighbors = n_neighbors
 
     def _keep(self, X: npt.ArrayLike, y: npt.ArrayLike, **checks: Any) -> npt.NDArray:
-        X, y = validate_data(self, X, y, dtype=np.float64, **checks)
-        self._mean = X.mean(0)
-        self._features = _with_direction(X - self._mean)
-        return np.asarray(y)
+        features_ND, values_N = validate_data(self, X, y, dtype=np.float64, **checks)
+        self._mean = np.asarray(features_ND).mean(0)
+        self._features = _with_direction(features_ND - self._mean)
+        return np.asarray(values_N)
 
     def _found(self, X: npt.ArrayLike) -> npt.NDArray[np.int64]:
         check_is_fitted(self)
