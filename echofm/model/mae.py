@@ -229,7 +229,7 @@ class VideoMae(nn.Module):
         device: torch.device,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Ids of the visible tokens and of the hidden ones to decode."""
-        if draw_B is None and (visible_ids is None or self.decode_ratio < 1):
+        if draw_B is None:
             draw_B = torch.randint(2**62, (clips,)).to(device)
         if visible_ids is None:
             visible_ids = draw_visible(draw_B, grid, kind=self.mask, ratio=self.mask_ratio)
