@@ -34,8 +34,9 @@ def start(recipe: PretrainRecipe, *, data: Path, out: Path, resume: bool = False
     recipe.fit.micro_batch(processes().num_processes)
     shards = open_shards(recipe, data, show_progress=main)
     digests = {entry.name: entry.sha256 for entry in shards.manifest.tars}
-    run = Run.open(out, recipe, env=describe(argv, data=digests), resume=resume)
+    # Before the folder: a run that cannot start leaves none behind.
     monitor = make_monitor(recipe, shards, folder=out) if main and recipe.monitor.every else None
+    run = Run.open(out, recipe, env=describe(argv, data=digests), resume=resume)
     task = PretrainTask(recipe, card=card_of(recipe, shards), watcher=monitor)
     if main and run.start_step:
         console.print(f"going on from step {run.start_step} of {recipe.fit.steps}", highlight=False)
