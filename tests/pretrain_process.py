@@ -70,11 +70,16 @@ def launch(argv: list[str], *, log: Path | None = None, **environment: str) -> F
 
 def launch_two(argv: list[str]) -> list[ForkServerProcess]:
     """Start it as two processes that know each other as torchrun's do."""
+    return [launch(argv, **environment) for environment in environments_of_two()]
+
+
+def environments_of_two() -> list[dict[str, str]]:
+    """What torchrun tells each of two processes."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    return [launch(argv, **shared, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in (0, 1)]
+    return [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in (0, 1)]
 
 
 def finish(*processes: ForkServerProcess) -> None:

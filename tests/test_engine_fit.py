@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from pretrain_process import finish, forked
+from pretrain_process import environments_of_two, finish, forked
 from safetensors.torch import load_file
 from toy_task import ToyTask, toy_batches
 
@@ -141,6 +141,33 @@ def test_bad_loss_stops_and_names_the_clips_of_its_part(tmp_path: Path) -> None:
     assert re.findall(r"clip-\d+-\d+", str(caught.value)) == ["clip-6-2", "clip-6-3"]
     assert "step 7" in str(caught.value) and "--fit.on-nonfinite skip" in str(caught.value)
     assert (tmp_path / "run" / "state" / "step_00000005").is_dir()
+
+
+def one_of_two(environment: dict[str, str], folder: Path) -> None:
+    """Target of a process: in step 3 the second process has a clip of NaN."""
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    rank = int(environment["RANK"])
+    run = Run.open(folder / "run", config_of(), env={"data": {}}, resume=False)
+
+    def batches() -> Iterator[ClipBatch]:
+        for step, batch in enumerate(toy_batches(8, rank=rank, world=2), 1):
+            video = batch.video_BCTHW.float() / 255
+            if step == 3 and rank == 1:
+                video[0] = torch.nan
+            yield replace(batch, video_BCTHW=video)
+
+    try:
+        fit(ToyTask(), batches(), config_of(), run)
+    except EchofmError as error:
+        (folder / environment["RANK"]).write_text(str(error))
+
+
+def test_bad_loss_in_one_process_stops_both(tmp_path: Path) -> None:
+    finish(*[forked(one_of_two, environment, tmp_path) for environment in environments_of_two()])
+    said = [(tmp_path / rank).read_text() for rank in "01"]
+    assert said[0] == said[1]
+    assert re.findall(r"clip-\d+-\d+", said[0]) == [f"clip-2-{index}" for index in (4, 5, 6, 7)]
 
 
 def test_bad_loss_skipped_leaves_the_weights(tmp_path: Path) -> None:

@@ -146,7 +146,8 @@ class Updater:
         peak = f" after {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if torch.cuda.is_available() else ""
         halves = 2 * self.config.accumulate
         ways = [f"--fit.accumulate {halves} ({clips // 2} at a time, the same result)"] if clips > 1 else []
-        ways += [way for way in (self.task.advice(), f"--fit.batch {self.config.batch // 2}") if way]
+        ways += [self.task.advice()] if self.task.advice() else []
+        ways += [f"--fit.batch {self.config.batch // 2}"] if self.config.batch > 1 else ["a smaller --model.size"]
         return EchofmError(f"out of memory{peak} with {clips} clip(s) at a time per process; try {', or '.join(ways)}")
 
 
