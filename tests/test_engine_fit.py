@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -108,6 +109,14 @@ def test_resumed_weights_are_bit_equal(tmp_path: Path, changes: dict[str, Any]) 
     assert [r["step"] for r in metrics(tmp_path / "cut")] == list(range(1, 13))
     assert [r["loss"] for r in metrics(tmp_path / "cut")] == [r["loss"] for r in metrics(tmp_path / "whole")]
     assert len(json.loads((tmp_path / "cut" / "env.json").read_text())) == 3
+
+
+def test_compiled_network_trains_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the tracer but without a C++ compiler, which a test machine may lack."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    for name in ("plain", "compiled"):
+        train(tmp_path / name, config=config_of(compile=name == "compiled"))
+    assert weights(tmp_path / "compiled") == weights(tmp_path / "plain")
 
 
 def test_export_holds_the_running_mean(tmp_path: Path) -> None:
