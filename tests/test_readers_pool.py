@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -83,3 +85,12 @@ def test_a_missing_file_is_a_reason(tmp_path: Path) -> None:
         ((_, result),) = pool.map([Row(path=tmp_path / "Doe_Jane.avi", patient="p")])
     assert isinstance(result, UnreadableFile) and "No such file" in result.reason
     assert "Doe" not in str(result)
+
+
+def test_the_readers_import_no_decoder_until_one_is_needed() -> None:
+    code = (
+        "import sys, echofm.readers, echofm.readers.guarded\n"
+        "print(sorted({'torch', 'av', 'decord', 'pydicom', 'nibabel', 'PIL', 'scipy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

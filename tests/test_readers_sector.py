@@ -117,6 +117,14 @@ def test_no_text_survives_around_a_generated_heart(texts: list[Text]) -> None:
     assert not survivors(Decoded(frames_TCHW=burned[:, None]), touched)
 
 
+@settings(PROPERTY, max_examples=25)
+@given(texts=st.lists(TEXTS, min_size=1, max_size=5), seed=st.integers(0, 8))
+def test_no_text_survives_around_a_still(texts: list[Text], seed: int) -> None:
+    heart, sector_HW = heart_on_screen(seed, frames=1)
+    burned, touched = burn_in(heart, texts, ~ndimage.binary_dilation(sector_HW))
+    assert not survivors(Decoded(frames_TCHW=burned[:, None]), touched)
+
+
 @settings(PROPERTY, max_examples=6)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=4))
 @pytest.mark.parametrize("name", ["color3d_jpeg_baseline.dcm", "examples_ybr_color.dcm"])
@@ -161,6 +169,19 @@ def test_the_sector_is_the_true_one(seed: int) -> None:
     found_HW = find_sector(Decoded(frames_TCHW=heart[:, None].copy()))
     assert not (found_HW & ~ndimage.binary_dilation(true_HW)).any()
     assert (found_HW & true_HW).sum() > 0.85 * true_HW.sum()
+
+
+def test_an_ecg_that_sweeps_through_the_fan_is_cut_off_beside_it() -> None:
+    heart, true_HW = heart_on_screen(frames=40)
+    columns = np.arange(180)
+    trace = (118 - 10 * np.exp(-(((columns % 45) - 20) ** 2) / 8)).round().astype(int)
+    for index, frame in enumerate(heart):
+        drawn = columns < (index + 1) * 180 / 40
+        for thick in (0, 1):
+            frame[trace[drawn] + thick, columns[drawn]] = 220
+    found_HW = find_sector(Decoded(frames_TCHW=heart[:, None]))
+    assert not (found_HW & ~ndimage.binary_dilation(true_HW)).any()
+    assert (found_HW & true_HW).sum() > 0.7 * true_HW.sum()
 
 
 def test_a_fan_that_hangs_upside_down() -> None:

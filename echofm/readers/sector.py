@@ -24,7 +24,7 @@ from echofm.readers.refused import Refused
 _LEVELS = (4, 12, 24, 40)
 _BEYOND_DOUBT = 2
 # Part of the outline that must lie on the fan; more in a still, where text is not told apart by standing still.
-_ENOUGH_MOVING, _ENOUGH_STILL = 0.12, 0.45
+_ENOUGH_MOVING, _ENOUGH_STILL = 0.12, 0.35
 # Agreement of the fan's area with that of the moving pixels' main body, at most 1 (fan.Fan.fit).
 _ENOUGH_FIT = 0.5
 # Part of the screen, or of the declared region, that an echo takes at least: text that changes is smaller.
