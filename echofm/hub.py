@@ -7,9 +7,11 @@ pair of files is refused. Everything read is checked before memory is taken for 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 import re
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -31,6 +33,7 @@ from echofm.model.vit import Encoding, VideoEncoder
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 _PREFIX = "encoder."
+_ENCODER_FIELDS = set(inspect.signature(VideoEncoder).parameters)
 _MAXIMUM_CONFIG_BYTES = 1 << 20
 
 
@@ -48,18 +51,13 @@ class ModelConfig(Recipe):
     card: Annotated[dict[str, Any], Field(default_factory=dict)]
     """What the model card says of training data, cost and results."""
 
-    @property
-    def digest(self) -> str:
-        """sha256 of what decides an embedding's values: architecture, contract and weights."""
-        decisive = self.model_dump(mode="json", include={"architecture", "contract", "weights_sha256"})
-        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
-
 
 class Encoder(nn.Module):
     """A frozen encoder with its input contract.
 
     contract: what clips it takes; checked at every call.
-    digest: sha256 of its weights, architecture and contract: two tables of embeddings compare only if it is equal.
+    digest: sha256 of what decides its embeddings (weights, architecture, contract) and nothing else, so the same
+        saved with or without a decoder: two tables of embeddings compare only if it is equal.
     config: all that config.json says.
     """
 
@@ -67,16 +65,12 @@ class Encoder(nn.Module):
         super().__init__()
         self.net = net.eval().requires_grad_(False)
         self.config = config
+        self.digest = _digest(net, config)
 
     @property
     def contract(self) -> InputContract:
         """What clips it takes."""
         return self.config.contract
-
-    @property
-    def digest(self) -> str:
-        """sha256 of weights, architecture and contract."""
-        return self.config.digest
 
     def train(self, mode: bool = True) -> Encoder:
         """Stays in evaluation mode: it is frozen."""
@@ -100,6 +94,16 @@ class Encoder(nn.Module):
         """`load_encoder`; `download` goes to huggingface_hub.snapshot_download (revision, token, cache_dir, ...)."""
         return load_encoder(folder_or_hub_id, **download)
 
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Write the encoder without a decoder, in the same format, made to be shared; `load_encoder` reads it."""
+        tensors = {_PREFIX + name: tensor for name, tensor in self.net.state_dict().items()}
+        return _save(tensors, Path(folder), self.config.architecture, self.contract, self.config.card)
+
+    def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
+        """Upload the encoder without a decoder, private unless said otherwise; returns the commit's address."""
+        with tempfile.TemporaryDirectory() as folder:
+            return push_to_hub(self.save_pretrained(folder), repo_id, private=private, token=token)
+
 
 def save_model(model: VideoMae, folder: str | Path, *, contract: InputContract, card: Mapping[str, Any]) -> Path:
     """Write a model into `folder`, made if need be; `card` is JSON-like and goes into the model card.
@@ -107,11 +111,19 @@ def save_model(model: VideoMae, folder: str | Path, *, contract: InputContract, 
     All three files are on disk before the first takes its name, so that a full disk leaves an older model whole.
     Raises EchofmError where contract and model disagree.
     """
-    architecture = Architecture(**model.arguments)
+    return _save(model.state_dict(), Path(folder), Architecture(**model.arguments), contract, card)
+
+
+def _save(
+    weights: Mapping[str, torch.Tensor],
+    folder: Path,
+    architecture: Architecture,
+    contract: InputContract,
+    card: Mapping[str, Any],
+) -> Path:
     _check_agreement(architecture, contract)
-    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {name: tensor.detach().float().cpu().contiguous() for name, tensor in weights.items()}
     new = {name: folder / f".{name}.{os.getpid()}" for name in (WEIGHTS, CARD, CONFIG)}
     try:
         safetensors.torch.save_file(tensors, new[WEIGHTS], metadata={"format": "pt"})
@@ -136,7 +148,10 @@ def save_model(model: VideoMae, folder: str | Path, *, contract: InputContract, 
 
 
 def load_model(folder_or_hub_id: str | Path, **download: Any) -> VideoMae:
-    """The whole model, decoder included, in training mode. Raises EchofmError naming the file and what is wrong."""
+    """The whole model, decoder included, in training mode. Raises EchofmError naming the file and what is wrong.
+
+    A folder written by `Encoder.save_pretrained` has no decoder and is such an error: `load_encoder` reads it.
+    """
     folder, config = _open(folder_or_hub_id, download)
     with torch.device("meta"):
         model = VideoMae(**config.architecture.model_dump())
@@ -163,7 +178,7 @@ def push_to_hub(folder: str | Path, repo_id: str, *, private: bool = True, token
     """
     from huggingface_hub import HfApi
 
-    load_model(folder)
+    load_encoder(folder)
     api = HfApi(token=token)
     repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
     return str(api.upload_folder(repo_id=repo_id, folder_path=str(folder), allow_patterns=[CONFIG, WEIGHTS, CARD]))
@@ -236,6 +251,16 @@ def _read_tensors(
             return {name: stored.get_tensor(prefix + name) for name in expected}
     except safetensors.SafetensorError as error:
         raise EchofmError(f"{path}: not a safetensors file, or cut ({str(error).splitlines()[0]})") from None
+
+
+def _digest(net: VideoEncoder, config: ModelConfig) -> str:
+    architecture = config.architecture.model_dump(mode="json", include=_ENCODER_FIELDS)
+    contract = config.contract.model_dump(mode="json")
+    digest = hashlib.sha256(json.dumps([architecture, contract], sort_keys=True).encode())
+    for name, tensor in sorted(net.state_dict().items()):
+        digest.update(f"\0{name}\0".encode())
+        digest.update(tensor.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -77,6 +77,18 @@ def test_digest_follows_weights_and_contract(model: VideoMae, folder: Path, tmp_
     assert len({first, load_encoder(other).digest, load_encoder(changed).digest}) == 3
 
 
+def test_an_encoder_shared_without_its_decoder(model: VideoMae, folder: Path, tmp_path: Path) -> None:
+    encoder = load_encoder(folder)
+    alone = encoder.save_pretrained(tmp_path / "alone")
+    again = load_encoder(alone)
+    assert again.digest == encoder.digest and again.config.card == encoder.config.card
+    assert torch.equal(again.encode(clips()).tokens_BND, encoder.encode(clips()).tokens_BND)
+    names = safetensors.torch.load_file(alone / "model.safetensors")
+    assert names and all(name.startswith("encoder.") for name in names)
+    with pytest.raises(EchofmError, match=r"'decoder\.\S+' is missing"):
+        load_model(alone)
+
+
 def test_saving_over_an_older_model(model: VideoMae, folder: Path) -> None:
     with torch.no_grad():
         model.encoder.cls += 1
@@ -225,3 +237,5 @@ def test_push_sends_three_files_privately(folder: Path, monkeypatch: pytest.Monk
     assert push_to_hub(folder, "lab/echo") == "https://hub/commit"
     assert calls["create"] == ("lab/echo", {"private": True, "exist_ok": True})
     assert calls["upload"]["allow_patterns"] == ["config.json", "model.safetensors", "README.md"]
+    assert load_encoder(folder).push_to_hub("lab/echo", private=False) == "https://hub/commit"
+    assert calls["create"] == ("lab/echo", {"private": False, "exist_ok": True})
