@@ -100,10 +100,12 @@ def paths(encoder: Encoder, examples: list[Example]) -> list[Block]:
         inner = (tokens.window_P > 0) & (tokens.window_P < tokens.window_P.max())
         feature, time_s, cycle = tokens.feature_PD[inner], tokens.time_s_P[inner], tokens.cycle_P[inner]
         truth = (
-            "Colour is the true phase, 0 at end-diastole, which the encoder never saw: where it runs round in order, "
-            "the features know the cycle."
+            "Colour is the true phase, 0 at end-diastole, which the encoder never saw. A path that goes round in the "
+            "order of the colours knows the cycle; one that goes out and back along itself knows how full the heart "
+            "is, but not whether it fills or empties."
             if np.isfinite(cycle).any()
-            else "No truth is known for this clip, so the moments carry no colour; the beat shows in its rhythm."
+            else "No truth is known for this clip, so the moments carry no colour. The beat shows as a rhythm as far "
+            "as the features follow it, which so short a training on one real recording may not reach."
         )
         pictures = [
             Picture(

@@ -20,6 +20,8 @@ from PIL import Image
 from echofm.report import style
 
 Theme = Literal["light", "dark"]
+# CSS pixels per inch of figure.
+_SCREEN_SCALE = 122
 
 
 class Block:
@@ -97,18 +99,27 @@ class Picture(Captioned):
     draw: Callable[[], Figure]
     alt: str
 
-    @cached_property
+    @property
     def sources(self) -> dict[Theme, str]:
         """data: URI per theme."""
+        return {theme: _data_uri(png) for theme, png in self._pngs.items()}
+
+    @property
+    def width(self) -> int:
+        """CSS pixels at which the figure's text has the size of the page's captions."""
+        return round(_SCREEN_SCALE * Image.open(io.BytesIO(self._pngs["light"])).width / style.DPI)
+
+    @cached_property
+    def _pngs(self) -> dict[Theme, bytes]:
         return {theme: self._png(theme) for theme in ("light", "dark")}
 
-    def _png(self, theme: Theme) -> str:
+    def _png(self, theme: Theme) -> bytes:
         with style.themed(theme):
             figure = self.draw()
             buffer = io.BytesIO()
             # Without the version of matplotlib in it, the same figure has the same bytes.
             figure.savefig(buffer, format="png", dpi=style.DPI, metadata={"Software": None})
-        return _data_uri(buffer.getvalue())
+        return buffer.getvalue()
 
 
 @dataclass(frozen=True)
