@@ -46,6 +46,8 @@ class Acquisition:
     shadow_deg: float | None
     shadow_width_deg: float
     shadow_db: float
+    shading_db: float
+    """How uneven the image is: parts of the sector that ribs, lung and fat let through less."""
     text: bool
     ecg: bool
     colour: bool
@@ -62,7 +64,7 @@ def draw_acquisition(
     rate = float(rng.uniform(20, 80))
     # Colour costs frame rate: several pulses a beam.
     drawn_rate = float(round(20 + 0.25 * (rate - 20))) if colour else 50.0 if fraction < 0.5 else float(round(rate))
-    gain_db, range_db = float(rng.normal(0, 2.5)), float(rng.uniform(54, 68))
+    gain_db, range_db = float(rng.normal(1.5, 3)), float(rng.uniform(54, 68))
     return Acquisition(
         view=view,
         depth_mm=float(np.clip(rng.normal(depth, 8), depth - 14, depth + 20)),
@@ -76,7 +78,7 @@ def draw_acquisition(
         tgc_db=tuple(float(value) for value in rng.normal(0, 2.0, 6)),
         dynamic_range_db=range_db,
         # The operator turns the gain up until noise is just seen: at a small share of the grey scale.
-        noise_db=ON_SCREEN_DB - gain_db - range_db * (1 - float(rng.uniform(0.05, 0.15))),
+        noise_db=ON_SCREEN_DB - gain_db - range_db * (1 - float(rng.uniform(0.08, 0.16))),
         tilt_deg=float(np.clip(rng.normal(0, 4.5), -10, 10)),
         shift_mm=(float(rng.uniform(-5, 5)), float(rng.uniform(-4, 4))),
         breathing_mm=float(rng.uniform(0.3, 2.5)),
@@ -89,6 +91,7 @@ def draw_acquisition(
         shadow_deg=float(rng.uniform(-40, 40)) if rng.uniform() < 0.45 else None,
         shadow_width_deg=float(rng.uniform(3, 9)),
         shadow_db=float(rng.uniform(8, 22)),
+        shading_db=float(rng.uniform(2, 9)),
         text=overlay and bool(rng.uniform() < 0.8),
         ecg=overlay and bool(rng.uniform() < 0.7),
         colour=colour,

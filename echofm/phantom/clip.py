@@ -156,7 +156,7 @@ def render_clip(
         scene = build_scene(person, taken.view, cycle, device=device)
         sector = make_sector(taken, size)
         pose = scene_pose(scene, taken, person, time_s)
-        envelope = render_envelope(scene, pose, sector, taken, person, clip)
+        envelope = render_envelope(scene, pose, sector, taken, person, clip, time_s)
         grey = render_grey(envelope, sector, taken)
         pixels = pixel_truth(scene, pose, sector)
         flow = None

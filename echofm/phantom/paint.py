@@ -73,5 +73,5 @@ def _outside(p: Patient, rng: np.random.Generator, tissue_NM: npt.NDArray[np.uin
     sac = p.pericardium_gain * np.exp(-(((distance - 1.5) / 1.8) ** 2)) * np.clip(np.exp(coarse), 0.15, 1.5)
     # Deeper, behind the base, lies more that reflects.
     depth = np.clip(along_N / p.lv_length_mm, 0, 1.3)[:, None]
-    haze = (0.1 + 0.45 * depth) * np.exp(1.1 * coarse) * lines * np.exp(-distance / 16)
+    haze = (0.08 + 0.32 * depth) * np.exp(1.1 * coarse) * lines * np.exp(-distance / 16)
     return haze + sac * (0.25 + 0.75 * np.clip(depth, 0, 1)) + 0.03

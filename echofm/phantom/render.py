@@ -27,6 +27,8 @@ _CLASS[Tissue.MYOCARDIUM] = 2
 _CLASS[Tissue.LA] = 3
 
 _TEXTURE_MM = 0.5
+_BREATHING_RAD = 0.15
+"""Turn for each mm of breathing."""
 _OUT_OF_PLANE_RAD = {"A4C": 0.35, "A2C": 0.35, "PLAX": 0.3, "PSAX": 0.6}
 
 
@@ -38,7 +40,13 @@ def heart_points(scene: Scene, pose: Pose, points_P2: torch.Tensor) -> torch.Ten
 
 
 def render_envelope(
-    scene: Scene, pose: Pose, sector: Sector, acquisition: Acquisition, patient: Patient, clip: int
+    scene: Scene,
+    pose: Pose,
+    sector: Sector,
+    acquisition: Acquisition,
+    patient: Patient,
+    clip: int,
+    time_s: npt.NDArray[np.float64],
 ) -> torch.Tensor:
     """(T, A, L) envelope before compression, myocardium of mean square 2 at full gain."""
     device = scene.tables.to_reference.device
@@ -49,7 +57,12 @@ def render_envelope(
     grid = scene.extent.normalise(material).view(1, frames, samples * beams, 2)
     sampled = F.grid_sample(painted[None], grid, align_corners=True, padding_mode="border")[0]
     # Through-plane motion brings other scatterers into the slice: the texture turns into a second one and back.
-    turn = _OUT_OF_PLANE_RAD[scene.view] * (1 - torch.tensor(scene.cycle.volume_T, dtype=torch.float32, device=device))
+    breath_T = np.sin(2 * np.pi * time_s / acquisition.breathing_s + acquisition.tilt_deg)
+    turn_T = (
+        _OUT_OF_PLANE_RAD[scene.view] * (1 - scene.cycle.volume_T)
+        + _BREATHING_RAD * acquisition.breathing_mm * breath_T
+    )
+    turn = torch.tensor(turn_T, dtype=torch.float32, device=device)
     cos, sin = turn.cos()[:, None], turn.sin()[:, None]
     noise = _noise(patient, clip, (2, frames, samples * beams), device)
     static = _static_clutter(acquisition, sector, patient, clip, device)
@@ -63,7 +76,8 @@ def render_envelope(
     stacked = torch.cat(parts).permute(1, 2, 0).contiguous()
     blurred = PointSpread(acquisition, sector, device)(stacked).view(samples, beams, 2, frames)
     electronic = noise.view(2, frames, samples, beams).roll((7, 13), (2, 3)).permute(2, 3, 0, 1)
-    sensitivity = torch.tensor(10 ** (_beam_profile_db(acquisition, sector) / 20), dtype=torch.float32, device=device)
+    sensitivity_db = _beam_profile_db(acquisition, sector) + _shading_db(acquisition, sector, patient, clip)
+    sensitivity = torch.tensor(10 ** (sensitivity_db / 20), dtype=torch.float32, device=device)
     blurred = blurred * sensitivity[..., None, None] + electronic * 10 ** (acquisition.noise_db / 20)
     return torch.hypot(blurred[:, :, 0], blurred[:, :, 1]).permute(2, 0, 1)
 
@@ -139,6 +153,14 @@ def _beam_profile_db(a: Acquisition, sector: Sector) -> np.ndarray:
         begins = np.clip((sector.range_mm[:, None] - 12) / 20, 0, 1)
         profile = profile - a.shadow_db * begins * np.exp(-0.5 * ((angle - a.shadow_deg) / a.shadow_width_deg) ** 2)
     return np.broadcast_to(profile, (sector.samples, sector.beams))
+
+
+def _shading_db(a: Acquisition, sector: Sector, patient: Patient, clip: int) -> np.ndarray:
+    """(A, L) loss on the way through the chest, in wide patches: at most zero."""
+    rng = generator(patient.seed, "noise", patient.number, clip, 2)
+    noise = rng.standard_normal((sector.samples, sector.beams))
+    patches = scipy.ndimage.gaussian_filter(noise, (0.13 * sector.samples, 0.11 * sector.beams), mode="wrap")
+    return -a.shading_db * np.clip(patches / patches.std() + 0.5, 0, None)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
