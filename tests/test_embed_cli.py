@@ -174,6 +174,7 @@ def test_a_second_call_finds_the_table_and_another_request_is_refused(
     before, said = (out / "features.safetensors").stat().st_mtime_ns, capsys.readouterr().out
     assert main(command) == 0
     assert (out / "features.safetensors").stat().st_mtime_ns == before and capsys.readouterr().out == said
+    assert {path.name for path in out.iterdir()} == TABLE
     with pytest.raises(EchofmError, match="another encoder, input or option"):
         main([*command, "--windows", "1"])
     with pytest.raises(EchofmError, match="is no embedding run"):
@@ -211,6 +212,23 @@ def test_ranks_and_stops_do_not_show(
     for name in ("features.safetensors", "rows.parquet", "meta.json"):
         assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
     assert not (tmp_path / "stopped" / "parts").exists()
+
+
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
+    encoder: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [str(encoder), str(folder / "JaneDoe1.avi"), str(tmp_path / "out"), "--processes", "1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "save_tables", _full)
+        with pytest.raises(EchofmError, match=r"No space left.*goes on from here") as caught:
+            main(command)
+        assert "\n" not in str(caught.value)
+    assert main(command) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == TABLE
+
+
+def _full(*_: object) -> None:
+    raise OSError(28, "No space left on device")
 
 
 def test_nothing_readable_is_an_error(encoder: Path, tmp_path: Path) -> None:

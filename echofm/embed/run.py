@@ -103,13 +103,11 @@ class Run:
             )
         if not path.is_file() and self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
             raise EchofmError(f"{self.out} is there already and is no embedding run; choose another folder")
-        try:
+        if not is_table(self.out):
             (self.out / PARTS).mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(".part")
             part.write_text(request.to_json(), encoding="utf-8")
             os.replace(part, path)
-        except OSError as error:
-            raise EchofmError(f"{self.out} cannot be written ({error.strerror})") from None
 
     def embed(self) -> None:
         """Do this rank's parts that are not on disk yet."""
@@ -177,6 +175,8 @@ class Run:
 
     def outcome(self) -> Outcome:
         """Of a run that is complete."""
+        # Left over where the run was killed between its last two acts.
+        shutil.rmtree(self.out / PARTS, ignore_errors=True)
         rows = EmbeddingTable.load(self.out).rows
         return Outcome(len(rows), _read_set_aside(self.out / SET_ASIDE), int(rows["frame_rate_hz"].isna().sum()))
 
@@ -205,12 +205,7 @@ def _copy(file_id: str, clip_id: str) -> SetAside:
 
 def _write_set_aside(path: Path, aside: Sequence[SetAside]) -> None:
     lines = [json.dumps({"file_id": each.file_id, "reason": each.reason}) + "\n" for each in aside]
-    try:
-        path.write_text("".join(lines), encoding="utf-8")
-    except OSError as error:
-        raise EchofmError(
-            f"the table cannot be written ({error.strerror}); once mended, the same command goes on"
-        ) from None
+    path.write_text("".join(lines), encoding="utf-8")
 
 
 def _read_set_aside(path: Path) -> list[SetAside]:
@@ -220,13 +215,18 @@ def _read_set_aside(path: Path) -> list[SetAside]:
 
 def carry_out(run: Run, ranks: PartialState) -> Outcome | None:
     """Prepare, embed and merge, every rank waiting for the others in between. Rank 0 gets the outcome, others None."""
-    if ranks.is_main_process:
-        run.prepare()
-    ranks.wait_for_everyone()
-    finished = is_table(run.out)
-    if not finished:
-        run.embed()
-    ranks.wait_for_everyone()
-    if not ranks.is_main_process:
-        return None
-    return run.outcome() if finished else run.merge()
+    try:
+        if ranks.is_main_process:
+            run.prepare()
+        ranks.wait_for_everyone()
+        finished = is_table(run.out)
+        if not finished:
+            run.embed()
+        ranks.wait_for_everyone()
+        if not ranks.is_main_process:
+            return None
+        return run.outcome() if finished else run.merge()
+    except OSError as error:
+        raise EchofmError(
+            f"{run.out} cannot be written ({error.strerror}); once that is mended the same command goes on from here"
+        ) from None
