@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Sequence
 
 import torch
@@ -22,7 +23,7 @@ from benchmarks.pair import (
     token_ids,
     training_step,
 )
-from benchmarks.timing import Row, Variant, alternate
+from benchmarks.timing import Clock, Row, Variant, alternate
 from echofm.model.mae import VideoMae
 
 CLIPS = 2
@@ -31,7 +32,7 @@ EMBED_TARGET = {"fp32": 2.0, "bf16": 5.0}
 FAST_TARGET = 10.0
 
 
-def step_rows(size: Size, dtypes: Sequence[Dtype], *, rounds: int) -> list[Row]:
+def step_rows(size: Size, dtypes: Sequence[Dtype], *, rounds: int, clock: Clock = time.perf_counter) -> list[Row]:
     """Seconds a clip of one update: forward, backward, clipping, AdamW; two clips, 75 % masked."""
     plain, ours = make_pair(size)
     video_BCTHW, visible_BL = make_clips(CONFIGS[size], CLIPS)
@@ -53,10 +54,10 @@ def step_rows(size: Size, dtypes: Sequence[Dtype], *, rounds: int) -> list[Row]:
         for dtype in dtypes
     ]
     variants += [_fast_variant(size, dtype) for dtype in dtypes if dtype == "bf16"]
-    return alternate(Variant(name="baseline step", run=plain_step, clips=CLIPS), variants, rounds=rounds)
+    return alternate(Variant(name="baseline step", run=plain_step, clips=CLIPS), variants, rounds=rounds, clock=clock)
 
 
-def embed_rows(size: Size, dtypes: Sequence[Dtype], *, rounds: int) -> list[Row]:
+def embed_rows(size: Size, dtypes: Sequence[Dtype], *, rounds: int, clock: Clock = time.perf_counter) -> list[Row]:
     """Seconds to embed one clip: tokens, clip and phase vectors, nothing masked."""
     plain, ours = make_pair(size)
     video_BCTHW, _ = make_clips(CONFIGS[size], 1)
@@ -78,7 +79,7 @@ def embed_rows(size: Size, dtypes: Sequence[Dtype], *, rounds: int) -> list[Row]
     def plain_embed() -> object:
         return plain.embed(video_BCTHW)
 
-    return alternate(Variant(name="baseline embed", run=plain_embed, clips=1), variants, rounds=rounds)
+    return alternate(Variant(name="baseline embed", run=plain_embed, clips=1), variants, rounds=rounds, clock=clock)
 
 
 def _loss(net: VideoMae, video_BCTHW: Tensor, ids_BK: Tensor | None, dtype: Dtype) -> Tensor:

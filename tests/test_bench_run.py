@@ -33,7 +33,7 @@ def _keep_threads() -> Iterator[None]:
 
 
 def test_step_and_embed_give_a_row_per_number_format() -> None:
-    rows = run(Options(parts=("step", "embed"), size="tiny", rounds=1, threads=1))
+    rows = run(Options(parts=("step", "embed"), size="tiny", rounds=1, threads=1, clock="cpu"))
     assert [row.name for row in rows] == [
         "step tiny fp32",
         "step tiny bf16",
