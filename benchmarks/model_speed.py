@@ -109,6 +109,6 @@ def _fast_variant(size: Size, dtype: Dtype) -> Variant:
         run=step,
         clips=CLIPS,
         target_ratio=FAST_TARGET,
-        note=f"other maths: {made['size']}^2 grey, patch {made['patch']}, {made['decode_ratio']:.0%} of the hidden "
-        f"tokens decoded by {made['decoder_depth']} blocks of {made['decoder_width']}",
+        note=f"other maths: {made['size']}^2 grey, patch {made['patch']}, {made['mask_ratio']:.0%} hidden, "
+        f"{made['decode_ratio']:.0%} of that decoded by {made['decoder_depth']} blocks of {made['decoder_width']}",
     )
