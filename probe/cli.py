@@ -1,4 +1,4 @@
-"""Linear probing: what a frozen encoder's embeddings tell about a label, with intervals and baselines
+"""Linear probing: what a frozen encoder knows about a label, with intervals and baselines.
 
 Reads embedding tables (`echofm embed`). Exit codes: 0 done; 1 done, but the embedding looks dead or leaks (said first);
 2 bad input.

@@ -148,3 +148,15 @@ def test_command_writes_report_figures_and_samples(tmp_path: Path, capsys: pytes
     first = {path.name: path.read_bytes() for path in out.iterdir()}
     assert main([*asked, f"--out={out}"]) == 0
     assert {path.name: path.read_bytes() for path in out.iterdir()} == first
+
+
+def test_splits_of_one_table_are_the_training_and_the_held_out_set(tmp_path: Path) -> None:
+    real = EmbeddingTable.concat([TRAIN, HOLDOUT])
+    split = ["train"] * len(TRAIN) + ["val", "test"] * (len(HOLDOUT) // 2)
+    rows = real.rows.assign(split=pd.array(split, dtype="string"))
+    EmbeddingTable(video_ND=real.video_ND, rows=rows, encoder_digest=real.encoder_digest).save(tmp_path / "real")
+    synthetic(0, 50).save(tmp_path / "s")
+    asked = [f"--train={tmp_path / 'real'}:train", f"--holdout={tmp_path / 'real'}:val,test"]
+    assert main([*asked, f"--synthetic={tmp_path / 's'}", f"--out={tmp_path / 'out'}"]) == 0
+    result = AuditResult.from_json(tmp_path / "out" / "audit.json")
+    assert (result.train.clips, result.holdout.clips) == (len(TRAIN), len(HOLDOUT))

@@ -1,4 +1,4 @@
-"""How much closer a synthetic set comes to its training patients than new patients do: re-identification risk
+"""Privacy audit: does a synthetic set come closer to its training patients than to new ones, and could we tell?
 
 Reads three embedding tables of one encoder (`echofm embed`). Exit codes: 0 done; 1 done, and the part of clips flagged
 for removal exceeds `--fail-above`; 2 bad input.
@@ -9,22 +9,28 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import tyro
 
 from echofm.errors import EchofmError
+from echofm.split import SPLITS
+
+if TYPE_CHECKING:
+    from echofm.embed.table import EmbeddingTable
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
     """Audit a synthetic set against the patients that its generator was trained on."""
 
-    train: Path
-    """Table of the clips that the generator was trained on."""
-    holdout: Path
-    """Table of real clips of patients that the generator never saw, from the same hospital and protocol."""
-    synthetic: Path
+    train: str
+    """Table of the clips that the generator was trained on; `TABLE:train` takes one split of it."""
+    holdout: str
+    """Table of real clips of patients that the generator never saw, from the same hospital and protocol;
+    `TABLE:val,test` takes two splits of it."""
+    synthetic: str
     """Table of the synthetic clips."""
     out: Path
     """Folder for report.html, audit.json and samples.parquet."""
@@ -45,14 +51,25 @@ def main(argv: list[str]) -> int:
     arguments = tyro.cli(Arguments, args=argv, prog="echofm audit")
     if not 0 < arguments.alpha < 1:
         raise EchofmError(f"--alpha {arguments.alpha:g} is no probability between 0 and 1")
-    from echofm.embed.table import EmbeddingTable
     from synth.audit.audit import audit
     from synth.audit.report import page
 
-    tables = [EmbeddingTable.load(folder) for folder in (arguments.train, arguments.holdout, arguments.synthetic)]
+    tables = [_load(each) for each in (arguments.train, arguments.holdout, arguments.synthetic)]
     audited = audit(*tables, alpha=arguments.alpha, rule=arguments.rule, metric=arguments.metric, seed=arguments.seed)
     audited.result.save(arguments.out, audited.samples)
     page(audited).save(arguments.out / "report.html")
     print(audited.result.verdict)
     print(f"report: {arguments.out / 'report.html'}", file=sys.stderr)
     return int(audited.result.flagged.decided > arguments.fail_above * audited.result.synthetic.clips)
+
+
+def _load(asked: str) -> EmbeddingTable:
+    """A table, or with `:split,split` the clips of these splits."""
+    from echofm.embed.table import EmbeddingTable
+
+    folder, colon, names = asked.rpartition(":")
+    splits = names.split(",")
+    if not colon or not set(splits) <= set(SPLITS):
+        return EmbeddingTable.load(asked)
+    table = EmbeddingTable.load(folder)
+    return table.select(np.isin(table.split.astype(str), splits))
