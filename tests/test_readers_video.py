@@ -88,6 +88,14 @@ def test_variable_frame_rate_gives_true_times(tmp_path: Path) -> None:
     assert read_clip(path).frame_time_s == pytest.approx(ticks / 1000)
 
 
+def test_a_rate_that_the_header_leaves_out_is_not_made_up(heart: Path, tmp_path: Path) -> None:
+    content = heart.read_bytes()
+    rate = content.index(b"vids") + 24
+    (tmp_path / "x.avi").write_bytes(content[:rate] + bytes(4) + content[rate + 4 :])
+    clip = read_clip(tmp_path / "x.avi")
+    assert len(clip.frames_TCHW) == 30 and clip.frame_time_s is None and clip.frame_rate_hz is None
+
+
 def test_inter_coded_frames_come_in_order(tmp_path: Path) -> None:
     written, _ = beating_heart(frames=40)
     path = tmp_path / "x.mp4"
@@ -102,6 +110,33 @@ def test_inter_coded_frames_come_in_order(tmp_path: Path) -> None:
     errors = np.array([np.abs(ours - np.roll(theirs, shift, axis=0))[2:-2].mean() for shift in (0, 1, -1)])
     assert len(ours) == 40 and errors[0] < 0.8 * errors[1:].min()
     assert read.frame_time_s == pytest.approx(np.arange(40) / 50)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "layout"),
+    [
+        ("x.avi", "mjpeg", "yuvj420p"),
+        ("x.mkv", "mjpeg", "yuvj444p"),
+        ("x.mp4", "mpeg4", "yuv420p"),
+        ("x.mov", "h264", "yuv420p"),
+        ("x.mkv", "ffv1", "gray"),
+        ("x.avi", "rawvideo", "gray"),
+    ],
+)
+def test_black_is_0_and_white_255_whatever_range_is_stored(tmp_path: Path, name: str, codec: str, layout: str) -> None:
+    chart = np.zeros((6, 64, 64), np.uint8)
+    chart[:, :, 32:], chart[:, :16] = 255, 128
+    path = tmp_path / name
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=50)
+        stream.height, stream.width, stream.pix_fmt, stream.bit_rate = 64, 64, layout, 8_000_000
+        for frame in chart:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.repeat(frame[..., None], 3, 2), format="rgb24")))
+        container.mux(stream.encode())
+    read = read_clip(path, keep_outside=True).frames_TCHW[:, 0]
+    assert read.shape == chart.shape
+    for place, value in (((40, 10), 0), ((40, 50), 255), ((8, 10), 128)):
+        assert np.abs(read[(slice(None), *place)].astype(int) - value).max() <= 3
 
 
 def test_odd_sizes_keep_every_row_and_column(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ damaged packet nor a change of frame size, which PyAV does.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -53,11 +54,12 @@ def decode_video(source: BinaryIO, *, container: str, channels: int, limits: Lim
         times: list[float | None] = []
         source.seek(0)
         with av.open(source, mode="r", format=container) as opened:
-            frames = _frames(opened, max_pixels=(height + 128) * (width + 128), times=times)
+            frames = _frames(opened, max_pixels=max(4 * height * width, 1_000_000), times=times)
             clip_TCHW, chroma_HW = gather(frames, at_most=packets, channels=channels)
     except av.FFmpegError:
         raise Refused("the video is damaged: it cannot be decoded to its end") from None
-    return Decoded(frames_TCHW=clip_TCHW, chroma_HW=chroma_HW, frame_time_s=_frame_times(times))
+    told = container != "avi" or _avi_tells_its_rate(source)
+    return Decoded(frames_TCHW=clip_TCHW, chroma_HW=chroma_HW, frame_time_s=_frame_times(times) if told else None)
 
 
 def _packets(opened: av.container.InputContainer) -> int:
@@ -100,7 +102,7 @@ def _frames(
     stream = opened.streams.video[0]
     # One thread: the readers run in as many processes as there are cores.
     stream.codec_context.thread_count = 1
-    # A frame above the header's size (and FFmpeg's own padding) is an error before anything is allocated for it.
+    # A frame far above the header's size is an error before it is allocated; FFmpeg's own padding counts as well.
     stream.codec_context.options = {"max_pixels": str(max_pixels)}
     to_rgb = VideoReformatter()
     size: tuple[int, int] | None = None
@@ -112,6 +114,16 @@ def _frames(
             raise Refused(f"the frame size changes at frame {number}")
         times.append(None if frame.pts is None or frame.time_base is None else float(frame.pts * frame.time_base))
         yield np.asarray(to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray(), np.uint8)
+
+
+def _avi_tells_its_rate(source: BinaryIO) -> bool:
+    """Whether the video's stream header has a rate; where it has none FFmpeg makes one up (25 a second)."""
+    source.seek(0)
+    header = source.read(65_536)
+    start = header.find(b"vids", header.find(b"strh"))
+    # AVISTREAMHEADER: dwScale and dwRate lie 20 bytes after fccType.
+    scale_and_rate = header[start + 20 : start + 28]
+    return start >= 0 and len(scale_and_rate) == 8 and all(struct.unpack("<LL", scale_and_rate))
 
 
 def _frame_times(times: list[float | None]) -> npt.NDArray[np.float64] | None:
