@@ -25,7 +25,7 @@ from echofm.progress import progress_bar
 # Ends of a sub-window along one axis, as parts of the sector's bounding box.
 _ENDS = ((0.0, 1.0), (0.0, 0.88), (0.12, 1.0), (0.06, 0.94), (0.12, 0.88))
 _WINDOWS = np.array([(top, left, bottom, right) for (top, bottom), (left, right) in itertools.product(_ENDS, _ENDS)])
-_CELLS = 12
+_CELLS = 10
 Ends = npt.NDArray[np.float64]
 Job = tuple[int, int, Ends]
 _NEIGHBOURS = 8
@@ -103,10 +103,9 @@ def _compare_job(job: Job) -> float:
 
 def _by_shape(windows: Grids, neighbours: int) -> set[tuple[int, int]]:
     """(copy, original): for each clip the others of which a sub-window looks most like it."""
-    count, per_clip, size = windows.shape
-    index = faiss.IndexScalarQuantizer(size, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-    index.add(windows.reshape(-1, size))
-    likeness, places = index.search(np.ascontiguousarray(windows[:, 0]), min(neighbours * 8, count * per_clip))
+    _, per_clip, size = windows.shape
+    wholes, parts = np.ascontiguousarray(windows[:, 0]), windows.reshape(-1, size)
+    likeness, places = faiss.knn(wholes, parts, min(neighbours * 8, len(parts)), metric=faiss.METRIC_INNER_PRODUCT)
     places[likeness < _MIN_ALIKE] = -1
     return {pair for copy, row in enumerate(places) for pair in _others(copy, row // per_clip, neighbours)}
 
@@ -135,7 +134,7 @@ def _descriptors(one: Fingerprint) -> Grids:
     vectors = np.concatenate(
         [map_coordinates(i, [rows, columns], order=1).reshape(len(_WINDOWS), -1) for i in images], 1
     )
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
+    return (vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)).astype(np.float32)
 
 
 def _places(windows: Ends, unit: Ends) -> tuple[Grids, Grids]:
