@@ -126,7 +126,8 @@ def facts(name: str, *, patient: str, split: str | None, kind: str = "bmode", ra
         labels={},
         mask_share=0.0,
         has_phase=False,
-        print=fingerprint(clip),
+        sector_print=fingerprint(clip),
+        picture_print=fingerprint(clip, whole_picture=True),
         thumbnail=None,
     )
 

@@ -11,7 +11,7 @@ import pytest
 from hearts import Frames, beating_heart, write_avi
 from PIL import Image
 
-from echofm.check.duplicates import compare, find_duplicates
+from echofm.check.duplicates import compare, find_copies, find_duplicates
 from echofm.check.fingerprint import FRAMES, GRID, MOMENTS, Fingerprint, fingerprint
 from echofm.clip import Clip
 from echofm.readers import read_clip
@@ -94,6 +94,18 @@ def test_padding_and_size_do_not_matter(hearts: list[Frames]) -> None:
     larger = np.stack([np.asarray(Image.fromarray(frame).resize((400, 300))) for frame in padded])
     (pair,) = find_duplicates([print_of(hearts[0]), print_of(larger)])
     assert pair.correlation > 0.8
+
+
+def test_a_copy_of_which_half_the_sector_was_found(hearts: list[Frames]) -> None:
+    """The picture's own fingerprint does not depend on the sector's bounding box."""
+    sector_HW = hearts[0].max(axis=0) > 8
+    left_HW = sector_HW & (np.arange(112) < 56)
+    clips = [
+        Clip(frames_TCHW=(heart * sector)[:, None], sector_HW=sector, clip_id="c", patient_id="p")
+        for heart, sector in ((hearts[0], sector_HW), (hearts[1], sector_HW), (hearts[0][::-1], left_HW))
+    ]
+    by_picture = [fingerprint(clip, whole_picture=True) for clip in clips]
+    assert [(p.first, p.second) for p in find_copies([fingerprint(clip) for clip in clips], by_picture)] == [(0, 2)]
 
 
 def test_the_fit_recovers_the_crop(hearts: list[Frames]) -> None:

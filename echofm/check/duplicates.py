@@ -30,7 +30,7 @@ Ends = npt.NDArray[np.float64]
 Job = tuple[int, int, Ends]
 _NEIGHBOURS = 8
 # Cosines below which two clips are no candidates: copies are above, most others are not.
-_MIN_ALIKE, _MIN_ALIKE_MOTION = 0.7, 0.85
+_MIN_ALIKE, _MIN_ALIKE_MOTION = 0.65, 0.75
 # From coarse to fine: blur in grid cells, and every how many cells are compared.
 _LEVELS = ((2.0, 4), (1.0, 2), (0.5, 2))
 _STEPS = 6
@@ -49,6 +49,18 @@ class Pair:
     first: int
     second: int
     correlation: float
+
+
+def find_copies(
+    sector_prints: Sequence[Fingerprint], picture_prints: Sequence[Fingerprint], *, processes: int = 1
+) -> list[Pair]:
+    """`find_duplicates` by either fingerprint of each clip, of its sector and of its whole picture."""
+    best: dict[tuple[int, int], Pair] = {}
+    for prints in (sector_prints, picture_prints):
+        for pair in find_duplicates(prints, processes=processes):
+            known = best.get((pair.first, pair.second), pair)
+            best[pair.first, pair.second] = max(known, pair, key=lambda one: one.correlation)
+    return sorted(best.values(), key=lambda pair: (-pair.correlation, pair.first, pair.second))
 
 
 def find_duplicates(

@@ -49,7 +49,8 @@ class Facts:
     labels: Mapping[str, Label]
     mask_share: float
     has_phase: bool
-    print: Fingerprint
+    sector_print: Fingerprint
+    picture_print: Fingerprint
     thumbnail: bytes | None
 
 
@@ -75,7 +76,8 @@ def examine(row: Row, clip: Clip, *, key: IdKey, sheet: frozenset[Path]) -> Fact
         labels=dict(clip.labels),
         mask_share=_mask_share(clip),
         has_phase=clip.phase_T is not None,
-        print=fingerprint(clip),
+        sector_print=fingerprint(clip),
+        picture_print=fingerprint(clip, whole_picture=True),
         thumbnail=thumbnail(clip) if row.path in sheet else None,
     )
 

@@ -1,6 +1,7 @@
 """A clip's fingerprint: what survives re-encoding, brightness, cropping and reversal, and is no other clip's.
 
-Everything is taken inside the sector's bounding box, so margins and size do not matter.
+It is taken twice: of the sector's bounding box, so that margins and size do not matter, and of the whole picture, as
+the sector may be found a little differently in a copy. Pixels outside the sector never count.
 - shape_2GG: local contrast of the time-mean and time-deviation images, which do not know the order of the frames.
   Anatomy: good for finding and aligning, but two hearts may look alike.
 - frames_KGG: the finest detail of K frames spread evenly and symmetrically over the clip, so that a reversed copy has
@@ -46,10 +47,10 @@ class Fingerprint:
     motion_M: npt.NDArray[np.float32]
 
 
-def fingerprint(clip: Clip) -> Fingerprint:
-    """The fingerprint of a clip as read; 24 kB."""
+def fingerprint(clip: Clip, *, whole_picture: bool = False) -> Fingerprint:
+    """The fingerprint of a clip as read, 24 kB: of its sector's bounding box, or of the whole picture."""
     rows, columns = (np.flatnonzero(clip.sector_HW.any(axis=axis)) for axis in (1, 0))
-    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    box = np.s_[:, :] if whole_picture else np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     frames_TCHW, sector_HW = clip.frames_TCHW[(..., *box)], clip.sector_HW[box]
     share_GG = _to_grid(sector_HW.astype(np.float32), GRID)
     inside_GG = share_GG > 0.5

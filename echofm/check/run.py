@@ -6,7 +6,7 @@ import functools
 import random
 import time
 
-from echofm.check.duplicates import find_duplicates
+from echofm.check.duplicates import find_copies
 from echofm.check.facts import Facts, examine
 from echofm.check.findings import find, splits_in_force
 from echofm.check.summary import Summary
@@ -54,7 +54,7 @@ def check(
             (set_aside if isinstance(result, UnreadableFile) else facts).append(result)  # type: ignore[arg-type]
             bar.advance(note=f"{len(set_aside)} set aside" if set_aside else None)
     elapsed_s = time.monotonic() - started
-    pairs = find_duplicates([one.print for one in facts], processes=processes)
+    pairs = find_copies([one.sector_print for one in facts], [one.picture_print for one in facts], processes=processes)
     return Summary(
         data_set=source.name,
         patient_rule=source.patient_rule,
