@@ -211,6 +211,13 @@ def test_colour_in_the_sector_makes_a_colour_doppler_clip(tmp_path: Path) -> Non
     assert read_clip(tmp_path / "x.dcm").kind == "colour_doppler"
 
 
+def test_a_tinted_grey_map_is_no_colour_doppler(tmp_path: Path) -> None:
+    tinted = (HEART[..., None] * np.array([1.0, 0.8, 0.5])).astype(np.uint8)
+    content = dicom(pixels=tinted.tobytes(), SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0)
+    (tmp_path / "x.dcm").write_bytes(content)
+    assert read_clip(tmp_path / "x.dcm").kind == "bmode"
+
+
 def test_the_patient_is_the_tag_then_the_study_then_the_name(tmp_path: Path) -> None:
     path = tmp_path / "stem.dcm"
     for tags, name in (

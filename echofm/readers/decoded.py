@@ -33,7 +33,7 @@ class Region:
 
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
-    """frames_TCHW uint8, C 1 or 3; chroma_HW uint8, the largest RGB spread over sampled frames (0 in a grey clip).
+    """frames_TCHW uint8, C 1 or 3; chroma_HW uint8, the largest RGB spread of saturated colours over sampled frames.
 
     patient: the name the file itself gives, None where it gives none. kind: None where the header does not tell.
     frame_time_s, pixel_spacing_mm: as in `Clip`. regions: in this image's pixels, none where one
@@ -48,6 +48,14 @@ class Decoded:
     patient: str | None = None
     regions: tuple[Region, ...] = ()
     companion_sha256: bytes = b""
+
+
+def _saturated_spread(rgb_HWC: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Brightest less darkest sample of each pixel where the colour is saturated; 0 in grey and in tinted grey maps."""
+    red, green, blue = (rgb_HWC[..., sample] for sample in range(3))
+    brightest = np.maximum(np.maximum(red, green), blue)
+    darkest = np.minimum(np.minimum(red, green), blue)
+    return (brightest - darkest) * (darkest < brightest // 5 * 2)
 
 
 def gather(
@@ -71,9 +79,8 @@ def gather(
             clip_TCHW[count - 1] = frame
             continue
         if (count - 1) % max(1, at_most // _COLOUR_SAMPLES) == 0:
-            red, green, blue = (frame[..., sample] for sample in range(3))
-            spread_HW = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
-            chroma_HW = spread_HW if chroma_HW is None else np.maximum(chroma_HW, spread_HW)
+            colour_HW = _saturated_spread(frame)
+            chroma_HW = colour_HW if chroma_HW is None else np.maximum(chroma_HW, colour_HW)
         clip_TCHW[count - 1] = luma(frame) if channels == 1 else np.moveaxis(frame, 2, 0)
     if count == 0:
         raise Refused("no frame could be decoded")
