@@ -7,6 +7,7 @@ with a slow spell of the machine, not with a busy one.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
@@ -18,7 +19,8 @@ from benchmarks.loading import load_rows
 from benchmarks.memory import memory_rows
 from benchmarks.model_speed import embed_rows, step_rows
 from benchmarks.pair import Dtype, Size
-from benchmarks.timing import Row, header, table
+from benchmarks.timing import TABLE_HEAD, Row, header
+from echofm.errors import EchofmError
 
 Part = Literal["step", "embed", "load", "memory", "gpu"]
 
@@ -47,31 +49,33 @@ class Options:
     """Videos made for the part `load`."""
 
 
-def run(options: Options) -> list[Row]:
-    """Rows of all parts asked for, in the order of `Part`."""
-    torch.set_num_threads(options.threads)
+def run(options: Options) -> Iterator[Row]:
+    """Rows of all parts asked for, in the order of `Part`, each part's as soon as it is done."""
     dtypes = get_args(Dtype) if options.dtype == "both" else (options.dtype,)
     clock = time.perf_counter if options.clock == "wall" else time.process_time
     asked = set(get_args(Part)) - {"gpu"} if "all" in options.parts else set(options.parts)
-    rows: list[Row] = []
     if "step" in asked:
-        rows += step_rows(options.size, dtypes, rounds=options.rounds, clock=clock)
+        yield from step_rows(options.size, dtypes, rounds=options.rounds, clock=clock)
     if "embed" in asked:
-        rows += embed_rows(options.size, dtypes, rounds=options.rounds, clock=clock)
+        yield from embed_rows(options.size, dtypes, rounds=options.rounds, clock=clock)
     if "load" in asked:
-        rows += load_rows(videos=options.videos, rounds=options.rounds)
+        yield from load_rows(videos=options.videos, rounds=options.rounds)
     if "memory" in asked:
-        rows += memory_rows(options.size, dtypes, threads=options.threads)
+        yield from memory_rows(options.size, dtypes, threads=options.threads)
     if "gpu" in asked:
-        rows += gpu_rows(options.size, device=options.device, clips=options.clips, rounds=options.rounds)
-    return rows
+        yield from gpu_rows(options.size, device=options.device, clips=options.clips, rounds=options.rounds)
 
 
 def main() -> None:
-    """Measure, then print the header and the table."""
+    """Print the header, then the table's rows as they are measured."""
     options = tyro.cli(Options, description=__doc__)
-    rows = run(options)
-    print(header(), table(rows), sep="\n\n")
+    torch.set_num_threads(options.threads)
+    print(header(), TABLE_HEAD, sep="\n\n", flush=True)
+    try:
+        for row in run(options):
+            print(row.markdown(), flush=True)
+    except EchofmError as error:
+        raise SystemExit(f"error: {error}") from None
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import torch
 from echofm.progress import progress_bar
 
 Clock = Callable[[], float]
+TABLE_HEAD = "| what | baseline | EchoFM | ratio: median (low-high) | target | note |\n|---|---|---|---|---|---|"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,12 +108,6 @@ def header() -> str:
     if torch.cuda.is_available():
         lines.append(f"GPU {torch.cuda.get_device_name()}")
     return "\n".join(lines)
-
-
-def table(rows: Sequence[Row]) -> str:
-    """Markdown table of the rows."""
-    head = "| what | baseline | EchoFM | ratio: median (low-high) | target | note |\n|---|---|---|---|---|---|"
-    return "\n".join([head, *(row.markdown() for row in rows)])
 
 
 def cpu_name() -> str:
