@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from heart_shards import write_heart_shards
@@ -103,6 +104,10 @@ def test_two_processes_equal_one(shards: Path, unbroken: Path, tmp_path: Path) -
         process.join()
     finish(*launch_two(words(shards, tmp_path / "killed", "--resume")))
     same_run(tmp_path / "killed", tmp_path / "run")
+    refused = launch_two(words(shards, tmp_path / "run"))
+    for process in refused:
+        process.join(300)
+    assert [process.exitcode for process in refused] == [1, 1], "neither waits for the other for ever"
 
 
 def test_accumulation_equals_the_batch(shards: Path, unbroken: Path, tmp_path: Path) -> None:
@@ -225,7 +230,7 @@ def test_torchrun_of_two_killed_twice_is_bit_equal(workers: str, shards: Path, t
         ]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         command = [*start, *words(shards, run, "--fit.workers", workers, "--resume")]
-        return subprocess.Popen(command, env=environment, start_new_session=True)
+        return subprocess.Popen(command, env=environment)
 
     assert torchrun(tmp_path / "whole").wait(300) == 0
     chance = random.Random(int(workers))
@@ -235,9 +240,12 @@ def test_torchrun_of_two_killed_twice_is_bit_equal(workers: str, shards: Path, t
         while not any(record["step"] >= step for record in records(tmp_path / "run", whole=False)):
             assert launched.poll() is None
             time.sleep(0.002)
-        # The group of this very launch: launcher, both processes and their loaders.
-        os.killpg(launched.pid, signal.SIGKILL)
+        launcher = psutil.Process(launched.pid)
+        family = [*launcher.children(recursive=True), launcher]
+        for process in family:
+            process.kill()
         assert launched.wait() == -signal.SIGKILL
+        psutil.wait_procs(family, timeout=60)
     assert torchrun(tmp_path / "run").wait(300) == 0
     same_run(tmp_path / "run", tmp_path / "whole")
 

@@ -22,7 +22,7 @@ from echofm.engine.config import FitConfig
 from echofm.engine.state import Trained, read_state, rng_of_this_process, sync, write_state, writing
 from echofm.engine.task import Task
 from echofm.engine.track import Tracker, cut_metrics
-from echofm.engine.update import processes
+from echofm.engine.update import on_main, processes
 from echofm.errors import EchofmError
 from echofm.progress import console
 
@@ -47,18 +47,14 @@ class Run:
         Raises EchofmError where a run is there already and `resume` is not set, where a field of the
         configuration that changes the weights differs, or the data do.
         """
-        state = processes()
-        if state.is_main_process:
+
+        def prepare() -> None:
             with writing("the run folder"):
                 _prepare(folder, config, env, resume)
-        state.wait_for_everyone()
-        states = _states(folder)
-        run = cls(folder, start_step=_step(states[-1]) if states else 0)
-        if run.main:
-            with writing("metrics.jsonl"):
-                cut_metrics(folder / "metrics.jsonl", after_step=run.start_step)
-        state.wait_for_everyone()
-        return run
+                cut_metrics(folder / "metrics.jsonl", after_step=_last_step(folder))
+
+        on_main(prepare)
+        return cls(folder, start_step=_last_step(folder))
 
     def restore(self, trained: Trained, accelerator: Accelerator) -> None:
         """Load the last saved state, if there is one."""
@@ -174,6 +170,11 @@ def _state_name(step: int) -> str:
 
 def _step(folder: Path) -> int:
     return int(folder.name.removeprefix("step_"))
+
+
+def _last_step(folder: Path) -> int:
+    """Of the newest state; 0 where there is none."""
+    return max((_step(state) for state in _states(folder)), default=0)
 
 
 def _states(folder: Path) -> list[Path]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, broadcast
 
 from echofm.clip import ClipBatch
 from echofm.engine.config import FitConfig
@@ -45,6 +45,21 @@ def processes() -> PartialState:
     """
     device = torch.accelerator.current_accelerator(check_available=True)
     return PartialState(cpu=device is None or device.type in ("cpu", "mps"))
+
+
+def on_main(action: Callable[[], None]) -> None:
+    """Run on the main process while the others wait; where it raises EchofmError, they raise one too."""
+    state, problem = processes(), None
+    if state.is_main_process:
+        try:
+            action()
+        except EchofmError as error:
+            problem = error
+    failed = broadcast(torch.tensor(int(problem is not None), device=state.device))
+    if problem is not None:
+        raise problem
+    if failed:
+        raise EchofmError("stopped: the first process says why")
 
 
 class Updater:
