@@ -101,6 +101,11 @@ class ReaderPool(Generic[R]):
             elif time.monotonic() >= worker.deadline:
                 worker.give_up()
 
+    @property
+    def processes(self) -> list[int]:
+        """Process ids of the workers as they are now; one that was lost has been replaced."""
+        return [worker.process_id for worker in self._workers]
+
     def close(self) -> None:
         """End the workers, also those that are in the middle of a file."""
         for worker in self._workers:

@@ -74,6 +74,12 @@ class Worker:
         theirs.close()
         self._is_ready = False
 
+    @property
+    def process_id(self) -> int:
+        """Of the process that reads now."""
+        assert self._process.pid is not None
+        return self._process.pid
+
     def start(self, slot: Slot) -> None:
         """Hand over a row."""
         self.slot = slot
