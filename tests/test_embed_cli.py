@@ -268,3 +268,13 @@ def test_two_processes_equal_one(encoder: Path, folder: Path, tmp_path: Path) ->
     assert len(EmbeddingTable.load(tmp_path / "one")) == 40
     for name in ("features.safetensors", "rows.parquet", "meta.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-3), ("bf16", 0.1)])
+def test_the_gpu_gives_the_features_of_the_cpu(
+    encoder: Path, folder: Path, tmp_path: Path, precision: str, tolerance: float
+) -> None:
+    cpu = embedded(encoder, folder, tmp_path / "cpu", "--device", "cpu")
+    cuda = embedded(encoder, folder, tmp_path / "cuda", "--device", "cuda", "--precision", precision)
+    same(cpu, cuda, tolerance=tolerance)
