@@ -64,7 +64,7 @@ def find_copies(
 
 
 def find_duplicates(
-    prints: Sequence[Fingerprint], *, threshold: float = 0.57, neighbours: int = _NEIGHBOURS, processes: int = 1
+    prints: Sequence[Fingerprint], *, threshold: float = 0.62, neighbours: int = _NEIGHBOURS, processes: int = 1
 ) -> list[Pair]:
     """Pairs of clips that show the same recording, best first.
 
