@@ -6,6 +6,7 @@ import csv
 import json
 import multiprocessing
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -210,7 +211,7 @@ def _run(jobs: list[_Job], processes: int) -> Iterator[tuple[int, dict[str, Any]
         yield from ((index, job.run()) for index, job in enumerate(jobs))
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(processes, len(jobs)), mp_context=context) as pool:
+    with ProcessPoolExecutor(min(processes, len(jobs)), mp_context=context, initializer=_end_with_parent) as pool:
         futures = {pool.submit(job.run): index for index, job in enumerate(jobs)}
         try:
             for future in as_completed(futures):
@@ -218,3 +219,15 @@ def _run(jobs: list[_Job], processes: int) -> Iterator[tuple[int, dict[str, Any]
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _end_with_parent() -> None:
+    """Without this a worker of a killed command waits for ever: each holds the other end of its own queue open."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
