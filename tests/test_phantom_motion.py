@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+import scipy.ndimage
 
 from echofm.phantom import PhantomClip, generate, render_clip
 from echofm.phantom.acquisition import VIEWS, draw_acquisition
@@ -47,9 +48,12 @@ def test_true_displacement_explains_the_next_frame_better_than_optical_flow(view
 
 
 def heart_rate_by_autocorrelation_bpm(frames_THW: npt.NDArray[np.uint8], frame_rate_hz: float) -> float:
-    """Lag (parabola through the peak) at which the frames resemble themselves most, between 0.35 and 1.6 s."""
+    """Lag (parabola through the peak) at which the frames resemble themselves most, between 0.35 and 1.6 s.
+
+    Breathing and the hand, slower than a beat, are taken out first: they favour short lags.
+    """
     pixels = frames_THW[:, ::2, ::2].reshape(len(frames_THW), -1).astype(float)
-    pixels -= pixels.mean(0)
+    pixels -= scipy.ndimage.gaussian_filter1d(pixels, 0.45 * frame_rate_hz, axis=0)
     similar = pixels @ pixels.T
     lags = np.arange(int(0.35 * frame_rate_hz), min(int(1.6 * frame_rate_hz), len(frames_THW) - 4))
     power = np.diag(similar)
@@ -111,14 +115,23 @@ def test_clips_of_a_patient_share_their_anatomy_and_those_of_others_do_not() -> 
 
 
 @pytest.mark.slow
-def test_a_hundred_patients_are_told_apart_by_their_masks() -> None:
-    assert share_found(20, 120) >= 0.95
+def test_seventy_patients_are_told_apart_by_their_masks() -> None:
+    assert share_found(20, 90) >= 0.95
 
 
 @pytest.mark.slow
 def test_heart_rates_of_a_written_folder(tmp_path: Path) -> None:
     views = ("A4C", "A2C", "PLAX", "PSAX")
-    generate(tmp_path / "d", patients=24, clips_per_patient=1, views=views, displacement=False, seed=1)
+    generate(
+        tmp_path / "d",
+        patients=24,
+        clips_per_patient=1,
+        views=views,
+        displacement=False,
+        seed=1,
+        frames=150,
+        frame_rate_hz=50.0,
+    )
     errors = []
     for path in sorted((tmp_path / "d" / "Videos").glob("*.avi")):
         truth = np.load(tmp_path / "d" / "truth" / f"{path.stem}.npz", allow_pickle=False)
