@@ -256,9 +256,9 @@ def test_two_processes_equal_one(encoder: Path, folder: Path, tmp_path: Path) ->
     src = tmp_path / "src"
     src.mkdir()
     # More than one part of 32 clips, so that both processes have work.
-    frames_THW, _ = beating_heart(frames=60, size=48)
+    frames_THW, _ = beating_heart(frames=80, size=48)
     for number in range(40):
-        write_avi(src / f"{number}.avi", frames_THW[number : number + 12])
+        write_avi(src / f"{number}.avi", frames_THW[number : number + 36])
     environment = dict(os.environ, OMP_NUM_THREADS="1")
     command = ["-m", "echofm.cli", "embed", str(encoder), str(src)]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *command]
