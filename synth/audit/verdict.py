@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from synth.audit.canaries import REQUIRED_RECALL
+from synth.audit.canaries import FAITHFUL, REQUIRED_RECALL
 from synth.audit.power import Recall, sees_copies
 from synth.audit.result import Attacks, Estimate, FlaggedPart
 
@@ -18,7 +18,7 @@ def _power(recalls: Sequence[Recall]) -> str:
     sees = sees_copies(recalls)
     if sees is None:
         return "No canaries were planted, so nobody knows what this audit would miss: a clean result means nothing yet."
-    worst = min((each for each in recalls if each.kind in ("exact", "re-encoded")), key=lambda each: each.recall.value)
+    worst = min((each for each in recalls if each.kind in FAITHFUL), key=lambda each: each.recall.value)
     if not sees:
         return (
             f"This encoder misses plain copies (recall {worst.recall.value:.0%} on {worst.kind} ones, "
