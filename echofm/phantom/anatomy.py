@@ -110,6 +110,8 @@ def draw_patient(seed: int, number: int) -> Patient:
             severity=float(rng.uniform(0.4, 0.9)),
         )
     tall: dict[str, Any] = _shape(normal, size, length)
+    # Together longer than the annulus, or the mitral valve could not close; about 1 draw in 300 is not.
+    tall["posterior_leaflet"] = max(tall["posterior_leaflet"], 1.001 - tall["anterior_leaflet"])
     return Patient(
         number=number,
         seed=seed,
