@@ -29,6 +29,7 @@ from echofm.errors import EchofmError
 from echofm.model.card import card_text
 from echofm.model.mae import VideoMae
 from echofm.model.sizes import Architecture
+from echofm.model.tokens import Grid
 from echofm.model.vit import Encoding, VideoEncoder
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -71,6 +72,11 @@ class Encoder(nn.Module):
     def contract(self) -> InputContract:
         """What clips it takes."""
         return self.config.contract
+
+    @property
+    def grid(self) -> Grid:
+        """Times, rows and columns of its tokens: `tokens_BND` counts time outermost, then rows, then columns."""
+        return self.net.positions.grid
 
     def train(self, mode: bool = True) -> Encoder:
         """Stays in evaluation mode: it is frozen."""

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+import pydantic
+
+from echofm.config import Recipe
 
 Names = npt.NDArray[np.str_]
+# JSON has no NaN: it is written as null, and read back as what it was.
+Figure = Annotated[float, pydantic.BeforeValidator(lambda value: float("nan") if value is None else value)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """An estimate with its interval, both ends included."""
+class Estimate(Recipe):
+    """A figure and its interval, 95 % unless told otherwise, both ends included; NaN where it is not defined."""
 
-    value: float
-    low: float
-    high: float
+    value: Figure
+    low: Figure
+    high: Figure
+
+
+Interval = Estimate
 
 
 def patient_bootstrap(
@@ -27,7 +34,7 @@ def patient_bootstrap(
     level: float = 0.95,
     draws: int = 1000,
     seed: int = 0,
-) -> Interval:
+) -> Estimate:
     """Percentile interval of a statistic under redrawn patients, each with all its clips.
 
     groups: name -> (values, patients), both with one row per clip; each group's patients are redrawn apart, and
@@ -44,7 +51,7 @@ def patient_bootstrap(
         redrawn[draw] = statistic(**chosen)
     low, high = np.nanquantile(redrawn, [(1 - level) / 2, (1 + level) / 2])
     value = statistic(**{name: values for name, (values, _) in groups.items()})
-    return Interval(value=value, low=float(low), high=float(high))
+    return Estimate(value=value, low=float(low), high=float(high))
 
 
 def rows_by_patient(patients: Names) -> list[npt.NDArray[np.int64]]:

@@ -16,23 +16,14 @@ import pandas as pd
 
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from echofm.intervals import patient_bootstrap, rows_by_patient
+from echofm.intervals import Estimate, patient_bootstrap, rows_by_patient
 from probe.linear import fit_logistic, fit_ridge
 from probe.metrics import CLASSIFICATION, REGRESSION, Metric, better
 from probe.neighbours import fit_neighbours
 from probe.partition import Partition, partition, some_patients
-from probe.result import Comparison, Estimate, Kind, ProbeResult, SanityFigures, Score
+from probe.result import Comparison, Kind, Probed, ProbeResult, SanityFigures, Score
 from probe.sanity import check_embedding
 from probe.target import Target, Task, read_target
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Probed:
-    """result: the figures. predictions: a row per test clip with all labels used: clip_id, patient_id, true, predicted
-    (the mean over seeds; for classes also probability_<class>)."""
-
-    result: ProbeResult
-    predictions: pd.DataFrame
 
 
 def evaluate(
@@ -86,7 +77,7 @@ def evaluate(
         patients={name: len(set(table.patient_id[getattr(part, name)])) for name in ("train", "val", "test")},
         seeds=seeds,
         chosen=choices,
-        sanity=_sanity(table),
+        sanity=sanity_figures(table),
         scores=scores,
         comparisons=comparisons,
     )
@@ -121,7 +112,7 @@ class _Bench:
 
     def predict(
         self, table: EmbeddingTable, *, fraction: float, seeds: int, advance: Callable[[str], None]
-    ) -> tuple[npt.NDArray, float]:
+    ) -> tuple[npt.NDArray, dict[str, float | str]]:
         """(N, S[, K]) test predictions, the first seed's hyper-parameter. With all labels nothing is drawn: S = 1."""
         predictions, choices = [], []
         for number in range(1 if fraction == 1.0 else seeds):
@@ -132,7 +123,7 @@ class _Bench:
             advance(f"{fraction:.0%} of the labels")
         return np.stack(predictions, 1), choices[0]
 
-    def _fit(self, table: EmbeddingTable, rows: npt.NDArray[np.int64]) -> tuple[Any, float]:
+    def _fit(self, table: EmbeddingTable, rows: npt.NDArray[np.int64]) -> tuple[Any, dict[str, float | str]]:
         X, y = np.asarray(table.video_ND[rows]), self.values(rows)
         if self.goal.task == "classification" and len(np.unique(y)) < 2:
             raise EchofmError(
@@ -200,10 +191,7 @@ class _Bench:
             )
             for name, metric in self.metrics.items()
         }
-        return [
-            Comparison(rival=rival, metric=name, difference=Estimate(value=each.value, low=each.low, high=each.high))
-            for name, each in found.items()
-        ]
+        return [Comparison(rival=rival, metric=name, difference=each) for name, each in found.items()]
 
     def frame(self, said: npt.NDArray) -> pd.DataFrame:
         """Test predictions, a row per clip."""
@@ -227,24 +215,23 @@ class _Bench:
         self, statistic: Callable[..., float], truth: npt.NDArray, said: npt.NDArray, patients: npt.NDArray[np.str_]
     ) -> Estimate:
         rows = np.arange(len(truth))
-        found = patient_bootstrap(
+        return patient_bootstrap(
             lambda test: statistic((truth[test], said[test])),
             {"test": (rows, patients)},
             draws=self.draws,
             seed=self.seed,
         )
-        return Estimate(value=found.value, low=found.low, high=found.high)
 
 
 def _over_seeds(metric: Metric, truth: npt.NDArray, said: npt.NDArray) -> float:
     return float(np.mean([metric(truth, said[:, number]) for number in range(said.shape[1])]))
 
 
-def _hyper_parameter(model: Any) -> float:
+def _hyper_parameter(model: Any) -> dict[str, float | str]:
     for name in ("alpha", "n_neighbors"):
         if hasattr(model, name):
-            return float(getattr(model, name))
-    return float(model[-1].C)
+            return {name: float(getattr(model, name))}
+    return {"C": float(model[-1].C)}
 
 
 def _matched(rival: EmbeddingTable, table: EmbeddingTable, name: str) -> EmbeddingTable:
@@ -257,7 +244,7 @@ def _matched(rival: EmbeddingTable, table: EmbeddingTable, name: str) -> Embeddi
     return rival.select(place)
 
 
-def _sanity(table: EmbeddingTable) -> SanityFigures:
+def sanity_figures(table: EmbeddingTable) -> SanityFigures:
     found = check_embedding(table)
     return SanityFigures(
         rankme=found.rankme,

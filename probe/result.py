@@ -1,56 +1,82 @@
-"""ProbeResult: what a probe found, as probe.json holds it."""
+"""ProbeResult: what a probe found, as probe.json holds it; one form for every task."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
+import pydantic
 
 from echofm.config import Recipe
 from echofm.errors import EchofmError
+from echofm.intervals import Estimate
 
-Kind = Literal["linear", "knn"]
-
-
-class Estimate(Recipe):
-    """A figure on test patients: the mean over seeds, its 95 % interval over redrawn patients."""
-
-    value: float
-    low: float
-    high: float
+Kind = Literal["linear", "attentive", "knn", "upsampling"]
+# A clip's label; then what is asked of moments, of pairs of clips and of pixels.
+Task = Literal["regression", "classification", "ordinal", "multilabel", "phase", "retrieval", "segmentation"]
+Level = Literal["clip", "patient"]
 
 
 class Score(Recipe):
     """One metric of one method."""
 
     method: str
-    """"probe", "mean" or "majority" (the predictor that looks at no features), or a rival's name."""
-    label_fraction: float
+    """"probe", a predictor that looks at no features ("mean", "majority", "prevalence"), or a rival's name."""
+    label_fraction: float = 1.0
     """Part of the training patients whose labels were used."""
-    level: Literal["clip", "patient"]
+    level: Level = "clip"
     """patient: predictions averaged over a patient's clips."""
     metric: str
+    of: str = ""
+    """The one class, structure or label that the metric is of; empty: all of them."""
     estimate: Estimate
 
 
 class Comparison(Recipe):
-    """Probe against a rival encoder, on the same clips, patients redrawn together (paired)."""
+    """Probe against another method, on the same clips, patients redrawn together (paired)."""
 
     rival: str
     metric: str
+    level: Level = "clip"
     difference: Estimate
     """Probe minus rival."""
 
 
+class Subgroup(Recipe):
+    """The probe's figures on those test clips whose `column` is `value`."""
+
+    column: str
+    """view, dataset, frame_rate_hz, image_quality, ... ; of a number `value` is a band such as "40 to 50"."""
+    value: str
+    clips: int
+    patients: int
+    scores: dict[str, Estimate]
+    """By metric, at clip level."""
+
+
+class Check(Recipe):
+    """One thing that was looked at before any figure."""
+
+    name: str
+    passed: bool | None
+    """None: it could not be looked at; `says` tells why."""
+    says: str
+    figures: dict[str, float] = pydantic.Field(default_factory=dict)
+
+
 class SanityFigures(Recipe):
-    """Of the embedding alone; NaN is written as null."""
+    """Of the embedding alone."""
 
     rankme: float
     spread: float
     within_patient: float | None
     between_patients: float | None
     problems: list[str]
+    """What is wrong, in words."""
+    checks: list[Check] = pydantic.Field(default_factory=list)
+    """All that was looked at, failed or not."""
 
 
 class ProbeResult(Recipe):
@@ -58,9 +84,12 @@ class ProbeResult(Recipe):
 
     schema_version: Literal[1] = 1
     target: str
-    task: Literal["regression", "classification"]
+    task: Task
     kind: Kind
+    features: str = "video"
+    """What the probe read: "video" (a clip's mean), "phase" (its spread over time), "both", "tokens"."""
     classes: list[str]
+    """Classes, levels in rising order (ordinal), labels (multilabel) or structures (segmentation); else empty."""
     encoder_digest: str
     splits_from: str
     """"table": its own splits; "patients": a hash of the patient id."""
@@ -69,11 +98,14 @@ class ProbeResult(Recipe):
     patients: dict[str, int]
     """By split."""
     seeds: int
-    chosen: dict[str, float]
-    """Hyper-parameter chosen on validation patients with all labels, by method."""
+    chosen: dict[str, dict[str, float | str]]
+    """Hyper-parameters chosen on validation patients with all labels, by method."""
     sanity: SanityFigures
     scores: list[Score]
     comparisons: list[Comparison]
+    subgroups: list[Subgroup] = pydantic.Field(default_factory=list)
+    notes: list[str] = pydantic.Field(default_factory=list)
+    """What a reader of the figures must know, in words."""
 
     def save(self, folder: str | Path, predictions: pd.DataFrame) -> None:
         """Write probe.json and predictions.parquet. Raises EchofmError where the folder cannot be written."""
@@ -86,10 +118,24 @@ class ProbeResult(Recipe):
             raise EchofmError(f"the probe's result cannot be written ({error.strerror}); check --out") from None
 
     def score(
-        self, metric: str, *, method: str = "probe", level: str = "clip", label_fraction: float = 1.0
+        self, metric: str, *, method: str = "probe", level: str = "clip", label_fraction: float = 1.0, of: str = ""
     ) -> Estimate:
         """One figure. Raises KeyError where it was not measured."""
+        asked = (metric, method, level, label_fraction, of)
         for each in self.scores:
-            if (each.metric, each.method, each.level, each.label_fraction) == (metric, method, level, label_fraction):
+            if (each.metric, each.method, each.level, each.label_fraction, each.of) == asked:
                 return each.estimate
-        raise KeyError(f"{metric} of {method} at {level} level with {label_fraction:g} of the labels")
+        raise KeyError(f"{metric} of {method} at {level} level with {label_fraction:g} of the labels {of}".rstrip())
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Probed:
+    """A result and the rows behind it.
+
+    predictions: a row per test clip with all labels used, clip_id and patient_id first. Of a number: true, predicted
+    (the mean over seeds). Of classes and levels also probability_<class>. Of several labels: for each true_<label>
+    and probability_<label>. Other tasks name their own columns.
+    """
+
+    result: ProbeResult
+    predictions: pd.DataFrame

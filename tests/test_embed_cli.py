@@ -240,6 +240,12 @@ def test_nothing_readable_is_an_error(encoder: Path, tmp_path: Path) -> None:
         main([str(encoder), str(src), str(tmp_path / "out")])
 
 
+def test_tokens_on_the_command_line(encoder: Path, folder: Path, tmp_path: Path) -> None:
+    table = embedded(encoder, folder, tmp_path / "out", "--tokens", "2,2,2")
+    assert table.tokens is not None and table.tokens.feature_NTRCD.shape == (7, 2, 2, 2, 32)
+    assert table.settings["tokens"] == "2,2,2"
+
+
 def test_help_needs_no_torch() -> None:
     code = (
         "import sys; from echofm.embed.cli import main\n"

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from echofm.clip import Clip
 from echofm.contract import InputContract
 from echofm.embed.extract import embed_clips, stitch
+from echofm.embed.tokens import parse_grid
 from echofm.errors import EchofmError
-from echofm.model.vit import Encoding
+from echofm.model.vit import Encoding, VideoEncoder
 from echofm.shards.windows import Windowing
 
 TUBELET = 2
@@ -28,6 +29,7 @@ class MeanGrey(torch.nn.Module):
         super().__init__()
         self.contract = InputContract(size=16, frames=frames, frame_rate_hz=frame_rate_hz)
         self.digest = "mean-grey"
+        self.grid = (frames // TUBELET, 1, 1)
         self.broken = broken
         self.batches: list[int] = []
 
@@ -188,3 +190,42 @@ def test_other_value_ranges_are_served() -> None:
     clip = ramp(8)
     embed_clips(encoder, [clip.replace(frames_TCHW=clip.frames_TCHW * 36)])
     assert seen.least == -1 and seen.greatest == pytest.approx(2 * 252 / 255 - 1)
+
+
+def test_tokens_come_from_the_middle_window() -> None:
+    # Windows of frames 0-7, 6-13 and 12-19 of the first clip, one of the second, whatever the batches.
+    for batch in (1, 3, 16):
+        table = embed_clips(MeanGrey(), [ramp(20), ramp(8, name="short")], tokens=(2, 1, 1), batch=batch)
+        assert table.tokens is not None and table.tokens.grid == (2, 1, 1)
+        np.testing.assert_allclose(
+            table.tokens.feature_NTRCD[:, :, 0, 0, 0] * 255, [[7.5, 11.5], [1.5, 5.5]], atol=1e-4
+        )
+    assert table.settings["tokens"] == "2,1,1" and embed_clips(MeanGrey(), [ramp(8)]).tokens is None
+
+
+def test_tokens_keep_their_places() -> None:
+    torch.manual_seed(0)
+    net = VideoEncoder(size=32, frames=8, channels=1, patch=8, tubelet=2, width=16, depth=1, heads=2)
+    encoder = SimpleNamespace(
+        contract=InputContract(size=32, frames=8), digest="e", grid=net.positions.grid, encode=net.encode
+    )
+    frames_TCHW = np.random.default_rng(0).integers(0, 255, (8, 1, 32, 32)).astype(np.uint8)
+    clip = ramp(8).replace(frames_TCHW=frames_TCHW, sector_HW=np.ones((32, 32), bool))
+    with torch.no_grad():
+        tokens_TRCD = net.encode(torch.from_numpy(frames_TCHW / 255).float().transpose(0, 1)[None]).tokens_BND[0]
+    whole = embed_clips(encoder, [clip], tokens=(4, 4, 4)).tokens
+    assert whole is not None
+    np.testing.assert_allclose(whole.feature_NTRCD[0].reshape(64, 16), tokens_TRCD, atol=1e-5)
+    pooled = embed_clips(encoder, [clip], tokens=(2, 2, 4)).tokens
+    assert pooled is not None
+    by_hand = whole.feature_NTRCD.reshape(1, 2, 2, 2, 2, 4, 16).mean((2, 4))
+    np.testing.assert_allclose(pooled.feature_NTRCD, by_hand, atol=1e-5)
+
+
+def test_tokens_that_cannot_be_had_are_refused() -> None:
+    with pytest.raises(EchofmError, match="at most 4,1,1"):
+        embed_clips(MeanGrey(), [ramp(8)], tokens=(4, 2, 2))
+    for text in ("4,7", "4, 7, 7", "0,1,1", "a,b,c"):
+        with pytest.raises(EchofmError, match="times,rows,columns"):
+            parse_grid(text)
+    assert parse_grid("4,7,7") == (4, 7, 7)

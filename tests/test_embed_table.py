@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from echofm.embed.phase import PhaseTokens
+from echofm.embed.store import save_tables
 from echofm.embed.table import EmbeddingTable
+from echofm.embed.tokens import SpaceTimeTokens
 from echofm.errors import EchofmError
 
 
@@ -37,6 +40,7 @@ def example(*, clips: int = 6, dim: int = 8, encoder: str = "a" * 64, first: int
             time_s=[0.04 + 0.08 * np.arange(length) for length in lengths],
             cycle=[np.linspace(0, 0.9, length) for length in lengths],
         ),
+        tokens=rng.normal(size=(clips, 2, 3, 3, 4)),
         contract={"size": 112, "frames": 16},
     )
 
@@ -55,6 +59,9 @@ def test_round_trip(tmp_path: Path) -> None:
     assert loaded.phase is not None and table.phase is not None
     for name in ("feature_PD", "time_s_P", "frame_P", "window_P", "cycle_P", "start_N1"):
         np.testing.assert_array_equal(getattr(loaded.phase, name), getattr(table.phase, name))
+    assert loaded.tokens is not None and table.tokens is not None and loaded.tokens.grid == (2, 3, 3)
+    np.testing.assert_array_equal(loaded.tokens.feature_NTRCD, table.tokens.feature_NTRCD)
+    assert not loaded.tokens.feature_NTRCD.flags.writeable
     assert loaded.contract == {"size": 112, "frames": 16}
     assert loaded.encoder_digest == table.encoder_digest
     assert list(loaded.split) == ["train", "train", "val", "test", None, "train"]
@@ -93,7 +100,7 @@ def test_without_labels_phase_or_any_text(tmp_path: Path) -> None:
     table = EmbeddingTable.from_arrays(np.eye(3), clip_id="abc", patient_id="ppq", encoder_digest="someone's")
     table.save(tmp_path)
     loaded = EmbeddingTable.load(tmp_path)
-    assert loaded.phase is None and loaded.labels.empty and list(loaded.view) == [None] * 3
+    assert loaded.phase is None and loaded.tokens is None and loaded.labels.empty and list(loaded.view) == [None] * 3
     pd.testing.assert_frame_equal(loaded.rows, table.rows)
 
 
@@ -119,6 +126,8 @@ def test_select() -> None:
     assert chosen.phase is not None and table.phase is not None
     for place, source in enumerate([5, 0]):
         np.testing.assert_array_equal(chosen.phase.of(place).feature_PD, table.phase.of(source).feature_PD)
+    assert chosen.tokens is not None and table.tokens is not None
+    np.testing.assert_array_equal(chosen.tokens.feature_NTRCD, table.tokens.feature_NTRCD[[5, 0]])
     mask = np.array([False, True, True, False, False, False])
     assert list(table.select(mask).clip_id) == ["clip1", "clip2"]
     with pytest.raises(EchofmError, match="no column 'spilt'"):
@@ -131,6 +140,8 @@ def test_concat_and_join() -> None:
     assert len(both) == 9 and both.phase is not None and len(both.phase) == 9
     assert second.phase is not None
     np.testing.assert_array_equal(both.phase.of(8).feature_PD, second.phase.of(2).feature_PD)
+    assert both.tokens is not None and second.tokens is not None
+    np.testing.assert_array_equal(both.tokens.feature_NTRCD[6:], second.tokens.feature_NTRCD)
     overlapping = EmbeddingTable.concat([first.select([4, 5]), second])
     pd.testing.assert_frame_equal(first.join(overlapping).rows, both.rows)
     with pytest.raises(EchofmError, match="2 clip ids occur twice"):
@@ -167,6 +178,17 @@ def test_join_refuses_one_clip_with_two_features() -> None:
         example().join(example(seed=3))
 
 
+def test_tables_with_and_without_tokens_do_not_mix(tmp_path: Path) -> None:
+    with_tokens, plain = example(), replace(example(first=10), tokens=None)
+    with pytest.raises(EchofmError, match="some of the tables have space-time tokens"):
+        EmbeddingTable.concat([with_tokens, plain])
+    with pytest.raises(EchofmError, match="some of the tables have space-time tokens"):
+        save_tables([with_tokens, plain], tmp_path)
+    coarse = replace(example(first=10), tokens=SpaceTimeTokens(feature_NTRCD=np.zeros((6, 1, 1, 1, 4), np.float32)))
+    with pytest.raises(EchofmError, match="different shapes"):
+        EmbeddingTable.concat([with_tokens, coarse])
+
+
 def test_with_labels() -> None:
     table = example()
     by_patient = table.with_labels(pd.DataFrame({"patient_id": ["patient0"], "age_years": [70]}), on="patient_id")
@@ -191,6 +213,9 @@ def test_with_labels() -> None:
         ({"phase": np.zeros((2, 4, 3))}, "3 clips, but phase features of 2"),
         ({"phase": np.full((3, 4, 3), np.inf)}, "phase features"),
         ({"phase": [np.zeros((4, 3)), np.zeros((4, 2)), np.zeros((4, 3))]}, "one width"),
+        ({"tokens": np.zeros((2, 1, 1, 1, 3))}, "space-time tokens of 2"),
+        ({"tokens": np.zeros((3, 4, 3))}, "times, rows, columns"),
+        ({"tokens": np.full((3, 1, 1, 1, 3), np.nan)}, "tokens of row 0 are not finite"),
         ({"encoder_digest": ""}, "does not name its encoder"),
     ],
 )
@@ -233,6 +258,14 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "other width": (lambda f: _features(f, lambda a: a | {"video": a["video"][:, :5].copy()}), "meta.json promises"),
     "float64": (lambda f: _features(f, lambda a: a | {"video": a["video"].astype(np.float64)}), "float64"),
     "no video": (lambda f: _features(f, lambda a: {k: v for k, v in a.items() if k != "video"}), "no tensor 'video'"),
+    "no tokens": (
+        lambda f: _features(f, lambda a: {k: v for k, v in a.items() if k != "tokens"}),
+        "no tensor 'tokens'",
+    ),
+    "other tokens": (
+        lambda f: _features(f, lambda a: a | {"tokens": a["tokens"][:, :1].copy()}),
+        "promises space-time tokens",
+    ),
     "no phase": (lambda f: _features(f, lambda a: {"video": a["video"]}), "lacks the tensor 'phase'"),
     "phase offsets": (
         lambda f: _features(f, lambda a: a | {"phase_start": a["phase_start"][::-1].copy()}),

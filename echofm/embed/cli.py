@@ -31,6 +31,9 @@ class Embed(Recipe):
     """Windows per clip, spread evenly and averaged; by default as many as cover the whole clip."""
     phase: bool = True
     """Also keep the token-time features (phase), far larger than the clip features."""
+    tokens: Annotated[str, tyro.conf.arg(metavar="T,R,C")] | None = None
+    """Also keep the tokens of each clip's middle window, pooled to this grid of times, rows and columns (4,7,7);
+    attentive probes and the audit's re-identification read them."""
     batch: Annotated[int, Field(gt=0)] = 16
     """Windows per forward pass; does not change the features."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -61,6 +64,7 @@ def main(argv: list[str]) -> int:
     from echofm.embed.extract import Extractor
     from echofm.embed.inputs import open_input
     from echofm.embed.run import RANK_PATIENCE, Run, carry_out
+    from echofm.embed.tokens import parse_grid
     from echofm.errors import EchofmError
     from echofm.hub import load_encoder
     from echofm.ids import load_key
@@ -90,6 +94,7 @@ def main(argv: list[str]) -> int:
             device=ranks.device,
             precision=args.precision,
             phase=args.phase,
+            tokens=parse_grid(args.tokens) if args.tokens is not None else None,
         )
         run = Run(args.out, source, extractor, rank=ranks.process_index, world=ranks.num_processes)
         outcome = carry_out(run, ranks)

@@ -1,6 +1,6 @@
 """Clips through an encoder: windows, batches, averages, and the tokens of all windows as one timeline.
 
-W windows, T token times of a window, S frames per token, F frames of the clip, D features.
+W windows, T token times of a window, R rows, C columns, S frames per token, F frames of the clip, D features.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
+import torch.nn.functional as F
 
 from echofm.clip import Clip, ClipBatch
 from echofm.embed.inputs import Item, conformed
 from echofm.embed.phase import PhaseTokens
 from echofm.embed.table import EmbeddingTable, stack_rows
+from echofm.embed.tokens import SpaceTimeTokens, TokenGrid, check_grid
 from echofm.errors import EchofmError
 from echofm.shards.windows import Window, Windowing, cut_windows, rebatched
 
@@ -39,6 +41,15 @@ class _Taken:
     phase_F: Floats | None
 
 
+@dataclass(frozen=True)
+class _Output:
+    """A batch of windows encoded; tokens of the M among them that are the middle of their clip, None if not kept."""
+
+    video_BD: Floats
+    phase_BTD: Floats
+    tokens_MTRCD: Floats | None
+
+
 def embed_clips(encoder: Encoder, clips: Iterable[Clip], **options: Any) -> EmbeddingTable:
     """Embed clips as read (`echofm.read_clip`); options as in `Extractor`. The quick way for a few clips in Python."""
     items = (
@@ -54,7 +65,9 @@ class Extractor:
 
     windows: per clip, spread evenly; None takes as many as cover the whole clip. Their features are averaged.
     batch: windows per forward pass. precision: bf16 is faster where the hardware has it and differs in the third digit.
-    phase: also keep the token-time features.
+    phase: also keep the token-time features. tokens: also keep the tokens of each clip's middle window, average-pooled
+    to this grid of (times, rows, columns).
+    Raises EchofmError where the encoder's tokens cannot be pooled to that grid.
     """
 
     encoder: Encoder
@@ -63,39 +76,61 @@ class Extractor:
     device: torch.device | str = "cpu"
     precision: Precision = "fp32"
     phase: bool = True
+    tokens: TokenGrid | None = None
+
+    def __post_init__(self) -> None:
+        if self.tokens is not None:
+            check_grid(self.tokens, self.encoder.grid)
 
     @property
     def settings(self) -> dict[str, str | int]:
         """What decides the features beside the encoder; kept in the table."""
-        return {"windows": "whole clip" if self.windows is None else self.windows, "precision": self.precision}
+        kept: dict[str, str | int] = {
+            "windows": "whole clip" if self.windows is None else self.windows,
+            "precision": self.precision,
+        }
+        return kept if self.tokens is None else kept | {"tokens": ",".join(map(str, self.tokens))}
 
     def table(self, items: Iterable[Item]) -> EmbeddingTable:
         """Embed clips, in their order. Raises EchofmError where a clip's features are not finite."""
         taken: list[_Taken] = []
-        outputs = [self._encode(batch) for batch in rebatched(self._cut(items, taken), self.batch)]
+        outputs: list[_Output] = []
+        middle: list[bool] = []
+        for batch in rebatched(self._cut(items, taken, middle), self.batch):
+            outputs.append(self._encode(batch, np.array(middle[: len(batch)])))
+            del middle[: len(batch)]
         ends = np.cumsum([len(each.windows) for each in taken])[:-1]
-        videos = np.split(np.concatenate([video for video, _ in outputs]), ends) if taken else []
-        phases = np.split(np.concatenate([phase for _, phase in outputs]), ends) if taken and self.phase else []
+        videos = np.split(np.concatenate([each.video_BD for each in outputs]), ends) if taken else []
         for each, video_WD in zip(taken, videos):
             if not np.isfinite(video_WD).all():
                 raise EchofmError(
                     f"the encoder gives no finite features for clip {each.row['clip_id']}; is it damaged?"
                 )
-        stitched = [
-            stitch(each.windows, phase_WTD, frame_time_s=each.frame_time_s, phase_F=each.phase_F)
-            for each, phase_WTD in zip(taken, phases)
-        ]
         return EmbeddingTable(
             video_ND=np.stack([video_WD.mean(0) for video_WD in videos]) if videos else np.zeros((0, 0), np.float32),
             rows=stack_rows([pd.DataFrame([each.row]) for each in taken]),
-            phase=PhaseTokens.concat(stitched) if stitched else None,
+            phase=self._timelines(taken, outputs),
+            tokens=_gathered(outputs) if taken else None,
             encoder_digest=self.encoder.digest,
             contract=self.encoder.contract.model_dump(mode="json"),
             settings=self.settings,
         )
 
-    def _cut(self, items: Iterable[Item], taken: list[_Taken]) -> Iterator[ClipBatch]:
-        """Each clip's windows; `taken` notes of each clip all but its pixels."""
+    def _timelines(self, taken: Sequence[_Taken], outputs: Sequence[_Output]) -> PhaseTokens | None:
+        """The clips' tokens by time; None where they are not kept or the encoder has none."""
+        if not taken or not self.phase or outputs[0].phase_BTD.shape[1] == 0:
+            return None
+        ends = np.cumsum([len(each.windows) for each in taken])[:-1]
+        phases = np.split(np.concatenate([each.phase_BTD for each in outputs]), ends)
+        return PhaseTokens.concat(
+            [
+                stitch(each.windows, phase_WTD, frame_time_s=each.frame_time_s, phase_F=each.phase_F)
+                for each, phase_WTD in zip(taken, phases)
+            ]
+        )
+
+    def _cut(self, items: Iterable[Item], taken: list[_Taken], middle: list[bool]) -> Iterator[ClipBatch]:
+        """Each clip's windows; `taken` notes of each clip all but its pixels, `middle` which window is its middle."""
         contract = self.encoder.contract
         windowing = Windowing(length=contract.frames, frame_rate_hz=contract.frame_rate_hz)
         for number, item in enumerate(items):
@@ -104,17 +139,30 @@ class Extractor:
                 number, clip.clip_id, clip.frame_time_s, len(clip.frames_TCHW), count=self.windows
             )
             taken.append(_Taken(_row(item, len(windows)), windows, clip.frame_time_s, clip.phase_T))
+            middle += [place == len(windows) // 2 for place in range(len(windows))]
             yield cut_windows(clip, windows)
 
-    def _encode(self, batch: ClipBatch) -> tuple[Floats, Floats]:
-        """video_BD and phase_BTD of some windows."""
+    def _encode(self, batch: ClipBatch, middle_B: npt.NDArray[np.bool_]) -> _Output:
+        """Features of some windows; tokens of those that are the middle window of their clip."""
         low, high = self.encoder.contract.value_range
         device = torch.device(self.device)
         video_BCTHW = batch.to(device).video_BCTHW * (high - low) + low
         # The frame rate is not passed: clips of known times have the contract's, others are marked in the table.
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             encoding = self.encoder.encode(video_BCTHW)
-        return encoding.video_BD.float().cpu().numpy(), encoding.phase_BTD.float().cpu().numpy()
+            tokens_MTRCD = None if self.tokens is None else self._pooled(encoding.tokens_BND, middle_B)
+        return _Output(encoding.video_BD.float().cpu().numpy(), encoding.phase_BTD.float().cpu().numpy(), tokens_MTRCD)
+
+    def _pooled(self, tokens_BND: torch.Tensor, middle_B: npt.NDArray[np.bool_]) -> Floats:
+        assert self.tokens is not None and self.encoder.grid is not None
+        chosen = tokens_BND[torch.from_numpy(middle_B).to(tokens_BND.device)].float()
+        grid_MDTRC = chosen.transpose(1, 2).unflatten(2, tuple(self.encoder.grid))
+        return F.adaptive_avg_pool3d(grid_MDTRC, self.tokens).permute(0, 2, 3, 4, 1).cpu().numpy()
+
+
+def _gathered(outputs: Sequence[_Output]) -> SpaceTimeTokens | None:
+    parts = [each.tokens_MTRCD for each in outputs if each.tokens_MTRCD is not None]
+    return SpaceTimeTokens(feature_NTRCD=np.concatenate(parts)) if parts else None
 
 
 def stitch(

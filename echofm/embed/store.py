@@ -26,11 +26,13 @@ from echofm.embed.table import (
     COLUMNS,
     EmbeddingTable,
     check_columns,
+    require_alike,
     require_one_encoder,
     stack_rows,
     tidy_rows,
 )
 from echofm.embed.tensors import write_tensors
+from echofm.embed.tokens import SpaceTimeTokens, require_one_grid
 from echofm.errors import EchofmError
 
 SCHEMA_VERSION = 1
@@ -64,6 +66,8 @@ class TableMeta(Recipe):
     """Numbers per clip."""
     phase_tokens: int | None
     """Token-time features in all; null without."""
+    tokens: list[int] | None = None
+    """Times, rows, columns and features of a clip's space-time tokens; null without."""
     labels: list[str]
     """Label columns, the unit last in the name."""
 
@@ -76,9 +80,9 @@ def save_tables(tables: Sequence[EmbeddingTable], folder: Path) -> None:
     require_one_encoder(tables)
     rows = stack_rows([table.rows for table in tables])
     check_columns(rows)
+    require_alike(tables)
     phases = [table.phase for table in tables if table.phase is not None]
-    if phases and len(phases) < len(tables):
-        raise EchofmError("some of the tables have phase features and some have none; embed them alike")
+    tokens = [table.tokens for table in tables if table.tokens is not None]
     meta = TableMeta(
         schema_version=SCHEMA_VERSION,
         echofm_version=echofm.__version__,
@@ -88,12 +92,14 @@ def save_tables(tables: Sequence[EmbeddingTable], folder: Path) -> None:
         clips=len(rows),
         features=tables[0].dim,
         phase_tokens=sum(len(phase.feature_PD) for phase in phases) if phases else None,
+        tokens=list(tokens[0].feature_NTRCD.shape[1:]) if tokens else None,
         labels=[name for name in rows.columns if name not in COLUMNS],
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / META).unlink(missing_ok=True)
-        write_tensors(folder / f"{FEATURES}.part", {"video": [table.video_ND for table in tables], **_pieces(phases)})
+        pieces = {"video": [table.video_ND for table in tables], **_pieces(phases), **_token_pieces(tokens)}
+        write_tensors(folder / f"{FEATURES}.part", pieces)
         rows.to_parquet(folder / f"{ROWS}.part", index=False)
         (folder / f"{META}.part").write_text(meta.to_json(), encoding="utf-8")
         for name in (FEATURES, ROWS, META):
@@ -119,6 +125,13 @@ def _pieces(phases: Sequence[PhaseTokens]) -> dict[str, list[npt.NDArray]]:
     return pieces | {"phase_start": [joined_starts(phases)]}
 
 
+def _token_pieces(tokens: Sequence[SpaceTimeTokens]) -> dict[str, list[npt.NDArray]]:
+    if not tokens:
+        return {}
+    require_one_grid(tokens)
+    return {"tokens": [each.feature_NTRCD for each in tokens]}
+
+
 def load_table(folder: Path) -> EmbeddingTable:
     """Read and check the three files. Raises EchofmError with the file's name and what is wrong with it."""
     meta = _load_meta(folder / META)
@@ -137,6 +150,7 @@ def load_table(folder: Path) -> EmbeddingTable:
         video_ND=video,
         rows=rows[[*COLUMNS, *meta.labels]],
         phase=_phase(arrays, meta),
+        tokens=_tokens(arrays, meta),
         encoder_digest=meta.encoder_digest,
         contract=meta.contract,
         settings=meta.settings,
@@ -201,6 +215,16 @@ def _phase(arrays: dict[str, npt.NDArray], meta: TableMeta) -> PhaseTokens | Non
             f"{FEATURES} holds {len(phase.feature_PD)} phase tokens; meta.json promises {meta.phase_tokens}"
         )
     return phase
+
+
+def _tokens(arrays: dict[str, npt.NDArray], meta: TableMeta) -> SpaceTimeTokens | None:
+    if meta.tokens is None:
+        return None
+    array, shape = arrays.get("tokens"), (meta.clips, *meta.tokens)
+    if array is None or array.dtype != np.float32 or array.shape != shape:
+        found = "no tensor 'tokens'" if array is None else f"{array.dtype} {array.shape}"
+        raise EchofmError(f"{FEATURES} holds {found}; meta.json promises space-time tokens float32 {shape}")
+    return SpaceTimeTokens(feature_NTRCD=array)
 
 
 def _settle(path: Path) -> None:

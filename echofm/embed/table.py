@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from echofm.embed.phase import PhaseTokens
+from echofm.embed.tokens import SpaceTimeTokens
 from echofm.errors import EchofmError
 
 TEXT_COLUMNS = ("clip_id", "patient_id", "split", "dataset", "view", "kind")
@@ -34,6 +35,7 @@ class EmbeddingTable:
         text or missing; frame_rate_hz: of the source, missing where it does not tell, never assumed; frames: how many
         the encoder could choose from; windows: how many were averaged; then the labels, named as in `Clip.labels`.
     phase: token-time features, None for an encoder without time.
+    tokens: features by place and time of each clip's middle window, None unless they were asked for.
     encoder_digest: sha256 over the encoder's weights and configuration, or any name for someone else's encoder.
     contract: the encoder's input contract as JSON data, None where unknown.
     settings: how the encoder was applied (windows per clip, precision); tables with other settings are refused too.
@@ -43,6 +45,7 @@ class EmbeddingTable:
     rows: pd.DataFrame
     encoder_digest: str
     phase: PhaseTokens | None = None
+    tokens: SpaceTimeTokens | None = None
     contract: Mapping[str, Any] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -54,6 +57,8 @@ class EmbeddingTable:
             raise EchofmError(f"the table has {len(video)} feature rows, but {len(rows)} clips")
         if self.phase is not None and len(self.phase) != len(rows):
             raise EchofmError(f"the table has {len(rows)} clips, but phase features of {len(self.phase)}")
+        if self.tokens is not None and len(self.tokens) != len(rows):
+            raise EchofmError(f"the table has {len(rows)} clips, but space-time tokens of {len(self.tokens)}")
         if not self.encoder_digest:
             raise EchofmError("the table does not name its encoder; give encoder_digest")
         check_columns(rows)
@@ -105,6 +110,7 @@ class EmbeddingTable:
             video_ND=self.video_ND[index],
             rows=self.rows.iloc[index].reset_index(drop=True),
             phase=None if self.phase is None else self.phase.take(index),
+            tokens=None if self.tokens is None else self.tokens.take(index),
         )
 
     def with_labels(self, labels: pd.DataFrame, *, on: str = "clip_id") -> EmbeddingTable:
@@ -131,12 +137,12 @@ class EmbeddingTable:
     def concat(tables: Sequence[EmbeddingTable]) -> EmbeddingTable:
         """Tables of one encoder, one after another. Raises EchofmError where encoders differ or a clip occurs twice."""
         require_one_encoder(tables)
-        if len({table.phase is None for table in tables}) > 1:
-            raise EchofmError("some of the tables have phase features and some have none; embed them alike")
+        require_alike(tables)
         return EmbeddingTable(
             video_ND=np.concatenate([table.video_ND for table in tables]),
             rows=stack_rows([table.rows for table in tables]),
             phase=None if tables[0].phase is None else PhaseTokens.concat([t.phase for t in tables if t.phase]),
+            tokens=None if tables[0].tokens is None else SpaceTimeTokens.concat([t.tokens for t in tables if t.tokens]),
             encoder_digest=tables[0].encoder_digest,
             contract=tables[0].contract,
             settings=tables[0].settings,
@@ -157,6 +163,7 @@ class EmbeddingTable:
         frame_rate_hz: npt.ArrayLike | None = None,
         labels: pd.DataFrame | Mapping[str, Sequence[Any]] | None = None,
         phase: PhaseTokens | npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
+        tokens: SpaceTimeTokens | npt.ArrayLike | None = None,
         contract: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> EmbeddingTable:
@@ -172,10 +179,13 @@ class EmbeddingTable:
             raise EchofmError(f"{len(video)} clips have features, but {lengths} were given")
         if phase is not None and not isinstance(phase, PhaseTokens):
             phase = PhaseTokens.from_arrays(phase)
+        if tokens is not None and not isinstance(tokens, SpaceTimeTokens):
+            tokens = SpaceTimeTokens(feature_NTRCD=np.ascontiguousarray(tokens, np.float32))
         table = cls(
             video_ND=video,
             rows=tidy_rows(pd.DataFrame({name: list(values) for name, values in columns.items()})),
             phase=phase,
+            tokens=tokens,
             encoder_digest=encoder_digest,
             contract=contract,
             settings=settings or {},
@@ -194,6 +204,10 @@ class EmbeddingTable:
         for first in range(0, len(tokens), _BLOCK_ROWS):
             if not np.isfinite(tokens[first : first + _BLOCK_ROWS]).all():
                 raise EchofmError(f"phase features after token {first} are not finite; embed the clips again")
+        places = self.tokens.feature_NTRCD if self.tokens is not None else self.video_ND[:0]
+        for row in range(len(places)):
+            if not np.isfinite(places[row]).all():
+                raise EchofmError(f"the space-time tokens of row {row} are not finite; embed the clip again")
 
     def save(self, folder: str | Path) -> None:
         """Write features.safetensors, rows.parquet and meta.json; a table already there is replaced."""
@@ -224,6 +238,13 @@ def require_one_encoder(tables: Sequence[EmbeddingTable]) -> None:
         if table.settings != tables[0].settings:
             ours, theirs = dict(tables[0].settings), dict(table.settings)
             raise EchofmError(f"the tables were embedded with different settings, {ours} and {theirs}; use one for all")
+
+
+def require_alike(tables: Sequence[EmbeddingTable]) -> None:
+    """Raises EchofmError where some of the tables have phase features or space-time tokens and some have none."""
+    for name, said in (("phase", "phase features"), ("tokens", "space-time tokens")):
+        if len({getattr(table, name) is None for table in tables}) > 1:
+            raise EchofmError(f"some of the tables have {said} and some have none; embed them alike")
 
 
 def stack_rows(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:

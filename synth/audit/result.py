@@ -10,17 +10,10 @@ import pydantic
 
 from echofm.config import Recipe
 from echofm.errors import EchofmError
+from echofm.intervals import Estimate
 
 SCHEMA_VERSION = 1
 Part = Annotated[float, pydantic.Field(ge=0, le=1)]
-
-
-class Estimate(Recipe):
-    """A figure and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 class SetSummary(Recipe):
