@@ -1,0 +1,165 @@
+"""Moments of real heart cycles: the pixel prior, its variant with differences, and encoders, on five real clips.
+
+    python -m benchmarks.real_cycle ENCODER... --choose-on SHARDS
+
+For every frame of each clip the most similar frame at least 0.5 s away: how far the left ventricle's areas are apart,
+over the clip's range, and whether both frames fill or both eject (sign of the area 40 ms later minus 40 ms earlier).
+The clips and their areas lie in ../shared/real (or $ECHOFM_REAL_CLIPS): EchoNet-Dynamic's public page, never shipped.
+
+How an encoder's frames are read (`probe.moments.Reading`) is chosen on clips of known masks, the phantom's validation
+patients, and never on the real clips. Without --choose-on the plain reading is taken.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import tyro
+
+from echofm.clip import Clip
+from echofm.errors import EchofmError
+from echofm.hub import Encoder, load_encoder
+from echofm.ids import IdKey
+from echofm.model.mae import VideoMae
+from echofm.progress import progress_bar
+from echofm.readers.read import read_clip
+from echofm.shards.read import ShardSet
+from probe.cycle import (
+    AreaCurve,
+    CycleMatch,
+    cycle_figures,
+    judge,
+    mask_area,
+    moment_similarity,
+    paired_test,
+    prior_similarity,
+    rate_readings,
+)
+from probe.moments import Moments, Reading, encode_moments
+
+_SHARED = Path(__file__).resolve().parents[2] / "shared" / "real"
+_APICAL = ("A4C", "A2C")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Match the moments of real clips."""
+
+    encoders: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Folders of exported encoders."""
+    choose_on: Path | None = None
+    """Shards with masks; the reading of each encoder is chosen on their validation clips."""
+    choose_clips: int = 24
+    """Apical clips of the validation split to choose on."""
+    real: Path = Path(os.environ.get("ECHOFM_REAL_CLIPS", _SHARED))
+    """Folder of the five clips and their .phase.npz."""
+    random: bool = True
+    """Also take each encoder's architecture at random weights."""
+    show_readings: int = 0
+    """Print so many of the rated readings."""
+    threads: int = 1
+
+
+def real_curves(folder: Path, *, keep_outside: bool = False) -> list[tuple[Clip, AreaCurve]]:
+    """The clips with the area per frame. Raises EchofmError where the folder is not there."""
+    paths = sorted(folder.glob("*.avi"))
+    if not paths:
+        raise EchofmError("no real clips: put them where --real or $ECHOFM_REAL_CLIPS says; they are not distributed")
+    found = []
+    for path in paths:
+        with np.load(path.with_suffix(".phase.npz"), allow_pickle=False) as truth:
+            area, rate = truth["lv_area"].astype(np.float64), float(truth["fps"])
+        clip = read_clip(path, channels=3 if keep_outside else 1, key=IdKey(bytes(16)), keep_outside=keep_outside)
+        found.append((clip, AreaCurve(area_F=area, time_s_F=np.arange(len(area)) / rate)))
+    return found
+
+
+def with_random_weights(encoder: Encoder, *, seed: int = 0) -> Encoder:
+    """The same architecture and contract, never trained."""
+    torch.manual_seed(seed)
+    return Encoder(VideoMae(**encoder.config.architecture.model_dump()).encoder, config=encoder.config)
+
+
+def choose_reading(encoder: Encoder, shards: ShardSet, *, clips: int, show: int = 0) -> Reading:
+    """The best reading on validation clips of apical views, at most `clips` of them, one per patient first."""
+    chosen: list[tuple[Moments, AreaCurve]] = []
+    val = shards.split("val")
+    with progress_bar("choosing how to read frames", clips) as bar:
+        for index, record in enumerate(val.records):
+            if record.meta.view not in _APICAL or not record.n_masks:
+                continue
+            clip = val.clip(index)
+            curve = mask_area(clip)
+            if curve is None or curve.time_s_F[-1] < 1.1:
+                continue
+            chosen.append((encode_moments(encoder, clip), curve))
+            bar.advance(1)
+            if len(chosen) == clips:
+                break
+    rated = rate_readings(chosen)
+    for row in rated.head(show).itertuples():
+        print(f"    {row.merit:.3f} {row.area_difference:.3f} {row.same_direction:.1%} {row.reading}", file=sys.stderr)
+    return rated["reading"][0]
+
+
+def line(name: str, found: list[CycleMatch], rival: list[CycleMatch] | None) -> str:
+    """One row of the table."""
+    each = cycle_figures(found)
+    against = "-"
+    if rival is not None:
+        paired = paired_test(found, rival)
+        against = ", ".join(f"{value:+.3f} (p {p:.3f})" for value, p in paired.values())
+    return (
+        f"| {name} | {each.area_difference:.3f} (p {each.p_area_difference:.4f}) "
+        f"| {each.same_direction:.1%} (p {each.p_same_direction:.4f}) | {against} |"
+    )
+
+
+def main(arguments: Arguments) -> None:
+    """Print the table."""
+    torch.set_num_threads(arguments.threads)
+    real, whole = real_curves(arguments.real), real_curves(arguments.real, keep_outside=True)
+    prior = [judge(prior_similarity(clip), curve) for clip, curve in real]
+    chance = cycle_figures(prior)
+    print(f"{chance.clips} real clips, {chance.frames} frames; chance {chance.chance_area_difference:.3f} of the range")
+    print(f"and {chance.chance_same_direction:.1%} the same way. p: random shifts of the matches.\n")
+    print("| method | area off by, of the range | moves the same way | minus pixel prior: area, direction |")
+    print("|---|---|---|---|")
+    print(line("pixel prior, frames as stored", [judge(prior_similarity(clip), curve) for clip, curve in whole], None))
+    print(line("pixel prior, sector only", prior, None))
+    print(line("pixel+difference prior", [judge(prior_similarity(clip, motion=True), c) for clip, c in real], prior))
+    shards = None if arguments.choose_on is None else ShardSet.open(arguments.choose_on)
+    for folder in arguments.encoders:
+        trained = load_encoder(folder)
+        models = {folder.parent.name: trained}
+        if arguments.random:
+            models[f"{folder.parent.name}, random weights"] = with_random_weights(trained)
+        for name, encoder in models.items():
+            reading = Reading()
+            if shards is not None:
+                reading = choose_reading(
+                    encoder, shards, clips=arguments.choose_clips, show=arguments.show_readings
+                )
+            found = [
+                judge(moment_similarity(encode_moments(encoder, clip), reading), curve) for clip, curve in real
+            ]
+            print(line(f"{name}: {_short(reading)}", found, prior), flush=True)
+
+
+def _short(reading: Reading) -> str:
+    places = ", places centred" if reading.centre_places else ""
+    motion = f", change {reading.motion_weight:g}" if reading.motion_weight else ""
+    return f"{reading.source}, {reading.windows} windows{places}{motion}"
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Arguments))
+    except EchofmError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,158 @@
+"""What an encoder says about every frame of a clip: a window from each frame, and rules to read one vector a frame.
+
+W windows, T token times of a window, F frames of the clip, N tokens of a window, D and K features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse
+import torch
+import torch.nn.functional as F
+
+from echofm.clip import Clip
+from echofm.conform import conform
+from echofm.errors import EchofmError
+from echofm.shards.windows import Windowing, cut_windows
+
+if TYPE_CHECKING:
+    from echofm.hub import Encoder
+
+Source = Literal["phase", "tokens", "grid"]
+_GRID_SIDE = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How one vector per frame is read from overlapping windows, and how two frames are compared.
+
+    source: "phase" (the encoder's vector per time index), "tokens" (mean of a time index's tokens) or "grid" (its
+        tokens side by side, pooled to at most 8 x 8 places).
+    windows: "middle" takes the windows in which the frame is nearest the middle, "all" averages every window.
+    centre_places: take from each token the clip's mean at its place in the window, which a learned position leaves.
+    motion_weight: 0 compares features; up to 1 their change over `reach_s` seconds either side is weighed in, as in
+        `echofm.loss.periodic.motion_prior`.
+    """
+
+    source: Source = "phase"
+    windows: Literal["middle", "all"] = "middle"
+    centre_places: bool = False
+    motion_weight: float = 0.0
+    reach_s: float = 0.04
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Moments:
+    """A clip's windows as the encoder sees them.
+
+    features: source -> (W, T, K) float32. time_s_WT: middle of each token's frames, seconds; NaN for repeated frames.
+    frame_time_s: (F,) of the clip's own frames.
+    """
+
+    features: Mapping[str, npt.NDArray[np.float32]]
+    time_s_WT: npt.NDArray[np.float64]
+    frame_time_s: npt.NDArray[np.float64]
+
+
+@torch.no_grad()
+def encode_moments(
+    encoder: Encoder,
+    clip: Clip,
+    *,
+    batch: int = 16,
+    sources: tuple[str, ...] = get_args(Source),
+    device: torch.device | str = "cpu",
+) -> Moments:
+    """Encode a window from every frame at which a whole one fits, at the contract's rate, frames of the clip's own.
+
+    Raises EchofmError where the clip's frame times are unknown or the tokens of a time index are no square grid.
+    """
+    if clip.frame_time_s is None:
+        raise EchofmError(f"clip {clip.clip_id} does not tell its frame times; moments half a second apart need them")
+    contract = encoder.contract
+    # Not to the contract's rate: windows start between its frames too, so each frame is seen from several phases.
+    clip = conform(clip, size=contract.size, channels=1 if contract.colour == "grey_bt601" else 3)
+    windowing = Windowing(length=contract.frames, frame_rate_hz=contract.frame_rate_hz)
+    windows = windowing.spread(0, clip.clip_id, clip.frame_time_s, len(clip.frames_TCHW), count=len(clip.frames_TCHW))
+    low, high = contract.value_range
+    parts: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in sources}
+    for first in range(0, len(windows), batch):
+        video_BCTHW = cut_windows(clip, windows[first : first + batch]).to(device).video_BCTHW
+        encoding = encoder.encode(video_BCTHW * (high - low) + low)
+        for name, part in _read(encoding.phase_BTD, encoding.tokens_BND, sources).items():
+            parts[name].append(part.float().cpu().numpy())
+    features = {name: np.concatenate(part) for name, part in parts.items()}
+    return Moments(
+        features=features,
+        time_s_WT=_token_times(windows, clip.frame_time_s, times=next(iter(features.values())).shape[1]),
+        frame_time_s=clip.frame_time_s,
+    )
+
+
+def frame_features(moments: Moments, reading: Reading) -> npt.NDArray[np.float32]:
+    """(F, K): the tokens nearest in time to each frame, averaged over the windows that the reading takes."""
+    features_WTK = moments.features[reading.source]
+    if reading.centre_places:
+        features_WTK = features_WTK - features_WTK.mean(0, keepdims=True)
+    time_s_WT = moments.time_s_WT
+    windows, times = time_s_WT.shape
+    known = np.flatnonzero(np.isfinite(time_s_WT.ravel()))
+    off_middle = np.abs(np.tile(np.arange(times) - (times - 1) / 2, windows))[known]
+    away_FN = np.abs(moments.frame_time_s[:, None] - time_s_WT.ravel()[known])
+    nearest_F1 = away_FN.min(1, keepdims=True)
+    half_frame_s = np.median(np.diff(moments.frame_time_s)) / 2 if len(moments.frame_time_s) > 1 else 0.0
+    taken_FN = away_FN <= np.maximum(nearest_F1, half_frame_s) + 1e-6
+    if reading.windows == "middle":
+        least_F1 = np.where(taken_FN, off_middle, np.inf).min(1, keepdims=True)
+        taken_FN &= off_middle <= least_F1 + 1e-6
+    weights_FN = scipy.sparse.csr_matrix(taken_FN / taken_FN.sum(1, keepdims=True))
+    return np.asarray(weights_FN @ features_WTK.reshape(windows * times, -1)[known], np.float32)
+
+
+def frame_similarity(
+    features_FK: npt.NDArray[np.floating], *, motion_weight: float = 0.0, reach_s: float = 0.04, frame_rate_hz: float
+) -> npt.NDArray[np.float64]:
+    """(F, F) cosine of features about the clip's mean, with the cosine of their changes weighed in."""
+    x_FK = torch.from_numpy(np.asarray(features_FK, np.float64))
+    similarity = _cosine(x_FK - x_FK.mean(0))
+    if motion_weight:
+        step = max(1, round(reach_s * frame_rate_hz))
+        last = len(x_FK) - 1
+        index = torch.arange(len(x_FK))
+        change_FK = x_FK[(index + step).clamp(max=last)] - x_FK[(index - step).clamp(min=0)]
+        similarity = (1 - motion_weight) * similarity + motion_weight * _cosine(change_FK)
+    return similarity.numpy()
+
+
+def _cosine(x_FK: torch.Tensor) -> torch.Tensor:
+    unit = F.normalize(x_FK, dim=1)
+    return unit @ unit.T
+
+
+def _read(
+    phase_BTD: torch.Tensor, tokens_BND: torch.Tensor, sources: tuple[str, ...]
+) -> dict[str, torch.Tensor]:
+    times = phase_BTD.shape[1]
+    tokens_BTSD = tokens_BND.unflatten(1, (times, -1))
+    found = {"phase": phase_BTD, "tokens": tokens_BTSD.mean(2)}
+    if "grid" in sources:
+        side = round(tokens_BTSD.shape[2] ** 0.5)
+        if side * side != tokens_BTSD.shape[2]:
+            raise EchofmError(
+                f"{tokens_BTSD.shape[2]} tokens a time index are no square grid; read 'phase' or 'tokens'"
+            )
+        maps = tokens_BTSD.flatten(0, 1).transpose(1, 2).unflatten(2, (side, side))
+        pooled = F.adaptive_avg_pool2d(maps, min(side, _GRID_SIDE))
+        found["grid"] = pooled.flatten(1).unflatten(0, (len(phase_BTD), times))
+    return {name: found[name] for name in sources}
+
+
+def _token_times(windows: list, frame_time_s: npt.NDArray[np.float64], *, times: int) -> npt.NDArray[np.float64]:
+    seconds = np.stack([frame_time_s[window.indices_L] for window in windows]).reshape(len(windows), times, -1)
+    valid = np.stack([window.valid_L for window in windows]).reshape(seconds.shape).all(2)
+    return np.where(valid, seconds.mean(2), np.nan)

@@ -1,0 +1,333 @@
+"""Phase: does an encoder know where in the cycle a moment lies? Retrieval of like moments, and ED/ES frame error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from echofm.embed.table import EmbeddingTable
+from echofm.errors import EchofmError
+from echofm.intervals import Estimate, patient_bootstrap
+from probe.evaluate import sanity_figures
+from probe.partition import Partition, partition
+from probe.phase_events import Readout, event_errors, fit_readout
+from probe.phase_match import COMPARINGS, Comparing, circular_distance, descriptors, in_another_beat, in_other_patients
+from probe.result import Comparison, Probed, ProbeResult, Score
+
+LOWER_IS_BETTER = frozenset(
+    ["phase_error_percent", "ed_error_ms", "ed_error_frames", "es_error_ms", "es_error_frames", "match_error_percent"]
+)
+
+
+def probe_phase(
+    table: EmbeddingTable,
+    *,
+    systole: Mapping[str, float] | None = None,
+    rivals: Mapping[str, EmbeddingTable] | None = None,
+    tolerance: float = 0.05,
+    apart_s: float = 0.5,
+    draws: int = 1000,
+    seed: int = 0,
+    advance: Callable[[str], None] = lambda note: None,
+) -> Probed:
+    """What the token-time features (`table.phase`) tell about the cardiac phase, on test patients.
+
+    systole: clip_id -> phase of end-systole (`probe.phase_events.end_systole_phase` reads it off a clip's masks);
+        without it end-diastole alone is timed.
+    rivals: name -> table of another encoder, or of pixels (`probe.pixel_moments.pixel_table`), over the same clips.
+    tolerance: of a match, part of a cycle. apart_s: how far a match in the same clip must be away.
+
+    Scores, each with method "probe", the rivals and, where it has one, "chance":
+      cycle_retrieval: part of tokens whose most similar token of the same clip, `apart_s` away or more, is at the same
+        phase; asked only of tokens that have such a partner. match_error_percent: how far the matches are off, % of a
+        cycle. same_direction: part of matches on the same side of end-systole, ejecting or filling.
+      cycle_retrieval_readout: the same by the two numbers of the linear readout.
+      patient_retrieval: part of tokens whose most similar one among other patients' clips of the view is at that phase.
+      phase_error_percent: mean absolute error of the linear readout, % of a cycle.
+      ed_error_ms, ed_error_frames, es_...: mean absolute error of the moments, in frames of the source.
+    How tokens are compared and read is chosen on validation patients; see `chosen`.
+
+    predictions: a row per test token of known phase: clip_id, patient_id, view, time_s, true_phase, predicted_phase,
+    match_time_s, match_phase, hit (NaN where nothing was asked), event ("ed" or "es" at the token nearest an event),
+    event_error_ms. Raises EchofmError where the table has no phase tokens of known phase.
+    """
+    if table.phase is None or not np.isfinite(table.phase.cycle_P).any():
+        raise EchofmError("the table has no phase tokens of known phase; embed clips with phase truth, with phase on")
+    part = partition(table, _clips_with_truth(table), seed=seed)
+    bench = _Bench(part=part, systole=systole, tolerance=tolerance, apart_s=apart_s, draws=draws, seed=seed)
+    own = bench.measure(table)
+    advance("phase tokens")
+    scores, comparisons = bench.scores("probe", own) + bench.chance(own), []
+    chosen = {"probe": own.chosen}
+    for name, rival in (rivals or {}).items():
+        other = bench.measure(_same_clips(rival, table, name))
+        advance(name)
+        scores += bench.scores(name, other)
+        comparisons += bench.compare(name, own, other)
+        chosen[name] = other.chosen
+    result = ProbeResult(
+        target="phase",
+        task="phase",
+        kind="linear",
+        features="phase",
+        classes=[],
+        encoder_digest=table.encoder_digest,
+        splits_from=part.source,
+        clips={name: len(getattr(part, name)) for name in ("train", "val", "test")},
+        patients={name: len(set(table.patient_id[getattr(part, name)])) for name in ("train", "val", "test")},
+        seeds=1,
+        chosen=chosen,
+        sanity=sanity_figures(table),
+        scores=scores,
+        comparisons=comparisons,
+        notes=_notes(table, own, part, tolerance=tolerance, apart_s=apart_s),
+    )
+    return Probed(result=result, predictions=own.frame())
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Measured:
+    """One table's answers on the test clips; sums holds per metric (clips, 2): a clip's sum and count, and chance."""
+
+    test: EmbeddingTable
+    sums: dict[str, npt.NDArray[np.float64]]
+    chances: dict[str, npt.NDArray[np.float64]]
+    beats: pd.DataFrame
+    events: pd.DataFrame
+    said_P: npt.NDArray[np.complex128]
+    chosen: dict[str, float | str]
+
+    @property
+    def patients(self) -> npt.NDArray[np.str_]:
+        return self.test.patient_id.astype(str)
+
+    def frame(self) -> pd.DataFrame:
+        """The tokens of `probe_phase`'s predictions."""
+        phase = self.test.phase
+        assert phase is not None
+        owner = np.repeat(np.arange(len(phase)), np.diff(phase.start_N1))
+        tokens = pd.DataFrame(
+            {
+                "clip_id": self.test.clip_id[owner],
+                "patient_id": self.patients[owner],
+                "view": self.test.rows["view"].to_numpy(object)[owner],
+                "time_s": phase.time_s_P,
+                "true_phase": phase.cycle_P.astype(np.float64),
+                "predicted_phase": np.angle(self.said_P) / (2 * np.pi) % 1,
+            }
+        )
+        token, match = (self.beats[name].to_numpy(np.int64) for name in ("token", "match"))
+        tokens["match_time_s"], tokens["match_phase"], tokens["hit"] = np.nan, np.nan, np.nan
+        tokens.loc[token, "match_time_s"] = phase.time_s_P[match]
+        tokens.loc[token, "match_phase"] = phase.cycle_P[match].astype(np.float64)
+        tokens.loc[token, "hit"] = self.beats["hit"].to_numpy()
+        event, error = np.full(len(tokens), None, object), np.full(len(tokens), np.nan)
+        for each in self.events.itertuples():
+            first, last = phase.start_N1[each.clip], phase.start_N1[each.clip + 1]
+            place = first + int(np.nanargmin(np.abs(phase.time_s_P[first:last] - each.time_s)))
+            event[place], error[place] = each.event, 1000 * each.error_s
+        tokens["event"], tokens["event_error_ms"] = event, error
+        return tokens[tokens["true_phase"].notna()].reset_index(drop=True)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Bench:
+    """One partition, on which every table is measured alike."""
+
+    part: Partition
+    systole: Mapping[str, float] | None
+    tolerance: float
+    apart_s: float
+    draws: int
+    seed: int
+
+    def measure(self, table: EmbeddingTable) -> _Measured:
+        train, val, test = (table.select(getattr(self.part, name)) for name in ("train", "val", "test"))
+        assert test.phase is not None
+        comparing = self._choose(val)
+        readout = fit_readout(train, val)
+        features, said = descriptors(test.phase, comparing), readout.predict(test.phase)
+        beats = self._beats(test, features)
+        plane = np.stack([said.real, said.imag], 1) / np.maximum(np.abs(said), 1e-12)[:, None]
+        others = in_other_patients(test, features, tolerance=self.tolerance, seed=self.seed)
+        events = event_errors(test, said, systole=self.systole)
+        sums, chances = _sums(test, beats, self._beats(test, plane), others, events, said)
+        return _Measured(
+            test=test,
+            sums=sums,
+            chances=chances,
+            beats=beats,
+            events=events,
+            said_P=said,
+            chosen=_chosen(comparing, readout),
+        )
+
+    def _beats(self, table: EmbeddingTable, features: npt.NDArray) -> pd.DataFrame:
+        return in_another_beat(
+            table, features, tolerance=self.tolerance, apart_s=self.apart_s, systole=self.systole
+        )
+
+    def _choose(self, val: EmbeddingTable) -> Comparing:
+        """How to compare, by the retrieval in another beat of validation clips; where none can be asked, across."""
+        assert val.phase is not None
+        merits = []
+        for comparing in COMPARINGS:
+            features = descriptors(val.phase, comparing)
+            found = self._beats(val, features)
+            if not len(found):
+                found = in_other_patients(val, features, tolerance=self.tolerance, seed=self.seed)
+            merits.append(found["hit"].mean() if len(found) else 0.0)
+        return COMPARINGS[int(np.argmax(merits))]
+
+    def scores(self, method: str, found: _Measured) -> list[Score]:
+        return [
+            Score(method=method, metric=name, estimate=self._estimate(sums, found.patients))
+            for name, sums in found.sums.items()
+        ]
+
+    def chance(self, found: _Measured) -> list[Score]:
+        return [
+            Score(method="chance", metric=name, estimate=self._estimate(sums, found.patients))
+            for name, sums in found.chances.items()
+        ]
+
+    def compare(self, name: str, own: _Measured, other: _Measured) -> list[Comparison]:
+        return [
+            Comparison(
+                rival=name,
+                metric=metric,
+                difference=self._estimate(np.concatenate([sums, other.sums[metric]], 1), own.patients),
+            )
+            for metric, sums in own.sums.items()
+            if metric in other.sums
+        ]
+
+    def _estimate(self, sums: npt.NDArray[np.float64], patients: npt.NDArray[np.str_]) -> Estimate:
+        asked = sums[:, 1::2].sum(1) > 0
+        return patient_bootstrap(
+            _ratio, {"clips": (sums[asked], patients[asked])}, draws=self.draws, seed=self.seed
+        )
+
+
+def _ratio(clips: npt.NDArray[np.float64]) -> float:
+    """Sum over count; with four columns the first such ratio minus the second."""
+    total = clips.sum(0)
+    means = total[::2] / np.where(total[1::2] > 0, total[1::2], np.nan)
+    return float(means[0] if len(means) == 1 else means[0] - means[1])
+
+
+def _sums(
+    test: EmbeddingTable,
+    beats: pd.DataFrame,
+    plane: pd.DataFrame,
+    others: pd.DataFrame,
+    events: pd.DataFrame,
+    said_P: npt.NDArray[np.complex128],
+) -> tuple[dict[str, npt.NDArray[np.float64]], dict[str, npt.NDArray[np.float64]]]:
+    """Each metric's sums and counts by clip, and those of its chance level."""
+    phase, clips = test.phase, len(test)
+    assert phase is not None
+    owner = np.repeat(np.arange(clips), np.diff(phase.start_N1))
+    error = 100 * circular_distance(np.angle(said_P) / (2 * np.pi), phase.cycle_P)
+    sums = {"phase_error_percent": _by_clip(owner, error, clips)}
+    chances = {"phase_error_percent": _by_clip(owner, np.where(np.isfinite(error), 25.0, np.nan), clips)}
+    for name, found, values in (
+        ("cycle_retrieval", beats, beats["hit"]),
+        ("match_error_percent", beats, 100 * beats["distance"]),
+        ("same_direction", beats, beats["same_direction"]),
+        ("cycle_retrieval_readout", plane, plane["hit"]),
+        ("patient_retrieval", others, others["hit"]),
+    ):
+        sums[name] = _by_clip(found["clip"], values, clips)
+        if name.endswith(("retrieval", "readout")):
+            chances[name] = _by_clip(found["clip"], found["chance"], clips)
+    for event in ("ed", "es"):
+        some = events[events["event"] == event]
+        sums[f"{event}_error_ms"] = _by_clip(some["clip"], 1000 * some["error_s"].abs(), clips)
+        sums[f"{event}_error_frames"] = _by_clip(some["clip"], some["error_frames"].abs(), clips)
+        chances[f"{event}_error_ms"] = _by_clip(some["clip"], 1000 * some["chance_s"], clips)
+    asked = {name for name, each in sums.items() if each[:, 1].sum() > 0}
+    return {n: each for n, each in sums.items() if n in asked}, {n: each for n, each in chances.items() if n in asked}
+
+
+def _by_clip(clip: npt.ArrayLike, values: npt.ArrayLike, clips: int) -> npt.NDArray[np.float64]:
+    index, number = np.asarray(clip).astype(np.int64), np.asarray(values, np.float64)
+    known = np.isfinite(number)
+    sums = np.bincount(index[known], number[known], minlength=clips)
+    return np.stack([sums, np.bincount(index[known], minlength=clips)], 1)
+
+
+def _chosen(comparing: Comparing, readout: Readout) -> dict[str, float | str]:
+    return {
+        "compared": "without the clip's mean" if comparing.centred else "as they are",
+        "motion_weight": comparing.motion_weight,
+        "alpha": readout.alpha,
+        "context": float(readout.context),
+        "readout_centred": str(readout.centred),
+    }
+
+
+def _clips_with_truth(table: EmbeddingTable) -> npt.NDArray[np.int64]:
+    phase = table.phase
+    assert phase is not None
+    owner = np.repeat(np.arange(len(table)), np.diff(phase.start_N1))
+    return np.unique(owner[np.isfinite(phase.cycle_P)])
+
+
+def _same_clips(rival: EmbeddingTable, table: EmbeddingTable, name: str) -> EmbeddingTable:
+    place = pd.Index(rival.clip_id).get_indexer(pd.Index(table.clip_id))
+    if (place < 0).any() or rival.phase is None:
+        raise EchofmError(
+            f"table {name!r} has no phase tokens of {int((place < 0).sum()) or len(table)} of the clips; embed the same data"
+        )
+    return rival.select(place)
+
+
+def _notes(
+    table: EmbeddingTable, own: _Measured, part: Partition, *, tolerance: float, apart_s: float
+) -> Sequence[str]:
+    phase = own.test.phase
+    assert phase is not None
+    notes = []
+    steps, turns = [], []
+    for clip in range(len(phase)):
+        one = phase.of(clip)
+        step, turn = np.diff(one.time_s_P), np.diff(one.cycle_P.astype(np.float64)) % 1
+        good = np.isfinite(step) & np.isfinite(turn) & (step > 0)
+        steps += step[good].tolist()
+        turns += (turn[good]).tolist()
+    if steps:
+        each = 100 * float(np.median(turns))
+        notes.append(
+            f"Tokens are {1000 * np.median(steps):.0f} ms apart, {each:.1f} % of the median cycle; a match counts within "
+            f"{100 * tolerance:g} %, at {apart_s:g} s or more."
+        )
+        known = int(np.isfinite(phase.cycle_P).sum())
+        notes.append(
+            f"{len(own.beats)} of {known} test tokens have a token of their phase that far away; the others are not asked."
+        )
+    else:
+        notes.append("Frame times are unknown: nothing could be asked about other beats, nor in milliseconds.")
+    if "es_error_ms" not in own.sums:
+        notes.append("No end-systole is known for these clips (it needs masks): end-diastole alone is timed.")
+    dense = _dense(table)
+    if dense is not True:
+        notes.append(
+            "Warning: " + ("it is not known whether " if dense is None else "not ")
+            + "every frame began a window when these clips were embedded; tokens carry their place in the window, so that "
+            "moments may look alike for their places: embed with --windows 100000."
+        )
+    return notes
+
+
+def _dense(table: EmbeddingTable) -> bool | None:
+    """Whether a window began at every frame; None where the table does not tell."""
+    length = (table.contract or {}).get("frames")
+    windows, frames = (table.rows[name].to_numpy(float) for name in ("windows", "frames"))
+    if length is None or not np.isfinite(windows).all() or not np.isfinite(frames).all():
+        return None
+    return bool((windows >= np.maximum(1, frames - int(length) + 1)).all())

@@ -1,0 +1,183 @@
+"""Moments that look alike: in another beat of the same clip, and in other patients' clips of the same view.
+
+P tokens of all clips, T tokens of one clip, D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from echofm.embed.phase import PhaseTokens
+from echofm.embed.table import EmbeddingTable
+from echofm.nearest import nearest
+
+Floats = npt.NDArray[np.floating]
+_FEWEST_TOKENS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparing:
+    """How two moments are compared: centred, without the clip's mean; motion_weight, how much their changes count."""
+
+    centred: bool = True
+    motion_weight: float = 0.0
+
+
+COMPARINGS = tuple(
+    Comparing(centred=centred, motion_weight=weight) for centred in (True, False) for weight in (0.0, 0.25, 0.5)
+)
+
+
+def circular_distance(first: npt.ArrayLike, second: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Distance of two phases in cycles, 0 to 0.5."""
+    return np.abs((np.asarray(first, np.float64) - np.asarray(second, np.float64) + 0.5) % 1 - 0.5)
+
+
+def descriptors(phase: PhaseTokens, comparing: Comparing) -> npt.NDArray[np.float32]:
+    """(P, D) or (P, 2 D): vectors whose inner product is the similarity of two moments.
+
+    With motion_weight w it is (1 - w) cos(features) + w cos(changes), a change being the next token minus the previous,
+    one-sided at a clip's ends.
+    """
+    parts = [_of_clip(np.asarray(phase.of(clip).feature_PD, np.float64), comparing) for clip in range(len(phase))]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def in_another_beat(
+    table: EmbeddingTable,
+    features_PK: Floats,
+    *,
+    tolerance: float = 0.05,
+    apart_s: float = 0.5,
+    systole: Mapping[str, float] | None = None,
+) -> pd.DataFrame:
+    """For each token the most similar one of its clip at least `apart_s` seconds away.
+
+    features_PK: what is compared by inner product, a row per token of `table.phase`.
+    systole: clip_id -> phase of end-systole; before it the heart ejects, after it it fills.
+
+    A row per token of known phase that has a partner of the same phase (within `tolerance` of a cycle) far enough
+    away: clip (row of the table), token (of all), match (of all), distance (cycles), hit (distance within the
+    tolerance), chance (part of the far tokens that would hit), same_direction (NaN where end-systole is unknown).
+    """
+    phase = table.phase
+    assert phase is not None
+    frames = []
+    for clip in range(len(phase)):
+        first = int(phase.start_N1[clip])
+        one = phase.of(clip)
+        known = np.flatnonzero(np.isfinite(one.cycle_P) & np.isfinite(one.time_s_P))
+        if len(known) < _FEWEST_TOKENS:
+            continue
+        cycle, own = one.cycle_P[known], features_PK[first + known]
+        far_TT = np.abs(one.time_s_P[known, None] - one.time_s_P[known]) >= apart_s - 1e-6
+        distance_TT = circular_distance(cycle[:, None], cycle)
+        right_TT = far_TT & (distance_TT <= tolerance + 1e-6)
+        match = np.where(far_TT, own @ own.T, -np.inf).argmax(1)
+        asked = np.flatnonzero(right_TT.any(1))
+        es = (systole or {}).get(str(table.clip_id[clip]), np.nan)
+        frames.append(
+            pd.DataFrame(
+                {
+                    "clip": clip,
+                    "token": first + known[asked],
+                    "match": first + known[match[asked]],
+                    "distance": distance_TT[asked, match[asked]],
+                    "hit": right_TT[asked, match[asked]].astype(float),
+                    "chance": right_TT[asked].sum(1) / far_TT[asked].sum(1),
+                    "same_direction": _same_side(cycle[asked], cycle[match[asked]], es),
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True) if frames else _no_matches()
+
+
+def in_other_patients(
+    table: EmbeddingTable, features_PK: Floats, *, tolerance: float = 0.05, at_most: int = 20_000, seed: int = 0
+) -> pd.DataFrame:
+    """For each token the most similar one among other patients' clips of the same view.
+
+    Columns clip, token, match, distance, hit and chance as in `in_another_beat`. Of more than `at_most` tokens so many
+    are drawn as queries; clips of unknown view are one view.
+    """
+    phase = table.phase
+    assert phase is not None
+    owner = np.repeat(np.arange(len(phase)), np.diff(phase.start_N1))
+    views = np.array([view or "" for view in table.view], str)[owner]
+    patients = table.patient_id.astype(str)[owner]
+    known = np.isfinite(phase.cycle_P) & (np.linalg.norm(features_PK, axis=1) > 0)
+    rng = np.random.default_rng(seed)
+    frames = []
+    for view in np.unique(views[known]):
+        gallery = np.flatnonzero(known & (views == view))
+        if len(np.unique(patients[gallery])) < 2:
+            continue
+        share = max(1, round(at_most * len(gallery) / known.sum()))
+        asked = np.sort(rng.permutation(gallery)[:share])
+        found = nearest(
+            features_PK[asked], features_PK[gallery], exclude_QN=(patients[asked], patients[gallery])
+        ).index_QK[:, 0]
+        distance = circular_distance(phase.cycle_P[asked], phase.cycle_P[gallery[found]])
+        chance = _chance(phase.cycle_P, patients, asked, gallery, tolerance)
+        frames.append(
+            pd.DataFrame(
+                {
+                    "clip": owner[asked],
+                    "token": asked,
+                    "match": gallery[found],
+                    "distance": distance,
+                    "hit": (distance <= tolerance + 1e-6).astype(float),
+                    "chance": chance,
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True) if frames else _no_matches()
+
+
+def _of_clip(x_TD: npt.NDArray[np.float64], comparing: Comparing) -> npt.NDArray[np.float64]:
+    still = _unit(x_TD - x_TD.mean(0) if comparing.centred else x_TD)
+    weight = comparing.motion_weight
+    if not weight:
+        return still
+    padded = np.concatenate([x_TD[:1], x_TD, x_TD[-1:]])
+    return np.concatenate([(1 - weight) ** 0.5 * still, weight**0.5 * _unit(padded[2:] - padded[:-2])], 1)
+
+
+def _unit(x_TD: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return x_TD / np.maximum(np.linalg.norm(x_TD, axis=1, keepdims=True), 1e-12)
+
+
+def _same_side(first: Floats, second: Floats, end_systole: float) -> npt.NDArray[np.float64]:
+    if not np.isfinite(end_systole):
+        return np.full(len(first), np.nan)
+    return ((first < end_systole) == (second < end_systole)).astype(float)
+
+
+def _chance(
+    cycle: Floats, patients: npt.NDArray, asked: npt.NDArray, gallery: npt.NDArray, tolerance: float
+) -> npt.NDArray[np.float64]:
+    """Part of the other patients' tokens within the tolerance of each query, counted in sorted phases."""
+    counts = _within(cycle[asked], cycle[gallery], tolerance)
+    total = np.full(len(asked), len(gallery))
+    for patient in np.unique(patients[asked]):
+        own, queries = gallery[patients[gallery] == patient], np.flatnonzero(patients[asked] == patient)
+        counts[queries] -= _within(cycle[asked[queries]], cycle[own], tolerance)
+        total[queries] -= len(own)
+    return counts / total
+
+
+def _within(queries: Floats, phases: Floats, tolerance: float) -> npt.NDArray[np.int64]:
+    ordered = np.sort(np.concatenate([phases - 1.0, phases, phases + 1.0]).astype(np.float64))
+    return np.searchsorted(ordered, queries + tolerance + 1e-6, "right") - np.searchsorted(
+        ordered, queries - tolerance - 1e-6
+    )
+
+
+def _no_matches() -> pd.DataFrame:
+    names = ("clip", "token", "match", "distance", "hit", "chance", "same_direction")
+    return pd.DataFrame({name: np.zeros(0) for name in names})
