@@ -175,3 +175,29 @@ def test_motion_prior_without_weight_is_the_pixel_prior() -> None:
     torch.testing.assert_close(
         periodic.motion_prior(video, tubelet=2, motion_weight=0.0), periodic.pixel_prior(video, tubelet=2)
     )
+
+
+@pytest.mark.parametrize("reach", [0, 1, 3, 40])
+def test_trajectories_are_means_along_the_diagonals(reach: int) -> None:
+    prior = torch.randn(2, 9, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = periodic.along_trajectories(prior, reach=reach)
+    for i in range(9):
+        for j in range(9):
+            inside = [k for k in range(-reach, reach + 1) if 0 <= i + k < 9 and 0 <= j + k < 9]
+            wanted = torch.stack([prior[:, i + k, j + k] for k in inside]).mean(0)
+            torch.testing.assert_close(found[:, i, j], wanted)
+
+
+def test_trajectories_part_moments_at_rest() -> None:
+    # A ventricle that beats in four of ten indices and rests in six: by its picture alone a resting moment matches any.
+    area = torch.tensor([1.0, 0.3, 0.3, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0] * 3, dtype=torch.float64)
+    prior = -(area[:, None] - area).square()[None]
+    prior += 1e-3 * torch.randn(prior.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    apart = (torch.arange(30)[:, None] - torch.arange(30)).abs() >= 5
+
+    def right(prior_BTT: torch.Tensor) -> float:
+        match = prior_BTT[0].masked_fill(~apart, -torch.inf).argmax(1)
+        return float(((match - torch.arange(30)) % 10 == 0).double().mean())
+
+    assert right(prior) < 0.7
+    assert right(periodic.along_trajectories(prior, reach=5)) > 0.9

@@ -61,7 +61,8 @@ class VideoMae(nn.Module):
     normalised_target: normalise each target tubelet. median_target: median-filter the target frames.
     sector_only: score only tubelets that touch the ultrasound sector.
     prior: what says which moments are alike, "pixel", "embedding" or "pixel+difference".
-    prior_centre: how much of the clip's mean picture the prior leaves out.
+    prior_centre: how much of the clip's mean picture the prior leaves out. prior_reach: time indices to either side
+        over which it compares the ways to and from two moments, see `along_trajectories`.
     triplet_weight, triplet_margin, cycle_weight, cycle_temperature: of the periodic losses.
     """
 
@@ -90,6 +91,7 @@ class VideoMae(nn.Module):
         sector_only: bool = False,
         prior: str = "pixel",
         prior_centre: float = 1.0,
+        prior_reach: int = 0,
         triplet_weight: float = 1.0,
         triplet_margin: float = 0.2,
         cycle_weight: float = 1.0,
@@ -104,7 +106,7 @@ class VideoMae(nn.Module):
             )
         self.mask, self.mask_ratio, self.decode_ratio = mask, mask_ratio, decode_ratio
         self.normalised_target, self.median_target, self.sector_only = normalised_target, median_target, sector_only
-        self.prior, self.prior_centre = prior, prior_centre
+        self.prior, self.prior_centre, self.prior_reach = prior, prior_centre, prior_reach
         self.triplet_weight, self.triplet_margin = triplet_weight, triplet_margin
         self.cycle_weight, self.cycle_temperature = cycle_weight, cycle_temperature
         shape: dict[str, Any] = {"mlp_ratio": mlp_ratio, "norm_eps": norm_eps}
@@ -254,9 +256,10 @@ class VideoMae(nn.Module):
         """(B, T, T) what says which of the time indices are alike."""
         if self.prior == "embedding":
             assert similarity is not None
-            return similarity.detach()
+            return periodic.along_trajectories(similarity.detach(), reach=self.prior_reach)
         prior_of = periodic.pixel_prior if self.prior == "pixel" else periodic.motion_prior
         prior = prior_of(_full(video_BCTHW), tubelet=self.encoder.tubelet, centre=self.prior_centre)
+        prior = periodic.along_trajectories(prior, reach=self.prior_reach)
         times = times_BT.shape[1]
         if times == prior.shape[1]:
             return prior
