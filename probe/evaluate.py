@@ -1,14 +1,13 @@
 """evaluate: fit on training patients, choose on validation patients, look at test patients once.
 
-Shapes: N test clips, S seeds, K classes. Predictions are (N, S) values or (N, S, K) probabilities.
+Shapes: N test clips, S seeds, K classes or labels. Predictions are (N, S) values or (N, S, K) probabilities.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +15,18 @@ import pandas as pd
 
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from echofm.intervals import Estimate, patient_bootstrap, rows_by_patient
-from probe.linear import fit_logistic, fit_ridge
-from probe.metrics import CLASSIFICATION, REGRESSION, Metric, better
-from probe.neighbours import fit_neighbours
+from probe.blocks import Rows
+from probe.choose import Chosen, Fitted, Labels, Plan, fit_best
+from probe.constant import CONSTANT, constant
+from probe.features import Features, Matrix, feature_choices, read_features
+from probe.measure import Key, Redrawn, Sample, averaged, by_patient
+from probe.metrics import METRICS, Metric, average_precision, auroc, of_label
+from probe.near_duplicates import check_split
 from probe.partition import Partition, partition, some_patients
-from probe.result import Comparison, Kind, Probed, ProbeResult, SanityFigures, Score
+from probe.result import Check, Comparison, Kind, Level, Probed, ProbeResult, SanityFigures, Score
 from probe.sanity import check_embedding
-from probe.target import Target, Task, read_target
+from probe.subgroups import COLUMNS, subgroups
+from probe.target import ClipTask, Target, read_target
 
 
 def evaluate(
@@ -31,7 +34,9 @@ def evaluate(
     *,
     target: str,
     kind: Kind = "linear",
-    task: Task | None = None,
+    task: ClipTask | None = None,
+    order: Sequence[str] = (),
+    features: Features = "auto",
     label_fractions: Sequence[float] = (1.0,),
     seeds: int = 5,
     draws: int = 1000,
@@ -39,199 +44,231 @@ def evaluate(
     seed: int = 0,
     advance: Callable[[str], None] = lambda note: None,
 ) -> Probed:
-    """What a frozen encoder's clip features tell about a label.
+    """What a frozen encoder's features tell about a label of a clip.
 
-    kind: "linear" (ridge or logistic) or "knn" (cosine neighbours); the penalty or number of neighbours is chosen on
-        validation patients by mean absolute error or balanced accuracy.
+    target: a label, `view` or `kind`; `a+b` probes several 0/1 labels at once. task, order: see `read_target`.
+    kind: "linear" (ridge, logistic or cumulative logit), "knn" (cosine neighbours) or "attentive" (one learned query
+        over a clip's tokens). Penalties are chosen on validation patients, by the first of the task's metrics.
+    features: what is read of a clip, see `feature_choices`; "auto" chooses on validation patients.
     label_fractions: parts of the training patients whose labels are used, each drawn `seeds` times.
-    rivals: tables of other encoders over the same clips; differences are bootstrapped in pairs.
-    advance: called after each fit with a note, for a progress bar.
-    Raises EchofmError on a target, split or rival that does not fit.
+    rivals: tables of other encoders over the same clips (a random-init twin, pixel PCA); differences are bootstrapped
+        in pairs. advance: called after each of `fits_of` fits with a note, for a progress bar.
+    Raises EchofmError on a target, split or rival that does not fit, and on a patient in two splits.
     """
     if not label_fractions or not all(0 < fraction <= 1 for fraction in label_fractions):
         raise EchofmError(f"label fractions {tuple(label_fractions)} must lie above 0 and at most at 1")
-    goal = read_target(table, target, task=task)
+    if kind == "upsampling":
+        raise EchofmError("an up-sampling head is for segmentation; probe a clip's label by linear, attentive or knn")
+    goal = read_target(table, target, task=task, order=order)
     part = partition(table, goal.rows_M, seed=seed)
-    bench = _Bench(table=table, goal=goal, part=part, kind=kind, draws=draws, seed=seed)
-    scores: list[Score] = []
+    bench = _Bench(goal=goal, part=part, kind=kind, features=features, seeds=seeds, seed=seed, advance=advance)
+    judge = _Judge(table=table, goal=goal, part=part, draws=draws, seed=seed)
     for fraction in sorted({*label_fractions, 1.0}, reverse=True):
-        said, chosen = bench.predict(table, fraction=fraction, seeds=seeds, advance=advance)
-        if fraction == 1.0:
-            best, own_choice = said, chosen
-        scores += bench.scores("probe", said, fraction=fraction)
-    choices = {"probe": own_choice}
-    scores += bench.scores("mean" if goal.task == "regression" else "majority", bench.constant(), fraction=1.0)
-    comparisons: list[Comparison] = []
+        said = bench.predict("probe", table, fraction=fraction)
+        judge.hear("probe", said, fraction=fraction)
+        best = said if fraction == 1.0 else best
+    judge.hear(CONSTANT[goal.task], constant(goal, part), fraction=1.0)
     for name, rival in (rivals or {}).items():
-        said, choices[name] = bench.predict(_matched(rival, table, name), fraction=1.0, seeds=seeds, advance=advance)
-        scores += bench.scores(name, said, fraction=1.0)
-        comparisons += bench.compare(name, best, said)
+        judge.hear(name, bench.predict(name, _matched(rival, table, name), fraction=1.0), fraction=1.0)
     result = ProbeResult(
         target=target,
         task=goal.task,
         kind=kind,
+        features=str(bench.chosen["probe"]["features"]),
         classes=list(goal.classes),
         encoder_digest=table.encoder_digest,
         splits_from=part.source,
         clips={name: len(getattr(part, name)) for name in ("train", "val", "test")},
         patients={name: len(set(table.patient_id[getattr(part, name)])) for name in ("train", "val", "test")},
         seeds=seeds,
-        chosen=choices,
-        sanity=sanity_figures(table),
-        scores=scores,
-        comparisons=comparisons,
+        chosen=bench.chosen,
+        sanity=_with_check(sanity_figures(table), check_split(table, part, seed=seed)),
+        scores=judge.scores,
+        comparisons=judge.comparisons(),
+        subgroups=judge.subgroups(best),
+        notes=bench.notes,
     )
-    return Probed(result=result, predictions=bench.frame(best))
+    return Probed(result=result, predictions=_frame(table, goal, part, best))
+
+
+def fits_of(*, kind: Kind, label_fractions: Sequence[float], seeds: int, rivals: int = 0) -> int:
+    """How many times `evaluate` calls `advance`."""
+    whole = seeds if kind == "attentive" else 1
+    return whole * (1 + rivals) + seeds * len({*label_fractions} - {1.0})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Bench:
-    """One target and partition, on which every method is measured alike."""
+    """One target and partition, on which every encoder is fitted alike."""
+
+    goal: Target
+    part: Partition
+    kind: Kind
+    features: Features
+    seeds: int
+    seed: int
+    advance: Callable[[str], None]
+    chosen: dict[str, Chosen] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def predict(self, method: str, table: EmbeddingTable, *, fraction: float) -> npt.NDArray:
+        """(N, S[, K]) test predictions. With all labels nothing is drawn: S = 1 unless the fit itself is random."""
+        said, one_class = [], 0
+        matrices = self._matrices(method, table)
+        numbers = range(self.seeds if fraction < 1 or self.kind == "attentive" else 1)
+        for number in numbers:
+            rows = some_patients(table, self.part.train, fraction=fraction, seed=self.seed + number)
+            values = self.goal.of(rows)
+            one_class += int(self.goal.task in ("classification", "ordinal") and len(np.unique(values)) < 2)
+            # Attentive fits of other seeds take over what the first has chosen: a grid for each would cost hours.
+            fixed = self.chosen.get(method) if number and fraction == 1.0 else None
+            name, fitted = self._best(matrices, rows, number=number, fixed=fixed)
+            said.append(fitted.said(Rows(features_ND=matrices[name].values_NF, index_M=self.part.test)))
+            if number == 0 and fraction == 1.0:
+                self.chosen[method] = {"features": name, **fitted.chosen}
+            self.advance(f"{fraction:.0%} of the labels")
+        if one_class:
+            self.notes.append(
+                f"{one_class} of {len(numbers)} draws of {fraction:.0%} of the training patients hold one class only; "
+                "the probe says that class"
+            )
+        return np.stack(said, 1)
+
+    def _matrices(self, method: str, table: EmbeddingTable) -> dict[str, Matrix]:
+        features = self.features
+        if method != "probe" and features not in ("auto", *feature_choices(table, "auto", kind=self.kind)):
+            self.notes.append(f"{method} has no features {features!r}; it is probed on what it has")
+            features = "auto"
+        return {
+            name: read_features(table, name, kind=self.kind, train=self.part.train)
+            for name in feature_choices(table, features, kind=self.kind)
+        }
+
+    def _best(
+        self, matrices: Mapping[str, Matrix], rows: npt.NDArray[np.int64], *, number: int, fixed: Chosen | None
+    ) -> tuple[str, Fitted]:
+        found: tuple[str, Fitted] | None = None
+        for name, matrix in matrices.items():
+            if fixed is not None and name != fixed["features"]:
+                continue
+            plan = Plan(
+                kind=self.kind,
+                task=self.goal.task,
+                classes=len(self.goal.classes),
+                tokens=matrix.tokens,
+                seed=self.seed + number,
+                fixed=fixed,
+            )
+            train, val = (
+                Labels(rows=Rows(features_ND=matrix.values_NF, index_M=part), values=self.goal.of(part))
+                for part in (rows, self.part.val)
+            )
+            fitted = fit_best(plan, train, val)
+            if found is None or fitted.beats(found[1]):
+                found = name, fitted
+        assert found is not None
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Judge:
+    """Every method's predictions against the truth of the same test clips, under the same redrawn patients."""
 
     table: EmbeddingTable
     goal: Target
     part: Partition
-    kind: Kind
     draws: int
     seed: int
+    scores: list[Score] = field(default_factory=list)
+    heard: dict[tuple[str, Level], dict[Key, Redrawn]] = field(default_factory=dict)
 
     @property
-    def metrics(self) -> dict[str, Metric]:
-        return REGRESSION if self.goal.task == "regression" else CLASSIFICATION
+    def metrics(self) -> dict[Key, Metric]:
+        found: dict[Key, Metric] = {(name, ""): metric for name, metric in METRICS[self.goal.task].items()}
+        if self.goal.task == "multilabel":
+            for number, label in enumerate(self.goal.classes):
+                found["auroc", label] = of_label(auroc, number)
+                found["average_precision", label] = of_label(average_precision, number)
+        return found
 
     @property
-    def truth(self) -> npt.NDArray:
-        return self.values(self.part.test)
-
-    @property
-    def patients(self) -> npt.NDArray[np.str_]:
-        return self.table.patient_id[self.part.test].astype(str)
-
-    def values(self, rows: npt.NDArray[np.int64]) -> npt.NDArray:
-        return self.goal.values_M[np.searchsorted(self.goal.rows_M, rows)]
-
-    def predict(
-        self, table: EmbeddingTable, *, fraction: float, seeds: int, advance: Callable[[str], None]
-    ) -> tuple[npt.NDArray, dict[str, float | str]]:
-        """(N, S[, K]) test predictions, the first seed's hyper-parameter. With all labels nothing is drawn: S = 1."""
-        predictions, choices = [], []
-        for number in range(1 if fraction == 1.0 else seeds):
-            rows = some_patients(table, self.part.train, fraction=fraction, seed=self.seed + number)
-            model, choice = self._fit(table, rows)
-            predictions.append(self._said(model, table.video_ND[self.part.test]))
-            choices.append(choice)
-            advance(f"{fraction:.0%} of the labels")
-        return np.stack(predictions, 1), choices[0]
-
-    def _fit(self, table: EmbeddingTable, rows: npt.NDArray[np.int64]) -> tuple[Any, dict[str, float | str]]:
-        X, y = np.asarray(table.video_ND[rows]), self.values(rows)
-        if self.goal.task == "classification" and len(np.unique(y)) < 2:
-            raise EchofmError(
-                f"the training patients drawn have one class of {self.goal.name!r} only; use a larger --label-fractions"
-            )
-        if self.kind == "knn":
-            models = fit_neighbours(X, y, task=self.goal.task)
-        else:
-            models = fit_ridge(X, y) if self.goal.task == "regression" else fit_logistic(X, y)
-        name, metric = next(iter(self.metrics.items()))
-        truth, features = self.values(self.part.val), table.video_ND[self.part.val]
-        found = [metric(truth, self._said(model, features)) for model in models]
-        place = 0
-        for index, value in enumerate(found):
-            if better(name, value, found[place]):
-                place = index
-        return models[place], _hyper_parameter(models[place])
-
-    def _said(self, model: Any, features_ND: npt.NDArray) -> npt.NDArray:
-        if self.goal.task == "regression":
-            return model.predict(features_ND)
-        said = np.zeros((len(features_ND), len(self.goal.classes)))
-        said[:, model.classes_] = model.predict_proba(features_ND)
-        return said
-
-    def constant(self) -> npt.NDArray:
-        """What a predictor without features says: the training mean, or the commonest class."""
-        values = self.values(self.part.train)
-        if self.goal.task == "regression":
-            return np.full((len(self.part.test), 1), values.mean())
-        said = np.zeros((len(self.part.test), 1, len(self.goal.classes)))
-        said[..., np.bincount(values).argmax()] = 1
-        return said
-
-    def scores(self, method: str, said: npt.NDArray, *, fraction: float) -> list[Score]:
-        """Every metric by clip and, where the label is the patient's own, by patient."""
-        levels = {"clip": (self.truth, said, self.patients), "patient": self._by_patient(said)}
-        return [
-            Score(
-                method=method,
-                label_fraction=fraction,
-                level=level,  # type: ignore[arg-type]
-                metric=name,
-                estimate=self._estimate(lambda test, metric=metric: _over_seeds(metric, test[0], test[1]), *values),
-            )
-            for level, values in levels.items()
-            if values is not None
-            for name, metric in self.metrics.items()
-        ]
-
-    def compare(self, rival: str, ours: npt.NDArray, theirs: npt.NDArray) -> list[Comparison]:
-        """Paired differences at clip level."""
-        rows = np.arange(len(self.truth))
-
-        def difference(metric: Metric, chosen: npt.NDArray) -> float:
-            own, other = (_over_seeds(metric, self.truth[chosen], said[chosen]) for said in (ours, theirs))
-            return own - other
-
-        found = {
-            name: patient_bootstrap(
-                lambda test, metric=metric: difference(metric, test),
-                {"test": (rows, self.patients)},
-                draws=self.draws,
-                seed=self.seed,
-            )
-            for name, metric in self.metrics.items()
-        }
-        return [Comparison(rival=rival, metric=name, difference=each) for name, each in found.items()]
-
-    def frame(self, said: npt.NDArray) -> pd.DataFrame:
-        """Test predictions, a row per clip."""
-        mean = said.mean(1)
-        columns: dict[str, Any] = {"clip_id": self.table.clip_id[self.part.test], "patient_id": self.patients}
-        if self.goal.task == "regression":
-            return pd.DataFrame(columns | {"true": self.truth, "predicted": mean})
-        names = np.array(self.goal.classes)
-        columns |= {"true": names[self.truth], "predicted": names[mean.argmax(1)]}
-        columns |= {f"probability_{name}": mean[:, number] for number, name in enumerate(names)}
-        return pd.DataFrame(columns)
-
-    def _by_patient(self, said: npt.NDArray) -> tuple[npt.NDArray, npt.NDArray, npt.NDArray[np.str_]] | None:
-        clips_of = rows_by_patient(self.patients)
-        if len(clips_of) == len(self.truth) or any(np.ptp(self.truth[rows]) > 0 for rows in clips_of):
-            return None
-        truth = np.array([self.truth[rows[0]] for rows in clips_of])
-        return truth, np.stack([said[rows].mean(0) for rows in clips_of]), np.unique(self.patients)
-
-    def _estimate(
-        self, statistic: Callable[..., float], truth: npt.NDArray, said: npt.NDArray, patients: npt.NDArray[np.str_]
-    ) -> Estimate:
-        rows = np.arange(len(truth))
-        return patient_bootstrap(
-            lambda test: statistic((truth[test], said[test])),
-            {"test": (rows, patients)},
+    def sample(self) -> Sample:
+        return Sample(
+            truth_N=self.goal.of(self.part.test),
+            patients_N=self.table.patient_id[self.part.test].astype(str),
             draws=self.draws,
             seed=self.seed,
         )
 
+    def hear(self, method: str, said: npt.NDArray, *, fraction: float) -> None:
+        """Take down every metric by clip and, where the label is the patient's own, by patient."""
+        sample = self.sample
+        measured: dict[Level, dict[Key, Redrawn]] = {"clip": sample.measure(self.metrics, said)}
+        grouped = by_patient(sample.truth_N, sample.patients_N)
+        if grouped is not None:
+            rows_of, truth = grouped
+            patients = np.unique(sample.patients_N)
+            whole = Sample(truth_N=truth, patients_N=patients, draws=self.draws, seed=self.seed)
+            measured["patient"] = whole.measure(self.metrics, averaged(said, rows_of))
+        for level, found in measured.items():
+            if fraction == 1.0:
+                self.heard[method, level] = found
+            self.scores.extend(
+                Score(
+                    method=method, label_fraction=fraction, level=level, metric=name, of=of, estimate=each.estimate
+                )
+                for (name, of), each in found.items()
+            )
 
-def _over_seeds(metric: Metric, truth: npt.NDArray, said: npt.NDArray) -> float:
-    return float(np.mean([metric(truth, said[:, number]) for number in range(said.shape[1])]))
+    def comparisons(self) -> list[Comparison]:
+        """The probe minus every other method, with all labels."""
+        return [
+            Comparison(rival=method, metric=name, level=level, difference=self.heard["probe", level][name, of].minus(each))
+            for (method, level), found in self.heard.items()
+            if method != "probe"
+            for (name, of), each in found.items()
+            if not of
+        ]
+
+    def subgroups(self, said: npt.NDArray):  # type: ignore[no-untyped-def]
+        """The probe's own, with all labels; the target itself is no group of a class."""
+        columns = [name for name in COLUMNS if self.goal.task == "regression" or name != self.goal.name]
+        return subgroups(self.table.rows.iloc[self.part.test], self.sample, said, self.metrics, columns=columns)
 
 
-def _hyper_parameter(model: Any) -> dict[str, float | str]:
-    for name in ("alpha", "n_neighbors"):
-        if hasattr(model, name):
-            return {name: float(getattr(model, name))}
-    return {"C": float(model[-1].C)}
+def _frame(table: EmbeddingTable, goal: Target, part: Partition, said: npt.NDArray) -> pd.DataFrame:
+    """Test predictions, a row per clip."""
+    truth, mean = goal.of(part.test), said.mean(1)
+    columns: dict[str, npt.NDArray] = {"clip_id": table.clip_id[part.test], "patient_id": table.patient_id[part.test]}
+    if goal.task == "regression":
+        columns |= {"true": truth, "predicted": mean}
+    elif goal.task == "multilabel":
+        columns |= {f"true_{name}": truth[:, number] for number, name in enumerate(goal.classes)}
+    else:
+        from probe.ordinal import median_level
+
+        names = np.array(goal.classes)
+        answer = median_level(mean) if goal.task == "ordinal" else mean.argmax(1)
+        columns |= {"true": names[truth], "predicted": names[answer]}
+    columns |= {f"probability_{name}": mean[:, number] for number, name in enumerate(goal.classes)}
+    return pd.DataFrame(columns)
+
+
+def sanity_figures(table: EmbeddingTable) -> SanityFigures:
+    """`check_embedding` as a result holds it."""
+    found = check_embedding(table)
+    return SanityFigures(
+        rankme=found.rankme,
+        spread=found.spread,
+        within_patient=None if math.isnan(found.within_patient) else found.within_patient,
+        between_patients=None if math.isnan(found.between_patients) else found.between_patients,
+        problems=list(found.problems),
+    )
+
+
+def _with_check(found: SanityFigures, check: Check) -> SanityFigures:
+    problems = [*found.problems, *([check.says] if check.passed is False else [])]
+    return found.model_copy(update={"problems": problems, "checks": [*found.checks, check]})
 
 
 def _matched(rival: EmbeddingTable, table: EmbeddingTable, name: str) -> EmbeddingTable:
@@ -242,14 +279,3 @@ def _matched(rival: EmbeddingTable, table: EmbeddingTable, name: str) -> Embeddi
             f"{int((place < 0).sum())} clips are not in the table of {name!r}; embed the same data with both encoders"
         )
     return rival.select(place)
-
-
-def sanity_figures(table: EmbeddingTable) -> SanityFigures:
-    found = check_embedding(table)
-    return SanityFigures(
-        rankme=found.rankme,
-        spread=found.spread,
-        within_patient=None if math.isnan(found.within_patient) else found.within_patient,
-        between_patients=None if math.isnan(found.between_patients) else found.between_patients,
-        problems=list(found.problems),
-    )

@@ -1,5 +1,11 @@
-"""What a probe's predictions are worth. scikit-learn's definitions (tests hold them equal), in a few array operations
-each: the bootstrap evaluates them thousands of times, and scikit-learn's own checks would take minutes.
+"""What a probe's predictions are worth, for many redrawn test sets at once.
+
+scikit-learn's definitions with `sample_weight` (tests hold them equal). Every metric takes the truth, what was said and
+weights_WN, one row per redrawn test set (how often each clip counts), and returns W figures, NaN where one is not
+defined: sorting and comparing are then done once, not for each of a thousand draws.
+
+Shapes: N clips, W draws, K classes or levels, L labels. Truth: (N,) numbers, (N,) class numbers, (N, L) of 0, 1 and NaN
+(unknown). Said: (N,), (N, K) probabilities, (N, L) probabilities.
 """
 
 from __future__ import annotations
@@ -8,71 +14,197 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-import scipy.stats
 
-Metric = Callable[[npt.NDArray, npt.NDArray], float]
+from probe.ordinal import median_level
+
+Array = npt.NDArray[np.float64]
+Metric = Callable[[npt.NDArray, npt.NDArray, Array], Array]
 # Which way is better decides on validation patients and in comparisons.
-LOWER_IS_BETTER = frozenset(["mae", "rmse"])
+LOWER_IS_BETTER = frozenset(["mae", "rmse", "mae_levels"])
 
 
-def mae(true_N: npt.NDArray, said_N: npt.NDArray) -> float:
+def mae(true_N: npt.NDArray, said_N: npt.NDArray, weights_WN: Array) -> Array:
     """Mean absolute error."""
-    return float(np.abs(true_N - said_N).mean())
+    return _mean(np.abs(true_N - said_N), weights_WN)
 
 
-def rmse(true_N: npt.NDArray, said_N: npt.NDArray) -> float:
+def rmse(true_N: npt.NDArray, said_N: npt.NDArray, weights_WN: Array) -> Array:
     """Root mean square error."""
-    return float(np.sqrt(((true_N - said_N) ** 2).mean()))
+    return np.sqrt(_mean((true_N - said_N) ** 2, weights_WN))
 
 
-def r2(true_N: npt.NDArray, said_N: npt.NDArray) -> float:
+def r2(true_N: npt.NDArray, said_N: npt.NDArray, weights_WN: Array) -> Array:
     """Coefficient of determination; NaN where the true values do not vary."""
-    total = ((true_N - true_N.mean()) ** 2).sum()
-    return float(1 - ((true_N - said_N) ** 2).sum() / total) if total > 0 else float("nan")
+    total = _covariance(true_N, true_N, weights_WN)
+    return 1 - _ratio(_mean((true_N - said_N) ** 2, weights_WN), total)
 
 
-def balanced_accuracy(true_N: npt.NDArray, said_NK: npt.NDArray) -> float:
+def pearson(true_N: npt.NDArray, said_N: npt.NDArray, weights_WN: Array) -> Array:
+    """Correlation; 0 by chance. NaN where either side does not vary."""
+    spread = _covariance(true_N, true_N, weights_WN) * _covariance(said_N, said_N, weights_WN)
+    return _ratio(_covariance(true_N, said_N, weights_WN), np.sqrt(spread))
+
+
+def balanced_accuracy(true_N: npt.NDArray, said_NK: npt.NDArray, weights_WN: Array) -> Array:
     """Mean recall of the classes that occur."""
-    counts_KK = _confusion(true_N, said_NK)
-    of_class = counts_KK.sum(1)
-    return float((np.diag(counts_KK) / np.maximum(1, of_class))[of_class > 0].mean())
+    return _mean_recall(_confusion(true_N, said_NK.argmax(1), said_NK.shape[1], weights_WN))
 
 
-def macro_f1(true_N: npt.NDArray, said_NK: npt.NDArray) -> float:
+def macro_f1(true_N: npt.NDArray, said_NK: npt.NDArray, weights_WN: Array) -> Array:
     """Mean F1 of the classes that occur."""
-    counts_KK = _confusion(true_N, said_NK)
-    of_class, said = counts_KK.sum(1), counts_KK.sum(0)
-    return float((2 * np.diag(counts_KK) / np.maximum(1, of_class + said))[of_class > 0].mean())
+    counts_WKK = _confusion(true_N, said_NK.argmax(1), said_NK.shape[1], weights_WN)
+    of_class, said = counts_WKK.sum(2), counts_WKK.sum(1)
+    right = np.diagonal(counts_WKK, axis1=1, axis2=2)
+    return _mean_where(2 * right / np.maximum(1e-12, of_class + said), of_class > 0)
 
 
-def auroc(true_N: npt.NDArray, said_NK: npt.NDArray) -> float:
+def auroc(true_N: npt.NDArray, said_NK: npt.NDArray, weights_WN: Array) -> Array:
     """Area under the ROC curve, for more than two classes the mean of each against the rest.
 
     NaN where a class is missing, as it may be among redrawn patients; such draws are left out of an interval.
     """
-    classes = said_NK.shape[1]
-    of_class = np.bincount(true_N, minlength=classes)
-    if (of_class == 0).any():
-        return float("nan")
-    chosen = [1] if classes == 2 else range(classes)
-    areas = []
-    for number in chosen:
-        ranks = scipy.stats.rankdata(said_NK[:, number])
-        count, rest = of_class[number], len(true_N) - of_class[number]
-        areas.append((ranks[true_N == number].sum() - count * (count + 1) / 2) / (count * rest))
-    return float(np.mean(areas))
+    return _over_classes(_area, true_N, said_NK, weights_WN)
+
+
+def average_precision(true_N: npt.NDArray, said_NK: npt.NDArray, weights_WN: Array) -> Array:
+    """Average precision of the second of two classes, for more the mean over classes; its chance is the prevalence."""
+    return _over_classes(_precision, true_N, said_NK, weights_WN)
+
+
+def kappa_quadratic(true_N: npt.NDArray, said_NK: npt.NDArray, weights_WN: Array) -> Array:
+    """Cohen's kappa, weighted by the squared distance of levels: 1 right, 0 chance. NaN where nothing varies."""
+    levels = said_NK.shape[1]
+    counts_WKK = _confusion(true_N, median_level(said_NK), levels, weights_WN)
+    cost_KK = np.subtract.outer(np.arange(levels), np.arange(levels)) ** 2.0
+    expected_WKK = counts_WKK.sum(2)[:, :, None] * counts_WKK.sum(1)[:, None] / counts_WKK.sum((1, 2))[:, None, None]
+    return 1 - _ratio((cost_KK * counts_WKK).sum((1, 2)), (cost_KK * expected_WKK).sum((1, 2)))
+
+
+def mae_levels(true_N: npt.NDArray, said_NK: npt.NDArray, weights_WN: Array) -> Array:
+    """Mean absolute error, in levels."""
+    return _mean(np.abs(true_N - median_level(said_NK)).astype(np.float64), weights_WN)
+
+
+def balanced_accuracy_levels(true_N: npt.NDArray, said_NK: npt.NDArray, weights_WN: Array) -> Array:
+    """Mean recall of the levels that occur."""
+    return _mean_recall(_confusion(true_N, median_level(said_NK), said_NK.shape[1], weights_WN))
+
+
+def of_label(metric: Metric, label: int) -> Metric:
+    """A two-class metric of one of several labels, over the clips where it is known."""
+
+    def found(true_NL: npt.NDArray, said_NL: npt.NDArray, weights_WN: Array) -> Array:
+        known = np.flatnonzero(~np.isnan(true_NL[:, label]))
+        said = said_NL[known, label]
+        return metric(true_NL[known, label].astype(np.int64), np.stack([1 - said, said], 1), weights_WN[:, known])
+
+    return found
+
+
+def macro(metric: Metric) -> Metric:
+    """The mean of a two-class metric over the labels for which it is defined."""
+
+    def found(true_NL: npt.NDArray, said_NL: npt.NDArray, weights_WN: Array) -> Array:
+        of_each = [of_label(metric, label)(true_NL, said_NL, weights_WN) for label in range(true_NL.shape[1])]
+        values_WL = np.stack(of_each, 1)
+        return _mean_where(values_WL, ~np.isnan(values_WL))
+
+    return found
 
 
 # The first of each chooses the penalty on validation patients.
-REGRESSION: dict[str, Metric] = {"mae": mae, "rmse": rmse, "r2": r2}
-CLASSIFICATION: dict[str, Metric] = {"balanced_accuracy": balanced_accuracy, "macro_f1": macro_f1, "auroc": auroc}
+METRICS: dict[str, dict[str, Metric]] = {
+    "regression": {"mae": mae, "rmse": rmse, "r2": r2, "pearson": pearson},
+    "classification": {
+        "balanced_accuracy": balanced_accuracy,
+        "macro_f1": macro_f1,
+        "auroc": auroc,
+        "average_precision": average_precision,
+    },
+    "ordinal": {
+        "kappa_quadratic": kappa_quadratic,
+        "mae_levels": mae_levels,
+        "balanced_accuracy": balanced_accuracy_levels,
+    },
+    "multilabel": {"auroc": macro(auroc), "average_precision": macro(average_precision)},
+}
+
+
+def figure(metric: Metric, true_N: npt.NDArray, said_N: npt.NDArray) -> float:
+    """The metric of one test set, every clip once."""
+    return float(metric(true_N, said_N, np.ones((1, len(true_N))))[0])
 
 
 def better(metric: str, first: float, second: float) -> bool:
-    """Whether the first value of this metric is better than the second."""
+    """Whether the first value of this metric is better than the second; a value that is not defined never is."""
+    if np.isnan(second):
+        return not np.isnan(first)
     return first < second if metric in LOWER_IS_BETTER else first > second
 
 
-def _confusion(true_N: npt.NDArray, said_NK: npt.NDArray) -> npt.NDArray[np.int64]:
+def _mean(values_N: npt.NDArray, weights_WN: Array) -> Array:
+    return _ratio(weights_WN @ values_N, weights_WN.sum(1))
+
+
+def _covariance(left_N: npt.NDArray, right_N: npt.NDArray, weights_WN: Array) -> Array:
+    # Centred once on the plain mean, so that the two products are no difference of large numbers.
+    left, right = left_N - left_N.mean(), right_N - right_N.mean()
+    return _mean(left * right, weights_WN) - _mean(left, weights_WN) * _mean(right, weights_WN)
+
+
+def _ratio(above: Array, below: Array) -> Array:
+    return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 1e-300)
+
+
+def _mean_where(values_WK: Array, known_WK: npt.NDArray[np.bool_]) -> Array:
+    return _ratio(np.where(known_WK, values_WK, 0).sum(1), known_WK.sum(1).astype(np.float64))
+
+
+def _mean_recall(counts_WKK: Array) -> Array:
+    of_class = counts_WKK.sum(2)
+    return _mean_where(np.diagonal(counts_WKK, axis1=1, axis2=2) / np.maximum(1e-12, of_class), of_class > 0)
+
+
+def _confusion(true_N: npt.NDArray, answer_N: npt.NDArray, classes: int, weights_WN: Array) -> Array:
+    """(W, true K, said K) weights."""
+    cell_N = true_N * classes + answer_N
+    order = np.argsort(cell_N, kind="stable")
+    present, starts = np.unique(cell_N[order], return_index=True)
+    counts = np.zeros((len(weights_WN), classes**2))
+    if len(order):
+        counts[:, present] = np.add.reduceat(weights_WN[:, order], starts, axis=1)
+    return counts.reshape(-1, classes, classes)
+
+
+def _over_classes(
+    metric: Callable[[npt.NDArray, npt.NDArray, Array], Array], true_N: npt.NDArray, said_NK: npt.NDArray, weights: Array
+) -> Array:
     classes = said_NK.shape[1]
-    return np.bincount(true_N * classes + said_NK.argmax(1), minlength=classes**2).reshape(classes, classes)
+    chosen = [1] if classes == 2 else range(classes)
+    return np.mean([metric(true_N == number, said_NK[:, number], weights) for number in chosen], axis=0)
+
+
+def _cumulated(is_class_N: npt.NDArray[np.bool_], said_N: npt.NDArray, weights_WN: Array) -> tuple[Array, Array]:
+    """(W, G + 1) weight in the class and outside it among the clips of the g highest distinct values."""
+    order = np.argsort(-said_N, kind="stable")
+    fall = np.flatnonzero(np.diff(said_N[order]))
+    ends = np.concatenate([[0], fall + 1, [len(order)]])
+    sorted_WN, inside = weights_WN[:, order], is_class_N[order]
+
+    def up_to(weights: Array) -> Array:
+        whole = np.concatenate([np.zeros((len(weights), 1)), np.cumsum(weights, 1)], 1)
+        return whole[:, ends]
+
+    return up_to(sorted_WN * inside), up_to(sorted_WN * ~inside)
+
+
+def _area(is_class_N: npt.NDArray[np.bool_], said_N: npt.NDArray, weights_WN: Array) -> Array:
+    inside, outside = _cumulated(is_class_N, said_N, weights_WN)
+    area = (np.diff(outside) * (inside[:, 1:] + inside[:, :-1]) / 2).sum(1)
+    return _ratio(area, inside[:, -1] * outside[:, -1])
+
+
+def _precision(is_class_N: npt.NDArray[np.bool_], said_N: npt.NDArray, weights_WN: Array) -> Array:
+    inside, outside = _cumulated(is_class_N, said_N, weights_WN)
+    precision = inside[:, 1:] / np.maximum(1e-12, inside[:, 1:] + outside[:, 1:])
+    return _ratio((np.diff(inside) * precision).sum(1), inside[:, -1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -23,14 +24,15 @@ class _Neighbours(BaseEstimator):
         self.n_neighbors = n_neighbors
 
     def _keep(self, X: npt.ArrayLike, y: npt.ArrayLike, **checks: Any) -> npt.NDArray:
-        features_ND, values_N = validate_data(self, X, y, dtype=np.float64, **checks)
-        self._mean = np.asarray(features_ND).mean(0)
+        features_ND, values_N = validate_data(self, X, y, dtype=(np.float64, np.float32), **checks)
+        self._mean = np.asarray(features_ND).mean(0, dtype=np.float64).astype(features_ND.dtype)
         self._features = _with_direction(features_ND - self._mean)
         return np.asarray(values_N)
 
-    def _found(self, X: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    def neighbours(self, X: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """(N, n_neighbors) training rows, the most similar first."""
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=np.float64)
+        X = validate_data(self, X, reset=False, dtype=(np.float64, np.float32))
         return nearest(
             _with_direction(X - self._mean), self._features, k=min(self.n_neighbors, len(self._features))
         ).index_QK
@@ -46,8 +48,8 @@ class CosineNeighboursRegressor(RegressorMixin, _Neighbours):
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """(N,) predicted values."""
-        found = self._found(X)
-        return self._values[found].mean(1)
+        found = self.neighbours(X)
+        return mean_votes(self, found)
 
 
 class CosineNeighboursClassifier(ClassifierMixin, _Neighbours):
@@ -62,9 +64,8 @@ class CosineNeighboursClassifier(ClassifierMixin, _Neighbours):
 
     def predict_proba(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """(N, K) parts of the votes."""
-        found = self._found(X)
-        votes = self._numbers[found]
-        return (votes[:, :, None] == np.arange(len(self.classes_))).mean(1)
+        found = self.neighbours(X)
+        return mean_votes(self, found)
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray:
         """(N,) classes."""
@@ -73,12 +74,25 @@ class CosineNeighboursClassifier(ClassifierMixin, _Neighbours):
 
 
 def fit_neighbours(X_ND: npt.NDArray, y_N: npt.NDArray, *, task: str, counts: Sequence[int] = NEIGHBOURS) -> list[Any]:
-    """One estimator per number of neighbours that the training set offers."""
+    """One estimator per number of neighbours that the training set offers; they share one copy of the features."""
     kind = CosineNeighboursRegressor if task == "regression" else CosineNeighboursClassifier
-    return [kind(n_neighbors=count).fit(X_ND, y_N) for count in counts if count <= len(X_ND)]
+    offered = [count for count in counts if count <= len(X_ND)]
+    first = kind(n_neighbors=offered[0]).fit(X_ND, y_N)
+    models = [copy(first) for _ in offered]
+    for model, count in zip(models, offered):
+        model.n_neighbors = count
+    return models
+
+
+def mean_votes(model: Any, neighbours_NK: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """What the training rows found say together: (N,) mean values, or (N, classes) parts of the votes."""
+    if isinstance(model, CosineNeighboursRegressor):
+        return model._values[neighbours_NK].mean(1)
+    votes = model._numbers[neighbours_NK]
+    return (votes[:, :, None] == np.arange(len(model.classes_))).mean(1)
 
 
 def _with_direction(rows_ND: npt.NDArray) -> npt.NDArray:
     # A clip at the mean has no direction; a constant feature, the same for all, gives it one.
     length = np.linalg.norm(rows_ND, axis=1).mean()
-    return np.concatenate([rows_ND, np.full((len(rows_ND), 1), 1e-6 * length or 1.0)], 1)
+    return np.concatenate([rows_ND, np.full((len(rows_ND), 1), 1e-6 * length or 1.0, rows_ND.dtype)], 1)

@@ -1,7 +1,11 @@
-"""Target: what a probe predicts, its kind read off the values."""
+"""Target: what a probe predicts, its task read off the values.
+
+Shapes: M clips that have the label, L labels of a multi-label target.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,52 +15,131 @@ import pandas as pd
 
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
+from echofm.readers.datasets.labels import ORDERS
 
-Task = Literal["regression", "classification"]
-_FEWEST_CLIPS = 10
+ClipTask = Literal["regression", "classification", "ordinal", "multilabel"]
+_FEWEST_CLIPS, _MOST_LEVELS = 10, 20
+# Joins the columns of a multi-label target; separates the words of one column.
+_JOIN, _BAR = "+", "|"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Target:
-    """One column of a table over the clips that have it.
+    """One label of a table, or several, over the clips that have it.
 
-    rows_M: these clips' rows in the table. values_M: float64 (regression), or int64 class numbers (classification).
-    classes: names of the classes in the order of their numbers; empty for regression.
+    rows_M: these clips' rows in the table. values_M: float64 (regression), int64 class or level numbers
+        (classification, ordinal), or (M, L) float64 of 0, 1 and NaN for unknown (multilabel).
+    classes: names of the classes or labels in the order of their numbers, of levels rising; empty for regression.
     """
 
     name: str
-    task: Task
+    task: ClipTask
     rows_M: npt.NDArray[np.int64]
     values_M: npt.NDArray
     classes: tuple[str, ...] = ()
 
+    def of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray:
+        """The values of some of these clips, by their rows in the table."""
+        return self.values_M[np.searchsorted(self.rows_M, rows)]
 
-def read_target(table: EmbeddingTable, name: str, *, task: Task | None = None) -> Target:
-    """A label, `view` or `kind` as a target. Text is classified; numbers are regressed, unless they are 0 and 1.
 
+def read_target(
+    table: EmbeddingTable, name: str, *, task: ClipTask | None = None, order: Sequence[str] = ()
+) -> Target:
+    """A label, `view` or `kind` as a target; `a+b+c` are several 0/1 labels at once.
+
+    Text is classified, is ordinal where its order is known, and multi-label where words are joined by `|`; numbers are
+    regressed, unless they are 0 and 1. order: the levels' words, rising (ordinal).
     Raises EchofmError where the table has no such column, too few clips have it, or it does not vary.
     """
-    if name in ("clip_id", "patient_id", "split") or name not in table.rows.columns:
-        offered = [column for column in (*table.labels.columns, "view", "kind") if table.rows[column].notna().any()]
-        raise EchofmError(f"the table has no label {name!r}; it has: {', '.join(offered) or 'none'}")
-    column = table.rows[name]
-    rows = np.flatnonzero(column.notna().to_numpy(bool))
-    if len(rows) < _FEWEST_CLIPS:
-        raise EchofmError(f"{len(rows)} clips have the label {name!r}; a probe needs {_FEWEST_CLIPS} or more")
-    known = column.iloc[rows]
-    if task is None:
-        number = pd.api.types.is_numeric_dtype(known.dtype) and not set(known.unique()) <= {0.0, 1.0}
-        task = "regression" if number else "classification"
+    if _JOIN in name:
+        return _several(table, name, task)
+    known = _known(table, name)
+    text = not pd.api.types.is_numeric_dtype(known.dtype)
+    task = task or _task(name, known, text=text, order=order)
     if known.nunique() < 2:
-        raise EchofmError(
-            f"the label {name!r} is {known.iloc[0]!r} in every clip that has it: there is nothing to learn"
-        )
+        raise EchofmError(f"the label {name!r} is the same in every clip that has it: there is nothing to learn")
+    if task == "multilabel":
+        return _words(name, known) if text else _several(table, name, task)
+    if task == "ordinal":
+        return _levels(name, known, order or ORDERS.get(name, ()), text=text)
+    if order:
+        raise EchofmError(f"an order of levels was given for {name!r}, but the task is {task}; take --task ordinal")
+    rows = known.index.to_numpy(np.int64)
     if task == "regression":
-        if not pd.api.types.is_numeric_dtype(known.dtype):
+        if text:
             raise EchofmError(f"the label {name!r} is text; take --task classification")
         return Target(name=name, task=task, rows_M=rows, values_M=known.to_numpy(np.float64))
     classes, numbers = np.unique(known.map(_class_name).to_numpy(str), return_inverse=True)
     return Target(name=name, task=task, rows_M=rows, values_M=numbers.astype(np.int64), classes=tuple(classes.tolist()))
+
+
+def _known(table: EmbeddingTable, name: str) -> pd.Series:
+    """The column where it is not missing, by row number."""
+    if name in ("clip_id", "patient_id", "split") or name not in table.rows.columns:
+        offered = [column for column in (*table.labels.columns, "view", "kind") if table.rows[column].notna().any()]
+        raise EchofmError(f"the table has no label {name!r}; it has: {', '.join(offered) or 'none'}")
+    column = table.rows[name].reset_index(drop=True)
+    known = column[column.notna()]
+    if len(known) < _FEWEST_CLIPS:
+        raise EchofmError(f"{len(known)} clips have the label {name!r}; a probe needs {_FEWEST_CLIPS} or more")
+    return known
+
+
+def _task(name: str, known: pd.Series, *, text: bool, order: Sequence[str]) -> ClipTask:
+    if order:
+        return "ordinal"
+    if not text:
+        return "classification" if set(known.unique()) <= {0.0, 1.0} else "regression"
+    if known.str.contains(_BAR, regex=False).any():
+        return "multilabel"
+    levels = ORDERS.get(name, ())
+    return "ordinal" if known.nunique() > 2 and set(known.unique()) <= set(levels) else "classification"
+
+
+def _levels(name: str, known: pd.Series, order: Sequence[str], *, text: bool) -> Target:
+    values = known.map(_class_name)
+    if not order:
+        if text:
+            raise EchofmError(f"the order of {name!r}'s levels is not known; give it, rising: --order mild,severe")
+        if known.nunique() > _MOST_LEVELS:
+            raise EchofmError(f"{name!r} has {known.nunique()} values, too many for levels; take --task regression")
+        order = [_class_name(value) for value in sorted(known.unique())]
+    strangers = int((~values.isin(order)).sum())
+    if strangers:
+        raise EchofmError(f"{strangers} clips have a word for {name!r} that is not among {', '.join(order)}; add it")
+    levels = [level for level in order if (values == level).any()]
+    numbers = values.map({level: number for number, level in enumerate(levels)}).to_numpy(np.int64)
+    rows = known.index.to_numpy(np.int64)
+    return Target(name=name, task="ordinal", rows_M=rows, values_M=numbers, classes=tuple(levels))
+
+
+def _words(name: str, known: pd.Series) -> Target:
+    words_M = [{word.strip() for word in str(value).split(_BAR)} - {""} for value in known]
+    classes = sorted(set().union(*words_M))
+    values = np.array([[float(word in words) for word in classes] for words in words_M])
+    return _multilabel(name, known.index.to_numpy(np.int64), values, classes)
+
+
+def _several(table: EmbeddingTable, name: str, task: ClipTask | None) -> Target:
+    columns = name.split(_JOIN)
+    if task not in (None, "multilabel"):
+        raise EchofmError(f"{name!r} names {len(columns)} labels; they are probed at once by --task multilabel alone")
+    for column in columns:
+        known = _known(table, column)
+        if not pd.api.types.is_numeric_dtype(known.dtype) or not set(known.unique()) <= {0.0, 1.0}:
+            raise EchofmError(f"the label {column!r} of {name!r} is not 0 or 1 throughout; probe it by itself")
+    values = table.rows[columns].to_numpy(np.float64)
+    rows = np.flatnonzero(~np.isnan(values).all(1))
+    return _multilabel(name, rows, values[rows], columns)
+
+
+def _multilabel(name: str, rows: npt.NDArray[np.int64], values: npt.NDArray, classes: Sequence[str]) -> Target:
+    varies = np.nanmax(values, 0) > np.nanmin(values, 0)
+    if not varies.any():
+        raise EchofmError(f"no label of {name!r} varies: there is nothing to learn")
+    kept = tuple(np.array(classes)[varies].tolist())
+    return Target(name=name, task="multilabel", rows_M=rows, values_M=values[:, varies], classes=kept)
 
 
 def _class_name(value: object) -> str:

@@ -40,6 +40,11 @@ WORDS = {
     "diagnosis": "the source's own word",
     "rhythm": "the source's own word",
 }
+# Words that are levels of one thing, rising.
+ORDERS = {
+    "image_quality": ("poor", "medium", "good"),
+    "aortic_stenosis": ("no_as", "mild_as", "mildtomod_as", "moderate_as", "severe_as"),
+}
 UNITS = (
     *("percent", "ml", "l", "cm", "mm", "cm2", "m2", "ml_m2", "g", "kg", "kg_m2", "years", "bpm", "hz", "s", "ms"),
     *("mmhg", "m_s", "cm_s", "degrees"),

@@ -1,0 +1,102 @@
+"""Which numbers of a table a probe reads: a clip's mean features, how they move over the beat, or its tokens.
+
+An ejection fraction lies in how far the heart moves, and a mean over time hides that. Shapes: N clips, D features of a
+video, P of a phase token, T tokens.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from echofm.embed.table import EmbeddingTable
+from echofm.errors import EchofmError
+from probe.result import Kind
+
+Features = Literal["auto", "video", "phase", "both", "tokens"]
+# A clip of more tokens is read at this many, evenly spaced.
+_MOST_TOKENS = 128
+
+
+def feature_choices(table: EmbeddingTable, features: Features, *, kind: Kind) -> tuple[str, ...]:
+    """What is tried on validation patients: one thing, or for "auto" all that the table offers.
+
+    Linear and knn: "video" (D numbers), "phase" (mean and standard deviation over time of the phase tokens, 2 P) and
+    "both". Attentive: "phase" (the phase tokens themselves) and "tokens" (those of space and time).
+    Raises EchofmError where the table lacks what was asked for.
+    """
+    phase, tokens = table.phase is not None, table.tokens is not None
+    if kind == "attentive":
+        offered = [name for name, there in (("tokens", tokens), ("phase", phase)) if there]
+        if not offered:
+            raise EchofmError("an attentive probe reads tokens and the table has none; embed with --tokens, or by time")
+    else:
+        offered = ["video", *(("phase", "both") if phase else ())]
+    if features == "auto":
+        return tuple(offered)
+    if features not in offered:
+        raise EchofmError(f"--features {features}: for a {kind} probe this table offers {', '.join(offered)}")
+    return (features,)
+
+
+def read_features(table: EmbeddingTable, name: str, *, kind: Kind, train: npt.NDArray[np.int64]) -> Matrix:
+    """The features named, a row per clip; "video" is the table's own array, not a copy.
+
+    train: rows whose spread sets the scale of the parts of "phase" and "both", so that a cosine weighs them alike.
+    """
+    if kind == "attentive":
+        return _tokens(table) if name == "tokens" else _phase_tokens(table)
+    if name == "video":
+        return Matrix(values_NF=table.video_ND)
+    motion = _motion(table)
+    parts = [*((table.video_ND,) if name == "both" else ()), *motion]
+    return Matrix(values_NF=np.concatenate([part / _size(part[train]) for part in parts], 1))
+
+
+class Matrix:
+    """values_NF: float32; of T tokens a clip, F = T times their width, NaN where a clip has fewer."""
+
+    def __init__(self, *, values_NF: npt.NDArray[np.float32], tokens: int = 1) -> None:
+        self.values_NF, self.tokens = values_NF, tokens
+
+
+def _motion(table: EmbeddingTable) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Mean and standard deviation over time, (N, P) each."""
+    phase = _require_phase(table)
+    mean = np.empty((len(table), phase.feature_PD.shape[1]), np.float32)
+    spread = np.empty_like(mean)
+    for clip, (first, last) in enumerate(zip(phase.start_N1[:-1], phase.start_N1[1:])):
+        tokens = phase.feature_PD[first:last]
+        mean[clip], spread[clip] = tokens.mean(0), tokens.std(0)
+    return mean, spread
+
+
+def _phase_tokens(table: EmbeddingTable) -> Matrix:
+    phase = _require_phase(table)
+    most = min(_MOST_TOKENS, int(np.diff(phase.start_N1).max()))
+    values = np.full((len(table), most, phase.feature_PD.shape[1]), np.nan, np.float32)
+    for clip, (first, last) in enumerate(zip(phase.start_N1[:-1], phase.start_N1[1:])):
+        count = min(most, last - first)
+        values[clip, :count] = phase.feature_PD[first + np.linspace(0, last - first - 1, count).round().astype(int)]
+    return Matrix(values_NF=values.reshape(len(table), -1), tokens=most)
+
+
+def _tokens(table: EmbeddingTable) -> Matrix:
+    feature_NTRCD = table.tokens.feature_NTRCD  # type: ignore[union-attr]
+    return Matrix(values_NF=feature_NTRCD.reshape(len(table), -1), tokens=int(np.prod(feature_NTRCD.shape[1:4])))
+
+
+def _require_phase(table: EmbeddingTable):  # type: ignore[no-untyped-def]
+    phase = table.phase
+    if phase is None:
+        raise EchofmError("the table has no phase tokens; embed with an encoder that has time")
+    empty = int((np.diff(phase.start_N1) == 0).sum())
+    if empty:
+        raise EchofmError(f"{empty} clips have no phase tokens; embed them again or leave them out")
+    return phase
+
+
+def _size(part_MF: npt.NDArray[np.float32]) -> float:
+    return float(np.sqrt(part_MF.var(0, dtype=np.float64).sum())) or 1.0

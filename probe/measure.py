@@ -1,0 +1,89 @@
+"""Measure: figures of predictions on test clips, with intervals over redrawn patients, by level and by subgroup.
+
+Shapes: N test clips, S seeds, J redrawn test sets; predictions are (N, S) or (N, S, K).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from echofm.intervals import Estimate, estimate, patient_weights, rows_by_patient
+from probe.metrics import Metric
+
+Array = npt.NDArray[np.float64]
+# A metric's name and the label that it is of ("" for all).
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Redrawn:
+    """Figures of one method: value on the test clips, values_J on redrawn ones, the mean over seeds of each."""
+
+    value: float
+    values_J: Array
+
+    @property
+    def estimate(self) -> Estimate:
+        return estimate(self.value, self.values_J)
+
+    def minus(self, other: Redrawn) -> Estimate:
+        """The paired difference: both methods under the same draws."""
+        return estimate(self.value - other.value, self.values_J - other.values_J)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sample:
+    """What predictions are held against: truth by row, whose rows they are, and which draws.
+
+    Every method measured on one sample meets the same redrawn patients.
+    """
+
+    truth_N: npt.NDArray
+    patients_N: npt.NDArray[np.str_]
+    draws: int
+    seed: int
+
+    def measure(
+        self, metrics: Mapping[Key, Metric], said_NS: npt.NDArray, *, among: npt.NDArray[np.bool_] | None = None
+    ) -> dict[Key, Redrawn]:
+        """Every metric. among: only these rows count; patients are still redrawn from all."""
+        rows = np.arange(len(self.truth_N)) if among is None else np.flatnonzero(among)
+        truth, said = self.truth_N[rows], said_NS[rows]
+
+        def all_seeds(metric: Metric, weights_WN: Array) -> Array:
+            found = [metric(truth, said[:, number], weights_WN) for number in range(said.shape[1])]
+            return np.mean(found, axis=0)
+
+        blocks = [
+            {key: all_seeds(metric, weights_WN[:, rows]) for key, metric in metrics.items()}
+            for weights_WN in patient_weights(self.patients_N, draws=self.draws, seed=self.seed)
+        ]
+        once = np.ones((1, len(rows)))
+        return {
+            key: Redrawn(
+                value=float(all_seeds(metric, once)[0]), values_J=np.concatenate([block[key] for block in blocks])
+            )
+            for key, metric in metrics.items()
+        }
+
+
+def by_patient(
+    truth_N: npt.NDArray, patients_N: npt.NDArray[np.str_]
+) -> tuple[list[npt.NDArray[np.int64]], npt.NDArray] | None:
+    """The rows of each patient and the patient's truth; None where clips of a patient differ or each has one clip."""
+    rows_of = rows_by_patient(patients_N)
+    truth = truth_N[[rows[0] for rows in rows_of]]
+    alike = all(
+        np.array_equal(truth_N[rows], np.broadcast_to(own, truth_N[rows].shape), equal_nan=truth.dtype.kind == "f")
+        for rows, own in zip(rows_of, truth)
+    )
+    return (rows_of, truth) if alike and len(rows_of) < len(truth_N) else None
+
+
+def averaged(said_NS: npt.NDArray, rows_of: list[npt.NDArray[np.int64]]) -> npt.NDArray:
+    """Predictions averaged over the clips of each patient."""
+    return np.stack([said_NS[rows].mean(0) for rows in rows_of])
