@@ -22,6 +22,7 @@ from echofm.shards.windows import Windowing, cut_windows
 
 if TYPE_CHECKING:
     from echofm.hub import Encoder
+    from echofm.model.vit import Encoding
 
 Source = Literal["phase", "tokens", "grid"]
 _GRID_SIDE = 8
@@ -70,7 +71,7 @@ def encode_moments(
 ) -> Moments:
     """Encode a window from every frame at which a whole one fits, at the contract's rate, frames of the clip's own.
 
-    Raises EchofmError where the clip's frame times are unknown or the tokens of a time index are no square grid.
+    Raises EchofmError where the clip's frame times are unknown or the encoder has no such source.
     """
     if clip.frame_time_s is None:
         raise EchofmError(f"clip {clip.clip_id} does not tell its frame times; moments half a second apart need them")
@@ -84,7 +85,7 @@ def encode_moments(
     for first in range(0, len(windows), batch):
         video_BCTHW = cut_windows(clip, windows[first : first + batch]).to(device).video_BCTHW
         encoding = encoder.encode(video_BCTHW * (high - low) + low)
-        for name, part in _read(encoding.phase_BTD, encoding.tokens_BND, sources).items():
+        for name, part in _read(encoding, encoder.grid, sources).items():
             parts[name].append(part.float().cpu().numpy())
     features = {name: np.concatenate(part) for name, part in parts.items()}
     return Moments(
@@ -145,19 +146,18 @@ def _cosine(x_FK: torch.Tensor) -> torch.Tensor:
     return unit @ unit.T
 
 
-def _read(phase_BTD: torch.Tensor, tokens_BND: torch.Tensor, sources: tuple[str, ...]) -> dict[str, torch.Tensor]:
-    times = phase_BTD.shape[1]
-    tokens_BTSD = tokens_BND.unflatten(1, (times, -1))
-    found = {"phase": phase_BTD, "tokens": tokens_BTSD.mean(2)}
-    if "grid" in sources:
-        side = round(tokens_BTSD.shape[2] ** 0.5)
-        if side * side != tokens_BTSD.shape[2]:
-            raise EchofmError(
-                f"{tokens_BTSD.shape[2]} tokens a time index are no square grid; read 'phase' or 'tokens'"
-            )
-        maps = tokens_BTSD.flatten(0, 1).transpose(1, 2).unflatten(2, (side, side))
-        pooled = F.adaptive_avg_pool2d(maps, min(side, _GRID_SIDE))
-        found["grid"] = pooled.flatten(1).unflatten(0, (len(phase_BTD), times))
+def _read(encoding: Encoding, grid: tuple[int, int, int] | None, sources: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    phase_BTD, tokens_BND = encoding.phase_BTD, encoding.tokens_BND
+    found = {"phase": phase_BTD}
+    if grid is not None:
+        tokens_BTSD = tokens_BND.unflatten(1, (grid[0], -1))
+        found["tokens"] = tokens_BTSD.mean(2)
+        maps = tokens_BTSD.flatten(0, 1).transpose(1, 2).unflatten(2, grid[1:])
+        pooled = F.adaptive_avg_pool2d(maps, (min(grid[1], _GRID_SIDE), min(grid[2], _GRID_SIDE)))
+        found["grid"] = pooled.flatten(1).unflatten(0, (len(tokens_BND), grid[0]))
+    lacking = [name for name in sources if name not in found or found[name].shape[1] == 0]
+    if lacking:
+        raise EchofmError(f"this encoder tells no {' and no '.join(lacking)} by time; take another source")
     return {name: found[name] for name in sources}
 
 

@@ -17,6 +17,7 @@ from probe.partition import Partition, partition
 from probe.phase_events import Readout, event_errors, fit_readout
 from probe.phase_match import COMPARINGS, Comparing, circular_distance, descriptors, in_another_beat, in_other_patients
 from probe.result import Comparison, Probed, ProbeResult, Score
+from probe.rivals import same_clips
 
 LOWER_IS_BETTER = frozenset(
     ["phase_error_percent", "ed_error_ms", "ed_error_frames", "es_error_ms", "es_error_frames", "match_error_percent"]
@@ -64,7 +65,7 @@ def probe_phase(
     scores, comparisons = bench.scores("probe", own) + bench.chance(own), []
     chosen = {"probe": own.chosen}
     for name, rival in (rivals or {}).items():
-        other = bench.measure(_same_clips(rival, table, name))
+        other = bench.measure(same_clips(rival, table, name, phase=True))
         advance(name)
         scores += bench.scores(name, other)
         comparisons += bench.compare(name, own, other)
@@ -272,14 +273,6 @@ def _clips_with_truth(table: EmbeddingTable) -> npt.NDArray[np.int64]:
     assert phase is not None
     owner = np.repeat(np.arange(len(table)), np.diff(phase.start_N1))
     return np.unique(owner[np.isfinite(phase.cycle_P)])
-
-
-def _same_clips(rival: EmbeddingTable, table: EmbeddingTable, name: str) -> EmbeddingTable:
-    place = pd.Index(rival.clip_id).get_indexer(pd.Index(table.clip_id))
-    if (place < 0).any() or rival.phase is None:
-        lacking = int((place < 0).sum()) or len(table)
-        raise EchofmError(f"table {name!r} has no phase tokens of {lacking} of the clips; embed the same data")
-    return rival.select(place)
 
 
 def _notes(table: EmbeddingTable, own: _Measured, part: Partition, *, tolerance: float, apart_s: float) -> list[str]:

@@ -42,7 +42,7 @@ class MeanGrey(torch.nn.Module):
     def __init__(self, *, bias: float = 0.0, frame_rate_hz: float | None = RATE_HZ) -> None:
         super().__init__()
         self.contract = InputContract(size=16, frames=8, frame_rate_hz=frame_rate_hz)
-        self.digest, self.bias = "mean-grey", bias
+        self.digest, self.bias, self.grid = "mean-grey", bias, (4, 2, 2)
 
     def encode(self, video_BCTHW: torch.Tensor) -> Encoding:
         self.contract.check(video_BCTHW)

@@ -198,5 +198,5 @@ def test_a_table_without_phase_says_so() -> None:
     with pytest.raises(EchofmError, match="no phase tokens of known phase"):
         probe_phase(replace(table(4), phase=None))
     other = table(24).select(np.arange(40))
-    with pytest.raises(EchofmError, match="table 'other' has no phase tokens of 8 of the clips"):
+    with pytest.raises(EchofmError, match="table 'other' lacks 8 of the clips"):
         probe_phase(table(24), rivals={"other": other}, draws=10)
