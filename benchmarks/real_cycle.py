@@ -16,7 +16,6 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import torch
@@ -128,7 +127,9 @@ def main(arguments: Arguments) -> None:
     prior = [judge(prior_similarity(clip), curve) for clip, curve in real]
     chance = cycle_figures(prior)
     print(f"{chance.clips} real clips, {chance.frames} frames; chance {chance.chance_area_difference:.3f} of the range")
-    print(f"and {chance.chance_same_direction:.1%} the same way. p: random shifts of the matches.\n")
+    print(
+        f"and {chance.chance_same_direction:.1%} the same way. p: all matches of a clip moved on together at random.\n"
+    )
     print("| method | area off by, of the range | moves the same way | minus pixel prior: area, direction |")
     print("|---|---|---|---|")
     print(line("pixel prior, frames as stored", [judge(prior_similarity(clip), curve) for clip, curve in whole], None))
@@ -143,12 +144,8 @@ def main(arguments: Arguments) -> None:
         for name, encoder in models.items():
             reading = Reading()
             if shards is not None:
-                reading = choose_reading(
-                    encoder, shards, clips=arguments.choose_clips, show=arguments.show_readings
-                )
-            found = [
-                judge(moment_similarity(encode_moments(encoder, clip), reading), curve) for clip, curve in real
-            ]
+                reading = choose_reading(encoder, shards, clips=arguments.choose_clips, show=arguments.show_readings)
+            found = [judge(moment_similarity(encode_moments(encoder, clip), reading), curve) for clip, curve in real]
             print(line(f"{name}: {_short(reading)}", found, prior), flush=True)
 
 

@@ -78,6 +78,7 @@ class CycleMatch:
     same_F: npt.NDArray[np.bool_]
     chance_difference: float
     chance_same: float
+    apart_s: float
 
 
 def judge(similarity_FF: npt.NDArray, curve: AreaCurve, *, apart_s: float = 0.5, reach_s: float = 0.04) -> CycleMatch:
@@ -92,12 +93,13 @@ def judge(similarity_FF: npt.NDArray, curve: AreaCurve, *, apart_s: float = 0.5,
         same_F=moves == moves[match],
         chance_difference=float(np.abs(area[:, None] - area)[far].mean()),
         chance_same=float((moves[:, None] == moves)[far].mean()),
+        apart_s=apart_s,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class CycleFigures:
-    """Means over clips. p values: part of random shifts at least as good (see `cycle_figures`)."""
+    """Means over clips. p values: part of random moves at least as good (see `cycle_figures`)."""
 
     area_difference: float
     same_direction: float
@@ -114,18 +116,19 @@ def cycle_figures(
 ) -> CycleFigures:
     """Figures over clips, with a permutation test.
 
-    Under the null a match knows nothing of its own frame: the list of matches is turned against the frames by a random
-    circular shift in each clip, which keeps the pace of both. Shifting one area curve for both would be no test: a
-    match one beat away is right at every shift. Shifts near nothing or near a whole beat are among the draws, so p is
-    on the safe side. p = (1 + draws at least as good) / (1 + draws).
+    Under the null a match knows nothing of its own frame: in each clip all matches are moved on together by a random
+    part of the frames that are far enough away, which keeps their pace and gives the chance level on the average.
+    Turning the area curve instead would be no test: a match one beat away is right wherever the curve begins. Of blind
+    matches of two simulated clips 7 to 9 % have p < .05: read p as a rough figure.
+    p = (1 + draws at least as good) / (1 + draws).
     """
     rng = np.random.default_rng(seed)
     difference, same = np.zeros(draws), np.zeros(draws)
     for each in matches:
-        by_shift = _by_shift(each, reach_s)
-        shift = rng.integers(1, len(each.match_F), size=draws)
-        difference += by_shift[0, shift] / len(matches)
-        same += by_shift[1, shift] / len(matches)
+        by_move = _by_move(each, reach_s)
+        move = rng.integers(by_move.shape[1], size=draws)
+        difference += by_move[0, move] / len(matches)
+        same += by_move[1, move] / len(matches)
     found = float(np.mean([each.difference_F.mean() for each in matches]))
     agreed = float(np.mean([each.same_F.mean() for each in matches]))
     return CycleFigures(
@@ -141,7 +144,12 @@ def cycle_figures(
 
 
 def paired_test(
-    ours: Sequence[CycleMatch], theirs: Sequence[CycleMatch], *, block_s: float = 0.5, draws: int = 10_000, seed: int = 0
+    ours: Sequence[CycleMatch],
+    theirs: Sequence[CycleMatch],
+    *,
+    block_s: float = 0.5,
+    draws: int = 10_000,
+    seed: int = 0,
 ) -> dict[str, tuple[float, float]]:
     """Ours minus theirs on the same clips: name -> (difference of the means, two-sided p).
 
@@ -161,17 +169,27 @@ def paired_test(
     for name, parts in sums.items():
         values = np.array(parts)
         flipped = rng.choice([-1.0, 1.0], size=(draws, len(values))) @ values
-        result[name] = float(values.sum()), float((1 + (np.abs(flipped) >= abs(values.sum()) - 1e-12).sum()) / (1 + draws))
+        result[name] = (
+            float(values.sum()),
+            float((1 + (np.abs(flipped) >= abs(values.sum()) - 1e-12).sum()) / (1 + draws)),
+        )
     return result
 
 
-def _by_shift(each: CycleMatch, reach_s: float) -> Floats:
-    """(2, F): both figures with the frames turned against the matches by 0 to F - 1 frames."""
+def _by_move(each: CycleMatch, reach_s: float) -> Floats:
+    """(2, F - 1): both figures with all matches moved on by 1/F, 2/F, ... of each frame's far ones."""
     area, moves = each.curve.area_F / np.ptp(each.curve.area_F), each.curve.direction_F(reach_s)
-    index = np.arange(len(area))
-    turned_FF = (index[:, None] + index) % len(area)
-    difference = np.abs(area[turned_FF] - area[each.match_F]).mean(1)
-    return np.stack([difference, (moves[turned_FF] == moves[each.match_F]).mean(1)])
+    frames = len(area)
+    far_FF = far_pairs(each.curve.time_s_F, apart_s=each.apart_s)
+    count_F = far_FF.sum(1)
+    # Row f lists the frames far from f first, in their order.
+    listed_FF = np.argsort(~far_FF, axis=1, kind="stable")
+    place_F = np.cumsum(far_FF, 1)[np.arange(frames), each.match_F] - 1
+    found = np.empty((2, frames - 1))
+    for step in range(1, frames):
+        match = listed_FF[np.arange(frames), (place_F + count_F * step // frames) % count_F]
+        found[:, step - 1] = np.abs(area - area[match]).mean(), (moves == moves[match]).mean()
+    return found
 
 
 def prior_similarity(clip: Clip, *, motion: bool = False) -> npt.NDArray[np.float64]:
@@ -217,8 +235,6 @@ def rate_readings(
     if not found or not found[0]:
         raise EchofmError("no clip with a left-ventricle mask on every frame, longer than a second; give others")
     means = np.mean(np.array(found), axis=1)
-    frame = pd.DataFrame(
-        {"reading": list(readings), "area_difference": means[:, 0], "same_direction": means[:, 1]}
-    )
+    frame = pd.DataFrame({"reading": list(readings), "area_difference": means[:, 0], "same_direction": means[:, 1]})
     frame["merit"] = frame["same_direction"] - frame["area_difference"]
     return frame.sort_values("merit", ascending=False, kind="stable", ignore_index=True)

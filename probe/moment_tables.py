@@ -1,4 +1,4 @@
-"""Tables to hold an encoder's phase tokens against: the pixels of the same moments, and tokens of every single frame."""
+"""Tables beside an encoder's own: the pixels of its moments, and a phase token for every single frame."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def pixel_table(table: EmbeddingTable, clips: Iterable[Clip]) -> EmbeddingTable:
         if number is not None:
             found[number] = _thumbnails(conformed(clip, contract), table.phase.of(number).frame_P)
     if len(found) < len(table):
-        raise EchofmError(f"{len(table) - len(found)} clips of the table were not given; give the data that it was made of")
+        raise EchofmError(
+            f"{len(table) - len(found)} clips of the table were not given; give the data that it was made of"
+        )
     features = [found[number] for number in range(len(table))]
     return replace(
         table,
@@ -77,7 +79,9 @@ def frame_table(
             found[number] = frame_features(moments, reading), clip
             advance()
     if len(found) < len(table):
-        raise EchofmError(f"{len(table) - len(found)} clips of the table were not given; give the data that it was made of")
+        raise EchofmError(
+            f"{len(table) - len(found)} clips of the table were not given; give the data that it was made of"
+        )
     ordered = [found[number] for number in range(len(table))]
     features = [feature for feature, _ in ordered]
     unknown = [np.full(len(feature), np.nan) for feature in features]

@@ -22,6 +22,7 @@ from echofm.shards.windows import Windowing, cut_windows
 
 if TYPE_CHECKING:
     from echofm.hub import Encoder
+    from echofm.model.vit import Encoding
 
 Source = Literal["phase", "tokens", "grid"]
 _GRID_SIDE = 8
@@ -70,48 +71,49 @@ def encode_moments(
 ) -> Moments:
     """Encode a window from every frame at which a whole one fits, at the contract's rate, frames of the clip's own.
 
-    Raises EchofmError where the clip's frame times are unknown or the tokens of a time index are no square grid.
+    Raises EchofmError where the clip's frame times are unknown or the encoder has no such source.
     """
     if clip.frame_time_s is None:
         raise EchofmError(f"clip {clip.clip_id} does not tell its frame times; moments half a second apart need them")
-    contract = encoder.contract
+    contract, time_s = encoder.contract, clip.frame_time_s
     # Not to the contract's rate: windows start between its frames too, so each frame is seen from several phases.
     clip = conform(clip, size=contract.size, channels=1 if contract.colour == "grey_bt601" else 3)
     windowing = Windowing(length=contract.frames, frame_rate_hz=contract.frame_rate_hz)
-    windows = windowing.spread(0, clip.clip_id, clip.frame_time_s, len(clip.frames_TCHW), count=len(clip.frames_TCHW))
+    windows = windowing.spread(0, clip.clip_id, time_s, len(clip.frames_TCHW), count=len(clip.frames_TCHW))
     low, high = contract.value_range
     parts: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in sources}
     for first in range(0, len(windows), batch):
         video_BCTHW = cut_windows(clip, windows[first : first + batch]).to(device).video_BCTHW
         encoding = encoder.encode(video_BCTHW * (high - low) + low)
-        for name, part in _read(encoding.phase_BTD, encoding.tokens_BND, sources).items():
+        for name, part in _read(encoding, encoder.grid, sources).items():
             parts[name].append(part.float().cpu().numpy())
     features = {name: np.concatenate(part) for name, part in parts.items()}
     return Moments(
         features=features,
-        time_s_WT=_token_times(windows, clip.frame_time_s, times=next(iter(features.values())).shape[1]),
-        frame_time_s=clip.frame_time_s,
+        time_s_WT=_token_times(windows, time_s, times=next(iter(features.values())).shape[1]),
+        frame_time_s=time_s,
     )
 
 
 def frame_features(moments: Moments, reading: Reading) -> npt.NDArray[np.float32]:
-    """(F, K): the tokens nearest in time to each frame, averaged over the windows that the reading takes."""
+    """(F, K): at each token time the mean of the windows that the reading takes, then linearly between token times."""
     features_WTK = moments.features[reading.source]
     if reading.centre_places:
         features_WTK = features_WTK - features_WTK.mean(0, keepdims=True)
-    time_s_WT = moments.time_s_WT
-    windows, times = time_s_WT.shape
-    known = np.flatnonzero(np.isfinite(time_s_WT.ravel()))
-    off_middle = np.abs(np.tile(np.arange(times) - (times - 1) / 2, windows))[known]
-    away_FN = np.abs(moments.frame_time_s[:, None] - time_s_WT.ravel()[known])
-    nearest_F1 = away_FN.min(1, keepdims=True)
-    half_frame_s = np.median(np.diff(moments.frame_time_s)) / 2 if len(moments.frame_time_s) > 1 else 0.0
-    taken_FN = away_FN <= np.maximum(nearest_F1, half_frame_s) + 1e-6
+    windows, times = moments.time_s_WT.shape
+    known = np.flatnonzero(np.isfinite(moments.time_s_WT.ravel()))
+    time_s_U, place_N = np.unique(moments.time_s_WT.ravel()[known].round(6), return_inverse=True)
+    taken_N = np.ones(len(known), bool)
     if reading.windows == "middle":
-        least_F1 = np.where(taken_FN, off_middle, np.inf).min(1, keepdims=True)
-        taken_FN &= off_middle <= least_F1 + 1e-6
-    weights_FN = scipy.sparse.csr_matrix(taken_FN / taken_FN.sum(1, keepdims=True))
-    return np.asarray(weights_FN @ features_WTK.reshape(windows * times, -1)[known], np.float32)
+        off_middle_N = np.abs(np.tile(np.arange(times) - (times - 1) / 2, windows))[known]
+        least_U = np.full(len(time_s_U), np.inf)
+        np.minimum.at(least_U, place_N, off_middle_N)
+        taken_N = off_middle_N <= least_U[place_N]
+    rows, columns = place_N[taken_N], known[taken_N]
+    shares = 1 / np.bincount(rows, minlength=len(time_s_U))[rows]
+    mean_UN = scipy.sparse.csr_matrix((shares, (rows, columns)), shape=(len(time_s_U), windows * times))
+    between_FU = _interpolation(moments.frame_time_s, time_s_U)
+    return np.asarray(between_FU @ (mean_UN @ features_WTK.reshape(windows * times, -1)), np.float32)
 
 
 def frame_similarity(
@@ -129,26 +131,33 @@ def frame_similarity(
     return similarity.numpy()
 
 
+def _interpolation(wanted_s: npt.NDArray[np.float64], known_s: npt.NDArray[np.float64]) -> scipy.sparse.csr_matrix:
+    """(wanted, known) weights of np.interp: linear between known times, the nearest beyond them."""
+    place = np.interp(wanted_s, known_s, np.arange(len(known_s)))
+    low = np.floor(place).astype(np.int64)
+    high = np.minimum(low + 1, len(known_s) - 1)
+    index = np.arange(len(wanted_s))
+    weights, columns = np.concatenate([1 - (place - low), place - low]), np.concatenate([low, high])
+    return scipy.sparse.csr_matrix((weights, (np.tile(index, 2), columns)), shape=(len(wanted_s), len(known_s)))
+
+
 def _cosine(x_FK: torch.Tensor) -> torch.Tensor:
     unit = F.normalize(x_FK, dim=1)
     return unit @ unit.T
 
 
-def _read(
-    phase_BTD: torch.Tensor, tokens_BND: torch.Tensor, sources: tuple[str, ...]
-) -> dict[str, torch.Tensor]:
-    times = phase_BTD.shape[1]
-    tokens_BTSD = tokens_BND.unflatten(1, (times, -1))
-    found = {"phase": phase_BTD, "tokens": tokens_BTSD.mean(2)}
-    if "grid" in sources:
-        side = round(tokens_BTSD.shape[2] ** 0.5)
-        if side * side != tokens_BTSD.shape[2]:
-            raise EchofmError(
-                f"{tokens_BTSD.shape[2]} tokens a time index are no square grid; read 'phase' or 'tokens'"
-            )
-        maps = tokens_BTSD.flatten(0, 1).transpose(1, 2).unflatten(2, (side, side))
-        pooled = F.adaptive_avg_pool2d(maps, min(side, _GRID_SIDE))
-        found["grid"] = pooled.flatten(1).unflatten(0, (len(phase_BTD), times))
+def _read(encoding: Encoding, grid: tuple[int, int, int] | None, sources: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    phase_BTD, tokens_BND = encoding.phase_BTD, encoding.tokens_BND
+    found = {"phase": phase_BTD}
+    if grid is not None:
+        tokens_BTSD = tokens_BND.unflatten(1, (grid[0], -1))
+        found["tokens"] = tokens_BTSD.mean(2)
+        maps = tokens_BTSD.flatten(0, 1).transpose(1, 2).unflatten(2, grid[1:])
+        pooled = F.adaptive_avg_pool2d(maps, (min(grid[1], _GRID_SIDE), min(grid[2], _GRID_SIDE)))
+        found["grid"] = pooled.flatten(1).unflatten(0, (len(tokens_BND), grid[0]))
+    lacking = [name for name in sources if name not in found or found[name].shape[1] == 0]
+    if lacking:
+        raise EchofmError(f"this encoder tells no {' and no '.join(lacking)} by time; take another source")
     return {name: found[name] for name in sources}
 
 

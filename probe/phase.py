@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from probe.partition import Partition, partition
 from probe.phase_events import Readout, event_errors, fit_readout
 from probe.phase_match import COMPARINGS, Comparing, circular_distance, descriptors, in_another_beat, in_other_patients
 from probe.result import Comparison, Probed, ProbeResult, Score
+from probe.rivals import same_clips
 
 LOWER_IS_BETTER = frozenset(
     ["phase_error_percent", "ed_error_ms", "ed_error_frames", "es_error_ms", "es_error_frames", "match_error_percent"]
@@ -64,7 +65,7 @@ def probe_phase(
     scores, comparisons = bench.scores("probe", own) + bench.chance(own), []
     chosen = {"probe": own.chosen}
     for name, rival in (rivals or {}).items():
-        other = bench.measure(_same_clips(rival, table, name))
+        other = bench.measure(same_clips(rival, table, name, phase=True))
         advance(name)
         scores += bench.scores(name, other)
         comparisons += bench.compare(name, own, other)
@@ -167,9 +168,7 @@ class _Bench:
         )
 
     def _beats(self, table: EmbeddingTable, features: npt.NDArray) -> pd.DataFrame:
-        return in_another_beat(
-            table, features, tolerance=self.tolerance, apart_s=self.apart_s, systole=self.systole
-        )
+        return in_another_beat(table, features, tolerance=self.tolerance, apart_s=self.apart_s, systole=self.systole)
 
     def _choose(self, val: EmbeddingTable) -> Comparing:
         """How to compare, by the retrieval in another beat of validation clips; where none can be asked, across."""
@@ -208,9 +207,7 @@ class _Bench:
 
     def _estimate(self, sums: npt.NDArray[np.float64], patients: npt.NDArray[np.str_]) -> Estimate:
         asked = sums[:, 1::2].sum(1) > 0
-        return patient_bootstrap(
-            _ratio, {"clips": (sums[asked], patients[asked])}, draws=self.draws, seed=self.seed
-        )
+        return patient_bootstrap(_ratio, {"clips": (sums[asked], patients[asked])}, draws=self.draws, seed=self.seed)
 
 
 def _ratio(clips: npt.NDArray[np.float64]) -> float:
@@ -278,37 +275,28 @@ def _clips_with_truth(table: EmbeddingTable) -> npt.NDArray[np.int64]:
     return np.unique(owner[np.isfinite(phase.cycle_P)])
 
 
-def _same_clips(rival: EmbeddingTable, table: EmbeddingTable, name: str) -> EmbeddingTable:
-    place = pd.Index(rival.clip_id).get_indexer(pd.Index(table.clip_id))
-    if (place < 0).any() or rival.phase is None:
-        raise EchofmError(
-            f"table {name!r} has no phase tokens of {int((place < 0).sum()) or len(table)} of the clips; embed the same data"
-        )
-    return rival.select(place)
-
-
-def _notes(
-    table: EmbeddingTable, own: _Measured, part: Partition, *, tolerance: float, apart_s: float
-) -> Sequence[str]:
+def _notes(table: EmbeddingTable, own: _Measured, part: Partition, *, tolerance: float, apart_s: float) -> list[str]:
     phase = own.test.phase
     assert phase is not None
-    notes = []
-    steps, turns = [], []
+    notes: list[str] = []
+    steps: list[float] = []
+    turns: list[float] = []
     for clip in range(len(phase)):
         one = phase.of(clip)
         step, turn = np.diff(one.time_s_P), np.diff(one.cycle_P.astype(np.float64)) % 1
         good = np.isfinite(step) & np.isfinite(turn) & (step > 0)
         steps += step[good].tolist()
-        turns += (turn[good]).tolist()
+        turns += turn[good].tolist()
     if steps:
         each = 100 * float(np.median(turns))
         notes.append(
-            f"Tokens are {1000 * np.median(steps):.0f} ms apart, {each:.1f} % of the median cycle; a match counts within "
-            f"{100 * tolerance:g} %, at {apart_s:g} s or more."
+            f"Tokens are {1000 * np.median(steps):.0f} ms apart, {each:.1f} % of the median cycle; a match counts "
+            f"within {100 * tolerance:g} %, at {apart_s:g} s or more."
         )
         known = int(np.isfinite(phase.cycle_P).sum())
         notes.append(
-            f"{len(own.beats)} of {known} test tokens have a token of their phase that far away; the others are not asked."
+            f"{len(own.beats)} of {known} test tokens have a token of their phase that far away; "
+            "the others are not asked."
         )
     else:
         notes.append("Frame times are unknown: nothing could be asked about other beats, nor in milliseconds.")
@@ -317,9 +305,10 @@ def _notes(
     dense = _dense(table)
     if dense is not True:
         notes.append(
-            "Warning: " + ("it is not known whether " if dense is None else "not ")
-            + "every frame began a window when these clips were embedded; tokens carry their place in the window, so that "
-            "moments may look alike for their places: embed with --windows 100000."
+            "Warning: "
+            + ("it is not known whether " if dense is None else "not ")
+            + "every frame began a window when these clips were embedded; tokens carry their place in the window, "
+            "so that moments may look alike for their places: embed with --windows 100000."
         )
     return notes
 

@@ -50,7 +50,9 @@ def fit_readout(train: EmbeddingTable, val: EmbeddingTable) -> Readout:
     assert train.phase is not None and val.phase is not None
     known, judged = np.isfinite(train.phase.cycle_P), np.isfinite(val.phase.cycle_P)
     if known.sum() < 10 or not judged.any():
-        raise EchofmError("too few tokens of known phase in training or validation clips; the truth must be in the table")
+        raise EchofmError(
+            "too few tokens of known phase in training or validation clips; the truth must be in the table"
+        )
     angle, truth = 2 * np.pi * train.phase.cycle_P[known].astype(np.float64), val.phase.cycle_P[judged]
     best: Readout | None = None
     for context, centred in product((0, 1), (False, True)):
@@ -158,7 +160,7 @@ def _passages(time_s: Floats, turns: Floats, place: float) -> list[float]:
 
 
 def _moment(grid_s: Floats, curve: npt.NDArray[np.complex128], place: float) -> float:
-    """Where the predicted phase passes `place` forwards; of several passages the surest; else where it comes nearest."""
+    """Where the predicted phase passes `place` forwards, the surest of several; else where it comes nearest."""
     turned = curve * np.exp(-2j * np.pi * place)
     passes = np.flatnonzero((turned.imag[:-1] < 0) & (turned.imag[1:] >= 0) & (turned.real[1:] > 0))
     if len(passes):

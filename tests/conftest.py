@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def real_clips() -> Path:
     """Folder of five real clips that may be tried but never shipped; the test skips where it is absent."""
-    folder = ROOT.parent / "shared" / "real"
+    folder = Path(os.environ.get("ECHOFM_REAL_CLIPS", ROOT.parent / "shared" / "real"))
     if not folder.is_dir():
         pytest.skip("../shared/real is not here")
     return folder

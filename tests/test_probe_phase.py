@@ -76,7 +76,10 @@ def test_what_is_not_there_is_not_found(probed) -> None:
         chance = result.score(metric, method="chance")
         assert abs(result.score(metric, method="blind").value - chance.value) < 0.06
     assert result.score("phase_error_percent", method="blind").low > 20
-    assert abs(result.score("ed_error_ms", method="blind").value / result.score("ed_error_ms", method="chance").value - 1) < 0.4
+    assert (
+        abs(result.score("ed_error_ms", method="blind").value / result.score("ed_error_ms", method="chance").value - 1)
+        < 0.4
+    )
     better = {each.metric: each.difference for each in result.comparisons}
     assert better["cycle_retrieval"].low > 0.5 and better["phase_error_percent"].high < -15
 
@@ -88,7 +91,9 @@ def test_rows_of_tokens(probed) -> None:
     apart = (asked["time_s"] - asked["match_time_s"]).abs()
     assert apart.min() >= 0.5 - 1e-6 and set(asked["hit"]) <= {0.0, 1.0}
     assert ((circular_distance(asked["true_phase"], asked["match_phase"]) <= 0.05 + 1e-6) == (asked["hit"] == 1)).all()
-    assert set(rows["event"].dropna()) == {"ed", "es"} and rows.loc[rows["event"] == "ed", "event_error_ms"].notna().all()
+    assert (
+        set(rows["event"].dropna()) == {"ed", "es"} and rows.loc[rows["event"] == "ed", "event_error_ms"].notna().all()
+    )
 
 
 def test_notes_say_what_the_figures_stand_on(probed) -> None:
@@ -160,7 +165,9 @@ def test_events_are_timed_from_the_predicted_phase() -> None:
     for clip, events in found.groupby("clip"):
         one = phase.of(clip)
         beat_s = STEP_S / (np.diff(one.cycle_P.astype(np.float64)) % 1).mean()
-        inner = events[(events["time_s"] > one.time_s_P[0] + beat_s / 2) & (events["time_s"] < one.time_s_P[-1] - beat_s / 2)]
+        inner = events[
+            (events["time_s"] > one.time_s_P[0] + beat_s / 2) & (events["time_s"] < one.time_s_P[-1] - beat_s / 2)
+        ]
         assert set(inner["event"]) == {"ed", "es"}
         np.testing.assert_allclose(inner["error_s"], 0.1 * beat_s, atol=0.006)
         np.testing.assert_allclose(inner["error_frames"], 50 * inner["error_s"])
@@ -191,5 +198,5 @@ def test_a_table_without_phase_says_so() -> None:
     with pytest.raises(EchofmError, match="no phase tokens of known phase"):
         probe_phase(replace(table(4), phase=None))
     other = table(24).select(np.arange(40))
-    with pytest.raises(EchofmError, match="table 'other' has no phase tokens of 8 of the clips"):
+    with pytest.raises(EchofmError, match="table 'other' lacks 8 of the clips"):
         probe_phase(table(24), rivals={"other": other}, draws=10)

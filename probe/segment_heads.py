@@ -1,0 +1,168 @@
+"""Heads that turn tokens into a map of classes, and their training on frozen tokens.
+
+B frames, R rows and C columns of tokens, D features, K classes, H rows, W columns of pixels.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+HeadKind = Literal["linear", "upsampling"]
+_IGNORED = 255
+
+
+class LinearHead(nn.Module):
+    """One linear layer, the same for every token: it predicts the classes of the pixels that the token covers.
+
+    Where the tokens do not tile the frame it predicts one class a token, enlarged bilinearly.
+    """
+
+    def __init__(self, *, width: int, classes: int, grid: tuple[int, int], size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.patch = size // grid[0] if grid[0] == grid[1] and size % grid[0] == 0 else 1
+        self.layer = nn.Linear(width, classes * self.patch**2)
+
+    def forward(self, tokens_BRCD: torch.Tensor) -> torch.Tensor:
+        """Logits (B, K, H, W)."""
+        maps = F.pixel_shuffle(self.layer(tokens_BRCD).permute(0, 3, 1, 2), self.patch)
+        if maps.shape[-2:] == (self.size, self.size):
+            return maps
+        return F.interpolate(maps, size=(self.size, self.size), mode="bilinear", align_corners=False)
+
+
+class UpsamplingHead(nn.Module):
+    """A 1x1 convolution, then per doubling of the size a bilinear enlargement and a 3x3 convolution; 64 channels at
+    first, halved at each doubling, 16 at least."""
+
+    def __init__(self, *, width: int, classes: int, grid: tuple[int, int], size: int) -> None:
+        super().__init__()
+        doublings = max(1, math.ceil(math.log2(size / min(grid))))
+        widths = [max(16, 64 >> max(0, step - 1)) for step in range(doublings + 1)]
+        self.sizes = [
+            tuple(round(side * (size / side) ** ((step + 1) / doublings)) for side in grid) for step in range(doublings)
+        ]
+        self.enter = nn.Conv2d(width, widths[0], 1)
+        self.steps = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(before, after, 3, padding=1), nn.GroupNorm(4, after), nn.GELU())
+            for before, after in itertools.pairwise(widths)
+        )
+        self.leave = nn.Conv2d(widths[-1], classes, 1)
+
+    def forward(self, tokens_BRCD: torch.Tensor) -> torch.Tensor:
+        """Logits (B, K, H, W)."""
+        maps = self.enter(tokens_BRCD.permute(0, 3, 1, 2))
+        for size, step in zip(self.sizes, self.steps):
+            maps = step(F.interpolate(maps, size=size, mode="bilinear", align_corners=False))
+        return self.leave(maps)
+
+
+HEADS: dict[str, Callable[..., nn.Module]] = {"linear": LinearHead, "upsampling": UpsamplingHead}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trained:
+    """A head and how it was chosen. merit: mean Dice over classes and validation frames."""
+
+    head: nn.Module
+    mean_D: torch.Tensor
+    scale_D: torch.Tensor
+    weight_decay: float
+    steps: int
+    merit: float
+
+    def predict(self, tokens_FRCD: npt.NDArray, *, batch: int = 32) -> npt.NDArray[np.uint8]:
+        """(F, H, W) class numbers."""
+        self.head.eval()
+        with torch.inference_mode():
+            parts = [
+                self.head(self._scaled(tokens_FRCD[first : first + batch])).argmax(1).byte().numpy()
+                for first in range(0, len(tokens_FRCD), batch)
+            ]
+        return np.concatenate(parts)
+
+    def _scaled(self, tokens: npt.NDArray) -> torch.Tensor:
+        return (torch.from_numpy(np.asarray(tokens, np.float32)) - self.mean_D) / self.scale_D
+
+
+def fit_head(
+    kind: HeadKind,
+    train: tuple[npt.NDArray, npt.NDArray[np.uint8]],
+    val: tuple[npt.NDArray, npt.NDArray[np.uint8]],
+    *,
+    classes: int,
+    weight_decays: tuple[float, ...] = (1e-4, 1e-2, 1.0),
+    steps: int = 600,
+    batch: int = 16,
+    learning_rate: float = 2e-3,
+    seed: int = 0,
+    advance: Callable[[], None] = lambda: None,
+) -> Trained:
+    """Train a head on frozen tokens: cross-entropy plus soft Dice, AdamW, a cosine schedule.
+
+    train, val: tokens (F, R, C, D) and class maps (F, H, W), 255 where not annotated. Weight decay and the number of
+    steps (a tenth of `steps` at a time) are those of the best mean Dice on the validation frames.
+    """
+    tokens_FRCD, mask_FHW = train
+    flat = tokens_FRCD.reshape(-1, tokens_FRCD.shape[-1]).astype(np.float32)
+    mean_D, scale_D = torch.from_numpy(flat.mean(0)), torch.from_numpy(flat.std(0) + 1e-6)
+    shape = {"width": tokens_FRCD.shape[-1], "grid": tokens_FRCD.shape[1:3], "size": mask_FHW.shape[-1]}
+    best: Trained | None = None
+    for weight_decay in weight_decays:
+        # The same start and order of frames for each: weight decay alone decides.
+        torch.manual_seed(seed)
+        order = np.random.default_rng(seed)
+        head = HEADS[kind](classes=classes, **shape)
+        optimizer = torch.optim.AdamW(head.parameters(), lr=learning_rate, weight_decay=weight_decay)
+        for step in range(1, steps + 1):
+            chosen = order.integers(len(mask_FHW), size=batch)
+            inputs = (torch.from_numpy(tokens_FRCD[chosen].astype(np.float32)) - mean_D) / scale_D
+            optimizer.param_groups[0]["lr"] = learning_rate * (0.5 + 0.5 * math.cos(math.pi * (step - 1) / steps))
+            head.train()
+            loss = segmentation_loss(head(inputs), torch.from_numpy(mask_FHW[chosen]).long())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if step % max(1, steps // 10) == 0 or step == steps:
+                now = Trained(
+                    head=head, mean_D=mean_D, scale_D=scale_D, weight_decay=weight_decay, steps=step, merit=0.0
+                )
+                merit = mean_dice(val[1], now.predict(val[0]), classes=classes)
+                if best is None or merit > best.merit:
+                    best = Trained(**{**vars(now), "head": copy.deepcopy(head), "merit": merit})
+                advance()
+    assert best is not None
+    return best
+
+
+def segmentation_loss(logits_BKHW: torch.Tensor, mask_BHW: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy plus one minus the soft Dice of each class over the batch; pixels of 255 do not count."""
+    known_B1HW = (mask_BHW != _IGNORED)[:, None]
+    entropy = F.cross_entropy(logits_BKHW, mask_BHW, ignore_index=_IGNORED)
+    one_hot = F.one_hot(mask_BHW.clamp(max=logits_BKHW.shape[1] - 1), logits_BKHW.shape[1]).movedim(-1, 1) * known_B1HW
+    said = logits_BKHW.softmax(1) * known_B1HW
+    overlap, total = (said * one_hot).sum((0, 2, 3)), (said + one_hot).sum((0, 2, 3))
+    return entropy + 1 - (2 * overlap / total.clamp(min=1e-6))[1:].mean()
+
+
+def mean_dice(mask_FHW: npt.NDArray[np.uint8], said_FHW: npt.NDArray[np.uint8], *, classes: int) -> float:
+    """Mean over structures and the frames that show them; background and unannotated pixels do not count."""
+    found = []
+    known = mask_FHW != _IGNORED
+    for number in range(1, classes):
+        true, said = mask_FHW == number, (said_FHW == number) & known
+        shown = true.any((1, 2))
+        overlap = (true & said).sum((1, 2))[shown]
+        found += (2 * overlap / (true.sum((1, 2)) + said.sum((1, 2)))[shown]).tolist()
+    return float(np.mean(found)) if found else 0.0
