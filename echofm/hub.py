@@ -74,6 +74,11 @@ class Encoder(nn.Module):
         return self.config.contract
 
     @property
+    def sees_time(self) -> bool:
+        """True: tokens of different times attend to one another."""
+        return True
+
+    @property
     def grid(self) -> Grid:
         """Times, rows and columns of its tokens: `tokens_BND` counts time outermost, then rows, then columns."""
         return self.net.positions.grid
@@ -175,6 +180,12 @@ def load_encoder(folder_or_hub_id: str | Path, **download: Any) -> Encoder:
         net = VideoMae(**config.architecture.model_dump()).encoder
     net.load_state_dict(_read_tensors(folder, config, net.state_dict(), prefix=_PREFIX), assign=True)
     return Encoder(net, config=config)
+
+
+def untrained_encoder(folder_or_hub_id: str | Path, **download: Any) -> Encoder:
+    """The same architecture and contract with fresh weights, drawn from torch's generator; needs config.json alone."""
+    _, config = _open(folder_or_hub_id, download)
+    return Encoder(VideoMae(**config.architecture.model_dump()).encoder, config=config)
 
 
 def push_to_hub(folder: str | Path, repo_id: str, *, private: bool = True, token: str | None = None) -> str:

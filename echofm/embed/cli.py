@@ -22,7 +22,7 @@ class Embed(Recipe):
     """
 
     encoder: tyro.conf.Positional[str]
-    """Folder of an exported encoder, or its id on the Hugging Face hub."""
+    """Folder of an exported encoder, its hub id, or timm:NAME, hf:ID, official:PATH, ... (docs/backbones.md)."""
     src: tyro.conf.Positional[Path]
     """A file, a folder, a data set, or shards."""
     out: tyro.conf.Positional[Path]
@@ -50,6 +50,8 @@ class Embed(Recipe):
     """Files that decode to more are set aside, 10^6 bytes."""
     max_seconds: Annotated[float, Field(gt=0)] = 120
     """Files that take longer to read are set aside."""
+    trust_remote_code: bool = False
+    """Run the code of a torchhub: repository."""
     id_key: Path | None = None
     """File with the key of the ids; by default your own."""
 
@@ -61,12 +63,12 @@ def main(argv: list[str]) -> int:
     import torch
     from accelerate import PartialState
 
+    from echofm.backbones import open_encoder
     from echofm.embed.extract import Extractor
     from echofm.embed.inputs import open_input
     from echofm.embed.run import RANK_PATIENCE, Run, carry_out
     from echofm.embed.tokens import parse_grid
     from echofm.errors import EchofmError
-    from echofm.hub import load_encoder
     from echofm.ids import load_key
     from echofm.readers.limits import Limits
 
@@ -76,7 +78,7 @@ def main(argv: list[str]) -> int:
     on_cpu = args.device == "cpu" or not torch.cuda.is_available()
     ranks = PartialState(cpu=on_cpu, timeout=RANK_PATIENCE)
     try:
-        encoder = load_encoder(args.encoder).to(ranks.device)
+        encoder = open_encoder(args.encoder, trust_remote_code=args.trust_remote_code).to(ranks.device)
         source = open_input(
             args.src,
             contract=encoder.contract,

@@ -25,7 +25,7 @@ from echofm.errors import EchofmError
 from echofm.shards.windows import Window, Windowing, cut_windows, rebatched
 
 if TYPE_CHECKING:
-    from echofm.hub import Encoder
+    from echofm.encoder import AnyEncoder
 
 Precision = Literal["fp32", "bf16"]
 Floats = npt.NDArray[np.float32]
@@ -50,7 +50,7 @@ class _Output:
     tokens_MTRCD: Floats | None
 
 
-def embed_clips(encoder: Encoder, clips: Iterable[Clip], **options: Any) -> EmbeddingTable:
+def embed_clips(encoder: AnyEncoder, clips: Iterable[Clip], **options: Any) -> EmbeddingTable:
     """Embed clips as read (`echofm.read_clip`); options as in `Extractor`. The quick way for a few clips in Python."""
     items = (
         Item(clip=conformed(clip, encoder.contract), file_id=clip.clip_id, frame_rate_hz=clip.frame_rate_hz)
@@ -70,7 +70,7 @@ class Extractor:
     Raises EchofmError where the encoder's tokens cannot be pooled to that grid.
     """
 
-    encoder: Encoder
+    encoder: AnyEncoder
     windows: int | None = None
     batch: int = 16
     device: torch.device | str = "cpu"

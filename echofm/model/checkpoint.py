@@ -17,14 +17,14 @@ import torch
 from echofm.errors import EchofmError
 
 # Where training scripts put the weights beside optimizer state and arguments.
-_WRAPPERS = ("model", "model_state", "state_dict")
+_WRAPPERS = ("model", "model_state", "state_dict", "weights")
 # Shapes do not tell the number of heads: these are the published encoders' and decoders', by width.
 _HEADS = {768: 12, 1024: 16, 1280: 16}
 _DECODER_HEADS = {512: 16}
 
 
 def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
-    """The state_dict of a .pth file, bare or under "model", "model_state" or "state_dict".
+    """The state_dict of a .pth file, bare or under "model", "model_state", "state_dict" or "weights".
 
     Only torch's zip format is read, with `weights_only`: a pickle that would run code is refused, and so is a file
     that claims more bytes than it has. Raises EchofmError naming the file and the reason.

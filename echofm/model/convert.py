@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from echofm.errors import EchofmError
+
+if TYPE_CHECKING:
+    from echofm.contract import InputContract
+    from echofm.hub import Encoder
+    from echofm.model.mae import VideoMae
 
 
 def main(argv: list[str]) -> int:
@@ -50,13 +55,46 @@ def convert(
 def _from_official(
     src: Path, out: Path, *, config_json: Path | None, frame_rate_hz: float | None, colour: Literal["grey_bt601", "rgb"]
 ) -> None:
-    from echofm.contract import InputContract
     from echofm.hub import save_model
-    from echofm.model.checkpoint import infer_config, read_weights
-    from echofm.model.official import from_official
 
     if out.is_file():
         raise EchofmError(f"{out}: is a file; name a folder to write the model into")
+    model, contract, card = _published(src, config_json=config_json, frame_rate_hz=frame_rate_hz, colour=colour)
+    save_model(model, out, contract=contract, card=card)
+
+
+def read_official(src: str | Path, *, untrained: bool = False) -> Encoder:
+    """The encoder of a published .pth file, without writing anything; its digest is that of the converted folder.
+
+    A .json file of the same name beside it wins over what the shapes tell. untrained: the same architecture with fresh
+    weights, drawn from torch's generator. Raises EchofmError naming the file and what is wrong.
+    """
+    from echofm import __version__
+    from echofm.hub import Encoder, ModelConfig
+    from echofm.model.mae import VideoMae
+    from echofm.model.sizes import Architecture
+
+    model, contract, card = _published(Path(src), config_json=None, frame_rate_hz=None, colour="grey_bt601")
+    if untrained:
+        model = VideoMae(**model.arguments)
+    config = ModelConfig(
+        echofm_version=__version__,
+        architecture=Architecture(**model.arguments),
+        contract=contract,
+        weights_sha256="",
+        card=card,
+    )
+    return Encoder(model.encoder, config=config)
+
+
+def _published(
+    src: Path, *, config_json: Path | None, frame_rate_hz: float | None, colour: Literal["grey_bt601", "rgb"]
+) -> tuple[VideoMae, InputContract, dict[str, Any]]:
+    """Model, contract and card of a published file."""
+    from echofm.contract import InputContract
+    from echofm.model.checkpoint import infer_config, read_weights
+    from echofm.model.official import from_official
+
     weights = read_weights(src)
     beside = src.with_suffix(".json")
     config_json = config_json or (beside if beside.is_file() else None)
@@ -76,8 +114,11 @@ def _from_official(
         channels=3,
         colour=colour,
     )
-    card = {"weights": "converted from published EchoFM weights (arXiv 2410.23413)", "official_config": config}
-    save_model(model, out, contract=contract, card=card)
+    return (
+        model,
+        contract,
+        {"weights": "converted from published EchoFM weights (arXiv 2410.23413)", "official_config": config},
+    )
 
 
 def _to_official(src: Path, out: Path, *, key: str | None) -> None:

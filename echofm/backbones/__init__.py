@@ -1,0 +1,7 @@
+"""Backbones: any frozen encoder under one face, with its input contract, digest and token grid."""
+
+from echofm.backbones.frozen import FrozenEncoder
+from echofm.backbones.opening import open_encoder, random_spec
+from echofm.backbones.pixels import PixelEncoder
+
+__all__ = ["FrozenEncoder", "PixelEncoder", "open_encoder", "random_spec"]

@@ -1,0 +1,84 @@
+"""open_encoder: any encoder by its spec, and the untrained twin of one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from echofm.backbones.frozen import seeded
+from echofm.backbones.pixels import PixelEncoder
+from echofm.backbones.spec import Spec, parse_spec
+from echofm.contract import InputContract
+from echofm.encoder import AnyEncoder
+from echofm.errors import EchofmError
+
+
+def open_encoder(spec: str | Path, *, seed: int = 0, trust_remote_code: bool = False) -> AnyEncoder:
+    """Open a frozen encoder.
+
+    spec: an export of ours or its hub id; `official:PATH` (published EchoFM weights); `timm:NAME`; `hf:ID` or
+        `hf:FOLDER`; `echoprime:PATH`; `panecho:PATH`; `torchhub:REPO:MODEL`; `module:function`; `pixels`; and
+        `random:SPEC`, the same architecture untrained. docs/backbones.md tells each one's contract and options.
+    seed: of untrained weights. trust_remote_code: needed for torchhub, which runs the repository's code.
+    Raises EchofmError naming what cannot be had and why.
+    """
+    parsed = replace(parse_spec(str(spec)), seed=seed)
+    opened = _open(parsed, trust=trust_remote_code)
+    # What a loader left in training mode or with gradients would cost memory and change features.
+    if isinstance(opened, torch.nn.Module):
+        opened.eval().requires_grad_(False)
+    return opened
+
+
+def random_spec(spec: str | Path) -> str | None:
+    """The spec of the untrained twin; None where there is none: of pixels, and of one that is untrained already."""
+    parsed = parse_spec(str(spec))
+    return None if parsed.random or parsed.kind == "pixels" else f"random:{spec}"
+
+
+def _open(spec: Spec, *, trust: bool) -> AnyEncoder:
+    if spec.kind == "torchhub":
+        from echofm.backbones.own import open_torchhub
+
+        return open_torchhub(spec, trust=trust)
+    if spec.kind == "own":
+        from echofm.backbones.own import open_own
+
+        return open_own(spec)
+    if spec.kind == "timm":
+        from echofm.backbones.images import open_timm
+
+        return open_timm(spec)
+    if spec.kind == "hf":
+        from echofm.backbones.huggingface import open_hf
+
+        return open_hf(spec)
+    if spec.kind == "echoprime":
+        from echofm.backbones.echoprime import open_echoprime
+
+        return open_echoprime(spec)
+    if spec.kind == "panecho":
+        from echofm.backbones.panecho import open_panecho
+
+        return open_panecho(spec)
+    return _open_ours(spec)
+
+
+def _open_ours(spec: Spec) -> AnyEncoder:
+    from echofm.hub import load_encoder, untrained_encoder
+    from echofm.model.convert import read_official
+
+    if spec.kind == "pixels":
+        spec.only("size", "frames")
+        return PixelEncoder(InputContract(size=spec.count("size", 112), frames=spec.count("frames", 32)))
+    spec.only()
+    with seeded(spec.seed):
+        if spec.kind == "official":
+            return read_official(spec.name, untrained=spec.random)
+        if spec.random:
+            return untrained_encoder(spec.name)
+    if spec.kind != "folder":
+        raise EchofmError(f"encoder {spec.name!r}: unknown kind {spec.kind!r}")
+    return load_encoder(spec.name)

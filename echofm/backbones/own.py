@@ -1,0 +1,240 @@
+"""One's own encoder by `module:function`, and torch.hub's: whatever they return, made an encoder.
+
+Shapes: B clips, C channels, T frames or times, R rows and C columns of tokens, D features.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import torch
+from torch import nn
+
+from echofm.backbones.frozen import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    FrozenEncoder,
+    encode_frames,
+    encoding_of_tokens,
+    seeded,
+)
+from echofm.backbones.spec import PREFIXES, Spec
+from echofm.contract import InputContract
+from echofm.encoder import AnyEncoder
+from echofm.errors import EchofmError
+from echofm.model.tokens import Grid
+from echofm.model.vit import Encoding
+
+
+class Interpreted(nn.Module):
+    """A module whose output is read by its axes.
+
+    (B, D): a vector per clip. (B, T, D): per time. (B, T, R, C, D): per time and place. Or an `Encoding`.
+    per_frame: the module takes (N, C, H, W) images and gives (N, D) vectors.
+    """
+
+    def __init__(self, net: nn.Module, *, per_frame: bool = False) -> None:
+        super().__init__()
+        self.net, self.per_frame = net, per_frame
+
+    def encode(self, video_BCTHW: torch.Tensor) -> Encoding:
+        """Raises EchofmError on an output of other axes."""
+        if self.per_frame:
+            return encode_frames(lambda frames_NCHW: (_vectors(self.net(frames_NCHW)), None), video_BCTHW)
+        run = getattr(self.net, "encode", self.net)
+        return as_encoding(run(video_BCTHW), clips=len(video_BCTHW))
+
+
+def open_own(spec: Spec) -> AnyEncoder:
+    """`module:function`, found on Python's path or in the working folder. It is imported and called: it runs code.
+
+    The function takes no argument that has no default; under `random:` it needs one named `pretrained`, which is False
+    then. It returns (1) an object with `encode`, `contract` and `digest`, which is taken as it is, or (2) a module with
+    a `contract` (an InputContract or its entries), whose output is read by its axes (`Interpreted`). `grid` and
+    `sees_time` may be given; a module's grid is otherwise found out by one pass. Raises EchofmError on anything else.
+    """
+    spec.only()
+    made = _call(_function(spec.name), spec)
+    if isinstance(getattr(made, "digest", None), str) and callable(getattr(made, "encode", None)):
+        return _Complete(made, spec.name)
+    if not isinstance(made, nn.Module):
+        raise EchofmError(f"{spec.name} returned a {type(made).__name__}; an nn.Module or an encoder is needed")
+    contract = _contract(getattr(made, "contract", None), spec.name)
+    sees_time = bool(getattr(made, "sees_time", True))
+    return _interpreted(spec.name, Interpreted(made), contract, sees_time=sees_time, grid=getattr(made, "grid", None))
+
+
+def open_torchhub(spec: Spec, *, trust: bool) -> AnyEncoder:
+    """`torchhub:OWNER/REPO:MODEL` or `torchhub:FOLDER:MODEL`. It runs the repository's code, so `trust` must say so.
+
+    Options: frames (16), size (224), image (the model takes single images), mean, std (ImageNet's), random.
+    """
+    if not trust:
+        raise EchofmError(
+            f"torchhub:{spec.name}: this would run code from that repository on this machine; "
+            "read it first, then give --trust-remote-code"
+        )
+    spec.only("frames", "size", "image", "mean", "std")
+    repository, _, model = spec.name.rpartition(":")
+    if not repository:
+        raise EchofmError(f"torchhub:{spec.name}: write torchhub:OWNER/REPO:MODEL or torchhub:FOLDER:MODEL")
+    local = Path(repository).is_dir()
+    options: dict[str, Any] = {"pretrained": False} if spec.random else {}
+    try:
+        with seeded(spec.seed):
+            net = torch.hub.load(
+                repository, model, source="local" if local else "github", trust_repo=True, verbose=False, **options
+            )
+    except Exception as error:  # whatever somebody's code raises
+        raise EchofmError(f"torchhub:{spec.name} cannot be loaded: {_first_line(error)}") from None
+    if not isinstance(net, nn.Module):
+        raise EchofmError(f"torchhub:{spec.name} returned a {type(net).__name__}; an nn.Module is needed")
+    image = "image" in spec.options
+    contract = InputContract(size=spec.count("size", 224), frames=spec.count("frames", 16), channels=3)
+    mean, std = spec.numbers("mean", IMAGENET_MEAN), spec.numbers("std", IMAGENET_STD)
+    return _interpreted(
+        f"torchhub:{spec.name}", Interpreted(net, per_frame=image), contract, sees_time=not image, mean=mean, std=std
+    )
+
+
+def as_encoding(output: object, *, clips: int) -> Encoding:
+    """A module's output by its axes. Raises EchofmError where it cannot be read."""
+    if isinstance(output, Encoding):
+        return output
+    shape = tuple(output.shape) if isinstance(output, torch.Tensor) else None
+    if not isinstance(output, torch.Tensor) or shape is None or len(shape) not in (2, 3, 5) or shape[0] != clips:
+        raise EchofmError(
+            f"the encoder gave {type(output).__name__ if shape is None else shape} for {clips} clips; needed is "
+            "(clips, D), (clips, times, D), (clips, times, rows, columns, D) or an echofm.model.vit.Encoding"
+        )
+    if len(shape) == 2:
+        none = output.new_zeros(clips, 0, shape[1])
+        return Encoding(tokens_BND=none, phase_BTD=none, video_BD=output)
+    grid = Grid(*shape[1:4]) if len(shape) == 5 else Grid(shape[1], 1, 1)
+    return encoding_of_tokens(output.flatten(1, -2), grid)
+
+
+class _Complete:
+    """Somebody's whole encoder, with what it left out filled in."""
+
+    def __init__(self, made: Any, name: str) -> None:
+        self._made = made
+        self.contract, self.digest = _contract(getattr(made, "contract", None), name), made.digest
+        grid = getattr(made, "grid", None)
+        self.grid = Grid(*grid) if grid is not None else None
+        self.sees_time = bool(getattr(made, "sees_time", True))
+
+    def encode(self, video_BCTHW: torch.Tensor, frame_rate_hz: float | None = None) -> Encoding:
+        self.contract.check(video_BCTHW, frame_rate_hz)
+        with torch.no_grad():
+            return as_encoding(self._made.encode(video_BCTHW), clips=len(video_BCTHW))
+
+    def to(self, *args: Any, **kwargs: Any) -> _Complete:
+        if hasattr(self._made, "to"):
+            self._made = self._made.to(*args, **kwargs)
+        return self
+
+
+def _interpreted(
+    name: str, net: Interpreted, contract: InputContract, *, sees_time: bool, grid: Any = None, **pixels: Any
+) -> FrozenEncoder:
+    encoder = FrozenEncoder(
+        net,
+        contract=contract,
+        grid=None,
+        sees_time=sees_time,
+        settings={"encoder": name, "per_frame": net.per_frame},
+        **pixels,
+    )
+    low, high = contract.value_range
+    shape = (1, contract.channels, contract.frames, contract.size, contract.size)
+    try:
+        tried = encoder.encode(torch.full(shape, (low + high) / 2))
+    except EchofmError as error:
+        raise EchofmError(f"{name}: {error}") from None
+    except Exception as error:  # whatever somebody's code raises
+        raise EchofmError(f"{name} fails on a clip of its own contract: {_first_line(error)}") from None
+    times = tried.phase_BTD.shape[1]
+    if times and contract.frames % times:
+        raise EchofmError(f"{name}: {times} times do not divide the {contract.frames} frames of its contract")
+    encoder.grid = _found_grid(tried, grid, name)
+    return encoder
+
+
+def _found_grid(tried: Encoding, given: Any, name: str) -> Grid | None:
+    tokens, times = tried.tokens_BND.shape[1], tried.phase_BTD.shape[1]
+    if tokens == 0:
+        return None
+    if given is not None:
+        grid = Grid(*given)
+    else:
+        side = round((tokens / max(1, times)) ** 0.5)
+        grid = Grid(times, side, side)
+    if grid.tokens != tokens:
+        raise EchofmError(f"{name}: its {tokens} tokens are no grid of {tuple(grid)}; give it an attribute `grid`")
+    return grid
+
+
+def _function(name: str) -> Callable[..., Any]:
+    module, _, function = name.partition(":")
+    here = str(Path.cwd())
+    added = here not in sys.path
+    if added:
+        # The console script, unlike `python -m`, does not look in the working folder.
+        sys.path.insert(0, here)
+    try:
+        return getattr(importlib.import_module(module), function)
+    except ImportError as error:
+        raise EchofmError(
+            f"{name}: neither a module that can be imported ({_first_line(error)}) nor one of "
+            + ", ".join(f"{prefix}:" for prefix in PREFIXES)
+        ) from None
+    except AttributeError:
+        raise EchofmError(f"{name}: module {module!r} has no function {function!r}") from None
+    finally:
+        if added and here in sys.path:
+            sys.path.remove(here)
+
+
+def _call(function: Callable[..., Any], spec: Spec) -> Any:
+    options: dict[str, Any] = {}
+    if spec.random:
+        if "pretrained" not in inspect.signature(function).parameters:
+            raise EchofmError(
+                f"random:{spec.name}: the function has no parameter `pretrained`; give it one to have an untrained twin"
+            )
+        options = {"pretrained": False}
+    try:
+        with seeded(spec.seed):
+            return function(**options)
+    except Exception as error:  # whatever somebody's code raises
+        raise EchofmError(f"{spec.name} cannot be called: {_first_line(error)}") from None
+
+
+def _contract(given: object, name: str) -> InputContract:
+    if isinstance(given, InputContract):
+        return given
+    try:
+        return InputContract.model_validate(given)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise EchofmError(
+            f"{name}: its attribute `contract` is no InputContract ({'.'.join(map(str, first['loc'])) or 'all'}: "
+            f"{first['msg']}); give one, e.g. InputContract(size=224, frames=16, channels=3)"
+        ) from None
+
+
+def _vectors(output: object) -> torch.Tensor:
+    if not isinstance(output, torch.Tensor) or output.ndim != 2:
+        raise EchofmError("an image model must give one vector per frame, (frames, D)")
+    return output
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
