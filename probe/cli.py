@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
     from echofm.embed.table import EmbeddingTable
     from echofm.progress import progress_bar
     from probe.evaluate import evaluate
-    from probe.report import page
+    from probe.report import write
 
     table = EmbeddingTable.load(arguments.table)
     rivals = {path.name: EmbeddingTable.load(path) for path in arguments.against}
@@ -81,7 +81,7 @@ def main(argv: list[str]) -> int:
         print(f"warning: {problem}", file=sys.stderr)
     for probed in probes:
         _print(probed.result)
-    page(probes).save(arguments.out / "report.html")
+    write(arguments.out, probes, table=table)
     print(f"report: {arguments.out / 'report.html'}", file=sys.stderr)
     return int(bool(problems))
 
