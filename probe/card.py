@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from echofm.embed.table import EmbeddingTable
 from probe.figures.canvas import in_words
 from probe.findings.gathered import Findings
 from probe.findings.provenance import datasets
-from probe.report.results import method_name, shown
+from probe.report.results import method_name, shown, verdict
 from probe.result import Probed, ProbeResult
 
 _FEW_PATIENTS = 50
+_WIDTH = 100
+_RULE = (
+    "No patient is in two splits. Hyper-parameters were chosen on validation patients; test patients were looked at "
+    "once. Intervals are 95 %, by redrawing test patients with all their clips."
+)
 
 
 def card(probes: Sequence[Probed], *, found: Findings, table: EmbeddingTable | None = None) -> str:
@@ -21,18 +27,16 @@ def card(probes: Sequence[Probed], *, found: Findings, table: EmbeddingTable | N
     if found.problems:
         lines += ["**Failed checks:** " + "; ".join(map(_plain, found.problems)) + ".", ""]
     lines += ["### Data and protocol", ""]
-    lines += [f"- {line}" for line in _data(found, table)]
-    lines += [f"- {_protocol(each.result)}" for each in probes]
+    lines += map(_bullet, [*_data(found, table), *(_protocol(each.result) for each in probes)])
     lines += [
-        "- No patient is in two splits. Hyper-parameters were chosen on validation patients; test patients were looked "
-        "at once. Intervals are 95 %, by redrawing test patients with all their clips.",
+        _bullet(_RULE),
         "",
         "### Figures",
         "",
     ]
     for each in probes:
         lines += [*_figures(each.result), ""]
-    lines += ["### Limits", "", *(f"- {line}" for line in _limits(probes, found)), ""]
+    lines += ["### Limits", "", *map(_bullet, _limits(probes, found)), ""]
     return "\n".join(lines)
 
 
@@ -74,10 +78,12 @@ def _limits(probes: Sequence[Probed], found: Findings) -> list[str]:
     ]
     if found.phantom:
         limits.append("Measured on a phantom: these figures say nothing about patients.")
+    few = [each.result for each in probes if each.result.patients["test"] < _FEW_PATIENTS]
+    if few:
+        counts = ", ".join(f"{_plain(in_words(each.target))} {each.patients['test']}" for each in few)
+        limits.append(f"Few test patients ({counts}); the intervals are as wide as that makes them.")
     for each in probes:
-        name, patients = _plain(in_words(each.result.target)), each.result.patients["test"]
-        if patients < _FEW_PATIENTS:
-            limits.append(f"{name}: {patients} test patients only; the intervals are as wide as that makes them.")
+        name = _plain(in_words(each.result.target))
         limits += [f"{name}: {note}" for note in each.result.notes]
         limits += _not_beaten(each.result, name)
     for target in found.targets:
@@ -91,8 +97,6 @@ def _limits(probes: Sequence[Probed], found: Findings) -> list[str]:
 
 def _not_beaten(result: ProbeResult, name: str) -> list[str]:
     """Baselines that the encoder does not beat beyond the interval of the paired difference, in the first metric."""
-    from probe.report.results import verdict
-
     metric = result.scores[0].metric if result.scores else ""
     lost = [
         method_name(each.rival)
@@ -100,6 +104,10 @@ def _not_beaten(result: ProbeResult, name: str) -> list[str]:
         if each.metric == metric and each.level == "clip" and verdict(metric, each.difference) != "better"
     ]
     return [f"{name}: not better than {_plain(', '.join(lost))} beyond chance, by {in_words(metric)}."] if lost else []
+
+
+def _bullet(text: str) -> str:
+    return textwrap.fill(text, _WIDTH, initial_indent="- ", subsequent_indent="  ", break_long_words=False)
 
 
 def _plain(text: str) -> str:

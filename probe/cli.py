@@ -46,7 +46,11 @@ class Arguments:
 
 
 def main(argv: list[str]) -> int:
-    """Run the probes and write their report."""
+    """Run the probes and write their report; `compare A.json B.json` compares two that ran."""
+    if argv[:1] == ["compare"]:
+        from probe.compare import main as compare
+
+        return compare(argv[1:])
     arguments = tyro.cli(Arguments, args=argv, prog="echofm probe")
     if not arguments.target:
         raise EchofmError("name a label to predict: --target ef_percent")

@@ -24,7 +24,7 @@ CLIPS = 2
 def planted_table(
     patients: int = 80, *, noise: float = 1.0, width: int = 24, seed: int = 0, encoder: str = "trained"
 ) -> EmbeddingTable:
-    """Features that carry the EF of a patient and the view of a clip, blurred by noise; a quarter of the EFs missing."""
+    """Features that carry the EF of a patient and the view of a clip, blurred by noise."""
     world = np.random.default_rng(seed)
     ef = np.repeat(world.uniform(15, 80, patients), CLIPS)
     view = world.integers(0, 4, patients * CLIPS)
@@ -120,3 +120,43 @@ def heart_frames(clip_id: str) -> npt.NDArray[np.uint8] | None:
     if number % 7 == 0:
         return None
     return beating_heart(frames=20, size=96, seed=number)[0][:, None]
+
+
+class HeartFrames:
+    """`heart_frames` that know their times."""
+
+    def __call__(self, clip_id: str) -> npt.NDArray[np.uint8] | None:
+        return heart_frames(clip_id)
+
+    def time_s(self, clip_id: str) -> npt.NDArray[np.float64] | None:
+        return np.arange(20) / 20
+
+
+def phase_probe(clips: int = 9, *, seed: int = 0) -> Probed:
+    """Phases told within a few percent of a beat, the later the clip the worse; matches half a second away."""
+    rng, parts = np.random.default_rng(seed), []
+    for number in range(clips):
+        time_s = np.arange(40) / 20
+        true = (time_s * 1.3 + rng.uniform()) % 1
+        event = np.where(np.diff(true, prepend=true[0]) < 0, "ed", None)
+        parts.append(
+            pd.DataFrame(
+                {
+                    "clip_id": f"{number + 1:020x}",
+                    "patient_id": f"{1000 + number:020x}",
+                    "time_s": time_s,
+                    "true_phase": true,
+                    "predicted_phase": (true + 0.02 * (1 + number) * rng.standard_normal(40)) % 1,
+                    "match_time_s": np.where(time_s < 1, time_s + 1 / 1.3, np.nan),
+                    "hit": np.where(time_s < 1, 1.0, np.nan),
+                    "event": event,
+                    "event_error_ms": np.where(event == "ed", 20 * rng.standard_normal(40), np.nan),
+                }
+            )
+        )
+    estimate = Estimate(value=4.2, low=3.1, high=5.6)
+    score = Score(method="probe", metric="phase_error_percent", estimate=estimate)
+    chance = Score(method="chance", metric="phase_error_percent", estimate=Estimate(value=25, low=25, high=25))
+    return Probed(
+        result=bare_result("phase", "phase", (), [score, chance]), predictions=pd.concat(parts, ignore_index=True)
+    )

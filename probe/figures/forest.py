@@ -91,5 +91,12 @@ def label_efficiency(curves: Mapping[str, Curve], *, metric: str) -> Figure:
         # matplotlib lists lines before error bars; here they come in the order given.
         found = dict(zip(*axes.get_legend_handles_labels()[::-1]))
         names = [cut(name) for name in curves]
-        figure.legend([found[name] for name in names], names, loc="outside upper left", ncols=min(4, len(curves)))
+        axes.legend(
+            [found[name] for name in names],
+            names,
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            borderpad=0,
+            ncols=min(3, len(curves)),
+        )
     return figure

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from probe.figures.canvas import SQUARE, canvas, cut, in_words, ink
@@ -13,10 +16,13 @@ _MARKERS = "osD^vP"
 _MOST_CLASSES = 12
 
 
-def feature_map(points_P2: npt.NDArray, values_P: pd.Series, *, name: str, title: str, axis: str) -> Figure:
+def feature_map(
+    points_P2: npt.NDArray, values_P: pd.Series, *, name: str, title: str, axis: str, classes: Sequence[str] = ()
+) -> Figure:
     """Points coloured by a number or, for text, by class; a clip without the label is a faint ring.
 
-    axis: what the two axes are ("component"); they are numbered. Of more than 12 classes the commonest are told apart.
+    axis: what the two axes are ("component"); they are numbered. classes: the order of the legend; by name where it is
+    not given. Of more than 12 classes the commonest are told apart.
     """
     figure, axes = canvas((SQUARE[0] + 0.9, SQUARE[1]))
     known = values_P.notna().to_numpy(bool)
@@ -31,7 +37,7 @@ def feature_map(points_P2: npt.NDArray, values_P: pd.Series, *, name: str, title
         )
         figure.colorbar(dots, ax=axes, label=in_words(name), shrink=0.85)
     else:
-        _by_class(axes, points_P2[known], values_P[known].astype(str), size=size)
+        _by_class(axes, points_P2[known], values_P[known].astype(str), size=size, classes=classes)
         figure.legend(loc="outside right center", title=cut(in_words(name)), title_fontsize=8, markerscale=1.3)
     axes.set(title=title, xlabel=f"{axis} 1", ylabel=f"{axis} 2")
     axes.set_xticks([])
@@ -39,9 +45,10 @@ def feature_map(points_P2: npt.NDArray, values_P: pd.Series, *, name: str, title
     return figure
 
 
-def _by_class(axes, points_P2: npt.NDArray, names_P: pd.Series, *, size: float) -> None:  # type: ignore[no-untyped-def]
-    common = names_P.value_counts(sort=True).index[:_MOST_CLASSES]
-    for number, name in enumerate(sorted(common)):
+def _by_class(axes: Axes, points_P2: npt.NDArray, names_P: pd.Series, *, size: float, classes: Sequence[str]) -> None:
+    common = list(names_P.value_counts(sort=True).index[:_MOST_CLASSES])
+    order = [name for name in classes if name in common] + sorted(set(common) - set(classes))
+    for number, name in enumerate(order):
         chosen = (names_P == name).to_numpy(bool)
         axes.scatter(
             *points_P2[chosen].T, s=size, marker=_MARKERS[number // 6 % 6 if number >= 6 else number],

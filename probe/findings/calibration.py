@@ -76,9 +76,8 @@ def of_classes(
     """Two classes: of the second one's probability. More: of the likeliest class's probability, from 1/K on."""
     if len(classes) == 2:
         name = classes[1]
-        return calibration(
-            probability_NK[:, 1], true_N == 1, patients_N, said_as=f"said probability of {name}", seen_as=f"part that is {name}"
-        )  # fmt: skip
+        words = {"said_as": f"said probability of {name}", "seen_as": f"part that is {name}"}
+        return calibration(probability_NK[:, 1], true_N == 1, patients_N, **words)  # type: ignore[arg-type]
     said = probability_NK.max(1)
     right = probability_NK.argmax(1) == true_N
     low = min(1 / len(classes), float(said.min()))

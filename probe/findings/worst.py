@@ -46,9 +46,8 @@ def worst_clips(predictions: pd.DataFrame, *, task: str, classes: list[str], cou
     true = predictions["true"].astype(str)
     place = true.map({name: number for number, name in enumerate(classes)}).to_numpy(int)
     error = pd.Series(1 - said_NK[np.arange(len(place)), place], index=predictions.index)
-    return _ranked(
-        predictions, error, true, predictions["predicted"].astype(str), by="1 - probability of the true class", count=count
-    )  # fmt: skip
+    said = predictions["predicted"].astype(str)
+    return _ranked(predictions, error, true, said, by="1 - probability of the true class", count=count)
 
 
 def _ranked(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from echofm.embed.table import EmbeddingTable
@@ -14,6 +14,9 @@ from probe.findings.gathered import Findings, TargetFindings, findings
 from probe.findings.provenance import is_phantom
 from probe.report.by_task import label_efficiency, pictures
 from probe.report.frames import FramesOf
+from probe.report.masks import Overlay
+from probe.report.masks import overlays as overlay_strips
+from probe.report.moments import moments
 from probe.report.results import comparison_table, details, methods, overview, protocol
 from probe.report.space import checks, maps
 from probe.report.subgroups import subgroups
@@ -29,6 +32,7 @@ def write(
     *,
     table: EmbeddingTable | None = None,
     frames_of: FramesOf | None = None,
+    overlays: Mapping[str, Sequence[Overlay]] | None = None,
 ) -> Path:
     """Write report.html and report.json into a folder; returns the page's path. Arguments as of `page`.
 
@@ -36,7 +40,7 @@ def write(
     """
     found = findings(probes, phantom=table is not None and is_phantom(table))
     found.save(Path(out) / JSON)
-    return page(probes, table=table, frames_of=frames_of, found=found).save(Path(out) / HTML)
+    return page(probes, table=table, frames_of=frames_of, overlays=overlays, found=found).save(Path(out) / HTML)
 
 
 def page(
@@ -44,13 +48,15 @@ def page(
     *,
     table: EmbeddingTable | None = None,
     frames_of: FramesOf | None = None,
+    overlays: Mapping[str, Sequence[Overlay]] | None = None,
     found: Findings | None = None,
     title: str = "What a frozen encoder knows",
 ) -> Page:
     """The report of one or more targets of one encoder. Ids on it are hashes.
 
     table: the embeddings, for maps of the features and for what the model card says of the data.
-    frames_of: frames (T, C, H, W) of a clip by its id, None for one not at hand; for film strips.
+    frames_of: frames (T, C, H, W) of a clip by its id, None for one not at hand; for film strips (`ShardFrames`).
+    overlays: by target, frames with true and predicted outlines.
     found: what `findings` of the same probes gave; made here if not given.
     """
     if found is None:
@@ -66,8 +72,10 @@ def page(
     else:
         report.add("Results", results)
     for probed, each in zip(probes, found.targets):
-        report.add(in_words(probed.result.target), *_target(probed, each, frames_of))
-    drawn = [] if table is None else maps(table, [each.result.target for each in probes])
+        name = probed.result.target
+        outlines = overlay_strips((overlays or {}).get(name, ()))
+        report.add(in_words(name), *_target(probed, each, frames_of), *outlines)
+    drawn = [] if table is None else maps(table, [each.result for each in probes])
     report.add("The embedding itself", *checks(first.sanity), *drawn)
     report.add("Model card", Prose(_CARD), Commands(card(probes, found=found, table=table)))
     return report
@@ -86,6 +94,7 @@ def _target(probed: Probed, found: TargetFindings, frames_of: FramesOf | None) -
         blocks.append(comparison_table(result.comparisons))
     blocks += details(result)
     blocks += pictures(probed, found)
+    blocks += moments(probed.predictions, frames_of=frames_of)
     blocks += label_efficiency(result)
     blocks += subgroups(result)
     if found.worst is not None:

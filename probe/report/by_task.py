@@ -36,7 +36,10 @@ def _of_a_number(probed: Probed, found: TargetFindings) -> list[Block]:
     )
     panels = Panels(
         [
-            Picture(draw=partial(agreement.scatter, true, said, name=name), alt=f"predicted against true {in_words(name)}"),
+            Picture(
+                draw=partial(agreement.scatter, true, said, name=name),
+                alt=f"predicted against true {in_words(name)}",
+            ),
             Picture(
                 draw=partial(agreement.bland_altman, true, said, name=name, agreement=limits),
                 alt="predicted minus true against their mean, with bias and limits of agreement",
@@ -44,7 +47,7 @@ def _of_a_number(probed: Probed, found: TargetFindings) -> list[Block]:
         ],
         caption=f"{len(true)} test clips. Right: Bland-Altman, with bias (line), limits of agreement (dashed) and "
         "their intervals (bands).",
-    )  # fmt: skip
+    )
     return [panels, table]
 
 
@@ -130,7 +133,7 @@ def label_efficiency(result: ProbeResult) -> list[Block]:
         Picture(
             draw=partial(forest.label_efficiency, curves, metric=metric),
             alt=f"{in_words(metric)} against the number of labelled training patients",
-            caption=f"Labels of fewer training patients, drawn anew for each of {result.seeds} seeds; intervals are over "
-            "redrawn test patients.",
+            caption=f"Labels of fewer training patients, drawn anew for each of {result.seeds} seeds; intervals are "
+            "over redrawn test patients.",
         )
     ]

@@ -20,16 +20,25 @@ FramesOf = Callable[[str], "Frames | None"]
 _LARGEST_SIDE = 160
 
 
-def frames_of_shards(folder: str | Path | ShardSet) -> FramesOf:
-    """Frames from a folder of shards, or one already open. Raises EchofmError where it is no such folder."""
-    shards = folder if isinstance(folder, ShardSet) else ShardSet.open(folder, show_progress=False)
-    places = {record.clip_id: place for place, record in enumerate(shards.records)}
+class ShardFrames:
+    """Frames and their times from a folder of shards, or one already open; called with a clip's id.
 
-    def frames_of(clip_id: str) -> Frames | None:
-        place = places.get(clip_id)
-        return None if place is None else shards.clip(place).frames_TCHW
+    Raises EchofmError where it is no such folder.
+    """
 
-    return frames_of
+    def __init__(self, folder: str | Path | ShardSet) -> None:
+        self._shards = folder if isinstance(folder, ShardSet) else ShardSet.open(folder, show_progress=False)
+        self._places = {record.clip_id: place for place, record in enumerate(self._shards.records)}
+
+    def __call__(self, clip_id: str) -> Frames | None:
+        """(T, C, H, W); None for a clip that is not there."""
+        place = self._places.get(clip_id)
+        return None if place is None else self._shards.clip(place).frames_TCHW
+
+    def time_s(self, clip_id: str) -> npt.NDArray[np.float64] | None:
+        """(T,) seconds; None where unknown."""
+        place = self._places.get(clip_id)
+        return None if place is None else self._shards.frame_time_s(place)
 
 
 def evenly(frames_TCHW: Frames, count: int) -> Frames:

@@ -32,8 +32,8 @@ def overview(results: Sequence[ProbeResult]) -> Table:
     return Table(
         columns=("target", "metric", *methods),
         rows=rows,
-        caption="Test clips, all labels used, 95 % intervals over redrawn patients. No features: the mean or the commonest "
-        "class of the training patients, or chance.",
+        caption="Test clips, all labels used, 95 % intervals over redrawn patients. No features: the mean or the "
+        "commonest class of the training patients, or chance.",
     )
 
 
@@ -97,7 +97,12 @@ def comparison_table(found: Sequence[Comparison]) -> Table:
     return Table(
         columns=("against", "metric", "difference", "this encoder is"),
         rows=[
-            (method_name(each.rival), in_words(each.metric), shown(each.difference), verdict(each.metric, each.difference))
+            (
+                method_name(each.rival),
+                in_words(each.metric),
+                shown(each.difference),
+                verdict(each.metric, each.difference),
+            )
             for each in found
         ],
         caption="This encoder minus the other on the same clips, patients redrawn together: 95 % intervals of the "

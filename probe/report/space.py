@@ -12,7 +12,7 @@ from echofm.report.blocks import Block, Panels, Picture, Table
 from probe.figures.canvas import in_words
 from probe.figures.maps import feature_map
 from probe.findings.plane import Plane, plane
-from probe.result import SanityFigures
+from probe.result import ProbeResult, SanityFigures
 
 _PASSED = {True: "passed", False: "FAILED", None: "not checked"}
 
@@ -34,25 +34,26 @@ def checks(found: SanityFigures) -> list[Block]:
     return [*blocks, Table(columns=("measure", "value"), rows=measures, caption=caption)]
 
 
-def maps(table: EmbeddingTable, targets: Sequence[str], *, seed: int = 0) -> list[Block]:
+def maps(table: EmbeddingTable, results: Sequence[ProbeResult], *, seed: int = 0) -> list[Block]:
     """Principal components and t-SNE of the clip features, once per target that is a column; nothing for dead ones."""
-    found = plane(table, seed=seed)
-    columns = [name for name in dict.fromkeys(targets) if name in table.rows.columns]
-    if found is None or not columns:
-        return []
-    return [_coloured(table, found, name) for name in columns]
+    columns = {each.target: each for each in results if each.target in table.rows.columns}
+    found = plane(table, seed=seed) if columns else None
+    return [] if found is None else [_coloured(table, found, each) for each in columns.values()]
 
 
-def _coloured(table: EmbeddingTable, found: Plane, name: str) -> Panels:
-    values = table.rows[name].iloc[found.rows_P].reset_index(drop=True)
+def _coloured(table: EmbeddingTable, found: Plane, result: ProbeResult) -> Panels:
+    name, values = result.target, table.rows[result.target].iloc[found.rows_P].reset_index(drop=True)
+    if result.task != "regression" and pd.api.types.is_numeric_dtype(values.dtype):
+        values = values.map(lambda value: None if pd.isna(value) else f"{value:g}")
+    draw = partial(feature_map, values_P=values, name=name, classes=result.classes)
     first, second = found.shares
     drawn = [
         Picture(
-            draw=partial(feature_map, found.pca_P2, values, name=name, title="principal components", axis="component"),
+            draw=partial(draw, found.pca_P2, title="principal components", axis="component"),
             alt=f"principal components of the clip features, coloured by {in_words(name)}",
         ),
         Picture(
-            draw=partial(feature_map, found.tsne_P2, values, name=name, title="t-SNE", axis="dimension"),
+            draw=partial(draw, found.tsne_P2, title="t-SNE", axis="dimension"),
             alt=f"t-SNE of the clip features, coloured by {in_words(name)}",
         ),
     ]

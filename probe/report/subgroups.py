@@ -45,7 +45,7 @@ def subgroups(result: ProbeResult) -> list[Block]:
             )
             for each in groups
         ],
-        caption="Within a band of the label itself R² and correlations are low for any probe: there is little to tell apart.",
+        caption="Within a band of the label itself R² is low for any probe: there is little to tell apart.",
     )
     return [picture, table]
 

@@ -29,7 +29,7 @@ def worst(found: WorstClips, *, target: str, frames_of: FramesOf | None) -> list
     strip = FilmStrip(
         rows=strips,
         alt="frames of the test clips furthest off",
-        caption=f"The same clips in the same order, {_FRAMES} frames from the first to the last: what is true, and what "
-        "the probe said.",
+        caption=f"The same clips in the same order, {_FRAMES} frames from the first to the last: what is true, and "
+        "what the probe said.",
     )
     return [table, strip]
