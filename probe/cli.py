@@ -46,14 +46,18 @@ class Arguments:
 
 
 def main(argv: list[str]) -> int:
-    """Run the probes and write their report."""
+    """Run the probes and write their report; `compare A.json B.json` compares two that ran."""
+    if argv[:1] == ["compare"]:
+        from probe.compare import main as compare
+
+        return compare(argv[1:])
     arguments = tyro.cli(Arguments, args=argv, prog="echofm probe")
     if not arguments.target:
         raise EchofmError("name a label to predict: --target ef_percent")
     from echofm.embed.table import EmbeddingTable
     from echofm.progress import progress_bar
     from probe.evaluate import evaluate
-    from probe.report import page
+    from probe.report import write
 
     table = EmbeddingTable.load(arguments.table)
     rivals = {path.name: EmbeddingTable.load(path) for path in arguments.against}
@@ -81,7 +85,7 @@ def main(argv: list[str]) -> int:
         print(f"warning: {problem}", file=sys.stderr)
     for probed in probes:
         _print(probed.result)
-    page(probes).save(arguments.out / "report.html")
+    write(arguments.out, probes, table=table)
     print(f"report: {arguments.out / 'report.html'}", file=sys.stderr)
     return int(bool(problems))
 

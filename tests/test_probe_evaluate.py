@@ -146,6 +146,7 @@ def test_command_writes_the_same_bytes_twice(tmp_path: Path, capsys: pytest.Capt
         "ef_percent/predictions.parquet",
         "ef_percent/probe.json",
         "report.html",
+        "report.json",
         "view/predictions.parquet",
         "view/probe.json",
     ]

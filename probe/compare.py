@@ -1,0 +1,254 @@
+"""Compare two probes of one target: is the difference more than chance?
+
+Reads two probe.json and the predictions.parquet beside them. Exit codes: 0 done; 2 the two cannot be compared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import tyro
+
+from echofm.config import Recipe
+from echofm.errors import EchofmError
+from echofm.intervals import Estimate, patient_bootstrap
+from probe.metrics import CLASSIFICATION, REGRESSION, Metric
+from probe.result import ProbeResult
+
+if TYPE_CHECKING:
+    from echofm.report.page import Page
+
+PREDICTIONS = "predictions.parquet"
+
+
+class ComparedMetric(Recipe):
+    """One metric of both probes, by clip, with all labels."""
+
+    metric: str
+    first: Estimate
+    second: Estimate
+    difference: Estimate | None
+    """First minus second, patients redrawn together; null where only the two intervals are known."""
+
+
+class Compared(Recipe):
+    """Two probes of one target."""
+
+    schema_version: Literal[1] = 1
+    target: str
+    task: str
+    first_encoder: str
+    second_encoder: str
+    paired: bool
+    clips: int
+    """Test clips that the figures are of."""
+    patients: int
+    metrics: list[ComparedMetric]
+    notes: list[str]
+    """What a reader must know, in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Compare two probes of one target on the clips that both were tested on."""
+
+    first: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="A.json")]]
+    """probe.json of the first."""
+    second: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="B.json")]]
+    """probe.json of the second."""
+    html: Path | None = None
+    """Also write a page here."""
+    json: Path | None = None
+    """Also write the figures here."""
+    draws: int = 1000
+    """Of the patient bootstrap."""
+    seed: int = 0
+    """Of the patient bootstrap."""
+
+
+def main(argv: list[str]) -> int:
+    """Compare and print, and write what was asked for."""
+    arguments = tyro.cli(Arguments, args=argv, prog="echofm probe compare")
+    found = compare(arguments.first, arguments.second, draws=arguments.draws, seed=arguments.seed)
+    print(f"{found.target}: A {found.first_encoder[:12]}, B {found.second_encoder[:12]}, {found.clips} test clips")
+    for each in found.metrics:
+        line = f"{each.metric:<20} A {_shown(each.first)}   B {_shown(each.second)}"
+        print(line if each.difference is None else f"{line}   A - B {_shown(each.difference)}")
+    for note in found.notes:
+        print(f"note: {note}")
+    if arguments.json is not None:
+        _write(arguments.json, found.to_json())
+    if arguments.html is not None:
+        page_of(found).save(arguments.html)
+    return 0
+
+
+def compare(first: str | Path, second: str | Path, *, draws: int = 1000, seed: int = 0) -> Compared:
+    """Two probe.json of one target. With predictions beside both, on the test clips that they share, in pairs.
+
+    Raises EchofmError where targets, tasks, classes, true values or test sets are unlike.
+    """
+    ours, theirs = (ProbeResult.from_json(_probe_json(path)) for path in (first, second))
+    _require_alike(ours, theirs)
+    rows = [_predictions(Path(path)) for path in (first, second)]
+    metrics = _metrics(ours, rows)
+    notes = [] if ours.kind == theirs.kind else [f"A is a {ours.kind} probe, B a {theirs.kind} one"]
+    if metrics and rows[0] is not None and rows[1] is not None:
+        return _paired(ours, theirs, rows[0], rows[1], metrics=metrics, notes=notes, draws=draws, seed=seed)
+    if (ours.clips["test"], ours.patients["test"]) != (theirs.clips["test"], theirs.patients["test"]):
+        raise EchofmError(
+            f"A was tested on {ours.clips['test']} clips of {ours.patients['test']} patients, B on "
+            f"{theirs.clips['test']} of {theirs.patients['test']}: figures on unlike test sets do not compare; probe "
+            f"both on one set, and keep {PREDICTIONS} beside probe.json"
+        )
+    missing = any(each is None for each in rows)
+    why = f"{PREDICTIONS} is not beside both" if missing else f"a {ours.task} probe has no single prediction per clip"
+    notes.append(f"{why}: only the interval of each is shown; that two intervals overlap does not mean no difference")
+    return _assembled(ours, theirs, _unpaired(ours, theirs), paired=False, notes=notes)
+
+
+def _paired(
+    ours: ProbeResult,
+    theirs: ProbeResult,
+    first: pd.DataFrame,
+    second: pd.DataFrame,
+    *,
+    metrics: dict[str, Metric],
+    notes: list[str],
+    draws: int,
+    seed: int,
+) -> Compared:
+    shared = first.merge(second, on="clip_id", suffixes=("_a", "_b"), validate="one_to_one")
+    if shared.empty:
+        raise EchofmError(
+            "the two were tested on different clips: none is in both; use one set, one split and one id key for both"
+        )
+    if not (shared["patient_id_a"] == shared["patient_id_b"]).all() or not _same(shared["true_a"], shared["true_b"]):
+        raise EchofmError(
+            "a clip that both were tested on has another patient or another true value in each; embed one version of "
+            "the set with both encoders"
+        )
+    for name, own in (("A", first), ("B", second)):
+        if len(own) > len(shared):
+            notes.append(f"{len(own) - len(shared)} of {len(own)} test clips of {name} are not in the other; left out")
+    place = pd.Index(shared["clip_id"])
+    truth, said = zip(*(_arrays(own.set_index("clip_id").loc[place], ours) for own in (first, second)))
+    patients, rows = shared["patient_id_a"].to_numpy(str), np.arange(len(shared))
+
+    def estimate(statistic) -> Estimate:  # type: ignore[no-untyped-def]
+        return patient_bootstrap(lambda test: statistic(test), {"test": (rows, patients)}, draws=draws, seed=seed)
+
+    found = []
+    for name, metric in metrics.items():
+        alone = [
+            estimate(lambda test, metric=metric, each=each: metric(truth[0][test], said[each][test])) for each in (0, 1)
+        ]
+        gap = estimate(
+            lambda test, metric=metric: metric(truth[0][test], said[0][test]) - metric(truth[0][test], said[1][test])
+        )
+        found.append(ComparedMetric(metric=name, first=alone[0], second=alone[1], difference=gap))
+    compared = _assembled(ours, theirs, found, paired=True, notes=notes)
+    return compared.model_copy(update={"clips": len(shared), "patients": len(set(patients))})
+
+
+def _unpaired(ours: ProbeResult, theirs: ProbeResult) -> list[ComparedMetric]:
+    found = []
+    for each in ours.scores:
+        if (each.method, each.label_fraction, each.level, each.of) == ("probe", 1.0, "clip", ""):
+            try:
+                other = theirs.score(each.metric)
+            except KeyError:
+                continue
+            found.append(ComparedMetric(metric=each.metric, first=each.estimate, second=other, difference=None))
+    return found
+
+
+def _assembled(
+    ours: ProbeResult, theirs: ProbeResult, found: list[ComparedMetric], *, paired: bool, notes: list[str]
+) -> Compared:
+    return Compared(
+        target=ours.target,
+        task=ours.task,
+        first_encoder=ours.encoder_digest,
+        second_encoder=theirs.encoder_digest,
+        paired=paired,
+        clips=ours.clips["test"],
+        patients=ours.patients["test"],
+        metrics=found,
+        notes=notes,
+    )
+
+
+def _require_alike(ours: ProbeResult, theirs: ProbeResult) -> None:
+    for what, a, b in (
+        ("target", ours.target, theirs.target),
+        ("task", ours.task, theirs.task),
+        ("classes", ", ".join(ours.classes), ", ".join(theirs.classes)),
+    ):
+        if a != b:
+            raise EchofmError(f"A has the {what} {a!r}, B {b!r}: they do not compare; probe both for one target")
+
+
+def _metrics(result: ProbeResult, rows: list[pd.DataFrame | None]) -> dict[str, Metric]:
+    """What can be computed from predictions; nothing for tasks without one prediction per clip."""
+    needed = {"clip_id", "patient_id", "true"} | set(_columns(result))
+    if any(each is None or not needed <= set(each.columns) or each["clip_id"].duplicated().any() for each in rows):
+        return {}
+    return REGRESSION if result.task == "regression" else CLASSIFICATION
+
+
+def _columns(result: ProbeResult) -> list[str]:
+    return ["predicted"] if result.task == "regression" else [f"probability_{name}" for name in result.classes]
+
+
+def _arrays(rows: pd.DataFrame, result: ProbeResult) -> tuple[npt.NDArray, npt.NDArray]:
+    """True and said, as the metrics take them."""
+    if result.task == "regression":
+        return rows["true"].to_numpy(float), rows["predicted"].to_numpy(float)
+    place = {name: number for number, name in enumerate(result.classes)}
+    return rows["true"].astype(str).map(place).to_numpy(np.int64), rows[_columns(result)].to_numpy(float)
+
+
+def _same(first: pd.Series, second: pd.Series) -> bool:
+    if pd.api.types.is_numeric_dtype(first.dtype) and pd.api.types.is_numeric_dtype(second.dtype):
+        return bool(np.allclose(first, second, rtol=1e-6, atol=1e-9, equal_nan=True))
+    return bool((first.astype(str) == second.astype(str)).all())
+
+
+def _probe_json(path: str | Path) -> Path:
+    path = Path(path)
+    return path / "probe.json" if path.is_dir() else path
+
+
+def _predictions(path: Path) -> pd.DataFrame | None:
+    file = _probe_json(path).with_name(PREDICTIONS)
+    if not file.is_file():
+        return None
+    try:
+        return pd.read_parquet(file)
+    except (OSError, ValueError) as error:
+        raise EchofmError(f"{file}: no predictions can be read ({type(error).__name__}); probe again") from None
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise EchofmError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _shown(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def page_of(found: Compared) -> Page:
+    """The comparison as a page."""
+    from probe.report.compared import compared_page
+
+    return compared_page(found)

@@ -1,0 +1,104 @@
+"""Findings: all that the report shows of a target beyond probe.json."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from echofm.config import Recipe
+from echofm.errors import EchofmError
+from probe.findings.agreement import Agreement, agreement
+from probe.findings.calibration import Calibration, calibration, of_classes
+from probe.findings.confusion import Confusion, confusion
+from probe.findings.worst import WorstClips, worst_clips
+from probe.result import Probed, Subgroup
+
+_FEWEST_CLIPS = 3
+
+
+class TargetFindings(Recipe):
+    """Of one target, on its test clips with all labels used; null where the task has no such thing."""
+
+    target: str
+    task: str
+    agreement: Agreement | None = None
+    calibration: dict[str, Calibration]
+    """"": of the classes; of several labels, each under its name."""
+    confusion: Confusion | None = None
+    worst: WorstClips | None = None
+    subgroups: list[Subgroup]
+
+
+class Findings(Recipe):
+    """report.json."""
+
+    schema_version: Literal[1] = 1
+    encoder_digest: str
+    phantom: bool
+    """Whether the clips are simulated."""
+    problems: list[str]
+    """Failed sanity checks of the embedding."""
+    targets: list[TargetFindings]
+
+    def save(self, path: str | Path) -> None:
+        """Write it. Raises EchofmError where it cannot be written."""
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).write_text(self.to_json(), encoding="utf-8")
+        except OSError as error:
+            raise EchofmError(f"report.json cannot be written ({error.strerror}); check --out") from None
+
+
+def findings(probes: Sequence[Probed], *, phantom: bool) -> Findings:
+    """Of one or more targets of one encoder."""
+    first = probes[0].result
+    return Findings(
+        encoder_digest=first.encoder_digest,
+        phantom=phantom,
+        problems=list(dict.fromkeys(problem for each in probes for problem in each.result.sanity.problems)),
+        targets=[target_findings(each) for each in probes],
+    )
+
+
+def target_findings(probed: Probed) -> TargetFindings:
+    """Of one target."""
+    result, rows = probed.result, probed.predictions
+    classes, columns = list(result.classes), set(rows.columns)
+    one_class = {"true", "predicted", *(f"probability_{name}" for name in classes)} <= columns and len(classes) > 1
+    number = result.task == "regression" and len(rows) >= _FEWEST_CLIPS and np.ptp(rows["true"].to_numpy(float)) > 0
+    return TargetFindings(
+        target=result.target,
+        task=result.task,
+        agreement=agreement(rows) if number else None,
+        calibration=_calibrations(rows, task=result.task, classes=classes, one_class=one_class),
+        confusion=confusion(rows, classes=classes) if one_class else None,
+        worst=worst_clips(rows, task=result.task, classes=classes) if {"clip_id", "patient_id"} <= columns else None,
+        subgroups=list(result.subgroups),
+    )
+
+
+def _calibrations(rows: pd.DataFrame, *, task: str, classes: list[str], one_class: bool) -> dict[str, Calibration]:
+    patients = rows["patient_id"].to_numpy(str)
+    if one_class:
+        place = {name: number for number, name in enumerate(classes)}
+        said_NK = rows[[f"probability_{name}" for name in classes]].to_numpy(float)
+        true_N = rows["true"].astype(str).map(place).to_numpy(np.int64)
+        return {"": of_classes(said_NK, true_N, patients, classes=classes)}
+    if task != "multilabel":
+        return {}
+    found = {}
+    for name in classes:
+        known = rows[f"true_{name}"].notna().to_numpy(bool)
+        if known.any():
+            found[name] = calibration(
+                rows[f"probability_{name}"].to_numpy(float)[known],
+                rows[f"true_{name}"].to_numpy(float)[known] > 0.5,
+                patients[known],
+                said_as=f"said probability of {name}",
+                seen_as=f"part that has {name}",
+            )
+    return found

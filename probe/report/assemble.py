@@ -1,0 +1,102 @@
+"""Page and report.json of one or more targets of one encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from echofm.embed.table import EmbeddingTable
+from echofm.report.blocks import Block, Commands, Prose
+from echofm.report.page import Page
+from probe.card import card
+from probe.figures.canvas import in_words
+from probe.findings.gathered import Findings, TargetFindings, findings
+from probe.findings.provenance import is_phantom
+from probe.report.by_task import label_efficiency, pictures
+from probe.report.frames import FramesOf
+from probe.report.masks import Overlay
+from probe.report.masks import overlays as overlay_strips
+from probe.report.moments import moments
+from probe.report.results import comparison_table, details, methods, overview, protocol
+from probe.report.space import checks, maps
+from probe.report.subgroups import subgroups
+from probe.report.worst import worst
+from probe.result import Probed
+
+HTML, JSON = "report.html", "report.json"
+
+
+def write(
+    out: str | Path,
+    probes: Sequence[Probed],
+    *,
+    table: EmbeddingTable | None = None,
+    frames_of: FramesOf | None = None,
+    overlays: Mapping[str, Sequence[Overlay]] | None = None,
+) -> Path:
+    """Write report.html and report.json into a folder; returns the page's path. Arguments as of `page`.
+
+    Raises EchofmError where the folder cannot be written.
+    """
+    found = findings(probes, phantom=table is not None and is_phantom(table))
+    found.save(Path(out) / JSON)
+    return page(probes, table=table, frames_of=frames_of, overlays=overlays, found=found).save(Path(out) / HTML)
+
+
+def page(
+    probes: Sequence[Probed],
+    *,
+    table: EmbeddingTable | None = None,
+    frames_of: FramesOf | None = None,
+    overlays: Mapping[str, Sequence[Overlay]] | None = None,
+    found: Findings | None = None,
+    title: str = "What a frozen encoder knows",
+) -> Page:
+    """The report of one or more targets of one encoder. Ids on it are hashes.
+
+    table: the embeddings, for maps of the features and for what the model card says of the data.
+    frames_of: frames (T, C, H, W) of a clip by its id, None for one not at hand; for film strips (`ShardFrames`).
+    overlays: by target, frames with true and predicted outlines.
+    found: what `findings` of the same probes gave; made here if not given.
+    """
+    if found is None:
+        found = findings(probes, phantom=table is not None and is_phantom(table))
+    first = probes[0].result
+    on = " on phantom clips" if found.phantom else ""
+    report = Page(title, lead=f"Encoder `{first.encoder_digest[:16]}`: probes on its frozen features{on}.")
+    for problem in found.problems:
+        report.warn(problem)
+    results = overview([each.result for each in probes])
+    if found.phantom:
+        report.add("Results on the phantom", results, Prose(_PHANTOM))
+    else:
+        report.add("Results", results)
+    for probed, each in zip(probes, found.targets):
+        name = probed.result.target
+        outlines = overlay_strips((overlays or {}).get(name, ()))
+        report.add(in_words(name), *_target(probed, each, frames_of), *outlines)
+    drawn = [] if table is None else maps(table, [each.result for each in probes])
+    report.add("The embedding itself", *checks(first.sanity), *drawn)
+    report.add("Model card", Prose(_CARD), Commands(card(probes, found=found, table=table)))
+    return report
+
+
+_PHANTOM = (
+    "The clips are simulated hearts with known answers (phantom). Figures on the phantom say nothing about patients."
+)
+_CARD = "To paste into the encoder's README, as Markdown."
+
+
+def _target(probed: Probed, found: TargetFindings, frames_of: FramesOf | None) -> list[Block]:
+    result = probed.result
+    blocks: list[Block] = [protocol(result), *methods(result)]
+    if result.comparisons:
+        blocks.append(comparison_table(result.comparisons))
+    blocks += details(result)
+    blocks += pictures(probed, found)
+    blocks += moments(probed.predictions, frames_of=frames_of)
+    blocks += label_efficiency(result)
+    blocks += subgroups(result)
+    if found.worst is not None:
+        blocks += worst(found.worst, target=result.target, frames_of=frames_of)
+    return blocks

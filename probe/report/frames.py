@@ -1,0 +1,58 @@
+"""Clips on a page: frames asked for by a clip's id, a few of them, small.
+
+T frames, C channels, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from echofm.shards.read import ShardSet
+
+Frames = npt.NDArray[np.uint8]
+# (T, C, H, W) of a clip, None for a clip that is not at hand.
+FramesOf = Callable[[str], "Frames | None"]
+_LARGEST_SIDE = 160
+
+
+class ShardFrames:
+    """Frames and their times from a folder of shards, or one already open; called with a clip's id.
+
+    Raises EchofmError where it is no such folder.
+    """
+
+    def __init__(self, folder: str | Path | ShardSet) -> None:
+        self._shards = folder if isinstance(folder, ShardSet) else ShardSet.open(folder, show_progress=False)
+        self._places = {record.clip_id: place for place, record in enumerate(self._shards.records)}
+
+    def __call__(self, clip_id: str) -> Frames | None:
+        """(T, C, H, W); None for a clip that is not there."""
+        place = self._places.get(clip_id)
+        return None if place is None else self._shards.clip(place).frames_TCHW
+
+    def time_s(self, clip_id: str) -> npt.NDArray[np.float64] | None:
+        """(T,) seconds; None where unknown."""
+        place = self._places.get(clip_id)
+        return None if place is None else self._shards.frame_time_s(place)
+
+
+def evenly(frames_TCHW: Frames, count: int) -> Frames:
+    """`count` frames from the first to the last, a short clip's repeated: (count, H, W) or (count, H, W, 3)."""
+    return shown(frames_TCHW[np.linspace(0, len(frames_TCHW) - 1, count).round().astype(int)])
+
+
+def shown(frames_TCHW: Frames) -> Frames:
+    """As a film strip takes them, grey (T, H, W) or colour (T, H, W, 3), no side above 160 pixels."""
+    frames = frames_TCHW[:, 0] if frames_TCHW.shape[1] == 1 else frames_TCHW.transpose(0, 2, 3, 1)
+    height, width = frames.shape[1:3]
+    if max(height, width) <= _LARGEST_SIDE:
+        return frames
+    scale = _LARGEST_SIDE / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = [Image.fromarray(np.ascontiguousarray(each)).resize(size, Image.Resampling.BILINEAR) for each in frames]
+    return np.stack([np.asarray(each) for each in small])
