@@ -1,4 +1,6 @@
-"""Nearest neighbours among embeddings by cosine or Pearson similarity: exact by FAISS, block by block; or IVF-PQ.
+"""Nearest neighbours among embeddings by cosine or Pearson similarity: exact by FAISS, block by block.
+
+Above about a million reference rows `echofm.approximate` trades a little recall, which it states, for time.
 
 Shapes: Q queries, N reference rows, D features, K neighbours kept.
 """
@@ -21,8 +23,6 @@ Metric = Literal["cosine", "pearson"]
 # 200 MB of a mapped reference at 768 features: large enough for BLAS to run at its full rate.
 _BLOCK_ROWS = 65_536
 _QUERY_ROWS = 8_192
-# Below 39 rows a list k-means is ill-determined; FAISS warns.
-_TRAINING_ROWS_PER_LIST, _TRAINING_ROWS = 40, 16_384
 # Single precision can exchange neighbours whose similarities differ by less than its rounding. This many more
 # candidates than asked for are kept and ranked again in double precision.
 _SPARE = 8
@@ -113,10 +113,10 @@ def _exact(
     for first in range(0, len(reference_ND), _BLOCK_ROWS):
         block = unit_rows(reference_ND[first : first + _BLOCK_ROWS], metric=metric)
         found = _search(queries, block, min(wanted, len(block)))
-        fresh = _similarity(queries, block, found)
+        fresh = inner_products(queries, block, found)
         if groups is not None:
             fresh[groups[0][:, None] == groups[1][first + found]] = -np.inf
-        similarity, index = _best(
+        similarity, index = best(
             np.concatenate([similarity, fresh], 1), np.concatenate([index, found + first], 1), wanted
         )
     return Neighbours(similarity_QK=similarity[:, :k], index_QK=index[:, :k])
@@ -129,82 +129,15 @@ def _search(queries: Floats, block: Floats, k: int) -> npt.NDArray[np.int64]:
     return faiss.knn(queries, block, k, metric=faiss.METRIC_INNER_PRODUCT)[1]
 
 
-def _similarity(queries: Floats, rows: Floats, index_QK: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def inner_products(queries: Floats, rows: Floats, index_QK: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Double-precision inner products of each query with its own candidates, a candidate column at a time."""
     columns = [np.einsum("qd,qd->q", queries, rows[column], dtype=np.float64) for column in index_QK.T]
     return np.stack(columns, 1)
 
 
-def _best(
+def best(
     similarity_QC: npt.NDArray[np.float64], index_QC: npt.NDArray[np.int64], k: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """The k best candidates of each query, of equals the lower row first."""
     order = np.lexsort((index_QC, -similarity_QC), axis=1)[:, :k]
     return np.take_along_axis(similarity_QC, order, 1), np.take_along_axis(index_QC, order, 1)
-
-
-class ApproximateIndex:
-    """IVF-PQ with exact re-ranking, for references of many millions of rows that stay on disk.
-
-    Vectors are kept as product-quantisation codes (Jegou 2011, doi:10.1109/TPAMI.2010.57) of `code_bytes` bytes; the
-    `candidates` best by code are read from the reference and ranked exactly. Defaults reach recall@1 >= 0.999 in
-    tests/test_audit_nearest.py; measure yours with `recall`.
-    """
-
-    def __init__(
-        self,
-        reference_ND: npt.NDArray[np.floating],
-        *,
-        metric: Metric = "cosine",
-        lists: int | None = None,
-        code_bytes: int = 64,
-        probes: int = 128,
-        candidates: int = 400,
-        seed: int = 0,
-    ) -> None:
-        rows, width = reference_ND.shape
-        lists = lists or max(1, min(int(4 * rows**0.5), rows // 39))
-        code_bytes = max(part for part in range(1, min(code_bytes, max(1, width // 4)) + 1) if width % part == 0)
-        self._reference, self._metric, self._candidates = reference_ND, metric, candidates
-        quantiser = faiss.IndexFlatIP(width)
-        self._index = faiss.IndexIVFPQ(quantiser, width, lists, code_bytes, 8, faiss.METRIC_INNER_PRODUCT)
-        self._index.cp.seed = self._index.pq.cp.seed = seed + 1
-        self._index.nprobe = min(probes, lists)
-        sample = np.random.default_rng(seed).permutation(rows)[: max(_TRAINING_ROWS_PER_LIST * lists, _TRAINING_ROWS)]
-        self._index.train(unit_rows(reference_ND[np.sort(sample)], metric=metric))
-        for first in range(0, rows, _BLOCK_ROWS):
-            self._index.add(unit_rows(reference_ND[first : first + _BLOCK_ROWS], metric=metric))
-
-    def nearest(self, queries_QD: npt.ArrayLike, *, k: int = 1) -> Neighbours:
-        """As `nearest`, but a neighbour can be missed; fewer than k found are an error."""
-        parts = [
-            self._part(unit_rows(part, metric=self._metric), k) for part, _ in _query_parts(_array(queries_QD), None)
-        ]
-        return Neighbours(
-            similarity_QK=np.concatenate([part.similarity_QK for part in parts]),
-            index_QK=np.concatenate([part.index_QK for part in parts]),
-        )
-
-    def recall(self, queries_QD: npt.ArrayLike, *, k: int = 1) -> float:
-        """Part of the true k nearest neighbours of these queries that the index finds; searches exactly as well."""
-        queries = _array(queries_QD)
-        truth = nearest(queries, self._reference, k=k, metric=self._metric).index_QK
-        found = self.nearest(queries, k=k).index_QK
-        return float((found[:, :, None] == truth[:, None, :]).any(1).mean())
-
-    def _part(self, queries: Floats, k: int) -> Neighbours:
-        candidates = min(max(self._candidates, k), len(self._reference))
-        index = self._index.search(queries, candidates)[1]
-        wanted, place = np.unique(index[index >= 0], return_inverse=True)
-        rows = unit_rows(self._reference[wanted], metric=self._metric)
-        at = np.zeros(index.shape, np.int64)
-        at[index >= 0] = place
-        similarity = _similarity(queries, rows, at)
-        similarity[index < 0] = -np.inf
-        similarity, index = _best(similarity, index, k)
-        if not np.isfinite(similarity).all():
-            raise EchofmError(f"the index found fewer than {k} neighbours; raise `probes` or search exactly")
-        return Neighbours(similarity_QK=similarity, index_QK=index)
-
-
-def _array(values: npt.ArrayLike) -> npt.NDArray:
-    return np.asarray(values)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
 from echofm import nearest as module
+from echofm.approximate import ApproximateIndex
 from echofm.errors import EchofmError
-from echofm.nearest import ApproximateIndex, nearest, unit_rows
+from echofm.nearest import nearest, unit_rows
 
 
 def clustered(rows: int, width: int, seed: int, clusters: int = 50) -> np.ndarray:

@@ -15,7 +15,7 @@ import scipy.stats
 
 from echofm.errors import EchofmError
 from echofm.intervals import Interval, patient_bootstrap, rows_by_patient
-from echofm.nearest import Metric, nearest
+from echofm.nearest import Metric, Neighbours, nearest
 
 Doubles = npt.NDArray[np.float64]
 Names = npt.NDArray[np.str_]
@@ -81,12 +81,9 @@ def closer_to_train(
     rng = np.random.default_rng(seed)
     sides = [(each, rows_by_patient(each.patient_N)) for each in (train, holdout)]
     patients = min(len(own) for _, own in sides)
+    drawn = [_by_draw(synthetic_SD, *side, patients, metric=metric, draws=draws, rng=rng) for side in sides]
     shares, redrawn = [], []
-    for _ in range(draws):
-        to_train, to_holdout = (
-            nearest(synthetic_SD, each.features_ND[_some(own, patients, rng)], metric=metric).similarity_QK[:, 0]
-            for each, own in sides
-        )
+    for to_train, to_holdout in zip(*drawn):
         closer = (to_train > to_holdout) + 0.5 * (to_train == to_holdout)
         shares.append(closer.mean())
         redrawn += [closer[rng.integers(len(closer), size=len(closer))].mean() for _ in range(50)]
@@ -94,21 +91,69 @@ def closer_to_train(
     return Interval(value=float(np.mean(shares)), low=float(low), high=float(high))
 
 
+# Where more of the patients than this are drawn, the nearest drawn one is among the nearest _KEPT of all.
+_LARGE_PART, _KEPT = 0.25, 64
+
+
+def _by_draw(
+    queries_SD: npt.NDArray,
+    side: Clips,
+    clips_of: list[npt.NDArray[np.int64]],
+    patients: int,
+    *,
+    metric: Metric,
+    draws: int,
+    rng: np.random.Generator,
+) -> list[Doubles]:
+    """(S,) similarity to the nearest clip of so many drawn patients, for each draw."""
+    kept = min(_KEPT if patients < len(clips_of) else 1, len(side.patient_N))
+    found = (
+        nearest(queries_SD, side.features_ND, k=kept, metric=metric) if patients > _LARGE_PART * len(clips_of) else None
+    )
+    result = []
+    for _ in range(draws):
+        chosen = _some(clips_of, patients, rng)
+        if found is None:
+            result.append(nearest(queries_SD, side.features_ND[chosen], metric=metric).similarity_QK[:, 0])
+            continue
+        is_in = np.zeros(len(side.patient_N), bool)
+        is_in[chosen] = True
+        hit = is_in[found.index_QK]
+        similarity = found.similarity_QK[np.arange(len(hit)), hit.argmax(1)]
+        missed = ~hit.any(1)
+        if missed.any():
+            rest = nearest(queries_SD[missed], side.features_ND[chosen], metric=metric)
+            similarity[missed] = rest.similarity_QK[:, 0]
+        result.append(similarity)
+    return result
+
+
 def _some(clips_of: list[npt.NDArray[np.int64]], patients: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
     """Clips of so many patients, drawn without replacement."""
     return np.sort(np.concatenate([clips_of[i] for i in rng.permutation(len(clips_of))[:patients]]))
 
 
-def distance_ratio(queries_QD: npt.NDArray, train: Clips, *, metric: Metric) -> Doubles:
-    """(Q,) distance to the nearest training patient over that to the nearest other one, in [0, 1]; 0 is a copy.
+def neighbours_needed(train: Clips) -> int:
+    """So many nearest clips of a query hold its nearest training patient and one clip of another.
 
-    The nearest-neighbour distance ratio with patients for records: a second clip of the same patient does not hide
-    the first. Distance is the chord, sqrt(2 - 2 similarity). Raises EchofmError for fewer than two patients.
+    Raises EchofmError for fewer than two patients.
     """
     sizes = np.unique(train.patient_N, return_counts=True)[1]
     if len(sizes) < 2:
         raise EchofmError("a distance ratio needs two training patients or more")
-    found = nearest(queries_QD, train.features_ND, k=int(sizes.max()) + 1, metric=metric)
+    return int(sizes.max()) + 1
+
+
+def distance_ratio(
+    queries_QD: npt.NDArray, train: Clips, *, metric: Metric, found: Neighbours | None = None
+) -> Doubles:
+    """(Q,) distance to the nearest training patient over that to the nearest other one, in [0, 1]; 0 is a copy.
+
+    The nearest-neighbour distance ratio with patients for records: a second clip of the same patient does not hide
+    the first. Distance is the chord, sqrt(2 - 2 similarity). found: the `neighbours_needed` nearest, if known.
+    Raises EchofmError for fewer than two patients.
+    """
+    found = found or nearest(queries_QD, train.features_ND, k=neighbours_needed(train), metric=metric)
     distance = np.sqrt(np.maximum(0.0, 2 - 2 * found.similarity_QK))
     patients = train.patient_N[found.index_QK]
     # As many clips are looked at as the largest patient has, and one more: another patient is among them.
@@ -117,12 +162,14 @@ def distance_ratio(queries_QD: npt.NDArray, train: Clips, *, metric: Metric) -> 
     return np.divide(distance[:, 0], second, out=np.ones(len(second)), where=second > 0)
 
 
-def inauthentic(queries_QD: npt.NDArray, train: Clips, *, metric: Metric) -> npt.NDArray[np.bool_]:
+def inauthentic(
+    queries_QD: npt.NDArray, train: Clips, *, metric: Metric, found: Neighbours | None = None
+) -> npt.NDArray[np.bool_]:
     """(Q,) True where a query is nearer to its nearest training clip than any other patient's clip is to that.
 
     Authenticity (Alaa 2022, arXiv 2102.08921, section 4.2), other clips of the same patient left out.
     """
-    found = nearest(queries_QD, train.features_ND, metric=metric)
+    found = found or nearest(queries_QD, train.features_ND, metric=metric)
     hit, place = np.unique(found.index_QK[:, 0], return_inverse=True)
     others = nearest(
         train.features_ND[hit], train.features_ND, metric=metric, exclude_QN=(train.patient_N[hit], train.patient_N)

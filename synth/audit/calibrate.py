@@ -10,6 +10,7 @@ Shapes: S synthetic clips, H held-out clips, P held-out patients.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,31 +107,54 @@ def flagged(
     (S, k, P + 1 - k) for k = floor(alpha (P + 1)); with several clips a patient the same law is used with P patients.
     Raises EchofmError where the held-out set is too small for alpha.
     """
-    score, null = np.asarray(score_S, np.float64), np.asarray(null_H, np.float64)
+    null = np.asarray(null_H, np.float64)
     names = np.arange(len(null)).astype(str) if patient_H is None else np.asarray(patient_H, str)
-    patient = np.unique(names, return_inverse=True)[1]
+    return flagged_at_any([(np.asarray(score_S), null)], names, alpha=alpha, level=level, draws=draws, seed=seed)
+
+
+def flagged_at_any(
+    levels: Sequence[tuple[npt.NDArray, npt.NDArray]],
+    patient_H: npt.NDArray[np.str_],
+    *,
+    alpha: float = 0.05,
+    level: float = 0.95,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Flagged:
+    """Part of the clips that score beyond the null at one level or more, each level tested at alpha / L (Bonferroni).
+
+    levels: (scores of the synthetic clips, scores of the held-out clips) at each of L levels. The part is at most
+    alpha in expectation with nothing memorised, however the levels depend on one another; excess_p is L times the
+    least of the levels' own.
+    """
+    patient = np.unique(np.asarray(patient_H, str), return_inverse=True)[1]
     patients = int(patient.max()) + 1
-    require_holdout(patients, alpha=alpha)
-    count = int((conformal_p(score, null, patient) <= alpha).sum())
-    exact = scipy.stats.binomtest(count, len(score)).proportion_ci(level, method="exact")
-    redrawn = _bootstrap(score, null, patient, alpha=alpha, draws=draws, rng=np.random.default_rng(seed))
-    edge = math.floor(alpha * (patients + 1) + 1e-9)
-    law = scipy.stats.betabinom(len(score), edge, patients + 1 - edge)
+    each_alpha = alpha / len(levels)
+    require_holdout(patients, alpha=each_alpha)
+    score_LS = np.stack([np.asarray(score, np.float64) for score, _ in levels])
+    null_LH = np.stack([np.asarray(null, np.float64) for _, null in levels])
+    hits_LS = np.stack([conformal_p(*pair, patient) <= each_alpha for pair in zip(score_LS, null_LH)])
+    clips = score_LS.shape[1]
+    count = int(hits_LS.any(0).sum())
+    exact = scipy.stats.binomtest(count, clips).proportion_ci(level, method="exact")
+    redrawn = _bootstrap(score_LS, null_LH, patient, alpha=each_alpha, draws=draws, rng=np.random.default_rng(seed))
+    edge = math.floor(each_alpha * (patients + 1) + 1e-9)
+    law = scipy.stats.betabinom(clips, edge, patients + 1 - edge)
     low, high = np.quantile(redrawn, [(1 - level) / 2, (1 + level) / 2])
     return Flagged(
-        fraction=count / len(score),
+        fraction=count / clips,
         low=float(exact.low),
         high=float(exact.high),
         bootstrap_low=float(low),
         bootstrap_high=float(high),
         alpha=alpha,
-        excess_p=float(law.sf(count - 1)),
+        excess_p=min(1.0, len(levels) * float(law.sf(int(hits_LS.sum(1).max()) - 1))),
     )
 
 
 def _bootstrap(
-    score: Doubles,
-    null: Doubles,
+    score_LS: Doubles,
+    null_LH: Doubles,
     patient_H: npt.NDArray[np.int64],
     *,
     alpha: float,
@@ -138,17 +162,20 @@ def _bootstrap(
     rng: np.random.Generator,
 ) -> Doubles:
     """Flagged fractions over redrawn held-out patients (with all their clips) and redrawn synthetic clips."""
-    patients = int(patient_H.max()) + 1
-    order = np.argsort(null)
-    sorted_null, owner = null[order], patient_H[order]
-    share = 1 / np.bincount(patient_H)[owner]
-    place = np.searchsorted(sorted_null, score, side="left")
+    patients, clips = int(patient_H.max()) + 1, score_LS.shape[1]
+    orders = np.argsort(null_LH, axis=1)
+    share_H = 1 / np.bincount(patient_H)[patient_H]
+    places = [np.searchsorted(null[order], score) for null, order, score in zip(null_LH, orders, score_LS)]
     fractions = np.empty(draws)
     for draw in range(draws):
         times = np.bincount(rng.integers(patients, size=patients), minlength=patients)
-        above = np.append(np.cumsum((times[owner] * share)[::-1])[::-1], 0.0)
-        chosen = place[rng.integers(len(place), size=len(place))]
-        fractions[draw] = ((1 + above[chosen]) / (patients + 1) <= alpha).mean()
+        chosen = rng.integers(clips, size=clips)
+        hit = np.zeros(clips, bool)
+        for order, place in zip(orders, places):
+            weight = (times[patient_H] * share_H)[order]
+            above = np.append(np.cumsum(weight[::-1])[::-1], 0.0)
+            hit = hit | ((1 + above[place[chosen]]) / (patients + 1) <= alpha)
+        fractions[draw] = hit.mean()
     return fractions
 
 

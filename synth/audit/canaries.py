@@ -6,32 +6,24 @@ worth nothing. Each kind has strengths from faithful to far, so that the report 
 
 from __future__ import annotations
 
+import hashlib
 import io
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
+import av
 import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
 from PIL import Image
 
 from echofm.clip import Clip
+from echofm.conform import grey_bt601
 
 Frames = npt.NDArray[np.uint8]
 
 # Copies in these are what no usable audit may miss: recall under this part on any of them voids a clean result.
-FAITHFUL = ("exact", "re-encoded")
+FAITHFUL = ("exact", "re-encoded", "re-encoded as video")
 REQUIRED_RECALL = 0.99
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Canary:
-    """One planted copy. kind and strength: see KINDS. source_clip_id: the training clip that it is made from."""
-
-    kind: str
-    strength: float
-    source_clip_id: str
-    clip: Clip
 
 
 def exact(frames_TCHW: Frames, strength: float, rng: np.random.Generator) -> Frames:
@@ -42,6 +34,30 @@ def exact(frames_TCHW: Frames, strength: float, rng: np.random.Generator) -> Fra
 def re_encoded(frames_TCHW: Frames, strength: float, rng: np.random.Generator) -> Frames:
     """Every frame through JPEG; strength is 100 - quality."""
     return np.stack([[_through_jpeg(channel, 100 - round(strength)) for channel in frame] for frame in frames_TCHW])
+
+
+def re_encoded_as_video(frames_TCHW: Frames, strength: float, rng: np.random.Generator) -> Frames:
+    """The clip through MPEG-4 and back, frames predicted from frames; strength is the quantiser, 1 to 31."""
+    stream = io.BytesIO()
+    rgb_TCHW = np.repeat(frames_TCHW, 3, axis=1) if frames_TCHW.shape[1] == 1 else frames_TCHW
+    height, width = rgb_TCHW.shape[2:]
+    # The codec takes even sizes alone.
+    padded = np.pad(rgb_TCHW, ((0, 0), (0, 0), (0, height % 2), (0, width % 2)), mode="edge")
+    with av.open(stream, "w", format="avi") as container:
+        video = container.add_stream("mpeg4", rate=25)
+        video.height, video.width, video.pix_fmt = *padded.shape[2:], "yuv420p"
+        quantiser = str(max(1, round(strength)))
+        video.options = {"qmin": quantiser, "qmax": quantiser, "flags": "+bitexact"}
+        video.thread_count = 1
+        for frame_CHW in padded:
+            picture = np.ascontiguousarray(np.moveaxis(frame_CHW, 0, 2))
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(video.encode())
+    stream.seek(0)
+    with av.open(stream, "r") as written:
+        decoded = [frame.to_ndarray(format="rgb24") for frame in written.decode(video=0)]
+    back_TCHW = np.moveaxis(np.stack(decoded)[:, :height, :width], 3, 1)
+    return grey_bt601(back_TCHW) if frames_TCHW.shape[1] == 1 else np.ascontiguousarray(back_TCHW)
 
 
 def noise(frames_TCHW: Frames, strength: float, rng: np.random.Generator) -> Frames:
@@ -84,6 +100,7 @@ Transform = Callable[[Frames, float, np.random.Generator], Frames]
 KINDS: dict[str, tuple[Transform, tuple[float, ...]]] = {
     "exact": (exact, (0.0,)),
     "re-encoded": (re_encoded, (10.0, 50.0)),
+    "re-encoded as video": (re_encoded_as_video, (4.0, 10.0)),
     "noise": (noise, (4.0, 12.0, 32.0)),
     "gain": (gain, (10.0, 30.0)),
     "crop": (crop, (0.03, 0.08, 0.15)),
@@ -91,47 +108,43 @@ KINDS: dict[str, tuple[Transform, tuple[float, ...]]] = {
     "shift in time": (shift_in_time, (0.1, 0.3)),
     "speed": (speed, (0.1, 0.3)),
 }
-IN_BETWEEN = (0.1, 0.25, 0.5)
+IN_BETWEEN, NEW_BEAT = "in-between", "new beat"
+IN_BETWEEN_PARTS = (0.1, 0.25, 0.5)
+STRENGTHS = {
+    "exact": "none",
+    "re-encoded": "100 - JPEG quality",
+    "re-encoded as video": "MPEG-4 quantiser",
+    "noise": "grey levels",
+    "gain": "grey levels",
+    "crop": "part of each side lost",
+    "flip": "left and right exchanged",
+    "shift in time": "part of the clip",
+    "speed": "faster by this part",
+    IN_BETWEEN: "part of a second patient",
+    NEW_BEAT: "another clip of the patient",
+}
 
 
-def canaries(clips: Sequence[Clip], *, seed: int = 0) -> Iterator[Canary]:
-    """Every kind at every strength for each training clip, "in-between" another patient's clip, and new beats.
-
-    in-between: the grey values of a second patient's clip, mixed in by the part `strength`.
-    new beat: another clip of the same patient, where the set has one; made from the training clip that remains.
-    Pixels outside the sector stay zero. The same clips and seed give the same canaries.
-    """
-    for number, clip in enumerate(clips):
-        rng = np.random.default_rng([seed, number])
-        for kind, (transform, strengths) in KINDS.items():
-            for strength in strengths:
-                frames = transform(clip.frames_TCHW, strength, rng)
-                yield _canary(kind, strength, clip, frames, mirrored=kind == "flip")
-        other = _of_another_patient(clips, number)
-        if other is not None:
-            for strength in IN_BETWEEN:
-                yield _canary("in-between", strength, clip, _mixed(clip.frames_TCHW, other.frames_TCHW, strength))
-        beat = next((c for c in clips if c.patient_id == clip.patient_id and c.clip_id != clip.clip_id), None)
-        if beat is not None:
-            yield Canary(kind="new beat", strength=1.0, source_clip_id=clip.clip_id, clip=beat)
+def plan() -> list[tuple[str, float]]:
+    """Kind and strength of every canary made from one clip, in a fixed order."""
+    single = [(kind, strength) for kind, (_, strengths) in KINDS.items() for strength in strengths]
+    return single + [(IN_BETWEEN, part) for part in IN_BETWEEN_PARTS]
 
 
-def _canary(kind: str, strength: float, clip: Clip, frames_TCHW: Frames, *, mirrored: bool = False) -> Canary:
-    sector = clip.sector_HW[:, ::-1] if mirrored else clip.sector_HW
-    planted = clip.replace(frames_TCHW=frames_TCHW * sector, sector_HW=np.ascontiguousarray(sector))
-    return Canary(kind=kind, strength=strength, source_clip_id=clip.clip_id, clip=planted)
+def transformed(clip: Clip, kind: str, strength: float, *, seed: int) -> Clip:
+    """The clip changed in one way. Pixels outside the sector stay zero; the same clip and seed give the same canary."""
+    transform, _ = KINDS[kind]
+    own = int.from_bytes(hashlib.sha256(f"{seed}\0{kind}\0{strength}\0{clip.clip_id}".encode()).digest()[:8], "big")
+    frames = transform(clip.frames_TCHW, strength, np.random.default_rng(own))
+    sector = np.ascontiguousarray(clip.sector_HW[:, ::-1]) if kind == "flip" else clip.sector_HW
+    return clip.replace(frames_TCHW=frames * sector, sector_HW=sector)
 
 
-def _of_another_patient(clips: Sequence[Clip], number: int) -> Clip | None:
-    own = clips[number]
-    rest = [*clips[number + 1 :], *clips[:number]]
-    same_size = (c for c in rest if c.frames_TCHW.shape[1:] == own.frames_TCHW.shape[1:])
-    return next((c for c in same_size if c.patient_id != own.patient_id), None)
-
-
-def _mixed(frames_TCHW: Frames, other_TCHW: Frames, part: float) -> Frames:
-    looped = other_TCHW[np.arange(len(frames_TCHW)) % len(other_TCHW)]
-    return _bytes((1 - part) * frames_TCHW.astype(np.float32) + part * looped)
+def in_between(clip: Clip, other: Clip, part: float) -> Clip:
+    """The grey values of a second patient's clip of the same size mixed in by `part`, looped to the clip's length."""
+    looped = other.frames_TCHW[np.arange(len(clip.frames_TCHW)) % len(other.frames_TCHW)]
+    mixed = _bytes((1 - part) * clip.frames_TCHW.astype(np.float32) + part * looped)
+    return clip.replace(frames_TCHW=mixed * clip.sector_HW)
 
 
 def _bytes(values: npt.NDArray[np.floating]) -> Frames:

@@ -1,75 +1,108 @@
 """Privacy audit: does a synthetic set come closer to its training patients than to new ones, and could we tell?
 
-Reads three embedding tables of one encoder (`echofm embed`). Exit codes: 0 done; 1 done, and the part of clips flagged
-for removal exceeds `--fail-above`; 2 bad input.
+Exit codes: 0 done; 1 done, and a larger part of the clips than `--fail-above` is to be removed, or the encoder misses
+plain copies, so that nothing is cleared; 2 bad input. Also: `echofm audit fit-reid` and `echofm audit filter`.
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Annotated, Literal
 
-import numpy as np
 import tyro
 
 from echofm.errors import EchofmError
-from echofm.split import SPLITS
-
-if TYPE_CHECKING:
-    from echofm.embed.table import EmbeddingTable
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Audit a synthetic set against the patients that its generator was trained on."""
+    """Audit a synthetic set against the patients that its generator was trained on.
+
+    Every set is a folder of videos, a data set, shards, an embedding table, or an .npz of arrays; `SET:train` or
+    `SET:val,test` takes some of its splits. `echofm audit fit-reid --help` and `echofm audit filter --help` tell the
+    rest. On several GPUs or cores: `torchrun --nproc_per_node 4 -m echofm.cli audit ...`.
+    """
 
     train: str
-    """Table of the clips that the generator was trained on; `TABLE:train` takes one split of it."""
+    """The clips that the generator was trained on."""
     holdout: str
-    """Table of real clips of patients that the generator never saw, from the same hospital and protocol;
-    `TABLE:val,test` takes two splits of it."""
+    """Real clips of patients that the generator never saw, from the same hospital and protocol."""
     synthetic: str
-    """Table of the synthetic clips."""
+    """The synthetic clips."""
     out: Path
     """Folder for report.html, audit.json and samples.parquet."""
+    encoder: str | None = None
+    """Folder or hub id of the encoder that embeds videos and shards; tables need none."""
+    reid: Path | None = None
+    """Re-identification head (`echofm audit fit-reid`) that the features go through."""
+    judge: str | None = None
+    """A second head or encoder, asked the same of all clips and of those that stay."""
     alpha: float = 0.05
     """Level of the p-values and of the false flags among the flagged."""
+    fail_above: float = 0.0
+    """Exit with code 1 where a larger part of the clips is to be removed."""
     rule: Literal["conformal", "published"] = "conformal"
     """What flags a clip for removal; the published rule is biased and offered for comparison."""
+    levels: str | None = None
+    """Comma-separated, of clip, frame, motion; by default all that the features offer."""
+    decide: Literal["clip", "frame", "motion", "any"] = "clip"
+    """The level that decides; any: all of them with Bonferroni's correction."""
     metric: Literal["cosine", "pearson"] = "cosine"
     """Similarity of two embeddings."""
-    fail_above: float = 1.0
-    """Exit with code 1 where a larger part of the clips is flagged for removal."""
+    moments: int = 4
+    """Moments of each clip compared at frame level."""
+    index: Literal["auto", "exact", "ivfpq"] = "auto"
+    """auto: exact up to a million training vectors, above by IVF-PQ with exact re-ranking, its recall stated."""
+    canaries: int = 50
+    """Training clips that are planted as copies, at most; 0 plants none and leaves the power unknown."""
+    canary_table: str | None = None
+    """A table or .npz of canaries that you embedded yourself, for sets that are tables."""
+    duplicates: Literal["auto", "on", "off"] = "auto"
+    """Look for the training recordings themselves by their speckle; auto: up to 20,000 clips in all."""
+    strips: int = 20
+    """Closest pairs shown as film strips; 0 keeps all pixels out of the report."""
+    cache: Path | None = None
+    """Folder for embeddings, used again by digest of encoder and data; by default OUT/cache."""
+    windows: Annotated[int, tyro.conf.arg(metavar="N")] | None = None
+    """Windows per clip, as in `echofm embed`; by default as many as cover the clip."""
+    batch: int = 16
+    """Windows per forward pass."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the encoder."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: the GPU where there is one."""
+    processes: int = 2
+    """Reader processes."""
+    dataset: str | None = None
+    """Force a public set's layout on all folders instead of looking."""
+    patient_from: Literal["dicom", "parent", "stem"] | None = None
+    """What tells patients apart in plain folders."""
+    max_clip_mb: float = 1024
+    """Files that decode to more are set aside, 10^6 bytes."""
+    max_seconds: float = 120
+    """Files that take longer to read are set aside."""
+    id_key: Path | None = None
+    """File with the key of the ids; by default your own."""
     seed: int = 0
-    """Of the bootstrap."""
+    """Of the canaries and the bootstrap."""
 
 
 def main(argv: list[str]) -> int:
-    """Run the audit and write its report."""
-    arguments = tyro.cli(Arguments, args=argv, prog="echofm audit")
+    """`echofm audit`, and its sub-commands by the first word."""
+    if argv and argv[0] == "fit-reid":
+        from synth.audit.reid.cli import main as fit_reid
+
+        return int(fit_reid(argv[1:]))
+    if argv and argv[0] == "filter":
+        from synth.audit.filter_cli import main as filter_set
+
+        return filter_set(argv[1:])
+    arguments = tyro.cli(Arguments, args=argv, prog="echofm audit", description=Arguments.__doc__)
     if not 0 < arguments.alpha < 1:
         raise EchofmError(f"--alpha {arguments.alpha:g} is no probability between 0 and 1")
-    from synth.audit.audit import audit
-    from synth.audit.report import page
+    if not 0 <= arguments.fail_above <= 1:
+        raise EchofmError(f"--fail-above {arguments.fail_above:g} is no part of the clips, 0 to 1")
+    from synth.audit.command import run
 
-    tables = [_load(each) for each in (arguments.train, arguments.holdout, arguments.synthetic)]
-    audited = audit(*tables, alpha=arguments.alpha, rule=arguments.rule, metric=arguments.metric, seed=arguments.seed)
-    audited.result.save(arguments.out, audited.samples)
-    page(audited).save(arguments.out / "report.html")
-    print(audited.result.verdict)
-    print(f"report: {arguments.out / 'report.html'}", file=sys.stderr)
-    return int(audited.result.flagged.decided > arguments.fail_above * audited.result.synthetic.clips)
-
-
-def _load(asked: str) -> EmbeddingTable:
-    """A table, or with `:split,split` the clips of these splits."""
-    from echofm.embed.table import EmbeddingTable
-
-    folder, colon, names = asked.rpartition(":")
-    splits = names.split(",")
-    if not colon or not set(splits) <= set(SPLITS):
-        return EmbeddingTable.load(asked)
-    table = EmbeddingTable.load(folder)
-    return table.select(np.isin(table.split.astype(str), splits))
+    return run(arguments)

@@ -9,25 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import scipy.stats
 
+from echofm.embed.table import EmbeddingTable
+from echofm.errors import EchofmError
 from echofm.intervals import Interval
-from echofm.nearest import Metric, nearest
-from synth.audit.calibrate import conformal_p
 from synth.audit.canaries import FAITHFUL, REQUIRED_RECALL
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Planted:
-    """Embedded canaries of one kind and strength.
-
-    features_CD: float. source_C: ids of the training clips that they copy. left_out_C: for each, the training clip that
-    must not count as its neighbour ("" for none): a new beat is itself a clip of the training set.
-    """
-
-    kind: str
-    strength: float
-    features_CD: npt.NDArray[np.floating]
-    source_C: npt.NDArray[np.str_]
-    left_out_C: npt.NDArray[np.str_]
+from synth.audit.marks import KIND, SOURCE, STRENGTH
+from synth.audit.names import text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,34 +30,49 @@ class Recall:
 
 
 def power(
-    planted: Sequence[Planted],
-    train_ND: npt.NDArray,
+    canaries: EmbeddingTable,
+    p_C: npt.NDArray[np.float64],
+    neighbour_C: npt.NDArray[np.int64],
+    train: EmbeddingTable,
     *,
-    clip_id_N: npt.NDArray[np.str_],
-    patient_N: npt.NDArray[np.str_],
-    null_H: npt.ArrayLike,
-    null_patient_H: npt.ArrayLike,
     alpha: float,
-    metric: Metric,
 ) -> list[Recall]:
-    """Recall of each kind and strength against the same null and training set as the synthetic clips."""
-    patient_of = dict(zip(clip_id_N.tolist(), patient_N.tolist()))
+    """Recall of each kind and strength, in the order in which they were planted.
+
+    p_C: of each canary, against the null of the synthetic clips. neighbour_C: its nearest training row.
+    Raises EchofmError where the table does not say what was planted, or names clips that the training set lacks.
+    """
+    require_marks(canaries)
+    patient_of = dict(zip(text(train.clip_id).tolist(), text(train.patient_id).tolist()))
+    sources = text(canaries.rows[SOURCE].to_numpy(object))
+    unknown = sum(each not in patient_of for each in sources.tolist())
+    if unknown:
+        raise EchofmError(f"{unknown} canaries copy clips that are not in the training set; plant them again")
+    copied = np.array([patient_of[each] for each in sources.tolist()])
+    right = text(train.patient_id)[neighbour_C] == copied
+    kinds, strengths = text(canaries.rows[KIND].to_numpy(object)), canaries.rows[STRENGTH].to_numpy(float)
     rows = []
-    for each in planted:
-        found = nearest(each.features_CD, train_ND, metric=metric, exclude_QN=(each.left_out_C, clip_id_N))
-        caught = conformal_p(found.similarity_QK[:, 0], null_H, null_patient_H) <= alpha
+    for kind, strength in dict.fromkeys(zip(kinds.tolist(), strengths.tolist())):
+        chosen = (kinds == kind) & (strengths == strength)
+        caught = p_C[chosen] <= alpha
         interval = scipy.stats.binomtest(int(caught.sum()), len(caught)).proportion_ci(method="wilson")
-        copied = np.array([patient_of[source] for source in each.source_C.tolist()])
         rows.append(
             Recall(
-                kind=each.kind,
-                strength=each.strength,
+                kind=kind,
+                strength=strength,
                 planted=len(caught),
                 recall=Interval(value=float(caught.mean()), low=float(interval.low), high=float(interval.high)),
-                right_patient=float((patient_N[found.index_QK[:, 0]] == copied).mean()),
+                right_patient=float(right[chosen].mean()),
             )
         )
     return rows
+
+
+def require_marks(canaries: EmbeddingTable) -> None:
+    """Raises EchofmError where a table of canaries does not say what they are."""
+    missing = [name for name in (KIND, STRENGTH, SOURCE) if name not in canaries.rows]
+    if missing:
+        raise EchofmError(f"the table of canaries lacks the columns {', '.join(missing)}; see docs/audit.md")
 
 
 def sees_copies(recalls: Sequence[Recall]) -> bool | None:

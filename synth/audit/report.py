@@ -2,111 +2,174 @@
 
 from __future__ import annotations
 
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+import functools
+import itertools
+from collections.abc import Sequence
 
-from echofm.report.blocks import Block, Picture, Prose, Table
+from echofm.report.blocks import Block, FilmStrip, Notice, Panels, Picture, Prose, Table
 from echofm.report.page import Page
-from synth.audit.audit import Audited
-from synth.audit.result import AuditResult, CanaryRecall, Estimate
+from synth.audit.assess import Audited
+from synth.audit.figures import exposure_curve, recall_curve, score_histogram
+from synth.audit.result import AuditResult, CanaryRecall, Estimate, JudgeResult, LevelResult
+from synth.audit.strips import Strip, captions
 
-_BINS = 60
+TITLE = "Privacy audit of a synthetic set"
+_LIMITS = (
+    "What this page says holds for these attacks, with this encoder, these held-out patients and the copies that were "
+    "planted. Another attack may find more. It is a measurement of risk, and no proof that there is none."
+)
 
 
-def page(audited: Audited) -> Page:
-    """The report of one audit. Every id on it is a hash; ids of someone else's table are escaped, not trusted."""
+def page(audited: Audited, strips: Sequence[Strip] = (), *, phantom: bool = False) -> Page:
+    """The report of one audit. Ids are keyed hashes; film strips show de-identified pixels of training clips.
+
+    phantom: says beside the title that all patients are simulated.
+    """
     result = audited.result
-    report = Page("Privacy audit of a synthetic set", lead=result.verdict)
+    report = Page(TITLE + (" (phantom patients)" if phantom else ""), lead=result.verdict)
     if not result.sees_copies:
-        report.warn(result.verdict.partition(".")[0] + ".")
-    report.add("What was found", _headline(result), _scores(audited))
+        report.warn(result.verdict.partition(": ")[0].partition(". ")[0] + ".")
+    report.add("What was found", _headline(result), Notice(_LIMITS), *_scores(audited))
     report.add("What this audit would catch and miss", *_power(result))
-    report.add(
-        "Attacks beyond distance", _attacks(result), *([Prose("\n\n".join(result.notes))] if result.notes else [])
-    )
+    report.add("Attacks beyond distance", *_attacks(result))
+    if result.judge is not None:
+        report.add("A second judge", *_judge(result.judge, result))
+    if strips:
+        report.add("The closest pairs", *_strips(strips))
     report.add("Which training patients are exposed", *_exposure(result))
-    report.add("Settings", _settings(result))
+    report.add("Settings and digests", _settings(result), Prose(_rules(result)))
     return report
 
 
 def _headline(result: AuditResult) -> Table:
-    flagged = result.flagged
+    flagged, duplicates = result.flagged, result.duplicates
+    looked = duplicates.perceptual is not None
     rows = [
         ("closer to training than new patients (p <= alpha)", _shown(flagged.fraction), f"{result.alpha:.1%}"),
-        ("the same, null taken as known (Clopper-Pearson)", _shown(flagged.clopper_pearson), f"{result.alpha:.1%}"),
         ("chance of as many with nothing memorised", f"{flagged.excess_p:.2g}", "not small"),
-        (f"clips flagged for removal ({result.rule} rule)", str(flagged.decided), "0"),
-        ("smallest share of copies that can be flagged", f"{flagged.smallest_detectable_share:.1%}", "-"),
-        ("flagged by the published rule (biased, for comparison)", f"{result.published_rule_flags:.1%}", "-"),
+        (f"clips flagged ({result.rule} rule)", f"{flagged.decided} of {result.synthetic.clips}", "0"),
+        (
+            "clips that show a training recording itself",
+            f"{duplicates.perceptual if looked else duplicates.exact}" + ("" if looked else " (by their bytes alone)"),
+            "0",
+        ),
+        ("clips to remove", f"{result.removed} of {result.synthetic.clips}", "0"),
+        ("smallest share of copies that can be flagged", f"{flagged.smallest_detectable_share:.1%}", "–"),
     ]
     return Table(
         columns=("measure", "found (95 % interval)", "with nothing memorised"),
         rows=rows,
-        caption="Held-out real clips searched in the same training set are the null. p is conformal by patient, "
-        "flags for removal are Benjamini-Hochberg at the same alpha.",
+        caption=f"Decided at {_decided(result)}. Held-out real clips searched in the same training set are the null; "
+        "p is conformal by patient, flags are Benjamini-Hochberg at the same alpha.",
     )
 
 
-def _scores(audited: Audited) -> Picture:
-    scores = audited.samples["score"].to_numpy(float)
+def _decided(result: AuditResult) -> str:
+    if result.decide == "any":
+        return f"any of {len(result.levels)} levels, Bonferroni-corrected"
+    return f"{result.decide} level"
 
-    def draw() -> Figure:
-        figure, axes = _figure((6.4, 3.0))
-        low, high = min(scores.min(), audited.null_H.min()), max(scores.max(), audited.null_H.max())
-        edges = np.linspace(low, high + 1e-9, _BINS).tolist()
-        for values, name in ((audited.null_H, "held-out patients (null)"), (scores, "synthetic clips")):
-            axes.hist(values, edges, weights=np.full(len(values), 1 / len(values)), alpha=0.55, label=name)
-        axes.set(xlabel=f"{audited.result.metric} similarity to the nearest training clip", ylabel="part of clips")
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        axes.legend(loc="upper left")
-        return figure
 
-    return Picture(
-        draw=draw,
-        alt="histograms of the nearest-neighbour similarity of held-out and synthetic clips",
-        caption="With nothing memorised both histograms follow one law; copies pile up at the right end.",
+def _scores(audited: Audited) -> list[Block]:
+    result, samples = audited.result, audited.samples
+    removed = samples["removed"].to_numpy(bool)
+    pictures = [
+        Picture(
+            draw=functools.partial(
+                score_histogram,
+                samples[f"{level.level}_score"].to_numpy(float),
+                audited.nulls[level.level],
+                removed,
+                title=f"{level.level} level",
+                x_label=f"{result.metric} similarity to the nearest training clip",
+            ),
+            alt=f"histograms of the similarity of held-out and synthetic clips at {level.level} level",
+        )
+        for level in result.levels
+    ]
+    caption = "With nothing memorised both histograms follow one law; copies pile up at the right end."
+    return [Panels(pictures, caption=caption), _levels(result)]
+
+
+def _levels(result: AuditResult) -> Table:
+    rows = [
+        (
+            each.level,
+            _shown(each.flagged.fraction),
+            each.flagged.decided,
+            f"{each.flagged.excess_p:.2g}",
+            _worst(each),
+            f"{each.published_rule_flags:.1%}",
+            "exact" if each.search_recall == 1 else f"{each.search_recall:.2%}",
+        )
+        for each in result.levels
+    ]
+    return Table(
+        columns=(
+            "level",
+            "p <= alpha (95 % interval)",
+            "flagged",
+            "chance",
+            "plain copies caught",
+            "published rule flags",
+            "search recall",
+        ),
+        rows=rows,
+        caption="Each level alone. The published rule takes its threshold from training clips searched in the held-out "
+        "set, which is smaller; it flags too many and is shown for comparison.",
     )
+
+
+def _worst(level: LevelResult) -> str:
+    from synth.audit.canaries import FAITHFUL
+
+    plain = [each.recall.value for each in level.power if each.kind in FAITHFUL]
+    return f"{min(plain):.0%}" if plain else "unknown"
 
 
 def _power(result: AuditResult) -> list[Block]:
     if not result.power:
-        return [Prose("No canaries were planted: the audit's power is unknown, and a clean result means nothing yet.")]
-    rows = [
-        (each.kind, f"{each.strength:g}", each.planted, _shown(each.recall), f"{each.right_patient:.1%}")
-        for each in result.power
+        return [
+            Prose(
+                "No canaries were planted: the audit's power is unknown, and a clean result means nothing yet. Give "
+                "the training set as videos or shards, and the audit plants copies of its own; or a table of canaries."
+            )
+        ]
+    groups = [list(group) for _, group in itertools.groupby(result.power, key=lambda each: each.kind)]
+    pictures = [
+        Picture(
+            draw=functools.partial(recall_curve, group),
+            alt=f"recall of {group[0].kind} copies against strength: "
+            + ", ".join(f"{each.recall.value:.0%} at {each.strength:g}" for each in group),
+        )
+        for group in groups
     ]
+    said = (
+        "Training clips, transformed and put through the same encoder and threshold (p <= alpha) as the synthetic "
+        f"clips. The dotted line is what plain copies must reach. Planted: {_planted(result.power)}. "
+    )
+    missed = [f"{each.kind} at {each.strength:g} ({each.recall.value:.0%})" for each in result.power if _misses(each)]
+    text = f"Missed more often than caught: {', '.join(missed)}." if missed else "No kind is missed more than caught."
     table = Table(
         columns=("kind of copy", "strength", "planted", "caught (95 % interval)", "right patient named"),
-        rows=rows,
-        caption="Training clips, transformed and put through the same encoder and threshold as the synthetic clips. "
-        "Strength: 100 - JPEG quality (re-encoded), grey levels (noise, gain), part of a side (crop), part of the "
-        "clip (shift), part of the rate (speed), part of the second patient (in-between).",
+        rows=[
+            (each.kind, f"{each.strength:g}", each.planted, _shown(each.recall), f"{each.right_patient:.0%}")
+            for each in result.power
+        ],
     )
-    kinds = list(dict.fromkeys(each.kind for each in result.power))
-    picture = Picture(
-        draw=lambda: _power_figure(result.power, kinds),
-        alt="recall of each kind of planted copy against its strength",
-        caption="Recall at the audit's threshold from each kind's weakest to its strongest change.",
-    )
-    return [picture, table]
+    return [Prose(text), Panels(pictures, caption=said), table]
 
 
-def _power_figure(recalls: list[CanaryRecall], kinds: list[str]) -> Figure:
-    figure, axes = _figure((6.4, 0.5 + 0.36 * len(recalls)))
-    labels = [f"{each.kind} {each.strength:g}" for each in recalls]
-    for place, each in enumerate(recalls):
-        recall = each.recall
-        error = [[recall.value - recall.low], [recall.high - recall.value]]
-        axes.errorbar(recall.value, place, xerr=error, fmt="o", color=f"C{kinds.index(each.kind) % 6}", capsize=3)
-    axes.set(xlabel="caught", xlim=(-0.02, 1.02), ylim=(len(recalls) - 0.5, -0.5))
-    axes.set_yticks(range(len(recalls)), labels)
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    return figure
+def _misses(each: CanaryRecall) -> bool:
+    return each.recall.value < 0.5
 
 
-def _attacks(result: AuditResult) -> Table:
+def _planted(power: Sequence[CanaryRecall]) -> str:
+    counts = sorted({each.planted for each in power})
+    return f"{counts[0]} of each" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} of each"
+
+
+def _attacks(result: AuditResult) -> list[Block]:
     found = result.attacks
     rows = [
         ("membership inference, AUC", _number(found.membership_auc), "0.5"),
@@ -120,42 +183,122 @@ def _attacks(result: AuditResult) -> Table:
         ),
         ("training patients named rightly (attack)", _shown(found.naming_attack), _shown(found.naming_control)),
     ]
-    return Table(
+    table = Table(
         columns=("attack", "found (95 % interval)", "with nothing memorised"),
         rows=rows,
         caption="Each compares training with held-out patients; intervals redraw patients with all their clips.",
     )
+    return [table, *(Notice(f"{note[0].upper()}{note[1:]}.") for note in result.notes)]
+
+
+def _judge(judge: JudgeResult, result: AuditResult) -> list[Block]:
+    rows = [
+        ("closer than new patients (p <= alpha)", _shown(judge.before.fraction), _after(judge, "fraction")),
+        ("chance of as many with nothing memorised", f"{judge.before.excess_p:.2g}", _after(judge, "excess_p")),
+        ("flagged by the judge", str(judge.before.decided), _after(judge, "decided")),
+        (
+            "membership inference, AUC",
+            _number(judge.membership_auc_before),
+            "–" if judge.membership_auc_after is None else _number(judge.membership_auc_after),
+        ),
+    ]
+    blocks: list[Block] = [
+        Prose(
+            "A set that was filtered by one model looks clean to that model. The judge is another one; it sees all "
+            f"{result.synthetic.clips} clips, and the {result.synthetic.clips - result.removed} that stay."
+        ),
+        Table(columns=("measure", "all clips", "after the removal"), rows=rows, caption=f"Judge `{judge.digest}`."),
+    ]
+    if not judge.separate:
+        text = "Filter and judge were fitted on the same patients: what one misses the other may miss, too."
+        blocks.insert(0, Notice(text, "warning"))
+    if judge.sees_copies is False:
+        blocks.insert(0, Notice("The judge misses plain copies: its silence clears nothing.", "warning"))
+    return blocks
+
+
+def _after(judge: JudgeResult, name: str) -> str:
+    if judge.after is None:
+        return "–"
+    value = getattr(judge.after, name)
+    return _shown(value) if isinstance(value, Estimate) else f"{value:.2g}" if isinstance(value, float) else str(value)
+
+
+def _strips(strips: Sequence[Strip]) -> list[Block]:
+    warning = Notice(
+        "These are pixels of training clips, with all outside the sector set to zero. Handle this file as you "
+        "handle the training set.",
+        "warning",
+    )
+    shown = [
+        FilmStrip(
+            {"synthetic": each.synthetic_KHW, "training": each.training_KHW},
+            alt="moments of a synthetic clip above the same moments of its nearest training clip",
+            caption=caption,
+        )
+        for each, caption in zip(strips, captions(strips))
+    ]
+    return [warning, *shown]
 
 
 def _exposure(result: AuditResult) -> list[Block]:
     exposure = result.exposure
     text = (
         f"{exposure.patients_nearest} of {result.train.patients} training patients are nearest to some synthetic clip, "
-        f"{exposure.patients_flagged} to a flagged one."
+        f"{exposure.patients_flagged} to one that is to be removed."
+    )
+    picture = Picture(
+        draw=functools.partial(exposure_curve, exposure.clips_per_patient, patients=result.train.patients or 0),
+        alt="number of synthetic clips nearest to each training patient, falling",
     )
     if not exposure.most:
-        return [Prose(text)]
+        return [Prose(text), picture]
     rows = [(patient, clips, f"{score:.4f}") for patient, clips, score in exposure.most]
-    return [Prose(text), Table(columns=("patient (hashed)", "flagged clips", "highest similarity"), rows=rows)]
+    return [
+        Prose(text),
+        picture,
+        Table(
+            columns=("patient (hashed)", "clips to remove", "highest similarity"),
+            rows=rows,
+            caption="The most exposed, twenty at most.",
+        ),
+    ]
 
 
 def _settings(result: AuditResult) -> Table:
     sets = {"training": result.train, "held out": result.holdout, "synthetic": result.synthetic}
     rows = [
-        (name, f"{each.clips} clips" + (f", {each.patients} patients" if each.patients is not None else ""))
+        (
+            name,
+            f"{each.clips} clips"
+            + (f" of {each.patients} patients" if each.patients is not None else "")
+            + (f", {each.set_aside} files set aside" if each.set_aside else "")
+            + f"; digest `{each.digest[:16]}`",
+        )
         for name, each in sets.items()
     ]
     rows += [
-        ("encoder", result.encoder_digest),
-        ("judge", result.judge_digest or "the same encoder"),
-        ("alpha, rule, metric, seed", f"{result.alpha:g}, {result.rule}, {result.metric}, {result.seed}"),
+        ("encoder", f"`{result.encoder_digest}`"),
+        ("re-identification head", "none" if result.reid_digest is None else f"`{result.reid_digest}`"),
+        ("judge", "none" if result.judge is None else f"`{result.judge.digest}`"),
+        ("alpha, rule, deciding level", f"{result.alpha:g}, {result.rule}, {result.decide}"),
+        ("metric, seed", f"{result.metric}, {result.seed}"),
+        ("audit.json", f"schema {result.schema_version}, echofm {result.echofm_version}"),
     ]
     return Table(columns=("setting", "value"), rows=rows)
 
 
-def _figure(size_inch: tuple[float, float]) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=size_inch, layout="constrained")
-    return figure, figure.subplots()
+def _rules(result: AuditResult) -> str:
+    if result.rule == "published":
+        return (
+            "The published rule flags what exceeds the 95th percentile of the training clips' similarities to the "
+            "held-out set. That set is smaller than the training set, in which synthetic clips are searched, so the "
+            "threshold is too low and more than 5 % are flagged with nothing memorised. Take the conformal rule."
+        )
+    return (
+        "The rule: a clip is flagged where its Benjamini-Hochberg q is at most alpha, so that on average at most this "
+        "part of the flagged clips is flagged wrongly."
+    )
 
 
 def _shown(estimate: Estimate | None) -> str:

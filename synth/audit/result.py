@@ -1,4 +1,4 @@
-"""AuditResult: everything an audit found, as audit.json and samples.parquet hold it."""
+"""AuditResult: everything an audit found, as audit.json holds it. docs/audit.md documents every field."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from echofm.config import Recipe
 from echofm.errors import EchofmError
 from echofm.intervals import Estimate
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 Part = Annotated[float, pydantic.Field(ge=0, le=1)]
+LevelName = Literal["clip", "frame", "motion"]
 
 
 class SetSummary(Recipe):
@@ -22,6 +23,10 @@ class SetSummary(Recipe):
     clips: int
     patients: int | None
     """None for a synthetic set, which has no patients."""
+    digest: str
+    """sha256 over the clips' ids and features."""
+    set_aside: int = 0
+    """Files that could not be read, or are exact copies of another one of the set: they have no row."""
 
 
 class FlaggedPart(Recipe):
@@ -43,8 +48,34 @@ class FlaggedPart(Recipe):
     """Copies that are a smaller part of the set than this are beyond Benjamini-Hochberg with this held-out set."""
 
 
+class CanaryRecall(Recipe):
+    """What the audit caught of one kind of planted copy."""
+
+    kind: str
+    strength: float
+    planted: int
+    recall: Estimate
+    right_patient: Part
+
+
+class LevelResult(Recipe):
+    """One level: what of a clip was compared, and what came of it alone."""
+
+    level: LevelName
+    features: int
+    """Numbers per vector."""
+    vectors_per_clip: int
+    """Moments compared of each clip at frame level; 1 elsewhere."""
+    flagged: FlaggedPart
+    published_rule_flags: Part
+    """What the published threshold (95th percentile of train -> held-out) would flag; biased, for comparison."""
+    power: list[CanaryRecall]
+    search_recall: Part
+    """Part of the nearest neighbours that the search finds; 1 where it is exact."""
+
+
 class Attacks(Recipe):
-    """Attacks beyond distance. None: not enough patients for it; `notes` says so."""
+    """Attacks beyond distance, at clip level. None: not enough patients for it; `notes` says so."""
 
     membership_auc: Estimate
     membership_tpr_at_1_percent_fpr: Estimate
@@ -61,51 +92,82 @@ class Attacks(Recipe):
     naming_informative: bool | None
 
 
-class CanaryRecall(Recipe):
-    """What the audit caught of one kind of planted copy."""
+class DuplicateCount(Recipe):
+    """Copies found by content and by speckle, without any encoder. None: not looked for."""
 
-    kind: str
-    strength: float
-    planted: int
-    recall: Estimate
-    right_patient: Part
+    exact: int
+    """Synthetic files whose bytes are those of a training file."""
+    perceptual: int | None
+    """Synthetic clips that show the same recording as a training clip (echofm check), exact ones among them."""
+    train_holdout: int | None
+    """Held-out clips that show the same recording as a training clip: the null is then too close."""
 
 
 class Exposure(Recipe):
-    """How the flagged clips fall on training patients."""
+    """How the clips to remove fall on training patients."""
 
     patients_nearest: int
     """Training patients that are nearest to some synthetic clip."""
     patients_flagged: int
-    """Training patients that are nearest to a clip flagged by Benjamini-Hochberg."""
+    """Training patients that are nearest to a clip to be removed."""
+    clips_per_patient: list[int]
+    """Of every training patient, how many synthetic clips it is nearest to, falling; patients hit by none left out."""
     most: list[tuple[str, int, float]]
-    """Hashed patient, flagged clips nearest to it, highest similarity; the twenty most exposed."""
+    """Hashed patient, clips to remove that are nearest to it, highest similarity; the twenty most exposed."""
+
+
+class JudgeResult(Recipe):
+    """The same question put to a second model, before and after the clips to remove are taken out."""
+
+    digest: str
+    """Of the judge's encoder, or of its re-identification head."""
+    separate: bool
+    """False where it is known to share training patients with the filter."""
+    sees_copies: bool | None
+    before: FlaggedPart
+    after: FlaggedPart | None
+    """None where nothing is left."""
+    membership_auc_before: Estimate
+    membership_auc_after: Estimate | None
 
 
 class AuditResult(Recipe):
     """An audit, whole. Written as audit.json; `schema_version` rises when a field changes its meaning."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
+    echofm_version: str
     verdict: str
     """What was measured, with its interval and power, in one paragraph. Never a clean bill."""
     sees_copies: bool | None
-    """Whether exact and re-encoded copies are caught; None where no canaries were planted."""
+    """Whether exact and re-encoded copies are caught at the deciding level; None where no canaries were planted."""
     alpha: float
     rule: Literal["conformal", "published"]
+    decide: Literal["clip", "frame", "motion", "any"]
+    """The level whose q decides; "any" is all levels with Bonferroni's correction."""
     metric: Literal["cosine", "pearson"]
     seed: int
     encoder_digest: str
-    judge_digest: str | None
+    reid_digest: str | None
+    """Of the re-identification head that the features went through; None without."""
     train: SetSummary
     holdout: SetSummary
     synthetic: SetSummary
     flagged: FlaggedPart
-    published_rule_flags: Part
-    """What the published threshold (95th percentile of train -> held-out) would flag; biased, for comparison."""
-    attacks: Attacks
+    """By the deciding level."""
     power: list[CanaryRecall]
+    """At the deciding level."""
+    removed: int
+    """Clips to remove: flagged by the rule, or a duplicate of a training clip."""
+    levels: list[LevelResult]
+    attacks: Attacks
+    duplicates: DuplicateCount
     exposure: Exposure
+    judge: JudgeResult | None
     notes: list[str]
+
+    def level(self, name: str) -> LevelResult:
+        """One level's result."""
+        return next(each for each in self.levels if each.level == name)
 
     def save(self, folder: str | Path, samples: pd.DataFrame) -> None:
         """Write audit.json and samples.parquet. Raises EchofmError where the folder cannot be written."""

@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from synth.audit.canaries import FAITHFUL, REQUIRED_RECALL
+from synth.audit.duplicates import Duplicates
 from synth.audit.power import Recall, sees_copies
-from synth.audit.result import Attacks, Estimate, FlaggedPart
+from synth.audit.result import Attacks, Estimate, FlaggedPart, JudgeResult
 
 
-def verdict(flagged: FlaggedPart, attacks: Attacks, recalls: Sequence[Recall], *, alpha: float) -> str:
+def verdict(
+    flagged: FlaggedPart,
+    attacks: Attacks,
+    recalls: Sequence[Recall],
+    *,
+    duplicates: Duplicates,
+    judge: JudgeResult | None,
+    alpha: float,
+    decide: str,
+) -> str:
     """One paragraph. Its first sentence is what a reader must not miss: blindness before results."""
-    return " ".join([_power(recalls), _copies(flagged, alpha), _membership(attacks)])
+    parts = [_power(recalls), _copies(flagged, alpha, decide), _duplicates(duplicates), _membership(attacks)]
+    if judge is not None:
+        parts.append(_judge(judge, alpha))
+    return " ".join(part for part in parts if part)
 
 
 def _power(recalls: Sequence[Recall]) -> str:
@@ -29,24 +42,43 @@ def _power(recalls: Sequence[Recall]) -> str:
     return f"Exact and re-encoded copies are caught (recall {worst.recall.value:.1%} or more).{blind}"
 
 
-def _copies(flagged: FlaggedPart, alpha: float) -> str:
+def _copies(flagged: FlaggedPart, alpha: float, decide: str) -> str:
     part = f"{flagged.fraction.value:.1%} of the synthetic clips ({_range(flagged.fraction)})"
     finding = (
         "more than new patients would be"
         if flagged.excess_p <= alpha
         else "no more than new patients would be, as far as this held-out set can tell"
     )
+    expected = f"at most {alpha:.0%}" if decide == "any" else f"{alpha:.0%}"
     return (
         f"{part} lie closer to the training set than {1 - alpha:.0%} of new patients do: {finding} "
-        f"(expected {alpha:.0%}, chance {flagged.excess_p:.2g}). {flagged.decided} clip(s) are flagged for removal; "
+        f"(expected {expected}, chance {flagged.excess_p:.2g}). {flagged.decided} clip(s) are flagged for removal; "
         f"copies that make up less than {flagged.smallest_detectable_share:.1%} of the set cannot be flagged."
     )
+
+
+def _duplicates(duplicates: Duplicates) -> str:
+    found = {**(duplicates.perceptual or {}), **duplicates.exact}
+    if not found:
+        return ""
+    return f"{len(found)} clip(s) show the very recording of a training clip, {len(duplicates.exact)} byte for byte."
 
 
 def _membership(attacks: Attacks) -> str:
     auc = attacks.membership_auc
     finding = "tells training from new patients" if auc.low > 0.5 else "does not tell training from new patients"
     return f"Membership inference {finding} (AUC {auc.value:.2f}, {auc.low:.2f} to {auc.high:.2f})."
+
+
+def _judge(judge: JudgeResult, alpha: float) -> str:
+    if judge.after is None:
+        return "Nothing is left for the judge once the flagged clips are removed."
+    blind = "The judge misses plain copies itself. " if judge.sees_copies is False else ""
+    left = "still finds an excess" if judge.after.excess_p <= alpha else "finds no excess"
+    return (
+        f"{blind}With the flagged clips removed, the judge {left}: {judge.after.fraction.value:.1%} "
+        f"({_range(judge.after.fraction)}), {judge.before.fraction.value:.1%} before."
+    )
 
 
 def _range(estimate: Estimate) -> str:

@@ -1,0 +1,93 @@
+"""Someone else's features: an .npz of arrays becomes an EmbeddingTable, checked before memory is taken for it.
+
+Keys: `features` (N, D) and `encoder` (any name, the same in all files) are needed; `patient_id` (N) is needed for
+real clips; `clip_id`, `split`, `view` (N) and `phase` (N, T, D'), a vector per moment, may be there, and for canaries
+`canary_kind`, `canary_strength`, `canary_source` (a clip_id of the training file) and `canary_left_out`.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from echofm.embed.table import EmbeddingTable
+from echofm.errors import EchofmError
+from synth.audit.marks import COLUMNS, STRENGTH
+
+MAX_GB = 64.0
+_TEXT = ("clip_id", "patient_id", "split", "view", *(name for name in COLUMNS if name != STRENGTH))
+_KEYS = ("features", "encoder", "phase", STRENGTH, *_TEXT)
+
+
+def load_arrays(path: Path, *, name: str, needs_patients: bool = True, max_gb: float = MAX_GB) -> EmbeddingTable:
+    """Read one .npz. `name` is the set's name in errors. Raises EchofmError naming the key that is wrong."""
+    arrays = _read(path, name, max_gb=max_gb)
+    features = _needed(arrays, "features", name)
+    if features.ndim != 2 or not np.issubdtype(features.dtype, np.floating):
+        raise EchofmError(f"the {name} file's features are {features.dtype} {features.shape}; floats (N, D) are needed")
+    encoder = _needed(arrays, "encoder", name)
+    if encoder.size != 1 or encoder.dtype.kind not in "US":
+        raise EchofmError(f"the {name} file's key encoder is no single text; name the encoder, alike in all files")
+    texts = {key: _texts(arrays[key], key, len(features), name) for key in _TEXT if key in arrays}
+    if needs_patients and "patient_id" not in texts:
+        raise EchofmError(f"the {name} file has no patient_id; the audit counts patients, not clips: add the key")
+    clips = texts.get("clip_id") or [f"{name} {row}" for row in range(len(features))]
+    labels: dict[str, Any] = {key: texts[key] for key in COLUMNS if key in texts}
+    if STRENGTH in arrays:
+        labels[STRENGTH] = _numbers(arrays[STRENGTH], len(features), name)
+    return EmbeddingTable.from_arrays(
+        features,
+        clip_id=clips,
+        patient_id=texts.get("patient_id") or clips,
+        split=texts.get("split"),
+        view=texts.get("view"),
+        phase=arrays.get("phase"),
+        encoder_digest=str(encoder.reshape(-1).astype(str)[0]) or "unnamed",
+        labels=labels or None,
+    )
+
+
+def _read(path: Path, name: str, *, max_gb: float) -> Mapping[str, npt.NDArray]:
+    try:
+        with zipfile.ZipFile(path) as packed:
+            held = sum(member.file_size for member in packed.infolist())
+        if held > max_gb * 1e9:
+            raise EchofmError(
+                f"the {name} file unpacks to {held / 1e9:.0f} GB, more than {max_gb:g}; save it as an embedding table "
+                "(EmbeddingTable.from_arrays(...).save), which stays on disk"
+            )
+        with np.load(path, allow_pickle=False) as stored:
+            unknown = sorted(set(stored.files) - set(_KEYS))
+            if unknown:
+                raise EchofmError(f"the {name} file has {len(unknown)} unknown key(s); known are {', '.join(_KEYS)}")
+            return {key: stored[key] for key in stored.files}
+    except EchofmError:
+        raise
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, MemoryError, SyntaxError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+        raise EchofmError(
+            f"the {name} file is no sound .npz of plain arrays ({reason}); write it by numpy.savez, without objects"
+        ) from None
+
+
+def _needed(arrays: Mapping[str, npt.NDArray], key: str, name: str) -> npt.NDArray:
+    if key not in arrays:
+        raise EchofmError(f"the {name} file has no key {key}; see docs/audit.md for what it needs")
+    return arrays[key]
+
+
+def _texts(values: npt.NDArray, key: str, rows: int, name: str) -> list[str]:
+    if values.shape != (rows,) or values.dtype.kind not in "USiu":
+        raise EchofmError(f"the {name} file's {key} is {values.dtype} {values.shape}; {rows} texts are needed")
+    return [str(each) for each in values.astype(str)]
+
+
+def _numbers(values: npt.NDArray, rows: int, name: str) -> list[float]:
+    if values.shape != (rows,) or values.dtype.kind not in "fiu":
+        raise EchofmError(f"the {name} file's {STRENGTH} is {values.dtype} {values.shape}; {rows} numbers are needed")
+    return [float(each) for each in values]

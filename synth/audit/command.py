@@ -1,0 +1,225 @@
+"""The command's work: open what was given, embed it, plant canaries, audit, and write what was found."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast, get_args
+
+import torch
+
+from echofm.embed.table import EmbeddingTable
+from echofm.errors import EchofmError
+from echofm.ids import IdKey, load_key
+from echofm.progress import console
+from echofm.readers.datasets.truth import is_phantom
+from echofm.readers.limits import Limits
+from synth.audit.assess import Audited, audit, require_comparable
+from synth.audit.cli import Arguments
+from synth.audit.duplicates import Duplicates, find_duplicates
+from synth.audit.judging import Judge
+from synth.audit.levels import Head, Level
+from synth.audit.models import is_head, load_head, open_model, seen_by_both
+from synth.audit.planting import CanaryInput, sources, with_new_beats
+from synth.audit.report import page
+from synth.audit.scoring import Sets
+from synth.audit.sources import Embedder, Side, chosen, open_side, parsed
+from synth.audit.strips import Strip, closest_pairs, strips
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
+
+_MOST_FOR_DUPLICATES = 20_000
+
+
+@dataclass(kw_only=True)
+class Given:
+    """What was opened: the three sides, and the head if there is one."""
+
+    train: Side
+    holdout: Side
+    synthetic: Side
+    key: IdKey
+    head: Head | None
+
+    @property
+    def sides(self) -> tuple[Side, Side, Side]:
+        """In the order of the arguments."""
+        return self.train, self.holdout, self.synthetic
+
+
+def run(arguments: Arguments) -> int:
+    """The whole command; its exit code."""
+    with _ranks(arguments) as ranks:
+        given = _open(arguments, show=ranks.is_main_process)
+        sets = _embedded(arguments, given, ranks, arguments.encoder)
+        judge = _judge(arguments, given, sets, ranks)
+        if not ranks.is_main_process:
+            return 0
+    audited = audit(
+        sets.train,
+        sets.holdout,
+        sets.synthetic,
+        canaries=sets.canaries,
+        head=given.head,
+        judge=judge,
+        alpha=arguments.alpha,
+        rule=arguments.rule,
+        levels=_levels(arguments.levels),
+        decide=arguments.decide,
+        metric=arguments.metric,
+        moments=arguments.moments,
+        index=arguments.index,
+        duplicates=_duplicates(arguments, given, sets),
+        set_aside=(given.train.set_aside, given.holdout.set_aside, given.synthetic.set_aside),
+        seed=arguments.seed,
+    )
+    return _finish(arguments, given, audited)
+
+
+@contextmanager
+def _ranks(arguments: Arguments) -> Iterator[PartialState]:
+    """The processes of torchrun or accelerate; one where the command was started plainly."""
+    from accelerate import PartialState
+
+    from echofm.embed.run import RANK_PATIENCE
+
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        raise EchofmError("--device cuda: this torch sees no CUDA device; use --device cpu")
+    on_cpu = arguments.device == "cpu" or not torch.cuda.is_available()
+    ranks = PartialState(cpu=on_cpu, timeout=RANK_PATIENCE)
+    try:
+        yield ranks
+    finally:
+        ranks.destroy_process_group()
+
+
+def _open(arguments: Arguments, *, show: bool) -> Given:
+    key = load_key(arguments.id_key)
+    limits = Limits(max_clip_mb=arguments.max_clip_mb, max_seconds=arguments.max_seconds)
+    sides = [
+        open_side(
+            asked,
+            name=name,
+            key=key,
+            processes=arguments.processes,
+            limits=limits,
+            dataset=arguments.dataset,
+            patient_from=arguments.patient_from,
+            show_progress=show,
+        )
+        for name, asked in {
+            "training": arguments.train,
+            "held-out": arguments.holdout,
+            "synthetic": arguments.synthetic,
+        }.items()
+    ]
+    head = None if arguments.reid is None else load_head(arguments.reid)
+    return Given(train=sides[0], holdout=sides[1], synthetic=sides[2], key=key, head=head)
+
+
+def _embedded(arguments: Arguments, given: Given, ranks: PartialState, encoder: str | None) -> Sets:
+    """The tables of all sets under one encoder, and canaries where the training set has pixels."""
+    if all(side.table is not None for side in given.sides):
+        train, holdout, synthetic = (chosen(cast(EmbeddingTable, side.table), side) for side in given.sides)
+        return Sets(train=train, holdout=holdout, synthetic=synthetic, canaries=_canary_table(arguments, given))
+    if encoder is None:
+        raise EchofmError("videos and shards need an encoder to be compared by; give --encoder")
+    embedder = Embedder(
+        encoder=open_model(encoder).to(ranks.device),
+        cache=arguments.cache or arguments.out / "cache",
+        ranks=ranks,
+        windows=arguments.windows,
+        batch=arguments.batch,
+        precision=arguments.precision,
+    )
+    train, holdout, synthetic = (embedder.side(side) for side in given.sides)
+    # Before the canaries: what does not fit is said before any more time is spent.
+    require_comparable(Sets(train=train, holdout=holdout, synthetic=synthetic))
+    canaries = _canary_table(arguments, given)
+    if canaries is None and given.train.videos is not None and arguments.canaries > 0:
+        canaries = _plant(arguments, given, embedder, Sets(train=train, holdout=holdout, synthetic=synthetic))
+    return Sets(train=train, holdout=holdout, synthetic=synthetic, canaries=canaries)
+
+
+def _plant(arguments: Arguments, given: Given, embedder: Embedder, sets: Sets) -> EmbeddingTable:
+    assert given.train.videos is not None
+    budget = sum(map(len, sets.tables()))
+    planted = CanaryInput(
+        videos=given.train.videos,
+        source_ids=sources(sets.train, wanted=arguments.canaries, budget=budget, seed=arguments.seed),
+        contract=embedder.encoder.contract,
+        seed=arguments.seed,
+    )
+    table, _, _ = embedder.embed(planted, title="canaries")
+    return with_new_beats(table, sets.train, wanted=arguments.canaries, seed=arguments.seed)
+
+
+def _canary_table(arguments: Arguments, given: Given) -> EmbeddingTable | None:
+    if arguments.canary_table is None:
+        return None
+    side = open_side(arguments.canary_table, name="synthetic", key=given.key)
+    if side.table is None:
+        raise EchofmError("--canary-table is no embedding table and no .npz; videos are planted by the audit itself")
+    return chosen(side.table, side)
+
+
+def _judge(arguments: Arguments, given: Given, sets: Sets, ranks: PartialState) -> Judge | None:
+    """The second model over the same clips."""
+    if arguments.judge is None:
+        return None
+    if is_head(arguments.judge):
+        head = load_head(arguments.judge)
+        return Judge(sets=sets, head=head, separate=not seen_by_both(given.head, head))
+    if any(side.videos is None for side in given.sides):
+        raise EchofmError("--judge is an encoder, but not all sets are videos or shards; give a re-identification head")
+    second = _embedded(arguments, given, ranks, arguments.judge)
+    if second.train.encoder_digest == sets.train.encoder_digest and given.head is None:
+        raise EchofmError("--judge is the encoder that filters already; give another one")
+    return Judge(sets=second)
+
+
+def _levels(asked: str | None) -> list[Level] | None:
+    if asked is None:
+        return None
+    names = [each.strip() for each in asked.split(",")]
+    unknown = [each for each in names if each not in get_args(Level)]
+    if unknown or not names:
+        raise EchofmError(f"--levels: {unknown[0]!r} is no level; choose of {', '.join(get_args(Level))}")
+    return cast("list[Level]", names)
+
+
+def _duplicates(arguments: Arguments, given: Given, sets: Sets) -> Duplicates | None:
+    """None: only what the ids tell."""
+    tables = {"training": sets.train, "held-out": sets.holdout, "synthetic": sets.synthetic}
+    videos = {side.name: side.videos for side in given.sides if side.videos is not None}
+    there = {name: table for name, table in tables.items() if name in videos}
+    if arguments.duplicates == "off" or not {"training", "synthetic"} <= there.keys():
+        if arguments.duplicates == "on":
+            raise EchofmError("--duplicates on needs the training and the synthetic set as videos or shards")
+        return None
+    clips = sum(map(len, there.values()))
+    if arguments.duplicates == "auto" and clips > _MOST_FOR_DUPLICATES:
+        console.print(f"{clips} clips are too many to be read again for duplicates; --duplicates on does it", style="")
+        return None
+    return find_duplicates(videos, there, processes=arguments.processes)
+
+
+def _finish(arguments: Arguments, given: Given, audited: Audited) -> int:
+    result = audited.result
+    shown: list[Strip] = []
+    if given.train.videos is not None and given.synthetic.videos is not None and arguments.strips > 0:
+        level: Level = result.levels[0].level if arguments.decide == "any" else arguments.decide
+        pairs = closest_pairs(audited.samples, level, most=arguments.strips)
+        shown = strips(pairs, level, synthetic=given.synthetic.videos, train=given.train.videos)
+    result.save(arguments.out, audited.samples)
+    page(audited, shown, phantom=is_phantom(parsed(arguments.train)[0])).save(arguments.out / "report.html")
+    print(result.verdict)
+    for each in result.levels:
+        if each.search_recall < 1:
+            print(f"{each.level} level: searched by IVF-PQ, measured recall {each.search_recall:.4f}")
+    print(f"report: {arguments.out / 'report.html'}", file=sys.stderr)
+    too_many = result.removed > arguments.fail_above * result.synthetic.clips
+    return int(too_many or result.sees_copies is False)

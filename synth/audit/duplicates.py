@@ -1,0 +1,134 @@
+"""Duplicates: synthetic clips that are training recordings by their bytes or their speckle, whatever an encoder sees.
+
+They need no calibration: two recordings never share speckle (echofm.check.fingerprint), so one hit is a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from echofm.check.duplicates import Pair, find_copies
+from echofm.check.fingerprint import Fingerprint, fingerprint
+from echofm.clip import Clip
+from echofm.embed.table import EmbeddingTable
+from echofm.errors import UnreadableFile
+from echofm.progress import progress_bar
+from synth.audit.names import text
+from synth.audit.result import DuplicateCount
+from synth.audit.videos import Videos
+
+Prints = tuple[Fingerprint, Fingerprint]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Duplicates:
+    """exact: synthetic clip id -> training clip id (the same, as ids come from bytes). perceptual: alike, by speckle,
+    exact ones among them; None where nobody looked. train_holdout: pairs of a training and a held-out clip."""
+
+    exact: Mapping[str, str]
+    perceptual: Mapping[str, str] | None = None
+    train_holdout: Sequence[tuple[str, str]] | None = None
+    unread: int = field(default=0)
+
+    def of(self, clip_id_S: npt.NDArray[np.str_]) -> npt.NDArray[np.str_]:
+        """Of each synthetic clip the training clip that it copies, "" for none."""
+        known = {**(self.perceptual or {}), **self.exact}
+        return np.array([known.get(each, "") for each in clip_id_S.tolist()], dtype=np.str_)
+
+    def counted(self) -> DuplicateCount:
+        """As the result holds it."""
+        return DuplicateCount(
+            exact=len(self.exact),
+            perceptual=None if self.perceptual is None else len(self.perceptual),
+            train_holdout=None if self.train_holdout is None else len(self.train_holdout),
+        )
+
+    def notes(self) -> list[str]:
+        """What a reader must know beside the counts."""
+        notes = []
+        if self.train_holdout:
+            first = self.train_holdout[0]
+            notes.append(
+                f"{len(self.train_holdout)} held-out clips show the same recording as a training clip (first "
+                f"{first[1]} and {first[0]}): one patient is in both sets under two names, so the null is too close "
+                "and fewer clips are flagged than should be; take these patients out of one set"
+            )
+        if self.unread:
+            notes.append(f"{self.unread} clips could not be read again for the search for duplicates")
+        return notes
+
+
+def exact_copies(train: EmbeddingTable, synthetic: EmbeddingTable) -> dict[str, str]:
+    """Synthetic clips whose id, a hash of the file's bytes, is that of a training clip."""
+    known = set(text(train.clip_id).tolist())
+    return {each: each for each in text(synthetic.clip_id).tolist() if each in known}
+
+
+def find_duplicates(
+    videos: Mapping[str, Videos], tables: Mapping[str, EmbeddingTable], *, processes: int
+) -> Duplicates:
+    """Read the sets ("training", "synthetic" and, if it is there, "held-out") again and compare their fingerprints.
+
+    A copy of a copy counts as a copy: clips that are linked by pairs share the training clip that one of them shows.
+    """
+    owners: list[tuple[str, str]] = []
+    prints: list[Prints] = []
+    unread = 0
+    with progress_bar("fingerprints", sum(map(len, tables.values()))) as bar:
+        for name, table in tables.items():
+            asked = [(clip, None) for clip in text(table.clip_id).tolist()]
+            for (clip, _), result in zip(asked, videos[name].read(asked, _prints)):
+                bar.advance()
+                if isinstance(result, UnreadableFile):
+                    unread += 1
+                    continue
+                owners.append((name, clip))
+                prints.append(result)
+    pairs = find_copies([one for one, _ in prints], [other for _, other in prints], processes=processes)
+    return Duplicates(
+        exact=exact_copies(tables["training"], tables["synthetic"]),
+        perceptual=dict(_copied(owners, pairs)),
+        train_holdout=_across(owners, pairs) if "held-out" in tables else None,
+        unread=unread,
+    )
+
+
+def _prints(clip: Clip, _: Any) -> Prints:
+    return fingerprint(clip), fingerprint(clip, whole_picture=True)
+
+
+def _copied(owners: Sequence[tuple[str, str]], pairs: Sequence[Pair]) -> Iterator[tuple[str, str]]:
+    """(synthetic clip, training clip) wherever a chain of pairs leads from one to the other; the best pair first."""
+    linked: dict[int, list[int]] = {}
+    for pair in pairs:
+        linked.setdefault(pair.first, []).append(pair.second)
+        linked.setdefault(pair.second, []).append(pair.first)
+    source: dict[int, int] = {}
+    front = [place for place in linked if owners[place][0] == "training"]
+    source.update({place: place for place in front})
+    while front:
+        reached = []
+        for place in front:
+            for other in linked[place]:
+                # A held-out clip in between is no copy made by the generator.
+                if other not in source and owners[other][0] == "synthetic":
+                    source[other] = source[place]
+                    reached.append(other)
+        front = reached
+    for place, original in sorted(source.items()):
+        if owners[place][0] == "synthetic":
+            yield owners[place][1], owners[original][1]
+
+
+def _across(owners: Sequence[tuple[str, str]], pairs: Sequence[Pair]) -> list[tuple[str, str]]:
+    found = []
+    for pair in pairs:
+        sides = {owners[pair.first][0]: owners[pair.first][1], owners[pair.second][0]: owners[pair.second][1]}
+        if sides.keys() == {"training", "held-out"}:
+            found.append((sides["training"], sides["held-out"]))
+    return found

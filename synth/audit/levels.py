@@ -1,0 +1,85 @@
+"""Levels: what of a clip is compared. One vector of the whole clip, a few of its moments, or one of its motion.
+
+N clips, V vectors, D features. A clip's similarity to a training set is that of its closest vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from echofm.embed.table import EmbeddingTable
+from echofm.errors import EchofmError
+
+Level = Literal["clip", "frame", "motion"]
+LEVELS: tuple[Level, ...] = ("clip", "frame", "motion")
+
+
+class Head(Protocol):
+    """A re-identification head (synth.audit.reid): tables of an encoder become tables of identity."""
+
+    @property
+    def digest(self) -> str:
+        """Changes with the head's weights and its encoder."""
+        ...
+
+    def project(self, table: EmbeddingTable, level: Level) -> EmbeddingTable:
+        """The same clips in the head's features; with `phase` where a level has several vectors a clip."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Vectors:
+    """vectors_VD: float32, may be mapped. owner_V: row of the clip that each belongs to, rising."""
+
+    vectors_VD: npt.NDArray[np.floating]
+    owner_V: npt.NDArray[np.int64]
+    clips: int
+
+    def per_clip(self) -> int:
+        """Vectors of a clip; the same for every clip."""
+        return len(self.owner_V) // max(1, self.clips)
+
+
+def available(tables: Sequence[EmbeddingTable], head: Head | None) -> list[Level]:
+    """The levels that these tables can be compared at. Motion needs a head, moments need token-time features."""
+    has_moments = all(table.phase is not None for table in tables)
+    if head is None:
+        return ["clip", "frame"] if has_moments else ["clip"]
+    return list(LEVELS) if has_moments else ["clip"]
+
+
+def projected(table: EmbeddingTable, level: Level, head: Head | None) -> EmbeddingTable:
+    """The table in the features of one level."""
+    return table if head is None else head.project(table, level=level)
+
+
+def moments_of(tables: Sequence[EmbeddingTable], *, most: int) -> int:
+    """How many moments of each clip to compare: the same everywhere, because the maximum over more is higher."""
+    fewest = min((int(np.diff(t.phase.start_N1).min()) for t in tables if t.phase is not None and len(t)), default=1)
+    return max(1, min(most, fewest))
+
+
+def vectors(table: EmbeddingTable, level: Level, *, moments: int) -> Vectors:
+    """The vectors of every clip at one level; at frame level `moments` of its tokens, spread evenly over the clip.
+
+    Raises EchofmError where the frame level is asked of a table without token-time features.
+    """
+    clips = len(table)
+    if level != "frame":
+        return Vectors(vectors_VD=table.video_ND, owner_V=np.arange(clips), clips=clips)
+    if table.phase is None:
+        raise EchofmError("the frame level needs token-time features; embed with `--phase` or leave the level out")
+    starts, length = table.phase.start_N1[:-1], np.diff(table.phase.start_N1)
+    if clips and length.min() < 1:
+        raise EchofmError("a clip has no token-time features at all; embed it again or drop it")
+    place_NK = (starts[:, None] + ((np.arange(moments) + 0.5) / moments * length[:, None])).astype(np.int64)
+    return Vectors(
+        vectors_VD=table.phase.feature_PD[place_NK.ravel()],
+        owner_V=np.repeat(np.arange(clips), moments),
+        clips=clips,
+    )

@@ -1,0 +1,139 @@
+"""Scores and p-values of every synthetic clip at one level, and of what the audit does with them.
+
+S synthetic clips, H held-out clips, C canaries, N training clips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from echofm.embed.table import EmbeddingTable
+from echofm.nearest import Metric, Neighbours
+from synth.audit.calibrate import conformal_p, published_threshold, q_values
+from synth.audit.levels import Head, Level, Vectors, projected, vectors
+from synth.audit.marks import LEFT_OUT
+from synth.audit.names import text
+from synth.audit.search import IndexKind, Search
+
+Doubles = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Closest:
+    """Of each clip: its similarity to the training set, and the row of the training clip that it is closest to.
+
+    found: all neighbours kept, by training row, where a clip is one vector; else None.
+    """
+
+    score: Doubles
+    neighbour: npt.NDArray[np.int64]
+    found: Neighbours | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LevelScores:
+    """One level. p_S, q_S: conformal p and Benjamini-Hochberg q; threshold: the published rule's."""
+
+    level: Level
+    synthetic: Closest
+    holdout: Closest
+    canaries: Closest | None
+    p_S: Doubles
+    q_S: Doubles
+    p_C: Doubles
+    threshold: float
+    features: int
+    recall: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sets:
+    """The three tables of one encoder, and canaries."""
+
+    train: EmbeddingTable
+    holdout: EmbeddingTable
+    synthetic: EmbeddingTable
+    canaries: EmbeddingTable | None = None
+
+    def tables(self) -> list[EmbeddingTable]:
+        """All that are there."""
+        return [each for each in (self.train, self.holdout, self.synthetic, self.canaries) if each is not None]
+
+
+def scores(
+    sets: Sets,
+    level: Level,
+    *,
+    head: Head | None,
+    metric: Metric,
+    moments: int = 1,
+    kept: int = 1,
+    index: IndexKind = "auto",
+) -> LevelScores:
+    """Search all sets in the training set at one level; p-values by held-out patient. kept: neighbours to keep."""
+    found = {
+        name: vectors(projected(table, level, head), level, moments=moments)
+        for name, table in {"train": sets.train, "holdout": sets.holdout, "synthetic": sets.synthetic}.items()
+    }
+    train = found["train"]
+    search = Search(train.vectors_VD, metric=metric, kind=index)
+    synthetic, holdout = (closest(found[name], train, search, kept=kept) for name in ("synthetic", "holdout"))
+    back = closest(train, found["holdout"], Search(found["holdout"].vectors_VD, metric=metric, kind=index))
+    patient_H = text(sets.holdout.patient_id)
+    p_S = conformal_p(synthetic.score, holdout.score, patient_H)
+    canaries, p_C = None, np.empty(0)
+    if sets.canaries is not None and len(sets.canaries):
+        planted = vectors(projected(sets.canaries, level, head), level, moments=moments)
+        canaries = _of_canaries(planted, sets.canaries, sets.train, train, search)
+        p_C = conformal_p(canaries.score, holdout.score, patient_H)
+    return LevelScores(
+        level=level,
+        synthetic=synthetic,
+        holdout=holdout,
+        canaries=canaries,
+        p_S=p_S,
+        q_S=q_values(p_S),
+        p_C=p_C,
+        threshold=published_threshold(back.score),
+        features=train.vectors_VD.shape[1],
+        recall=search.recall,
+    )
+
+
+def closest(queries: Vectors, reference: Vectors, search: Search, *, kept: int = 1) -> Closest:
+    """Each clip's closest vector pair; of equals the training clip that comes first."""
+    found = search.nearest(queries.vectors_VD, k=kept)
+    if queries.per_clip() == reference.per_clip() == 1:
+        return Closest(score=found.similarity_QK[:, 0], neighbour=found.index_QK[:, 0], found=found)
+    return _best_of_each(queries, reference, found.similarity_QK[:, 0], found.index_QK[:, 0])
+
+
+def _best_of_each(
+    queries: Vectors, reference: Vectors, similarity_V: Doubles, index_V: npt.NDArray[np.int64]
+) -> Closest:
+    order = np.lexsort((index_V, -similarity_V, queries.owner_V))
+    first = order[np.searchsorted(queries.owner_V[order], np.arange(queries.clips))]
+    return Closest(score=similarity_V[first], neighbour=reference.owner_V[index_V[first]])
+
+
+def _of_canaries(
+    planted: Vectors, canaries: EmbeddingTable, train: EmbeddingTable, reference: Vectors, search: Search
+) -> Closest:
+    """As `closest`, but a new beat, itself a training clip, is not found in itself."""
+    left_out = text(canaries.rows[LEFT_OUT].to_numpy(object)) if LEFT_OUT in canaries.rows else None
+    if left_out is None or not left_out.any():
+        return closest(planted, reference, search)
+    # "" stands for "nothing left out" on the canaries' side and must match no training clip.
+    own = np.where(left_out == "", "-", left_out)[planted.owner_V]
+    names = text(train.clip_id)[reference.owner_V]
+    found = search.nearest(planted.vectors_VD, exclude_QN=(own, names))
+    return _best_of_each(planted, reference, found.similarity_QK[:, 0], found.index_QK[:, 0])
+
+
+def combined_p(levels: Sequence[Doubles]) -> Doubles:
+    """Bonferroni over levels: min(1, L x the least p). Valid however the levels depend on one another."""
+    return np.minimum(1.0, len(levels) * np.min(np.stack(levels), axis=0))

@@ -1,0 +1,66 @@
+"""Search: nearest training vectors, exactly up to about a million of them and by IVF-PQ with exact re-ranking above.
+
+Q queries, N training vectors, K neighbours.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from echofm.approximate import ApproximateIndex
+from echofm.nearest import Metric, Neighbours, nearest
+
+IndexKind = Literal["auto", "exact", "ivfpq"]
+EXACT_UP_TO = 1_000_000
+# Below this an inverted index has too few vectors per list to be one.
+_LEAST_ROWS = 4_000
+_RECALL_QUERIES = 500
+
+
+class Search:
+    """Nearest neighbours among one set of vectors.
+
+    kind: "auto" is exact up to EXACT_UP_TO vectors. recall: part of the true nearest neighbours that an approximate
+    index finds, measured on 500 mixtures of two training vectors; 1.0 where the search is exact.
+    """
+
+    def __init__(self, vectors_ND: npt.NDArray[np.floating], *, metric: Metric, kind: IndexKind = "auto") -> None:
+        self.vectors_ND, self.metric = vectors_ND, metric
+        approximate = kind == "ivfpq" or (kind == "auto" and len(vectors_ND) > EXACT_UP_TO)
+        self._index: ApproximateIndex | None = None
+        self.recall = 1.0
+        if approximate and len(vectors_ND) >= _LEAST_ROWS:
+            self._folder = tempfile.TemporaryDirectory(prefix="echofm-audit-")
+            self._index = ApproximateIndex(vectors_ND, metric=metric, folder=Path(self._folder.name))
+            self.recall = self._index.recall(_like(vectors_ND))
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every neighbour is the true one."""
+        return self._index is None
+
+    def nearest(
+        self,
+        queries_QD: npt.NDArray,
+        *,
+        k: int = 1,
+        exclude_QN: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+    ) -> Neighbours:
+        """The k nearest; with groups to leave out always exactly, as an index cannot leave any out."""
+        k = min(k, len(self.vectors_ND))
+        if self._index is None or exclude_QN is not None:
+            return nearest(queries_QD, self.vectors_ND, k=k, metric=self.metric, exclude_QN=exclude_QN)
+        return self._index.nearest(queries_QD, k=k)
+
+
+def _like(vectors_ND: npt.NDArray) -> npt.NDArray:
+    """Queries that fall between the stored vectors: pairs of them, mixed."""
+    rng = np.random.default_rng(0)
+    first, second = (np.sort(rng.integers(len(vectors_ND), size=_RECALL_QUERIES)) for _ in range(2))
+    part = rng.uniform(0.5, 1.0, (_RECALL_QUERIES, 1))
+    return (part * vectors_ND[first] + (1 - part) * vectors_ND[second]).astype(np.float32)

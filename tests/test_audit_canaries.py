@@ -1,0 +1,92 @@
+"""Canaries are what they say, stay in the sector, and are the same every time; new beats are other clips."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from audit_sets import TRAIN, planted
+from hearts import beating_heart
+
+from echofm.clip import Clip
+from echofm.embed.table import EmbeddingTable
+from synth.audit.canaries import FAITHFUL, KINDS, NEW_BEAT, STRENGTHS, in_between, plan, transformed
+from synth.audit.marks import KIND, LEFT_OUT, SOURCE
+from synth.audit.planting import canary_id, sources, with_new_beats
+
+
+def heart(seed: int, size: int = 48) -> Clip:
+    frames, _ = beating_heart(frames=20, size=size, seed=seed)
+    return Clip(
+        frames_TCHW=frames[:, None],
+        sector_HW=frames.any(0),
+        frame_time_s=np.arange(20) / 50,
+        clip_id=f"{seed:020x}",
+        patient_id=f"{seed:020x}",
+    )
+
+
+def difference(one: Clip, other: Clip) -> float:
+    return float(np.abs(one.frames_TCHW.astype(float) - other.frames_TCHW).mean())
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("size", [48, 47])
+def test_a_canary_keeps_to_the_sector_and_is_the_same_every_time(kind: str, size: int) -> None:
+    clip = heart(1, size)
+    strengths = KINDS[kind][1]
+    made = [transformed(clip, kind, strength, seed=0) for strength in strengths]
+    for each, strength in zip(made, strengths):
+        assert each.frames_TCHW.shape == clip.frames_TCHW.shape and each.frames_TCHW.dtype == np.uint8
+        assert not each.frames_TCHW[:, :, ~each.sector_HW].any()
+        again = transformed(clip, kind, strength, seed=0)
+        assert np.array_equal(again.frames_TCHW, each.frames_TCHW)
+    changes = [difference(clip, each) for each in made]
+    assert changes == sorted(changes)
+    assert (changes[0] == 0) == (kind == "exact")
+
+
+def test_plain_copies_look_like_the_clip_and_other_patients_do_not() -> None:
+    clip, other = heart(1), heart(2)
+    apart = difference(clip, other)
+    for kind in FAITHFUL:
+        for strength in KINDS[kind][1]:
+            assert difference(clip, transformed(clip, kind, strength, seed=0)) < 0.3 * apart
+    parts = [difference(clip, in_between(clip, other, part)) for part in (0.1, 0.25, 0.5)]
+    assert parts == sorted(parts) and 0 < parts[0] < parts[-1] < apart
+
+
+def test_every_kind_that_is_planted_says_what_its_strength_is() -> None:
+    assert {kind for kind, _ in plan()} | {NEW_BEAT} == set(STRENGTHS)
+    ids = {canary_id("a", kind, strength) for kind, strength in plan()}
+    assert len(ids) == len(plan())
+
+
+def test_sources_are_clips_of_different_patients_and_bounded() -> None:
+    chosen = sources(TRAIN, wanted=50, budget=10**6, seed=0)
+    patients = TRAIN.rows.set_index("clip_id").loc[chosen, "patient_id"]
+    assert len(chosen) == 50 == patients.nunique()
+    assert sources(TRAIN, wanted=50, budget=10**6, seed=0) == chosen != sources(TRAIN, wanted=50, budget=10**6, seed=1)
+    assert len(sources(TRAIN, wanted=50, budget=30 * len(plan()), seed=0)) == 30
+    assert len(sources(TRAIN, wanted=50, budget=0, seed=0)) == 20
+    assert len(sources(TRAIN, wanted=1000, budget=10**6, seed=0)) == 150
+
+
+def test_a_new_beat_is_another_clip_of_the_patient_and_is_left_out_itself() -> None:
+    views = ["A4C", "PLAX"] * (len(TRAIN) // 2)
+    views[:6] = ["A4C"] * 6
+    train = EmbeddingTable(
+        video_ND=TRAIN.video_ND, rows=TRAIN.rows.assign(view=views), encoder_digest=TRAIN.encoder_digest
+    )
+    table = with_new_beats(planted("exact", 0.0), train, wanted=50, seed=0)
+    beats = table.rows[table.rows[KIND] == NEW_BEAT]
+    # Three patients have two clips of one view; the others' second clip shows another view.
+    assert len(beats) == 3
+    patient = train.rows.set_index("clip_id")["patient_id"]
+    assert (patient[beats[SOURCE]].to_numpy() == patient[beats[LEFT_OUT]].to_numpy()).all()
+    assert (beats[SOURCE] != beats[LEFT_OUT]).all()
+    place = {each: row for row, each in enumerate(train.clip_id)}
+    rows = [place[each] for each in beats[LEFT_OUT]]
+    assert np.array_equal(table.video_ND[beats.index], train.video_ND[rows])
+    assert len(with_new_beats(planted("exact", 0.0), TRAIN, wanted=50, seed=0)) == 50 + 50
+    single = TRAIN.select(np.arange(0, len(TRAIN), 2))
+    assert len(with_new_beats(planted("exact", 0.0), single, wanted=50, seed=0)) == 50
