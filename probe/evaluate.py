@@ -214,16 +214,16 @@ class _Judge:
             if fraction == 1.0:
                 self.heard[method, level] = found
             self.scores.extend(
-                Score(
-                    method=method, label_fraction=fraction, level=level, metric=name, of=of, estimate=each.estimate
-                )
+                Score(method=method, label_fraction=fraction, level=level, metric=name, of=of, estimate=each.estimate)
                 for (name, of), each in found.items()
             )
 
     def comparisons(self) -> list[Comparison]:
         """The probe minus every other method, with all labels."""
         return [
-            Comparison(rival=method, metric=name, level=level, difference=self.heard["probe", level][name, of].minus(each))
+            Comparison(
+                rival=method, metric=name, level=level, difference=self.heard["probe", level][name, of].minus(each)
+            )
             for (method, level), found in self.heard.items()
             if method != "probe"
             for (name, of), each in found.items()

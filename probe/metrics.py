@@ -177,7 +177,10 @@ def _confusion(true_N: npt.NDArray, answer_N: npt.NDArray, classes: int, weights
 
 
 def _over_classes(
-    metric: Callable[[npt.NDArray, npt.NDArray, Array], Array], true_N: npt.NDArray, said_NK: npt.NDArray, weights: Array
+    metric: Callable[[npt.NDArray, npt.NDArray, Array], Array],
+    true_N: npt.NDArray,
+    said_NK: npt.NDArray,
+    weights: Array,
 ) -> Array:
     classes = said_NK.shape[1]
     chosen = [1] if classes == 2 else range(classes)

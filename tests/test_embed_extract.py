@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from echofm.clip import Clip
 from echofm.contract import InputContract
 from echofm.embed.extract import embed_clips, stitch
+from echofm.embed.table import EmbeddingTable
 from echofm.embed.tokens import parse_grid
 from echofm.errors import EchofmError
 from echofm.model.vit import Encoding, VideoEncoder
@@ -229,3 +232,38 @@ def test_tokens_that_cannot_be_had_are_refused() -> None:
         with pytest.raises(EchofmError, match="times,rows,columns"):
             parse_grid(text)
     assert parse_grid("4,7,7") == (4, 7, 7)
+
+
+class Patches(MeanGrey):
+    """Tokens of 4 x 4 pixels: their mean grey."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.grid = (8 // TUBELET, 4, 4)
+
+    def encode(self, video_BCTHW: torch.Tensor, frame_rate_hz: float | None = None) -> Encoding:
+        cut = video_BCTHW[:, 0].unflatten(1, (-1, TUBELET)).unflatten(3, (4, 4)).unflatten(5, (4, 4))
+        tokens_BN1 = cut.mean((2, 4, 6)).flatten(1)[..., None]
+        phase_BT1 = tokens_BN1.unflatten(1, (-1, 16)).mean(2)
+        return Encoding(tokens_BND=tokens_BN1, phase_BTD=phase_BT1, video_BD=tokens_BN1.mean(1))
+
+
+def test_the_motion_map_tells_where_something_moves() -> None:
+    still = ramp(8)
+    frames = np.zeros_like(still.frames_TCHW)
+    frames[4:, :, 8:12, 0:4] = 200
+    clip = still.replace(frames_TCHW=frames)
+    motion_RC = embed_clips(Patches(), [clip]).motion_NRCD[0, ..., 0]
+    wanted = np.zeros((4, 4))
+    wanted[2, 0] = np.std([0, 0, 1, 1]) * 200 / 255
+    np.testing.assert_allclose(motion_RC, wanted, atol=1e-6)
+
+
+def test_the_motion_map_survives_the_disk_and_is_cut_with_its_clips(tmp_path: Path) -> None:
+    table = embed_clips(Patches(), [ramp(8, name="a"), ramp(16, name="b")])
+    table.save(tmp_path / "table")
+    back = EmbeddingTable.load(tmp_path / "table")
+    np.testing.assert_array_equal(back.motion_NRCD, table.motion_NRCD)
+    np.testing.assert_array_equal(EmbeddingTable.concat([back.select([1])]).motion_NRCD, table.motion_NRCD[1:])
+    with pytest.raises(EchofmError, match="motion features and some have none"):
+        EmbeddingTable.concat([back.select([0]), replace(back.select([1]), motion_NRCD=None)])

@@ -26,9 +26,13 @@ from echofm.shards.windows import Window, Windowing, cut_windows, rebatched
 
 if TYPE_CHECKING:
     from echofm.encoder import AnyEncoder
+    from echofm.model.vit import Encoding
 
 Precision = Literal["fp32", "bf16"]
 Floats = npt.NDArray[np.float32]
+# Rows and columns of a clip's motion map: where something moves matters (on the phantom an ejection fraction is read
+# far better from 4 x 4 places than from their mean), exactly where does not.
+MOTION_CELLS = 4
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class _Output:
     """A batch of windows encoded; tokens of the M among them that are the middle of their clip, None if not kept."""
 
     video_BD: Floats
+    motion_BRCD: Floats | None
     phase_BTD: Floats
     tokens_MTRCD: Floats | None
 
@@ -109,6 +114,7 @@ class Extractor:
         return EmbeddingTable(
             video_ND=np.stack([video_WD.mean(0) for video_WD in videos]) if videos else np.zeros((0, 0), np.float32),
             rows=stack_rows([pd.DataFrame([each.row]) for each in taken]),
+            motion_NRCD=_motion(taken, outputs),
             phase=self._timelines(taken, outputs),
             tokens=_gathered(outputs) if taken else None,
             encoder_digest=self.encoder.digest,
@@ -151,13 +157,40 @@ class Extractor:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             encoding = self.encoder.encode(video_BCTHW)
             tokens_MTRCD = None if self.tokens is None else self._pooled(encoding.tokens_BND, middle_B)
-        return _Output(encoding.video_BD.float().cpu().numpy(), encoding.phase_BTD.float().cpu().numpy(), tokens_MTRCD)
+            motion_BRCD = self._moved(encoding)
+        return _Output(
+            video_BD=encoding.video_BD.float().cpu().numpy(),
+            motion_BRCD=None if motion_BRCD is None else motion_BRCD.cpu().numpy(),
+            phase_BTD=encoding.phase_BTD.float().cpu().numpy(),
+            tokens_MTRCD=tokens_MTRCD,
+        )
+
+    def _moved(self, encoding: Encoding) -> torch.Tensor | None:
+        """How much each feature varies over a window at each place, then pooled: after pooling less of it is left."""
+        grid = self.encoder.grid
+        if grid is not None and grid[0] > 1:
+            moved_BRCD = encoding.tokens_BND.float().unflatten(1, tuple(grid)).std(1, correction=0)
+            cells = (min(MOTION_CELLS, grid[1]), min(MOTION_CELLS, grid[2]))
+            return F.adaptive_avg_pool2d(moved_BRCD.permute(0, 3, 1, 2), cells).permute(0, 2, 3, 1)
+        # Without places, of the whole picture's vectors.
+        return (
+            encoding.phase_BTD.float().std(1, correction=0)[:, None, None] if encoding.phase_BTD.shape[1] > 1 else None
+        )
 
     def _pooled(self, tokens_BND: torch.Tensor, middle_B: npt.NDArray[np.bool_]) -> Floats:
         assert self.tokens is not None and self.encoder.grid is not None
         chosen = tokens_BND[torch.from_numpy(middle_B).to(tokens_BND.device)].float()
         grid_MDTRC = chosen.transpose(1, 2).unflatten(2, tuple(self.encoder.grid))
         return F.adaptive_avg_pool3d(grid_MDTRC, self.tokens).permute(0, 2, 3, 4, 1).cpu().numpy()
+
+
+def _motion(taken: Sequence[_Taken], outputs: Sequence[_Output]) -> Floats | None:
+    """(N, R, C, D) mean over each clip's windows; None for an encoder without time."""
+    if not taken or outputs[0].motion_BRCD is None:
+        return None
+    of_windows = np.concatenate([each.motion_BRCD for each in outputs if each.motion_BRCD is not None])
+    ends = np.cumsum([len(each.windows) for each in taken])[:-1]
+    return np.stack([motion_WRCD.mean(0) for motion_WRCD in np.split(of_windows, ends)])
 
 
 def _gathered(outputs: Sequence[_Output]) -> SpaceTimeTokens | None:

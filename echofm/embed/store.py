@@ -64,6 +64,8 @@ class TableMeta(Recipe):
     """Number of rows."""
     features: int
     """Numbers per clip."""
+    motion: list[int] | None = None
+    """Rows, columns and features of a clip's motion map; null without."""
     phase_tokens: int | None
     """Token-time features in all; null without."""
     tokens: list[int] | None = None
@@ -91,6 +93,7 @@ def save_tables(tables: Sequence[EmbeddingTable], folder: Path) -> None:
         settings=dict(tables[0].settings),
         clips=len(rows),
         features=tables[0].dim,
+        motion=None if tables[0].motion_NRCD is None else list(tables[0].motion_NRCD.shape[1:]),
         phase_tokens=sum(len(phase.feature_PD) for phase in phases) if phases else None,
         tokens=list(tokens[0].feature_NTRCD.shape[1:]) if tokens else None,
         labels=[name for name in rows.columns if name not in COLUMNS],
@@ -99,6 +102,8 @@ def save_tables(tables: Sequence[EmbeddingTable], folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / META).unlink(missing_ok=True)
         pieces = {"video": [table.video_ND for table in tables], **_pieces(phases), **_token_pieces(tokens)}
+        motions = [table.motion_NRCD for table in tables if table.motion_NRCD is not None]
+        pieces |= {"motion": motions} if motions else {}
         write_tensors(folder / f"{FEATURES}.part", pieces)
         rows.to_parquet(folder / f"{ROWS}.part", index=False)
         (folder / f"{META}.part").write_text(meta.to_json(), encoding="utf-8")
@@ -149,6 +154,7 @@ def load_table(folder: Path) -> EmbeddingTable:
     table = EmbeddingTable(
         video_ND=video,
         rows=rows[[*COLUMNS, *meta.labels]],
+        motion_NRCD=_motion(arrays, meta),
         phase=_phase(arrays, meta),
         tokens=_tokens(arrays, meta),
         encoder_digest=meta.encoder_digest,
@@ -201,6 +207,16 @@ def _load_rows(path: Path) -> pd.DataFrame:
             raise EchofmError(f"{ROWS}: column {column.name!r} is {column.type}; text or numbers are needed")
     # The pandas part of the metadata may come from anywhere and is not needed.
     return tidy_rows(rows.to_pandas(ignore_metadata=True))
+
+
+def _motion(arrays: dict[str, npt.NDArray], meta: TableMeta) -> npt.NDArray[np.float32] | None:
+    if meta.motion is None:
+        return None
+    array, shape = arrays.get("motion"), (meta.clips, *meta.motion)
+    if array is None or array.dtype != np.float32 or array.shape != shape:
+        found = "no tensor 'motion'" if array is None else f"{array.dtype} {array.shape}"
+        raise EchofmError(f"{FEATURES} holds {found}; meta.json promises motion features float32 {shape}")
+    return array
 
 
 def _phase(arrays: dict[str, npt.NDArray], meta: TableMeta) -> PhaseTokens | None:

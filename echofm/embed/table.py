@@ -34,6 +34,9 @@ class EmbeddingTable:
     rows: N rows. clip_id (unique) and patient_id: text; split: "train", "val", "test" or missing; dataset, view, kind:
         text or missing; frame_rate_hz: of the source, missing where it does not tell, never assumed; frames: how many
         the encoder could choose from; windows: how many were averaged; then the labels, named as in `Clip.labels`.
+    motion_NRCD: float32, how much each feature varies over time (standard deviation over a window's times, mean over
+        windows) in each cell of a coarse grid of R x C, at most 4 x 4, rows downwards; 1 x 1 for an encoder without
+        places, None for one without time. A mean over time hides how far the heart moves; this does not.
     phase: token-time features, None for an encoder without time.
     tokens: features by place and time of each clip's middle window, None unless they were asked for.
     encoder_digest: sha256 over the encoder's weights and configuration, or any name for someone else's encoder.
@@ -44,6 +47,7 @@ class EmbeddingTable:
     video_ND: npt.NDArray[np.float32]
     rows: pd.DataFrame
     encoder_digest: str
+    motion_NRCD: npt.NDArray[np.float32] | None = None
     phase: PhaseTokens | None = None
     tokens: SpaceTimeTokens | None = None
     contract: Mapping[str, Any] | None = None
@@ -55,6 +59,11 @@ class EmbeddingTable:
             raise EchofmError(f"features are {video.dtype} {video.shape}; float32 (clips, features) is needed")
         if len(rows) != len(video):
             raise EchofmError(f"the table has {len(video)} feature rows, but {len(rows)} clips")
+        motion = self.motion_NRCD
+        if motion is not None and (motion.ndim != 4 or motion.dtype != np.float32 or len(motion) != len(video)):
+            raise EchofmError(
+                f"motion features are {motion.dtype} {motion.shape}; float32 (clips, rows, columns, features) is needed"
+            )
         if self.phase is not None and len(self.phase) != len(rows):
             raise EchofmError(f"the table has {len(rows)} clips, but phase features of {len(self.phase)}")
         if self.tokens is not None and len(self.tokens) != len(rows):
@@ -108,6 +117,7 @@ class EmbeddingTable:
         return replace(
             self,
             video_ND=self.video_ND[index],
+            motion_NRCD=None if self.motion_NRCD is None else self.motion_NRCD[index],
             rows=self.rows.iloc[index].reset_index(drop=True),
             phase=None if self.phase is None else self.phase.take(index),
             tokens=None if self.tokens is None else self.tokens.take(index),
@@ -141,6 +151,7 @@ class EmbeddingTable:
         return EmbeddingTable(
             video_ND=np.concatenate([table.video_ND for table in tables]),
             rows=stack_rows([table.rows for table in tables]),
+            motion_NRCD=None if tables[0].motion_NRCD is None else np.concatenate([t.motion_NRCD for t in tables]),
             phase=None if tables[0].phase is None else PhaseTokens.concat([t.phase for t in tables if t.phase]),
             tokens=None if tables[0].tokens is None else SpaceTimeTokens.concat([t.tokens for t in tables if t.tokens]),
             encoder_digest=tables[0].encoder_digest,
@@ -162,6 +173,7 @@ class EmbeddingTable:
         kind: Sequence[str | None] | None = None,
         frame_rate_hz: npt.ArrayLike | None = None,
         labels: pd.DataFrame | Mapping[str, Sequence[Any]] | None = None,
+        motion_NRCD: npt.ArrayLike | None = None,
         phase: PhaseTokens | npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
         tokens: SpaceTimeTokens | npt.ArrayLike | None = None,
         contract: Mapping[str, Any] | None = None,
@@ -184,6 +196,7 @@ class EmbeddingTable:
         table = cls(
             video_ND=video,
             rows=tidy_rows(pd.DataFrame({name: list(values) for name, values in columns.items()})),
+            motion_NRCD=None if motion_NRCD is None else np.ascontiguousarray(motion_NRCD, np.float32),
             phase=phase,
             tokens=tokens,
             encoder_digest=encoder_digest,
@@ -197,6 +210,8 @@ class EmbeddingTable:
         """Raises EchofmError naming the clip whose features hold NaN or infinity; reads block by block."""
         for first in range(0, len(self), _BLOCK_ROWS):
             bad = ~np.isfinite(self.video_ND[first : first + _BLOCK_ROWS]).all(1)
+            if self.motion_NRCD is not None:
+                bad |= ~np.isfinite(self.motion_NRCD[first : first + _BLOCK_ROWS]).all((1, 2, 3))
             if bad.any():
                 clip = first + int(bad.argmax())
                 raise EchofmError(f"the features of row {clip} are not finite; embed the clip again or drop the row")
@@ -241,8 +256,9 @@ def require_one_encoder(tables: Sequence[EmbeddingTable]) -> None:
 
 
 def require_alike(tables: Sequence[EmbeddingTable]) -> None:
-    """Raises EchofmError where some of the tables have phase features or space-time tokens and some have none."""
-    for name, said in (("phase", "phase features"), ("tokens", "space-time tokens")):
+    """Raises EchofmError where some of the tables have motion or phase features or space-time tokens and some none."""
+    kept = (("motion_NRCD", "motion features"), ("phase", "phase features"), ("tokens", "space-time tokens"))
+    for name, said in kept:
         if len({getattr(table, name) is None for table in tables}) > 1:
             raise EchofmError(f"some of the tables have {said} and some have none; embed them alike")
 

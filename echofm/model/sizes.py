@@ -63,7 +63,7 @@ class Architecture(Recipe):
     prior_centre: Annotated[float, Field(ge=0, le=1)] = 1.0
     """How much of the clip's mean picture the prior leaves out."""
     prior_reach: Annotated[int, Field(ge=0, le=1024)] = 0
-    """Time indices to either side over which the prior compares the ways to and from two moments; 0: the moments alone."""
+    """Time indices to either side over which the prior compares the ways to and from two moments; 0: not at all."""
     triplet_weight: Weight = 1.0
     """Of the triplet loss in the total; reconstruction has weight 1."""
     triplet_margin: Annotated[float, Field(ge=0, le=2)] = 0.2
