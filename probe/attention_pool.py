@@ -30,6 +30,9 @@ class AttentionPool(nn.Module):
     without any other token pools to zero.
     """
 
+    mean_D: Tensor
+    scale_D: Tensor
+
     def __init__(self, mean_D: Tensor, scale_D: Tensor, *, outputs: int) -> None:
         super().__init__()
         tokens_width = len(mean_D)
@@ -131,9 +134,7 @@ def pooled(net: AttentionPool, features_ND: npt.NDArray, *, tokens: int) -> npt.
 
 
 @torch.no_grad()
-def _mean_loss(
-    net: AttentionPool, data: Labelled, *, tokens: int, loss: Callable[[Tensor, Tensor], Tensor]
-) -> float:
+def _mean_loss(net: AttentionPool, data: Labelled, *, tokens: int, loss: Callable[[Tensor, Tensor], Tensor]) -> float:
     total, at_once = 0.0, 4 * BATCH
     for first in range(0, len(data.rows), at_once):
         places = np.arange(first, min(first + at_once, len(data.rows)))

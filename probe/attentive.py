@@ -86,9 +86,7 @@ class _Attentive(BaseEstimator):
 
     def _pooled(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
         check_is_fitted(self)
-        features_NF = validate_data(
-            self, X, reset=False, dtype=(np.float32, np.float64), ensure_all_finite="allow-nan"
-        )
+        features_NF = validate_data(self, X, reset=False, dtype=(np.float32, np.float64), ensure_all_finite="allow-nan")
         return pooled(self._net, features_NF, tokens=self.tokens)
 
 

@@ -43,9 +43,7 @@ class Target:
         return self.values_M[np.searchsorted(self.rows_M, rows)]
 
 
-def read_target(
-    table: EmbeddingTable, name: str, *, task: ClipTask | None = None, order: Sequence[str] = ()
-) -> Target:
+def read_target(table: EmbeddingTable, name: str, *, task: ClipTask | None = None, order: Sequence[str] = ()) -> Target:
     """A label, `view` or `kind` as a target; `a+b+c` are several 0/1 labels at once.
 
     Text is classified, is ordinal where its order is known, and multi-label where words are joined by `|`; numbers are
