@@ -30,6 +30,9 @@ class AttentionPool(nn.Module):
     without any other token pools to zero.
     """
 
+    mean_D: Tensor
+    scale_D: Tensor
+
     def __init__(self, mean_D: Tensor, scale_D: Tensor, *, outputs: int) -> None:
         super().__init__()
         tokens_width = len(mean_D)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from probe.blocks import Rows
 from probe.linear import ridge_path
 from probe.logistic import logistic_path
-from probe.metrics import METRICS, better, figure
+from probe.metrics import METRICS, better
 from probe.neighbours import NEIGHBOURS, fit_neighbours, mean_votes
 from probe.ordinal import ordinal_path
 from probe.result import Kind
@@ -50,7 +50,7 @@ class Fitted:
         """(N,) values or (N, K) probabilities, (N, L) of several labels."""
         if isinstance(self.model, tuple):
             return np.stack([each.said(rows)[:, 1] for each in self.model], 1)
-        return rows.map(lambda block: _said(self.model, block, self.task, self.classes))
+        return _said_of(self.model, rows, self.task, self.classes)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,7 +75,7 @@ def fit_best(plan: Plan, train: Labels, val: Labels) -> Fitted:
         return _one_class(plan, train, val)
     best: Fitted | None = None
     for model, chosen, said in _candidates(plan, train, val):
-        score = figure(METRICS[plan.task][metric], val.values, said)
+        score = METRICS[plan.task][metric](val.values, said)
         if best is None or better(metric, score, best.score):
             best = Fitted(model=model, chosen=chosen, task=plan.task, classes=plan.classes, score=score)
     assert best is not None
@@ -96,8 +96,7 @@ def _candidates(plan: Plan, train: Labels, val: Labels) -> Iterable[tuple[Any, C
             path = list((ordinal_path if plan.task == "ordinal" else logistic_path)(train.rows, train.values))
         name = "alpha" if plan.task == "regression" else "C"
         for model in path:
-            said = val.rows.map(lambda block, model=model: _said(model, block, plan.task, plan.classes))
-            yield model, {name: float(getattr(model, name))}, said
+            yield model, {name: float(getattr(model, name))}, _said_of(model, val.rows, plan.task, plan.classes)
 
 
 def _neighbours(plan: Plan, train: Labels, val: Labels) -> Iterable[tuple[Any, Chosen, npt.NDArray]]:
@@ -120,18 +119,18 @@ def _attentive(plan: Plan, train: Labels, val: Labels) -> Iterable[tuple[Any, Ch
     for setting in grid:
         model: Any
         if plan.task == "regression":
-            model = AttentiveRegressor(plan.tokens, **setting, random_state=plan.seed)
+            model = AttentiveRegressor(plan.tokens, random_state=plan.seed).set_params(**setting)
             model.fit_rows(train.rows, train.values, validation=val.rows, values_val=val.values)
         else:
-            model = AttentiveClassifier(plan.tokens, **setting, random_state=plan.seed)
+            model = AttentiveClassifier(plan.tokens, random_state=plan.seed).set_params(**setting)
             model.fit_rows(train.rows, train.values, validation=val.rows, classes_val=val.values)
-        said = val.rows.map(lambda block, model=model: _said(model, block, plan.task, plan.classes))
-        yield model, dict(setting), said
+        yield model, {**setting}, _said_of(model, val.rows, plan.task, plan.classes)
 
 
 def _label_by_label(plan: Plan, train: Labels, val: Labels) -> Fitted:
     """Each label by itself, on the clips where it is known."""
-    fits, chosen = [], {}
+    fits: list[Fitted] = []
+    chosen: Chosen = {}
     for label in range(plan.classes):
         known = [np.flatnonzero(~np.isnan(part.values[:, label])) for part in (train, val)]
         own = [
@@ -149,7 +148,7 @@ def _label_by_label(plan: Plan, train: Labels, val: Labels) -> Fitted:
         chosen |= {f"{label} {name}": value for name, value in fits[-1].chosen.items()}
     metric = METRICS["multilabel"]["auroc"]
     found = Fitted(model=tuple(fits), chosen=chosen, task="multilabel", classes=plan.classes, score=np.nan)
-    return Fitted(**{**found.__dict__, "score": figure(metric, val.values, found.said(val.rows))})
+    return Fitted(**{**found.__dict__, "score": metric(val.values, found.said(val.rows))})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,12 +165,12 @@ def _one_class(plan: Plan, train: Labels, val: Labels) -> Fitted:
     model = _Always(classes_=np.unique(train.values) if len(train.values) else np.array([0]))
     metric = METRICS[plan.task][next(iter(METRICS[plan.task]))]
     found = Fitted(model=model, chosen={}, task=plan.task, classes=plan.classes, score=np.nan)
-    score = figure(metric, val.values, found.said(val.rows)) if len(val.values) else np.nan
+    score = metric(val.values, found.said(val.rows)) if len(val.values) else np.nan
     return Fitted(**{**found.__dict__, "score": score})
 
 
-def _said(model: Any, block: npt.NDArray, task: ClipTask, classes: int) -> npt.NDArray:
-    said = model.predict(block) if task == "regression" else model.predict_proba(block)
+def _said_of(model: Any, rows: Rows, task: ClipTask, classes: int) -> npt.NDArray:
+    said = rows.map(model.predict if task == "regression" else model.predict_proba)
     return _over_classes(model, said, task, classes)
 
 

@@ -43,7 +43,7 @@ def minimise(
     inverse = stats.vectors_DD * (curvature * stats.eigenvalues_D / len(rows) + penalty) ** 0.5
     weights_DK, free_E = start
     shape, narrow = weights_DK.shape, rows.features_ND.dtype == np.float32
-    kind = np.float32 if narrow else np.float64
+    kind: type[np.floating] = np.float32 if narrow else np.float64
     mean, factor = stats.mean_D.astype(kind), (1 / stats.scale_D).astype(kind)
 
     def value_and_gradient(place: Array) -> tuple[float, Array]:

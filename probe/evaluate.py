@@ -19,13 +19,11 @@ from probe.blocks import Rows
 from probe.choose import Chosen, Fitted, Labels, Plan, fit_best
 from probe.constant import CONSTANT, constant
 from probe.features import Features, Matrix, feature_choices, read_features
-from probe.measure import Key, Redrawn, Sample, averaged, by_patient
-from probe.metrics import METRICS, Metric, average_precision, auroc, of_label
+from probe.judge import Judge, prediction_frame
 from probe.near_duplicates import check_split
 from probe.partition import Partition, partition, some_patients
-from probe.result import Check, Comparison, Kind, Level, Probed, ProbeResult, SanityFigures, Score
+from probe.result import Check, Kind, Probed, ProbeResult, SanityFigures
 from probe.sanity import check_embedding
-from probe.subgroups import COLUMNS, subgroups
 from probe.target import ClipTask, Target, read_target
 
 
@@ -42,6 +40,7 @@ def evaluate(
     draws: int = 1000,
     rivals: Mapping[str, EmbeddingTable] | None = None,
     seed: int = 0,
+    sanity: SanityFigures | None = None,
     advance: Callable[[str], None] = lambda note: None,
 ) -> Probed:
     """What a frozen encoder's features tell about a label of a clip.
@@ -52,7 +51,9 @@ def evaluate(
     features: what is read of a clip, see `feature_choices`; "auto" chooses on validation patients.
     label_fractions: parts of the training patients whose labels are used, each drawn `seeds` times.
     rivals: tables of other encoders over the same clips (a random-init twin, pixel PCA); differences are bootstrapped
-        in pairs. advance: called after each of `fits_of` fits with a note, for a progress bar.
+        in pairs.
+    sanity: what is known of the embedding already; near-duplicates across the split are looked for in any case.
+    advance: called after each of `fits_of` fits with a note, for a progress bar.
     Raises EchofmError on a target, split or rival that does not fit, and on a patient in two splits.
     """
     if not label_fractions or not all(0 < fraction <= 1 for fraction in label_fractions):
@@ -62,11 +63,11 @@ def evaluate(
     goal = read_target(table, target, task=task, order=order)
     part = partition(table, goal.rows_M, seed=seed)
     bench = _Bench(goal=goal, part=part, kind=kind, features=features, seeds=seeds, seed=seed, advance=advance)
-    judge = _Judge(table=table, goal=goal, part=part, draws=draws, seed=seed)
-    for fraction in sorted({*label_fractions, 1.0}, reverse=True):
-        said = bench.predict("probe", table, fraction=fraction)
-        judge.hear("probe", said, fraction=fraction)
-        best = said if fraction == 1.0 else best
+    judge = Judge(table=table, goal=goal, part=part, draws=draws, seed=seed)
+    best = bench.predict("probe", table, fraction=1.0)
+    judge.hear("probe", best, fraction=1.0)
+    for fraction in sorted({*label_fractions} - {1.0}, reverse=True):
+        judge.hear("probe", bench.predict("probe", table, fraction=fraction), fraction=fraction)
     judge.hear(CONSTANT[goal.task], constant(goal, part), fraction=1.0)
     for name, rival in (rivals or {}).items():
         judge.hear(name, bench.predict(name, _matched(rival, table, name), fraction=1.0), fraction=1.0)
@@ -82,13 +83,13 @@ def evaluate(
         patients={name: len(set(table.patient_id[getattr(part, name)])) for name in ("train", "val", "test")},
         seeds=seeds,
         chosen=bench.chosen,
-        sanity=_with_check(sanity_figures(table), check_split(table, part, seed=seed)),
+        sanity=_with_check(sanity or sanity_figures(table), check_split(table, part, seed=seed)),
         scores=judge.scores,
         comparisons=judge.comparisons(),
         subgroups=judge.subgroups(best),
         notes=bench.notes,
     )
-    return Probed(result=result, predictions=_frame(table, goal, part, best))
+    return Probed(result=result, predictions=prediction_frame(table, goal, part, best))
 
 
 def fits_of(*, kind: Kind, label_fractions: Sequence[float], seeds: int, rivals: int = 0) -> int:
@@ -168,90 +169,6 @@ class _Bench:
                 found = name, fitted
         assert found is not None
         return found
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Judge:
-    """Every method's predictions against the truth of the same test clips, under the same redrawn patients."""
-
-    table: EmbeddingTable
-    goal: Target
-    part: Partition
-    draws: int
-    seed: int
-    scores: list[Score] = field(default_factory=list)
-    heard: dict[tuple[str, Level], dict[Key, Redrawn]] = field(default_factory=dict)
-
-    @property
-    def metrics(self) -> dict[Key, Metric]:
-        found: dict[Key, Metric] = {(name, ""): metric for name, metric in METRICS[self.goal.task].items()}
-        if self.goal.task == "multilabel":
-            for number, label in enumerate(self.goal.classes):
-                found["auroc", label] = of_label(auroc, number)
-                found["average_precision", label] = of_label(average_precision, number)
-        return found
-
-    @property
-    def sample(self) -> Sample:
-        return Sample(
-            truth_N=self.goal.of(self.part.test),
-            patients_N=self.table.patient_id[self.part.test].astype(str),
-            draws=self.draws,
-            seed=self.seed,
-        )
-
-    def hear(self, method: str, said: npt.NDArray, *, fraction: float) -> None:
-        """Take down every metric by clip and, where the label is the patient's own, by patient."""
-        sample = self.sample
-        measured: dict[Level, dict[Key, Redrawn]] = {"clip": sample.measure(self.metrics, said)}
-        grouped = by_patient(sample.truth_N, sample.patients_N)
-        if grouped is not None:
-            rows_of, truth = grouped
-            patients = np.unique(sample.patients_N)
-            whole = Sample(truth_N=truth, patients_N=patients, draws=self.draws, seed=self.seed)
-            measured["patient"] = whole.measure(self.metrics, averaged(said, rows_of))
-        for level, found in measured.items():
-            if fraction == 1.0:
-                self.heard[method, level] = found
-            self.scores.extend(
-                Score(method=method, label_fraction=fraction, level=level, metric=name, of=of, estimate=each.estimate)
-                for (name, of), each in found.items()
-            )
-
-    def comparisons(self) -> list[Comparison]:
-        """The probe minus every other method, with all labels."""
-        return [
-            Comparison(
-                rival=method, metric=name, level=level, difference=self.heard["probe", level][name, of].minus(each)
-            )
-            for (method, level), found in self.heard.items()
-            if method != "probe"
-            for (name, of), each in found.items()
-            if not of
-        ]
-
-    def subgroups(self, said: npt.NDArray):  # type: ignore[no-untyped-def]
-        """The probe's own, with all labels; the target itself is no group of a class."""
-        columns = [name for name in COLUMNS if self.goal.task == "regression" or name != self.goal.name]
-        return subgroups(self.table.rows.iloc[self.part.test], self.sample, said, self.metrics, columns=columns)
-
-
-def _frame(table: EmbeddingTable, goal: Target, part: Partition, said: npt.NDArray) -> pd.DataFrame:
-    """Test predictions, a row per clip."""
-    truth, mean = goal.of(part.test), said.mean(1)
-    columns: dict[str, npt.NDArray] = {"clip_id": table.clip_id[part.test], "patient_id": table.patient_id[part.test]}
-    if goal.task == "regression":
-        columns |= {"true": truth, "predicted": mean}
-    elif goal.task == "multilabel":
-        columns |= {f"true_{name}": truth[:, number] for number, name in enumerate(goal.classes)}
-    else:
-        from probe.ordinal import median_level
-
-        names = np.array(goal.classes)
-        answer = median_level(mean) if goal.task == "ordinal" else mean.argmax(1)
-        columns |= {"true": names[truth], "predicted": names[answer]}
-    columns |= {f"probability_{name}": mean[:, number] for number, name in enumerate(goal.classes)}
-    return pd.DataFrame(columns)
 
 
 def sanity_figures(table: EmbeddingTable) -> SanityFigures:

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from echofm.embed.phase import PhaseTokens
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from probe.result import Kind
@@ -84,11 +85,12 @@ def _phase_tokens(table: EmbeddingTable) -> Matrix:
 
 
 def _tokens(table: EmbeddingTable) -> Matrix:
-    feature_NTRCD = table.tokens.feature_NTRCD  # type: ignore[union-attr]
+    assert table.tokens is not None
+    feature_NTRCD = table.tokens.feature_NTRCD
     return Matrix(values_NF=feature_NTRCD.reshape(len(table), -1), tokens=int(np.prod(feature_NTRCD.shape[1:4])))
 
 
-def _require_phase(table: EmbeddingTable):  # type: ignore[no-untyped-def]
+def _require_phase(table: EmbeddingTable) -> PhaseTokens:
     phase = table.phase
     if phase is None:
         raise EchofmError("the table has no phase tokens; embed with an encoder that has time")

@@ -56,3 +56,8 @@ def ridge_path(
     values = np.asarray(values_M, np.float64)
     stats = moments(rows, values, advance=advance)
     return [GramRidge(alpha=alpha)._solve(stats, float(values.mean())) for alpha in alphas]
+
+
+def fit_ridge(X_ND: npt.NDArray, y_N: npt.NDArray, *, alphas: Sequence[float] = ALPHAS) -> list[GramRidge]:
+    """`ridge_path` over all rows of an array."""
+    return ridge_path(Rows(features_ND=np.asarray(X_ND)), y_N, alphas=alphas)

@@ -55,7 +55,7 @@ class Sample:
         truth, said = self.truth_N[rows], said_NS[rows]
 
         def all_seeds(metric: Metric, weights_WN: Array) -> Array:
-            found = [metric(truth, said[:, number], weights_WN) for number in range(said.shape[1])]
+            found = [metric.redrawn(truth, said[:, number], weights_WN) for number in range(said.shape[1])]
             return np.mean(found, axis=0)
 
         blocks = [

@@ -1,8 +1,8 @@
 """What a probe's predictions are worth, for many redrawn test sets at once.
 
-scikit-learn's definitions with `sample_weight` (tests hold them equal). Every metric takes the truth, what was said and
-weights_WN, one row per redrawn test set (how often each clip counts), and returns W figures, NaN where one is not
-defined: sorting and comparing are then done once, not for each of a thousand draws.
+scikit-learn's definitions with `sample_weight` (tests hold them equal). Beside the figure of one test set every metric
+gives those of W redrawn ones, from weights_WN that say how often each clip counts: sorting and comparing are then done
+once, not for each of a thousand draws. A figure that is not defined is NaN.
 
 Shapes: N clips, W draws, K classes or levels, L labels. Truth: (N,) numbers, (N,) class numbers, (N, L) of 0, 1 and NaN
 (unknown). Said: (N,), (N, K) probabilities, (N, L) probabilities.
@@ -11,6 +11,7 @@ Shapes: N clips, W draws, K classes or levels, L labels. Truth: (N,) numbers, (N
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -18,38 +19,54 @@ import numpy.typing as npt
 from probe.ordinal import median_level
 
 Array = npt.NDArray[np.float64]
-Metric = Callable[[npt.NDArray, npt.NDArray, Array], Array]
+Weighted = Callable[[npt.NDArray, npt.NDArray, Array], Array]
 # Which way is better decides on validation patients and in comparisons.
 LOWER_IS_BETTER = frozenset(["mae", "rmse", "mae_levels"])
 
 
+@dataclass(frozen=True, eq=False)
+class Metric:
+    """metric(truth, said): the figure of one test set. metric.redrawn(truth, said, weights_WN): W figures, (W,)."""
+
+    redrawn: Weighted
+
+    def __call__(self, true_N: npt.NDArray, said_N: npt.NDArray) -> float:
+        return float(self.redrawn(true_N, said_N, np.ones((1, len(true_N))))[0])
+
+
+@Metric
 def mae(true_N: npt.NDArray, said_N: npt.NDArray, weights_WN: Array) -> Array:
     """Mean absolute error."""
     return _mean(np.abs(true_N - said_N), weights_WN)
 
 
+@Metric
 def rmse(true_N: npt.NDArray, said_N: npt.NDArray, weights_WN: Array) -> Array:
     """Root mean square error."""
     return np.sqrt(_mean((true_N - said_N) ** 2, weights_WN))
 
 
+@Metric
 def r2(true_N: npt.NDArray, said_N: npt.NDArray, weights_WN: Array) -> Array:
     """Coefficient of determination; NaN where the true values do not vary."""
     total = _covariance(true_N, true_N, weights_WN)
     return 1 - _ratio(_mean((true_N - said_N) ** 2, weights_WN), total)
 
 
+@Metric
 def pearson(true_N: npt.NDArray, said_N: npt.NDArray, weights_WN: Array) -> Array:
     """Correlation; 0 by chance. NaN where either side does not vary."""
     spread = _covariance(true_N, true_N, weights_WN) * _covariance(said_N, said_N, weights_WN)
-    return _ratio(_covariance(true_N, said_N, weights_WN), np.sqrt(spread))
+    return _ratio(_covariance(true_N, said_N, weights_WN), np.sqrt(np.maximum(spread, 0)))
 
 
+@Metric
 def balanced_accuracy(true_N: npt.NDArray, said_NK: npt.NDArray, weights_WN: Array) -> Array:
     """Mean recall of the classes that occur."""
     return _mean_recall(_confusion(true_N, said_NK.argmax(1), said_NK.shape[1], weights_WN))
 
 
+@Metric
 def macro_f1(true_N: npt.NDArray, said_NK: npt.NDArray, weights_WN: Array) -> Array:
     """Mean F1 of the classes that occur."""
     counts_WKK = _confusion(true_N, said_NK.argmax(1), said_NK.shape[1], weights_WN)
@@ -58,6 +75,7 @@ def macro_f1(true_N: npt.NDArray, said_NK: npt.NDArray, weights_WN: Array) -> Ar
     return _mean_where(2 * right / np.maximum(1e-12, of_class + said), of_class > 0)
 
 
+@Metric
 def auroc(true_N: npt.NDArray, said_NK: npt.NDArray, weights_WN: Array) -> Array:
     """Area under the ROC curve, for more than two classes the mean of each against the rest.
 
@@ -66,11 +84,13 @@ def auroc(true_N: npt.NDArray, said_NK: npt.NDArray, weights_WN: Array) -> Array
     return _over_classes(_area, true_N, said_NK, weights_WN)
 
 
+@Metric
 def average_precision(true_N: npt.NDArray, said_NK: npt.NDArray, weights_WN: Array) -> Array:
     """Average precision of the second of two classes, for more the mean over classes; its chance is the prevalence."""
     return _over_classes(_precision, true_N, said_NK, weights_WN)
 
 
+@Metric
 def kappa_quadratic(true_N: npt.NDArray, said_NK: npt.NDArray, weights_WN: Array) -> Array:
     """Cohen's kappa, weighted by the squared distance of levels: 1 right, 0 chance. NaN where nothing varies."""
     levels = said_NK.shape[1]
@@ -80,11 +100,13 @@ def kappa_quadratic(true_N: npt.NDArray, said_NK: npt.NDArray, weights_WN: Array
     return 1 - _ratio((cost_KK * counts_WKK).sum((1, 2)), (cost_KK * expected_WKK).sum((1, 2)))
 
 
+@Metric
 def mae_levels(true_N: npt.NDArray, said_NK: npt.NDArray, weights_WN: Array) -> Array:
     """Mean absolute error, in levels."""
     return _mean(np.abs(true_N - median_level(said_NK)).astype(np.float64), weights_WN)
 
 
+@Metric
 def balanced_accuracy_levels(true_N: npt.NDArray, said_NK: npt.NDArray, weights_WN: Array) -> Array:
     """Mean recall of the levels that occur."""
     return _mean_recall(_confusion(true_N, median_level(said_NK), said_NK.shape[1], weights_WN))
@@ -93,10 +115,13 @@ def balanced_accuracy_levels(true_N: npt.NDArray, said_NK: npt.NDArray, weights_
 def of_label(metric: Metric, label: int) -> Metric:
     """A two-class metric of one of several labels, over the clips where it is known."""
 
+    @Metric
     def found(true_NL: npt.NDArray, said_NL: npt.NDArray, weights_WN: Array) -> Array:
         known = np.flatnonzero(~np.isnan(true_NL[:, label]))
         said = said_NL[known, label]
-        return metric(true_NL[known, label].astype(np.int64), np.stack([1 - said, said], 1), weights_WN[:, known])
+        return metric.redrawn(
+            true_NL[known, label].astype(np.int64), np.stack([1 - said, said], 1), weights_WN[:, known]
+        )
 
     return found
 
@@ -104,8 +129,9 @@ def of_label(metric: Metric, label: int) -> Metric:
 def macro(metric: Metric) -> Metric:
     """The mean of a two-class metric over the labels for which it is defined."""
 
+    @Metric
     def found(true_NL: npt.NDArray, said_NL: npt.NDArray, weights_WN: Array) -> Array:
-        of_each = [of_label(metric, label)(true_NL, said_NL, weights_WN) for label in range(true_NL.shape[1])]
+        of_each = [of_label(metric, number).redrawn(true_NL, said_NL, weights_WN) for number in range(true_NL.shape[1])]
         values_WL = np.stack(of_each, 1)
         return _mean_where(values_WL, ~np.isnan(values_WL))
 
@@ -113,26 +139,25 @@ def macro(metric: Metric) -> Metric:
 
 
 # The first of each chooses the penalty on validation patients.
-METRICS: dict[str, dict[str, Metric]] = {
-    "regression": {"mae": mae, "rmse": rmse, "r2": r2, "pearson": pearson},
-    "classification": {
-        "balanced_accuracy": balanced_accuracy,
-        "macro_f1": macro_f1,
-        "auroc": auroc,
-        "average_precision": average_precision,
-    },
-    "ordinal": {
-        "kappa_quadratic": kappa_quadratic,
-        "mae_levels": mae_levels,
-        "balanced_accuracy": balanced_accuracy_levels,
-    },
-    "multilabel": {"auroc": macro(auroc), "average_precision": macro(average_precision)},
+REGRESSION = {"mae": mae, "rmse": rmse, "r2": r2, "pearson": pearson}
+CLASSIFICATION = {
+    "balanced_accuracy": balanced_accuracy,
+    "macro_f1": macro_f1,
+    "auroc": auroc,
+    "average_precision": average_precision,
 }
-
-
-def figure(metric: Metric, true_N: npt.NDArray, said_N: npt.NDArray) -> float:
-    """The metric of one test set, every clip once."""
-    return float(metric(true_N, said_N, np.ones((1, len(true_N))))[0])
+ORDINAL = {
+    "kappa_quadratic": kappa_quadratic,
+    "mae_levels": mae_levels,
+    "balanced_accuracy": balanced_accuracy_levels,
+}
+MULTILABEL = {"auroc": macro(auroc), "average_precision": macro(average_precision)}
+METRICS: dict[str, dict[str, Metric]] = {
+    "regression": REGRESSION,
+    "classification": CLASSIFICATION,
+    "ordinal": ORDINAL,
+    "multilabel": MULTILABEL,
+}
 
 
 def better(metric: str, first: float, second: float) -> bool:
@@ -177,14 +202,14 @@ def _confusion(true_N: npt.NDArray, answer_N: npt.NDArray, classes: int, weights
 
 
 def _over_classes(
-    metric: Callable[[npt.NDArray, npt.NDArray, Array], Array],
+    one_class: Callable[[npt.NDArray, npt.NDArray, Array], Array],
     true_N: npt.NDArray,
     said_NK: npt.NDArray,
     weights: Array,
 ) -> Array:
     classes = said_NK.shape[1]
     chosen = [1] if classes == 2 else range(classes)
-    return np.mean([metric(true_N == number, said_NK[:, number], weights) for number in chosen], axis=0)
+    return np.mean([one_class(true_N == number, said_NK[:, number], weights) for number in chosen], axis=0)
 
 
 def _cumulated(is_class_N: npt.NDArray[np.bool_], said_N: npt.NDArray, weights_WN: Array) -> tuple[Array, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +65,7 @@ def _groups(values: pd.Series) -> dict[str, npt.NDArray[np.bool_]]:
     if not edges:
         return {}
     ends = (-np.inf, *edges, np.inf)
-    bands = {_band(low, high): (numbers >= low) & (numbers < high) for low, high in zip(ends[:-1], ends[1:])}
+    bands = {_band(low, high): (numbers >= low) & (numbers < high) for low, high in pairwise(ends)}
     return {name: members for name, members in bands.items() if members.any()}
 
 

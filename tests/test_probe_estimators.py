@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
+from probe.attentive import AttentiveClassifier, AttentiveRegressor
+from probe.blocks import Rows
 from probe.linear import ALPHAS, GramRidge, fit_ridge
+from probe.logistic import BlockLogistic, logistic_path
 from probe.neighbours import CosineNeighboursClassifier, CosineNeighboursRegressor, fit_neighbours
+from probe.ordinal import OrdinalLogistic, _cumulative, ordinal_path
 
-ESTIMATORS = [GramRidge(), CosineNeighboursRegressor(n_neighbors=1), CosineNeighboursClassifier(n_neighbors=1)]
+ESTIMATORS = [
+    GramRidge(),
+    BlockLogistic(),
+    OrdinalLogistic(),
+    CosineNeighboursRegressor(n_neighbors=1),
+    CosineNeighboursClassifier(n_neighbors=1),
+    # Few steps: the contract is checked on some fifty fits. What they learn is tested in test_probe_attentive.
+    AttentiveRegressor(epochs=2, min_steps=50, lr=0.02),
+    AttentiveClassifier(epochs=2, min_steps=50, lr=0.02),
+]
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda estimator: type(estimator).__name__)
@@ -22,7 +37,7 @@ def test_check_estimator(estimator: object) -> None:
 
 
 def test_ridge_path_equals_scikit_learn_at_every_penalty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("probe.linear._BLOCK_ROWS", 64)
+    monkeypatch.setattr("probe.blocks._BLOCK_NUMBERS", 2560)
     rng = np.random.default_rng(0)
     X = rng.standard_normal((300, 20)) @ rng.standard_normal((20, 40)) + 5
     y = X[:, 0] - 2 * X[:, 1] + rng.standard_normal(300)
@@ -52,3 +67,74 @@ def test_neighbours_equal_scikit_learn() -> None:
     for model in fit_neighbours(X, y, task="classification"):
         brute = KNeighborsClassifier(model.n_neighbors, metric="cosine").fit(X - centre, y)
         np.testing.assert_allclose(model.predict_proba(fresh), brute.predict_proba(fresh - centre), atol=1e-12)
+
+
+def correlated(rows: int, width: int, *, seed: int) -> np.ndarray:
+    """Features as embeddings are: a few directions hold nearly all, and the mean is far from zero."""
+    rng = np.random.default_rng(seed)
+    mix = rng.standard_normal((width, width)) * np.logspace(0, -2, width)[:, None]
+    return (rng.standard_normal((rows, width)) @ mix + 3).astype(np.float32)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("mapped", [False, True])
+def test_logistic_path_equals_scikit_learn_at_every_penalty(
+    classes: int, mapped: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("probe.blocks._BLOCK_NUMBERS", 64 * 30)
+    X = correlated(500, 30, seed=classes)
+    rng = np.random.default_rng(0)
+    scores = (X - X.mean(0)) @ rng.standard_normal((30, classes))
+    y = (scores / scores.std() * 2 + rng.gumbel(size=scores.shape)).argmax(1)
+    train = np.sort(rng.permutation(500)[:300])
+    np.save(tmp_path / "features.npy", X)
+    features = np.load(tmp_path / "features.npy", mmap_mode="r") if mapped else X
+    path = logistic_path(Rows(features_ND=features, index_M=train), y[train])
+    assert len(path) == 7
+    for ours in path:
+        theirs = make_pipeline(
+            StandardScaler(), LogisticRegression(C=ours.C, class_weight="balanced", tol=1e-7, max_iter=5000)
+        ).fit(X[train].astype(float), y[train])
+        np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X.astype(float)), atol=1e-3)
+
+
+def test_ordinal_recovers_the_model_that_made_the_levels() -> None:
+    rng = np.random.default_rng(5)
+    X = rng.standard_normal((4000, 3)) * [1, 2, 0.5] + [0, 5, -1]
+    true_coef, cuts = np.array([1.0, -0.5, 0.8]), np.array([-4.0, -2.5, 0.0])
+    y = (X @ true_coef + rng.logistic(size=4000) > cuts[:, None]).sum(0)
+    fitted = OrdinalLogistic(C=1e4, balanced=False).fit(X, y)
+    np.testing.assert_allclose(fitted.coef_, true_coef, atol=0.12)
+    np.testing.assert_allclose(fitted.thresholds_, cuts, atol=0.35)
+    np.testing.assert_allclose(fitted.predict_proba(X).mean(0), np.bincount(y) / 4000, atol=0.01)
+
+
+def test_ordinal_of_two_levels_is_logistic_regression() -> None:
+    X = correlated(300, 8, seed=6).astype(float)
+    y = (X[:, 0] > X[:, 0].mean()).astype(int)
+    ours, logistic = OrdinalLogistic(C=0.1, tol=1e-8).fit(X, y), BlockLogistic(C=0.1, tol=1e-8).fit(X, y)
+    np.testing.assert_allclose(ours.predict_proba(X), logistic.predict_proba(X), atol=1e-5)
+
+
+def test_ordinal_gradient_is_that_of_its_loss() -> None:
+    rng = np.random.default_rng(7)
+    numbers, weights = rng.integers(0, 4, 30), rng.uniform(0.5, 2, 30)
+    loss = _cumulative(numbers, weights)
+    place = np.concatenate([rng.standard_normal(30), [-1.0, 0.1, 0.3]])
+
+    def value(at: np.ndarray) -> float:
+        return loss(at[:30, None], at[30:], slice(0, 30))[0]
+
+    _, by_score, by_free = loss(place[:30, None], place[30:], slice(0, 30))
+    step = 1e-6 * np.eye(33)
+    numeric = [(value(place + each) - value(place - each)) / 2e-6 for each in step]
+    np.testing.assert_allclose(np.concatenate([by_score[:, 0], by_free]), numeric, atol=1e-6)
+
+
+def test_ordinal_path_takes_rows_of_a_larger_matrix() -> None:
+    X = correlated(200, 6, seed=8)
+    y = np.digitize(X[:, 0], np.quantile(X[:, 0], [0.3, 0.7]))
+    rows = np.arange(0, 200, 2)
+    for ours in ordinal_path(Rows(features_ND=X, index_M=rows), y[rows], inverse_penalties=(0.01, 1.0)):
+        alone = OrdinalLogistic(C=ours.C).fit(X[rows], y[rows])
+        np.testing.assert_allclose(ours.predict_proba(X), alone.predict_proba(X), atol=2e-3)

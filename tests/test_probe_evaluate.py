@@ -12,7 +12,7 @@ from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from probe.cli import main
 from probe.evaluate import evaluate
-from probe.result import ProbeResult
+from probe.result import Kind, ProbeResult
 from probe.sanity import check_embedding
 
 WIDTH, CLIPS = 24, 3
@@ -67,13 +67,21 @@ def test_what_is_there_is_found(kind: str) -> None:
     assert evaluate(table(), target="reduced", kind=kind, draws=100).result.score("auroc").low > 0.85
 
 
-def test_shuffled_patients_leave_chance_inside_the_interval() -> None:
+@pytest.mark.parametrize("kind", ["linear", "knn"])
+def test_shuffled_patients_leave_chance_inside_the_interval(kind: Kind) -> None:
     inside = []
     for seed in range(5):
-        found = evaluate(shuffled(table(), seed), target="reduced", draws=200, seed=seed).result.score("auroc")
-        inside.append(found.low <= 0.5 <= found.high)
-        assert evaluate(shuffled(table(), seed), target="ef_percent", draws=100).result.score("r2").value < 0.15
-    assert sum(inside) >= 4
+        asked = {"kind": kind, "draws": 200, "seed": seed}
+        reduced = evaluate(shuffled(table(), seed), target="reduced", **asked).result
+        ef = evaluate(shuffled(table(), seed), target="ef_percent", **asked).result
+        against_mean = next(each.difference for each in ef.comparisons if (each.rival, each.metric) == ("mean", "mae"))
+        correlation = ef.score("pearson")
+        inside += [reduced.score("auroc").low <= 0.5 <= reduced.score("auroc").high, against_mean.high > 0]
+        # A fit of the mean alone says the same of every clip and correlates with nothing.
+        inside.append(np.isnan(correlation.value) or correlation.low <= 0 <= correlation.high)
+        assert ef.score("r2").value < 0.15
+    # 15 intervals of 95 %: two or more outside happen by chance in 17 of 100 such tests, four in 1 of 200.
+    assert sum(inside) >= 12
 
 
 def test_patient_in_two_splits_stops_the_run() -> None:
@@ -101,11 +109,15 @@ def test_rivals_are_compared_in_pairs() -> None:
     ours, rival = table(noise=0.1), table(noise=3.0, digest="b" * 64)
     order = np.random.default_rng(0).permutation(len(rival))
     found = evaluate(ours, target="ef_percent", rivals={"worse": rival.select(order)}, draws=200).result
-    difference = {each.metric: each.difference for each in found.comparisons}
-    assert difference["mae"].high < 0
-    assert difference["r2"].low > 0
+    for level in ("clip", "patient"):
+        difference = {(each.rival, each.metric): each.difference for each in found.comparisons if each.level == level}
+        for rival_name in ("worse", "mean"):
+            assert difference[rival_name, "mae"].high < 0
+            assert difference[rival_name, "r2"].low > 0
     same = evaluate(ours, target="ef_percent", rivals={"itself": ours}, draws=50).result
-    assert all(each.difference.low == each.difference.high == 0 for each in same.comparisons)
+    itself = [each.difference for each in same.comparisons if each.rival == "itself"]
+    assert len(itself) == 8
+    assert all(each.low == each.high == 0 for each in itself)
 
 
 def test_a_dead_embedding_is_told_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

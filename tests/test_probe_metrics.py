@@ -1,6 +1,8 @@
-"""Metrics equal scikit-learn's on random data, ties and missing classes included."""
+"""Metrics equal scikit-learn's on random data, ties, weights and missing classes included."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -9,38 +11,108 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from probe import metrics
+from probe.ordinal import median_level
+
+CASES = settings(max_examples=40, deadline=None)
+Reference = Callable[[np.ndarray], float]
 
 
-@settings(max_examples=60, deadline=None)
+def same(metric: metrics.Metric, true: np.ndarray, said: np.ndarray, weights: np.ndarray, expected: Reference) -> None:
+    """One test set, and two that count its clips differently."""
+    assert metric(true, said) == pytest.approx(expected(np.ones(len(true))), nan_ok=True)
+    redrawn = metric.redrawn(true, said, weights)
+    assert redrawn == pytest.approx([expected(row) for row in weights], nan_ok=True)
+
+
+@CASES
 @given(st.integers(3, 80), st.integers(0, 10_000))
 def test_regression_metrics(rows: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    true, said = rng.standard_normal(rows), rng.standard_normal(rows)
-    assert metrics.mae(true, said) == pytest.approx(reference.mean_absolute_error(true, said))
-    assert metrics.rmse(true, said) == pytest.approx(reference.root_mean_squared_error(true, said))
-    assert metrics.r2(true, said) == pytest.approx(reference.r2_score(true, said))
+    true, said = rng.standard_normal(rows) + 50, rng.standard_normal(rows) + 50
+    weights = rng.integers(0, 4, (2, rows)) + 1.0
+    theirs = reference
+    same(metrics.mae, true, said, weights, lambda w: theirs.mean_absolute_error(true, said, sample_weight=w))
+    same(metrics.rmse, true, said, weights, lambda w: theirs.root_mean_squared_error(true, said, sample_weight=w))
+    same(metrics.r2, true, said, weights, lambda w: theirs.r2_score(true, said, sample_weight=w))
+    same(metrics.pearson, true, said, weights, lambda w: np.corrcoef(np.repeat([true, said], w.astype(int), 1))[0, 1])
 
 
-@settings(max_examples=60, deadline=None)
+def random_classes(rows: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Truth, probabilities that tie often, weights."""
+    rng = np.random.default_rng(seed)
+    said = rng.integers(1, 5, (rows, classes)).astype(float)
+    return rng.integers(0, classes, rows), said / said.sum(1, keepdims=True), rng.integers(0, 4, (2, rows)) + 1.0
+
+
+@CASES
 @given(st.integers(8, 80), st.integers(2, 5), st.integers(0, 10_000))
 def test_classification_metrics(rows: int, classes: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    true = rng.integers(0, classes, rows)
-    # Few levels, so that probabilities tie.
-    said = rng.integers(1, 5, (rows, classes)).astype(float)
-    said /= said.sum(1, keepdims=True)
+    true, said, weights = random_classes(rows, classes, seed)
     present, answer = np.unique(true), said.argmax(1)
-    recall = reference.recall_score(true, answer, average="macro", labels=present, zero_division=0)
-    f1 = reference.f1_score(true, answer, average="macro", labels=present, zero_division=0)
-    assert metrics.balanced_accuracy(true, said) == pytest.approx(recall)
-    assert metrics.macro_f1(true, said) == pytest.approx(f1)
+    macro = {"average": "macro", "labels": present, "zero_division": 0}
+
+    def recall(w: np.ndarray) -> float:
+        return reference.recall_score(true, answer, sample_weight=w, **macro)
+
+    same(metrics.balanced_accuracy, true, said, weights, recall)
+    same(metrics.macro_f1, true, said, weights, lambda w: reference.f1_score(true, answer, sample_weight=w, **macro))
     if len(present) < classes:
         assert np.isnan(metrics.auroc(true, said))
-    elif classes == 2:
-        assert metrics.auroc(true, said) == pytest.approx(reference.roc_auc_score(true, said[:, 1]))
-    else:
-        assert metrics.auroc(true, said) == pytest.approx(reference.roc_auc_score(true, said, multi_class="ovr"))
+        return
+    score = said[:, 1] if classes == 2 else said
+
+    def area(w: np.ndarray) -> float:
+        return reference.roc_auc_score(true, score, multi_class="ovr", sample_weight=w)
+
+    def precision(w: np.ndarray) -> float:
+        shown = true if classes == 2 else np.eye(classes)[true]
+        return reference.average_precision_score(shown, score, sample_weight=w)
+
+    same(metrics.auroc, true, said, weights, area)
+    same(metrics.average_precision, true, said, weights, precision)
 
 
-def test_r2_of_values_that_do_not_vary_is_unknown() -> None:
+@CASES
+@given(st.integers(8, 80), st.integers(3, 5), st.integers(0, 10_000))
+def test_ordinal_metrics(rows: int, levels: int, seed: int) -> None:
+    true, said, weights = random_classes(rows, levels, seed)
+    answer, every = median_level(said), list(range(levels))
+
+    def kappa(w: np.ndarray) -> float:
+        return reference.cohen_kappa_score(true, answer, weights="quadratic", labels=every, sample_weight=w)
+
+    same(metrics.kappa_quadratic, true, said, weights, kappa)
+    same(
+        metrics.mae_levels,
+        true,
+        said,
+        weights,
+        lambda w: reference.mean_absolute_error(true, answer, sample_weight=w),
+    )
+
+
+def test_labels_count_where_they_are_known() -> None:
+    rng = np.random.default_rng(0)
+    true, said = rng.integers(0, 2, (200, 3)).astype(float), rng.random((200, 3))
+    true[rng.random((200, 3)) < 0.3] = np.nan
+    areas = [
+        reference.roc_auc_score(true[known, label], said[known, label])
+        for label in range(3)
+        for known in [~np.isnan(true[:, label])]
+    ]
+    assert metrics.MULTILABEL["auroc"](true, said) == pytest.approx(np.mean(areas))
+    assert metrics.of_label(metrics.auroc, 2)(true, said) == pytest.approx(areas[2])
+
+
+def test_median_level_has_the_least_absolute_error() -> None:
+    probability = np.random.default_rng(1).dirichlet(np.ones(5), 50)
+    cost = probability @ np.abs(np.subtract.outer(np.arange(5), np.arange(5)))
+    np.testing.assert_allclose(cost[np.arange(50), median_level(probability)], cost.min(1))
+
+
+def test_what_is_not_defined_is_unknown_and_never_better() -> None:
     assert np.isnan(metrics.r2(np.ones(5), np.arange(5.0)))
+    assert np.isnan(metrics.pearson(np.arange(5.0), np.ones(5)))
+    assert metrics.better("r2", 0.1, float("nan"))
+    assert not metrics.better("r2", float("nan"), 0.1)
+    assert metrics.better("mae", 1.0, 2.0)
