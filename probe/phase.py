@@ -38,7 +38,7 @@ def probe_phase(
 ) -> Probed:
     """What the token-time features (`table.phase`) tell about the cardiac phase, on test patients.
 
-    systole: clip_id -> phase of end-systole (`probe.phase_events.end_systole_phase` reads it off a clip's masks);
+    systole: clip_id -> phase of end-systole (`probe.phase_events.systole_phases` reads them off masks);
         without it end-diastole alone is timed.
     rivals: name -> table of another encoder, or of pixels (`probe.pixel_moments.pixel_table`), over the same clips.
     tolerance: of a match, part of a cycle. apart_s: how far a match in the same clip must be away.
@@ -151,7 +151,7 @@ class _Bench:
 
     def measure(self, table: EmbeddingTable) -> _Measured:
         train, val, test = (table.select(getattr(self.part, name)) for name in ("train", "val", "test"))
-        variants = {"as they are": (train, val, test)}
+        variants: dict[str, tuple[EmbeddingTable, ...]] = {"as they are": (train, val, test)}
         cleaned = without_places(train, train, val, test)
         if cleaned is not None:
             variants["without their place's mean"] = tuple(cleaned)
@@ -161,8 +161,9 @@ class _Bench:
         readouts = {name: fit_readout(train, val) for name, (train, val, _) in variants.items()}
         read = min(readouts, key=lambda name: readouts[name].error)
         readout = readouts[read]
-        assert compared.phase is not None and variants[read][2].phase is not None
-        features, said = descriptors(compared.phase, comparing), readout.predict(variants[read][2].phase)
+        compared_tokens, read_tokens = compared.phase, variants[read][2].phase
+        assert compared_tokens is not None and read_tokens is not None
+        features, said = descriptors(compared_tokens, comparing), readout.predict(read_tokens)
         beats = self._beats(test, features)
         plane = np.stack([said.real, said.imag], 1) / np.maximum(np.abs(said), 1e-12)[:, None]
         others = in_other_patients(test, features, tolerance=self.tolerance, seed=self.seed)

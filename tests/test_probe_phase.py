@@ -17,7 +17,7 @@ from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.model.vit import Encoding
 from probe.phase import probe_phase
-from probe.phase_events import end_systole_phase, event_errors
+from probe.phase_events import end_systole_phase, event_errors, systole_phases
 from probe.phase_match import Comparing, circular_distance, descriptors, in_another_beat, in_other_patients
 from probe.token_places import token_places
 
@@ -195,6 +195,7 @@ def test_end_systole_is_read_off_the_masks() -> None:
         mask_THW=mask,
     )
     assert end_systole_phase(clip) == pytest.approx(0.35, abs=0.03)
+    assert systole_phases([clip, clip.replace(clip_id="d", mask_THW=None)]) == {"c": end_systole_phase(clip)}
     assert end_systole_phase(clip.replace(mask_THW=np.ones_like(mask))) is None
     assert end_systole_phase(clip.replace(mask_THW=np.full_like(mask, 255))) is None
     assert end_systole_phase(clip.replace(phase_T=None)) is None
