@@ -7,7 +7,7 @@ F frames of a clip.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -201,9 +201,13 @@ def prior_similarity(clip: Clip, *, motion: bool = False) -> npt.NDArray[np.floa
 
 def moment_similarity(moments: Moments, reading: Reading) -> npt.NDArray[np.float64]:
     """(F, F) similarity of a clip's frames by an encoder, read as `reading` says."""
+    return _similarity(frame_features(moments, reading), moments, reading)
+
+
+def _similarity(features_FK: npt.NDArray[np.float32], moments: Moments, reading: Reading) -> npt.NDArray[np.float64]:
     time_s = moments.frame_time_s
     return frame_similarity(
-        frame_features(moments, reading),
+        features_FK,
         motion_weight=reading.motion_weight,
         reach_s=reading.reach_s,
         frame_rate_hz=(len(time_s) - 1) / (time_s[-1] - time_s[0]),
@@ -229,8 +233,12 @@ def rate_readings(
     """
     found: list[list[tuple[float, float]]] = [[] for _ in readings]
     for moments, curve in clips:
+        read: dict[Reading, npt.NDArray[np.float32]] = {}
         for place, reading in enumerate(readings):
-            each = judge(moment_similarity(moments, reading), curve)
+            still = replace(reading, motion_weight=0.0)
+            if still not in read:
+                read[still] = frame_features(moments, still)
+            each = judge(_similarity(read[still], moments, reading), curve)
             found[place].append((float(each.difference_F.mean()), float(each.same_F.mean())))
     if not found or not found[0]:
         raise EchofmError("no clip with a left-ventricle mask on every frame, longer than a second; give others")

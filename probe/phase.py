@@ -18,6 +18,7 @@ from probe.phase_events import Readout, event_errors, fit_readout
 from probe.phase_match import COMPARINGS, Comparing, circular_distance, descriptors, in_another_beat, in_other_patients
 from probe.result import Comparison, Probed, ProbeResult, Score
 from probe.rivals import same_clips
+from probe.token_places import without_places
 
 LOWER_IS_BETTER = frozenset(
     ["phase_error_percent", "ed_error_ms", "ed_error_frames", "es_error_ms", "es_error_frames", "match_error_percent"]
@@ -37,7 +38,7 @@ def probe_phase(
 ) -> Probed:
     """What the token-time features (`table.phase`) tell about the cardiac phase, on test patients.
 
-    systole: clip_id -> phase of end-systole (`probe.phase_events.end_systole_phase` reads it off a clip's masks);
+    systole: clip_id -> phase of end-systole (`probe.phase_events.systole_phases` reads them off masks);
         without it end-diastole alone is timed.
     rivals: name -> table of another encoder, or of pixels (`probe.pixel_moments.pixel_table`), over the same clips.
     tolerance: of a match, part of a cycle. apart_s: how far a match in the same clip must be away.
@@ -50,7 +51,9 @@ def probe_phase(
       patient_retrieval: part of tokens whose most similar one among other patients' clips of the view is at that phase.
       phase_error_percent: mean absolute error of the linear readout, % of a cycle.
       ed_error_ms, ed_error_frames, es_...: mean absolute error of the moments, in frames of the source.
-    How tokens are compared and read is chosen on validation patients; see `chosen`.
+    How tokens are compared and read is chosen on validation patients (see `chosen`): with the clip's mean or without,
+    with the training clips' mean at the token's place in the window or without (`probe.token_places`), with their
+    changes weighed in or not.
 
     predictions: a row per test token of known phase: clip_id, patient_id, view, time_s, true_phase, predicted_phase,
     match_time_s, match_phase, hit (NaN where nothing was asked), event ("ed" or "es" at the token nearest an event),
@@ -148,10 +151,19 @@ class _Bench:
 
     def measure(self, table: EmbeddingTable) -> _Measured:
         train, val, test = (table.select(getattr(self.part, name)) for name in ("train", "val", "test"))
-        assert test.phase is not None
-        comparing = self._choose(val)
-        readout = fit_readout(train, val)
-        features, said = descriptors(test.phase, comparing), readout.predict(test.phase)
+        variants: dict[str, tuple[EmbeddingTable, ...]] = {"as they are": (train, val, test)}
+        cleaned = without_places(train, train, val, test)
+        if cleaned is not None:
+            variants["without their place's mean"] = tuple(cleaned)
+        merits = {name: self._choose(val) for name, (_, val, _) in variants.items()}
+        best = max(merits, key=lambda name: merits[name][0])
+        comparing, compared = merits[best][1], variants[best][2]
+        readouts = {name: fit_readout(train, val) for name, (train, val, _) in variants.items()}
+        read = min(readouts, key=lambda name: readouts[name].error)
+        readout = readouts[read]
+        compared_tokens, read_tokens = compared.phase, variants[read][2].phase
+        assert compared_tokens is not None and read_tokens is not None
+        features, said = descriptors(compared_tokens, comparing), readout.predict(read_tokens)
         beats = self._beats(test, features)
         plane = np.stack([said.real, said.imag], 1) / np.maximum(np.abs(said), 1e-12)[:, None]
         others = in_other_patients(test, features, tolerance=self.tolerance, seed=self.seed)
@@ -164,14 +176,15 @@ class _Bench:
             beats=beats,
             events=events,
             said_P=said,
-            chosen=_chosen(comparing, readout),
+            chosen=_chosen(comparing, readout) | {"tokens_compared": best, "tokens_read": read},
         )
 
     def _beats(self, table: EmbeddingTable, features: npt.NDArray) -> pd.DataFrame:
         return in_another_beat(table, features, tolerance=self.tolerance, apart_s=self.apart_s, systole=self.systole)
 
-    def _choose(self, val: EmbeddingTable) -> Comparing:
-        """How to compare, by the retrieval in another beat of validation clips; where none can be asked, across."""
+    def _choose(self, val: EmbeddingTable) -> tuple[float, Comparing]:
+        """How to compare, and its part of hits, by the retrieval in another beat of validation clips; where none can
+        be asked, across patients."""
         assert val.phase is not None
         merits = []
         for comparing in COMPARINGS:
@@ -180,7 +193,7 @@ class _Bench:
             if not len(found):
                 found = in_other_patients(val, features, tolerance=self.tolerance, seed=self.seed)
             merits.append(found["hit"].mean() if len(found) else 0.0)
-        return COMPARINGS[int(np.argmax(merits))]
+        return float(np.max(merits)), COMPARINGS[int(np.argmax(merits))]
 
     def scores(self, method: str, found: _Measured) -> list[Score]:
         return [

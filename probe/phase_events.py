@@ -5,7 +5,7 @@ P tokens, D features. Phases are parts of a cycle in [0, 1), 0 at end-diastole.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -17,7 +17,8 @@ from echofm.clip import Clip
 from echofm.embed.phase import PhaseTokens
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from probe.linear import ALPHAS, fit_ridge
+from probe.blocks import Rows
+from probe.linear import ALPHAS, ridge_path
 from probe.phase_match import circular_distance
 
 Floats = npt.NDArray[np.floating]
@@ -58,7 +59,7 @@ def fit_readout(train: EmbeddingTable, val: EmbeddingTable) -> Readout:
     for context, centred in product((0, 1), (False, True)):
         X_PD = _inputs(train.phase, context=context, centred=centred)[known]
         V_PD = _inputs(val.phase, context=context, centred=centred)[judged]
-        paths = [fit_ridge(X_PD, target) for target in (np.cos(angle), np.sin(angle))]
+        paths = [ridge_path(Rows(features_ND=X_PD), target) for target in (np.cos(angle), np.sin(angle))]
         for alpha, cosine, sine in zip(ALPHAS, *paths, strict=True):
             said = np.angle(cosine.predict(V_PD) + 1j * sine.predict(V_PD)) / (2 * np.pi)
             error = float(circular_distance(said, truth).mean())
@@ -111,6 +112,12 @@ def event_errors(
                     }
                 )
     return pd.DataFrame(rows, columns=["clip", "event", "time_s", "error_s", "error_frames", "chance_s"])
+
+
+def systole_phases(clips: Iterable[Clip]) -> dict[str, float]:
+    """clip_id -> phase of end-systole, of the clips whose masks tell it (`end_systole_phase`)."""
+    found = ((clip.clip_id, end_systole_phase(clip)) for clip in clips)
+    return {clip_id: phase for clip_id, phase in found if phase is not None}
 
 
 def end_systole_phase(clip: Clip) -> float | None:

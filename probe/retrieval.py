@@ -19,6 +19,7 @@ from probe.phase_match import Comparing, circular_distance, descriptors
 from probe.rankings import Ranked, rank
 from probe.result import Comparison, Probed, ProbeResult, Score
 from probe.rivals import same_clips
+from probe.token_places import without_places
 
 What = Literal["patient", "view", "phase"]
 DEPTHS = (1, 5, 10)
@@ -41,7 +42,8 @@ def probe_retrieval(
 
     what: "patient", relevant is another clip of the query's patient among all test clips; "view", a clip of the same
         view among other patients' clips; "phase", a moment within `tolerance` of a cycle of the query's phase among the
-        moments of other patients' clips of the same view (`table.phase`, without each clip's mean).
+        moments of other patients' clips of the same view (`table.phase`, without the training clips' mean at the
+        token's place and without each clip's own).
     rivals: name -> table of another encoder over the same clips.
     Clip features are taken as they are, centred, standardised or whitened by the training clips, whichever has the best
     mean average precision on validation clips. Queries without a relevant row are not asked. At most 2,000 queries
@@ -160,24 +162,29 @@ class _Bench:
     seed: int
 
     def measure(self, table: EmbeddingTable) -> _Measured:
-        test = table.select(self.part.test)
+        train, test = table.select(self.part.train), table.select(self.part.test)
         if self.what == "phase":
-            gallery = self._moments(test)
+            cleaned = without_places(train, test)
+            gallery = self._moments(test if cleaned is None else cleaned[0])
+            if gallery is None:
+                raise EchofmError(_NOTHING[self.what])
             return _Measured(gallery=gallery, ranked=_ranked(gallery, gallery.features_ND), chosen={})
-        train = np.asarray(table.video_ND[self.part.train], np.float64)
-        val, gallery = self._clips(table.select(self.part.val), may_be_empty=True), self._clips(test)
+        trained_ND = np.asarray(train.video_ND, np.float64)
+        val, gallery = self._clips(table.select(self.part.val)), self._clips(test)
+        if gallery is None:
+            raise EchofmError(_NOTHING[self.what])
         maps = {
-            name: 0.0 if val is None else _ranked(val, _rescaled(train, val.features_ND, name)).precision_Q.mean()
+            name: 0.0 if val is None else _ranked(val, _rescaled(trained_ND, val.features_ND, name)).precision_Q.mean()
             for name in _RESCALINGS
         }
         best = max(maps, key=lambda name: maps[name])
         return _Measured(
             gallery=gallery,
-            ranked=_ranked(gallery, _rescaled(train, gallery.features_ND, best)),
+            ranked=_ranked(gallery, _rescaled(trained_ND, gallery.features_ND, best)),
             chosen={"features": best},
         )
 
-    def _clips(self, table: EmbeddingTable, *, may_be_empty: bool = False) -> _Gallery | None:
+    def _clips(self, table: EmbeddingTable) -> _Gallery | None:
         table = table.select(self._drawn(len(table), _MOST_ROWS))
         rows = table.rows[["clip_id", "patient_id", "view"]].reset_index(drop=True)
         groups = {name: np.unique(rows[name].fillna("").to_numpy(str), return_inverse=True)[1] for name in rows}
@@ -188,9 +195,9 @@ class _Bench:
         relevant, hidden = (
             (patient_QN, itself) if self.what == "patient" else (view[queries][:, None] == view, patient_QN)
         )
-        return self._asked(np.asarray(table.video_ND), rows, queries, relevant, hidden, may_be_empty=may_be_empty)
+        return self._asked(np.asarray(table.video_ND), rows, queries, relevant, hidden)
 
-    def _moments(self, table: EmbeddingTable) -> _Gallery:
+    def _moments(self, table: EmbeddingTable) -> _Gallery | None:
         phase = table.phase
         assert phase is not None
         features = descriptors(phase, Comparing())
@@ -204,9 +211,7 @@ class _Bench:
         relevant = circular_distance(cycle[queries][:, None], cycle) <= self.tolerance + 1e-6
         hidden = (patient[queries][:, None] == patient) | (view[queries][:, None] != view)
         rows["time_s"] = phase.time_s_P[known]
-        gallery = self._asked(features[known], rows, queries, relevant, hidden)
-        assert gallery is not None
-        return gallery
+        return self._asked(features[known], rows, queries, relevant, hidden)
 
     def _asked(
         self,
@@ -215,14 +220,11 @@ class _Bench:
         queries: npt.NDArray[np.int64],
         relevant: npt.NDArray[np.bool_],
         hidden: npt.NDArray[np.bool_],
-        *,
-        may_be_empty: bool = False,
     ) -> _Gallery | None:
+        """The queries that have a relevant row; None where there are none."""
         able = (relevant & ~hidden).any(1)
         if not able.any():
-            if may_be_empty:
-                return None
-            raise EchofmError(_NOTHING[self.what])
+            return None
         return _Gallery(
             features_ND=features_ND,
             rows=rows,

@@ -40,6 +40,7 @@ def probe_segmentation(
     clips: int | None = 400,
     frames_per_clip: int = 2,
     steps: int = 600,
+    weight_decays: tuple[float, ...] = (1e-4, 1e-2, 1.0),
     batch: int = 16,
     device: torch.device | str = "cpu",
     draws: int = 1000,
@@ -52,13 +53,14 @@ def probe_segmentation(
     head: "linear", one linear layer a token; "upsampling", a few convolutions.
     rivals: other encoders of the same input, such as one of the same architecture with random weights.
     clips: at most so many with masks per split. frames_per_clip: ED and ES first, then others.
-    steps: of the head's training. device: of the encoders; heads train on the CPU.
+    steps: of the head's training. weight_decays: to choose among, on validation patients.
+    device: of the encoders; heads train on the CPU.
 
     Beside the encoder ("probe") and the rivals, the same head reads the frame's own pixels, patch by patch ("pixels"),
     and the most common class of each pixel among the view's training frames is said of every frame ("mean mask").
     Scores, `of` a structure and as the mean over structures (`of` empty): dice, dice_ed, dice_es, hd95_px (pixels of
-    the encoder's input), hd95_mm where pixel sizes are known, hd95_px_ed, ...; area_change_r, of the left ventricle: the
-    correlation of (ED - ES area) / ED area with the truth, a clip each. Intervals redraw test patients.
+    the encoder's input), hd95_mm where pixel sizes are known, hd95_px_ed, ...; area_change_r, of the left ventricle:
+    the correlation of (ED - ES area) / ED area with the truth, a clip each. Intervals redraw test patients.
     predictions: a row per test frame: clip_id, patient_id, view, frame, moment, then per structure dice_<name>,
     hd95_px_<name>, area_<name> and true_area_<name> (pixels). Raises EchofmError where a split has no masks.
     """
@@ -68,7 +70,9 @@ def probe_segmentation(
     classes = [number for number in STRUCTURES if (data["train"].mask_FHW == number).any()]
     if not classes:
         raise EchofmError("the training masks show no structure; there is nothing to segment")
-    bench = _Bench(data=data, classes=classes, head=head, steps=steps, draws=draws, seed=seed)
+    bench = _Bench(
+        data=data, classes=classes, head=head, steps=steps, weight_decays=weight_decays, draws=draws, seed=seed
+    )
     tokens = {"probe": {split: frames.tokens_FRCD for split, frames in data.items()}}
     tokens[PIXELS] = {split: _patches(frames) for split, frames in data.items()}
     for name, rival in (rivals or {}).items():
@@ -78,7 +82,8 @@ def probe_segmentation(
             raise EchofmError(f"encoder {name!r} takes frames of another size; compare encoders of one input size")
         tokens[name] = {split: frames.tokens_FRCD for split, frames in found.items()}
         advance(f"tokens of {name}")
-    said, chosen = {MEAN_MASK: bench.mean_mask()}, {}
+    said = {MEAN_MASK: bench.mean_mask()}
+    chosen: dict[str, dict[str, float | str]] = {}
     for name, own in tokens.items():
         trained = bench.fit(own)
         said[name] = trained.predict(own["test"])
@@ -115,13 +120,16 @@ class _Bench:
     classes: list[int]
     head: HeadKind
     steps: int
+    weight_decays: tuple[float, ...]
     draws: int
     seed: int
 
     def fit(self, tokens: Mapping[str, npt.NDArray]) -> Trained:
         parts = [(tokens[split], self.data[split].mask_FHW) for split in ("train", "val")]
         count = max(self.classes) + 1
-        return fit_head(self.head, *parts, classes=count, steps=self.steps, seed=self.seed)
+        return fit_head(
+            self.head, *parts, classes=count, steps=self.steps, weight_decays=self.weight_decays, seed=self.seed
+        )
 
     def mean_mask(self) -> npt.NDArray[np.uint8]:
         """Each pixel's commonest class among the training frames of the view; of all views where it has none."""
@@ -171,8 +179,8 @@ class _Bench:
                         estimate = self._estimate(_mean, some, patients[rows])
                         found.append(Score(method=method, metric=label, of=of, estimate=estimate))
         change = _area_changes(frame, names[0])
-        if self.classes[0] == 1 and len(change) > 2:
-            rows = change[["true", "said"]].to_numpy()
+        rows = change[["true", "said"]].to_numpy()
+        if self.classes[0] == 1 and np.isfinite(_correlation(rows)):
             estimate = self._estimate(_correlation, rows, change["patient_id"].to_numpy(str))
             found.append(Score(method=method, metric="area_change_r", of=names[0], estimate=estimate))
         return found
@@ -202,7 +210,7 @@ def _mean(values: npt.NDArray) -> float:
 
 
 def _correlation(values: npt.NDArray) -> float:
-    if values.std(0).min() <= 0:
+    if len(values) < 3 or values.std(0).min() < 1e-9:
         return float("nan")
     return float(np.corrcoef(values[:, 0], values[:, 1])[0, 1])
 

@@ -6,14 +6,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from hearts import beating_heart
 
 from echofm.clip import Clip
+from echofm.contract import InputContract
+from echofm.embed.extract import embed_clips
 from echofm.embed.phase import PhaseTokens
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
+from echofm.model.vit import Encoding
 from probe.phase import probe_phase
-from probe.phase_events import end_systole_phase, event_errors
+from probe.phase_events import end_systole_phase, event_errors, systole_phases
 from probe.phase_match import Comparing, circular_distance, descriptors, in_another_beat, in_other_patients
+from probe.token_places import token_places
 
 WIDTH, STEP_S, END_SYSTOLE = 12, 0.04, 0.35
 
@@ -189,6 +195,7 @@ def test_end_systole_is_read_off_the_masks() -> None:
         mask_THW=mask,
     )
     assert end_systole_phase(clip) == pytest.approx(0.35, abs=0.03)
+    assert systole_phases([clip, clip.replace(clip_id="d", mask_THW=None)]) == {"c": end_systole_phase(clip)}
     assert end_systole_phase(clip.replace(mask_THW=np.ones_like(mask))) is None
     assert end_systole_phase(clip.replace(mask_THW=np.full_like(mask, 255))) is None
     assert end_systole_phase(clip.replace(phase_T=None)) is None
@@ -200,3 +207,56 @@ def test_a_table_without_phase_says_so() -> None:
     other = table(24).select(np.arange(40))
     with pytest.raises(EchofmError, match="table 'other' lacks 8 of the clips"):
         probe_phase(table(24), rivals={"other": other}, draws=10)
+
+
+def placed(*, seed: int = 0) -> EmbeddingTable:
+    """As `embed` makes it of short clips: one window over most of a clip, and a place's own mark on every token."""
+    some = table(24, seed=seed, seconds=1.28)
+    phase = some.phase
+    assert phase is not None
+    tokens = np.tile(np.arange(32), len(some))
+    mark = np.random.default_rng(5).standard_normal((32, WIDTH)).astype(np.float32)
+    rows = some.rows.assign(frames=64.0, windows=1.0)
+    moved = replace(
+        phase, feature_PD=phase.feature_PD + 6 * mark[tokens], frame_P=(2 * tokens + 0.5).astype(np.float32)
+    )
+    return replace(some, rows=rows, phase=moved, contract={"frames": 64})
+
+
+def test_a_places_mark_is_taken_out() -> None:
+    some = placed()
+    places = token_places(some)
+    assert places is not None and (places == np.tile(np.arange(32), len(some))).all()
+    result = probe_phase(some, draws=50).result
+    assert result.chosen["probe"]["tokens_compared"] == "without their place's mean"
+    unknown = probe_phase(replace(some, contract=None), draws=50).result
+    assert result.score("cycle_retrieval").low > unknown.score("cycle_retrieval").high
+    assert result.score("patient_retrieval").low > unknown.score("patient_retrieval").high
+    assert token_places(replace(some, contract=None)) is None
+
+
+def test_places_are_those_that_embedding_gave() -> None:
+    frames, phase_T = beating_heart(frames=44, size=16)
+    clip = Clip(
+        frames_TCHW=frames[:, None],
+        sector_HW=np.ones((16, 16), bool),
+        clip_id="c",
+        patient_id="p",
+        frame_time_s=np.arange(44) / 50,
+        phase_T=phase_T,
+    )
+    for windows in (1, 3, 1000):
+        found = embed_clips(PlaceTeller(), [clip], windows=windows)
+        assert found.phase is not None
+        np.testing.assert_array_equal(token_places(found), found.phase.feature_PD[:, 0])
+
+
+class PlaceTeller(torch.nn.Module):
+    """Every token says its place in the window."""
+
+    contract = InputContract(size=16, frames=8, frame_rate_hz=50.0)
+    digest, grid = "places", (4, 1, 1)
+
+    def encode(self, video_BCTHW: torch.Tensor) -> Encoding:
+        place_BT1 = torch.arange(4.0).expand(len(video_BCTHW), 4)[..., None]
+        return Encoding(tokens_BND=place_BT1, phase_BTD=place_BT1, video_BD=place_BT1.mean(1))

@@ -1,4 +1,4 @@
-"""Retrieval: lists as a loop and scikit-learn rank them, chance as it is drawn, patients and views found where they are."""
+"""Retrieval: lists as scikit-learn rates them, chance as it is drawn, patients and views found where they are."""
 
 from __future__ import annotations
 
