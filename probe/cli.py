@@ -193,10 +193,11 @@ def _advance(bar: Bar, target: str, note: str) -> None:
 
 
 def _print(result: ProbeResult) -> None:
+    wide = max(10, *(len(score.method) for score in result.scores))
     for score in result.scores:
         if score.level == "clip":
             found = score.estimate
             print(
-                f"{result.target:<16} {score.method:<14} {score.label_fraction:>5.0%} of labels  {score.metric:<18} "
+                f"{result.target:<16} {score.method:<{wide}} {score.label_fraction:>5.0%} of labels  {score.metric:<18} "
                 f"{found.value:8.3f}  [{found.low:.3f}, {found.high:.3f}]"
             )
