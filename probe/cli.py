@@ -198,6 +198,6 @@ def _print(result: ProbeResult) -> None:
         if score.level == "clip":
             found = score.estimate
             print(
-                f"{result.target:<16} {score.method:<{wide}} {score.label_fraction:>5.0%} of labels  {score.metric:<18} "
-                f"{found.value:8.3f}  [{found.low:.3f}, {found.high:.3f}]"
+                f"{result.target:<16} {score.method:<{wide}} {score.label_fraction:>5.0%} of labels  "
+                f"{score.metric:<18} {found.value:8.3f}  [{found.low:.3f}, {found.high:.3f}]"
             )
