@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from shardfolder import KEY, Hearts, read_heart
 
+import probe.segment
 from echofm.contract import InputContract
 from echofm.embed.inputs import open_input
 from echofm.embed.table import EmbeddingTable
@@ -125,6 +127,48 @@ def test_several_encoders_stand_in_one_table(
     result = ProbeResult.from_json(tmp_path / "out" / "view" / "probe.json")
     assert {score.method for score in result.scores} == {"probe", "majority", other, "pixels?size=32&frames=8"}
     assert {comparison.rival for comparison in result.comparisons} >= {other, "pixels?size=32&frames=8"}
+
+
+def test_moments_pairs_and_pixels_are_targets_too(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("probe.report.write", lambda *_, **__: None)
+    short = functools.partial(probe.segment.probe_segmentation, steps=5)
+    monkeypatch.setattr("probe.segment.probe_segmentation", short)
+    words = [word for word in command if word not in ("--kind", "knn")]
+    words[words.index("view")] = "phase"
+    asked = ("retrieval:patient", "retrieval:phase", "mask")
+    main([encoder("ours", tmp_path), *words, *(word for target in asked for word in ("--target", target))])
+    found = {
+        name: ProbeResult.from_json(tmp_path / "out" / name / "probe.json")
+        for name in ("phase", "retrieval-patient", "retrieval-phase", "mask")
+    }
+    for result in found.values():
+        assert {"probe", "random init", "pixels"} <= {score.method for score in result.scores}
+        assert {"time", "gain"} <= {check.name for check in result.sanity.checks}
+    assert [result.task for result in found.values()] == ["phase", "retrieval", "retrieval", "segmentation"]
+
+
+def test_an_attentive_probe_gets_its_tokens(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("probe.report.write", lambda *_, **__: None)
+    words = [{"knn": "attentive"}.get(word, word) for word in command]
+    main([encoder("ours", tmp_path), *words, "--features", "tokens", "--seeds", "1", "--no-rivals"])
+    result = ProbeResult.from_json(tmp_path / "out" / "view" / "probe.json")
+    assert (result.kind, result.features) == ("attentive", "tokens")
+    (meta,) = [json.loads(path.read_text()) for path in (tmp_path / "cache").glob("*/meta.json")]
+    # The encoder's own grid is coarser than the 4 x 7 x 7 asked for.
+    assert meta["tokens"] == [4, 4, 4, 32]
+
+
+def test_masks_need_pixels(command: list[str], tmp_path: Path) -> None:
+    table = EmbeddingTable.from_arrays(np.eye(3), clip_id="abc", patient_id="ppq", encoder_digest="e")
+    table.save(tmp_path / "table")
+    with pytest.raises(EchofmError, match="give an encoder and --data"):
+        main([str(tmp_path / "table"), "--target", "mask", "--out", str(tmp_path / "out")])
+    with pytest.raises(EchofmError, match="retrieval is of patient, view, phase"):
+        main([str(tmp_path / "table"), "--target", "retrieval:heart", "--out", str(tmp_path / "out")])
 
 
 def test_a_wrong_encoder_is_told_before_any_figure(
