@@ -103,15 +103,16 @@ def main(argv: list[str]) -> int:
     # Only now, so that --help needs no torch.
     from echofm.progress import progress_bar
     from probe.report import write
-    from probe.sanity import check_embedding
+    from probe.sanity import check_embedding, problems_of
     from probe.targets import probe_target, steps_of
 
-    for problem in check_embedding(gathered.table).problems:
+    checks = [*gathered.checks, *check_embedding(gathered.table).checks]
+    for problem in problems_of(checks):
         _say(f"warning: {problem}")
     probes = []
     with progress_bar("probing", sum(steps_of(ask, gathered) for ask in asks)) as bar:
         for ask in asks:
-            probed = probe_target(replace(ask, advance=partial(_advance, bar, ask.target)), gathered)
+            probed = probe_target(replace(ask, advance=partial(_advance, bar, ask.target)), gathered, checks=checks)
             probed.result.save(arguments.out / ask.target.replace(":", "-"), probed.predictions)
             probes.append(probed)
     problems = list(dict.fromkeys(problem for probed in probes for problem in probed.result.sanity.problems))

@@ -5,6 +5,7 @@ Shapes: N test clips, S seeds, K classes or labels. Predictions are (N, S) value
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -23,7 +24,7 @@ from probe.metrics import METRICS, Metric, average_precision, auroc, of_label
 from probe.near_duplicates import check_split
 from probe.partition import Partition, partition, some_patients
 from probe.result import Check, Comparison, Kind, Level, Probed, ProbeResult, SanityFigures, Score
-from probe.sanity import sanity_of
+from probe.sanity import check_embedding
 from probe.subgroups import COLUMNS, subgroups
 from probe.target import ClipTask, Target, read_target
 
@@ -213,16 +214,16 @@ class _Judge:
             if fraction == 1.0:
                 self.heard[method, level] = found
             self.scores.extend(
-                Score(method=method, label_fraction=fraction, level=level, metric=name, of=of, estimate=each.estimate)
+                Score(
+                    method=method, label_fraction=fraction, level=level, metric=name, of=of, estimate=each.estimate
+                )
                 for (name, of), each in found.items()
             )
 
     def comparisons(self) -> list[Comparison]:
         """The probe minus every other method, with all labels."""
         return [
-            Comparison(
-                rival=method, metric=name, level=level, difference=self.heard["probe", level][name, of].minus(each)
-            )
+            Comparison(rival=method, metric=name, level=level, difference=self.heard["probe", level][name, of].minus(each))
             for (method, level), found in self.heard.items()
             if method != "probe"
             for (name, of), each in found.items()
@@ -255,7 +256,14 @@ def _frame(table: EmbeddingTable, goal: Target, part: Partition, said: npt.NDArr
 
 def sanity_figures(table: EmbeddingTable) -> SanityFigures:
     """`check_embedding` as a result holds it."""
-    return sanity_of(table)
+    found = check_embedding(table)
+    return SanityFigures(
+        rankme=found.rankme,
+        spread=found.spread,
+        within_patient=None if math.isnan(found.within_patient) else found.within_patient,
+        between_patients=None if math.isnan(found.between_patients) else found.between_patients,
+        problems=list(found.problems),
+    )
 
 
 def _with_check(found: SanityFigures, check: Check) -> SanityFigures:

@@ -75,23 +75,17 @@ def problems_of(checks: Sequence[Check]) -> list[str]:
     return [check.says for check in checks if check.passed is False]
 
 
-def sanity_of(table: EmbeddingTable) -> SanityFigures:
-    """`check_embedding` as a result holds it."""
-    found = check_embedding(table)
-    return SanityFigures(
-        rankme=found.rankme,
-        spread=found.spread,
-        within_patient=None if math.isnan(found.within_patient) else found.within_patient,
-        between_patients=None if math.isnan(found.between_patients) else found.between_patients,
-        problems=list(found.problems),
-        checks=list(found.checks),
-    )
+def with_checks(found: SanityFigures, checks: Sequence[Check]) -> SanityFigures:
+    """A result's sanity with what else was looked at before it, of the encoder (`probe.encoder_checks`) or the table.
 
-
-def with_encoder_checks(found: SanityFigures, checks: Sequence[Check]) -> SanityFigures:
-    """What was found of a table, and before it what was found of its encoder (`probe.encoder_checks`)."""
+    These come first; what is there already is not said twice.
+    """
+    names = {check.name for check in checks}
     return found.model_copy(
-        update={"problems": [*problems_of(checks), *found.problems], "checks": [*checks, *found.checks]}
+        update={
+            "problems": list(dict.fromkeys([*problems_of(checks), *found.problems])),
+            "checks": [*checks, *(check for check in found.checks if check.name not in names)],
+        }
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -12,8 +12,8 @@ from echofm.errors import EchofmError
 from probe.features import Features
 from probe.gather import PIXELS, Gathered
 from probe.pixel_pca import pixel_pca
-from probe.result import Kind, Probed
-from probe.sanity import with_encoder_checks
+from probe.result import Check, Kind, Probed
+from probe.sanity import with_checks
 
 RETRIEVAL = "retrieval:"
 
@@ -38,8 +38,8 @@ class Ask:
     advance: Callable[[str], None] = lambda note: None
 
 
-def probe_target(ask: Ask, gathered: Gathered) -> Probed:
-    """Probe it, with what was found of the encoder under its contract in the result.
+def probe_target(ask: Ask, gathered: Gathered, *, checks: Sequence[Check] = ()) -> Probed:
+    """Probe it, with what was found of encoder and table (`checks`) in the result.
 
     Raises EchofmError where the table or the data cannot answer.
     """
@@ -54,11 +54,11 @@ def probe_target(ask: Ask, gathered: Gathered) -> Probed:
         probed = _retrieval(ask, gathered)
     else:
         probed = _label(ask, gathered)
-    notes = [check.says for check in gathered.checks if check.name == "time" and check.passed is None]
+    notes = [check.says for check in checks if check.name == "time" and check.passed is None]
     result = probed.result
     result = result.model_copy(
         update={
-            "sanity": with_encoder_checks(result.sanity, gathered.checks),
+            "sanity": with_checks(result.sanity, checks),
             "notes": [*notes, *result.notes],
         }
     )

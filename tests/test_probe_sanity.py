@@ -17,8 +17,8 @@ from echofm.embed.inputs import Item, conformed
 from echofm.embed.table import EmbeddingTable
 from echofm.model.vit import Encoding
 from probe.encoder_checks import check_encoder, windows_of
-from probe.result import Check
-from probe.sanity import check_embedding, sanity_of, with_encoder_checks
+from probe.result import Check, SanityFigures
+from probe.sanity import check_embedding, with_checks
 
 IMAGE = "timm:test_vit?random&frames=4&size=32"
 GREY = InputContract(size=16, frames=4)
@@ -179,7 +179,12 @@ def test_unknown_rates_and_looped_clips_are_told() -> None:
     assert any("looped; 24 have less than half" in problem for problem in check_embedding(rated).problems)
 
 
-def test_what_is_found_of_encoder_and_table_goes_into_one_result() -> None:
+def test_checks_come_first_and_nothing_is_said_twice() -> None:
     failed = Check(name="value range", passed=False, says="wrong pixels")
-    found = with_encoder_checks(sanity_of(table(random())), [failed])
-    assert found.problems == ["wrong pixels"] and found.checks[0] == failed and len(found.checks) == 7
+    split = Check(name="near-duplicates", passed=False, says="a copy")
+    known = SanityFigures(
+        rankme=3, spread=0.5, within_patient=None, between_patients=None, problems=["dead", "a copy"], checks=[split]
+    )
+    dead = Check(name="collapse", passed=False, says="dead")
+    found = with_checks(known, [failed, dead])
+    assert found.problems == ["wrong pixels", "dead", "a copy"] and found.checks == [failed, dead, split]
