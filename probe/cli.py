@@ -1,13 +1,12 @@
 """Linear probing: what a frozen encoder knows about a label, with intervals and baselines.
 
-Reads embedding tables (`echofm embed`). Exit codes: 0 done; 1 done, but the embedding looks dead or leaks (said first);
-2 bad input.
+Exit codes: 0 done; 1 done, but a check of the encoder or its embedding failed (said first); 2 bad input.
 """
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,31 +17,72 @@ from echofm.errors import EchofmError
 
 if TYPE_CHECKING:
     from echofm.progress import Bar
+    from probe.gather import Gathered
+    from probe.report.frames import FramesOf
     from probe.result import ProbeResult
+    from probe.targets import Ask
+
+_TOKENS = "4,7,7"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Probe a table of embeddings."""
+    """Probe a table of embeddings (`echofm probe TABLE`), or an encoder on data (`echofm probe ENCODER --data SRC`).
 
-    table: tyro.conf.Positional[Path]
-    """Embedding table, from `echofm embed`."""
+    An encoder is looked at under its contract first; its untrained twin and the pixels' principal components are
+    probed beside it. Features are kept in a cache and used again while encoder, data and options are the same.
+    """
+
+    sources: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Folder of a table from `echofm embed`, or an encoder (docs/backbones.md). Any after the first stand beside it."""
     out: Path
     """Folder for report.html and, by target, probe.json and predictions.parquet."""
     target: Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
-    """Label to predict; may be given several times."""
-    kind: Literal["linear", "knn"] = "linear"
-    """linear: ridge or logistic regression; knn: cosine nearest neighbours."""
-    task: Literal["regression", "classification"] | None = None
+    """Label to predict (`a+b`: several 0/1 labels at once), view, kind, phase, mask, or retrieval:patient (view,
+    phase); may be given several times."""
+    encoder: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Encoder, as in the first place; may be given several times."""
+    data: Path | None = None
+    """Shards, folder or data set that encoders are probed on."""
+    kind: Literal["linear", "attentive", "knn", "upsampling"] = "linear"
+    """linear: ridge or logistic regression; attentive: one learned query over a clip's tokens; knn: cosine nearest
+    neighbours; upsampling: for mask, a few convolutions."""
+    task: Literal["regression", "classification", "ordinal", "multilabel"] | None = None
     """Read off the label's values unless given."""
-    label_fractions: tuple[float, ...] = (1.0,)
-    """Parts of the training patients whose labels are used."""
-    against: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
-    """Table of another encoder over the same clips; may be given several times."""
+    order: tuple[str, ...] = ()
+    """The levels' words, rising, of an ordinal label: --order none mild severe."""
+    features: Literal["auto", "video", "phase", "both", "tokens"] = "auto"
+    """What of a clip is read: its mean, how it moves in time, both, or tokens; auto chooses on validation patients."""
+    label_fractions: tuple[str, ...] = ("1",)
+    """Parts of the training patients whose labels are used: 0.01,0.1,1."""
+    against: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Table of another encoder over the same clips, or with --data an encoder; may be given several times."""
+    rivals: bool = True
+    """Probe the untrained twin and the pixels as well, where an encoder is given."""
+    windows: int | None = None
+    """Windows per clip for encoders; by default as many as cover the clip."""
+    tokens: Annotated[str, tyro.conf.arg(metavar="T,R,C")] | None = None
+    """Keep tokens of places and times on this grid for encoders."""
+    batch: int = 16
+    """Windows per forward pass."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: the GPU where there is one."""
+    processes: int = 2
+    """Reader processes; shards need none."""
+    dataset: str | None = None
+    """Name of the public set in the folder; by default found by looking."""
+    cache: Path | None = None
+    """Folder of embeddings made before; by default ~/.cache/echofm/embeddings."""
+    id_key: Path | None = None
+    """File with the key of the ids; by default your own."""
+    trust_remote_code: bool = False
+    """Run the code of a torchhub: repository."""
     seeds: int = 5
     """Draws of the labelled patients for each label fraction below 1."""
+    draws: int = 1000
+    """Redrawn test sets that an interval comes from."""
     seed: int = 0
-    """Of the splits, the draws and the bootstrap."""
+    """Of the splits, the draws, the bootstrap and the untrained twin."""
 
 
 def main(argv: list[str]) -> int:
@@ -52,42 +92,101 @@ def main(argv: list[str]) -> int:
 
         return compare(argv[1:])
     arguments = tyro.cli(Arguments, args=argv, prog="echofm probe")
+    sources = (*arguments.sources, *arguments.encoder, *arguments.against)
+    if not sources:
+        raise EchofmError("name a table, or an encoder with --data")
     if not arguments.target:
         raise EchofmError("name a label to predict: --target ef_percent")
-    from echofm.embed.table import EmbeddingTable
+    fractions = parse_fractions(arguments.label_fractions)
+    gathered = _gathered(arguments, sources)
+    asks = [_ask(arguments, target, fractions) for target in arguments.target]
+    # Only now, so that --help needs no torch.
     from echofm.progress import progress_bar
-    from probe.evaluate import evaluate
     from probe.report import write
+    from probe.sanity import check_embedding, problems_of
+    from probe.targets import probe_target, steps_of
 
-    table = EmbeddingTable.load(arguments.table)
-    rivals = {path.name: EmbeddingTable.load(path) for path in arguments.against}
-    if len(rivals) < len(arguments.against):
-        raise EchofmError("two tables given by --against have one name; rename a folder")
-    fits = sum(1 if fraction == 1 else arguments.seeds for fraction in {*arguments.label_fractions, 1.0}) + len(rivals)
+    checks = [*gathered.checks, *check_embedding(gathered.table).checks]
+    for problem in problems_of(checks):
+        _say(f"warning: {problem}")
     probes = []
-    with progress_bar("probing", fits * len(arguments.target)) as bar:
-        for target in arguments.target:
-            probed = evaluate(
-                table,
-                target=target,
-                kind=arguments.kind,
-                task=arguments.task,
-                label_fractions=arguments.label_fractions,
-                seeds=arguments.seeds,
-                rivals=rivals,
-                seed=arguments.seed,
-                advance=partial(_advance, bar, target),
-            )
-            probed.result.save(arguments.out / target, probed.predictions)
+    with progress_bar("probing", sum(steps_of(ask, gathered) for ask in asks)) as bar:
+        for ask in asks:
+            probed = probe_target(replace(ask, advance=partial(_advance, bar, ask.target)), gathered, checks=checks)
+            probed.result.save(arguments.out / ask.target.replace(":", "-"), probed.predictions)
             probes.append(probed)
-    problems = probes[0].result.sanity.problems
+    problems = list(dict.fromkeys(problem for probed in probes for problem in probed.result.sanity.problems))
     for problem in problems:
-        print(f"warning: {problem}", file=sys.stderr)
+        _say(f"warning: {problem}")
     for probed in probes:
         _print(probed.result)
-    write(arguments.out, probes, table=table)
-    print(f"report: {arguments.out / 'report.html'}", file=sys.stderr)
+    write(arguments.out, probes, table=gathered.table, frames_of=_frames_of(arguments.data))
+    _say(f"report: {arguments.out / 'report.html'}")
     return int(bool(problems))
+
+
+def _gathered(arguments: Arguments, sources: tuple[str, ...]) -> Gathered:
+    """Tables, checked encoders, rivals."""
+    from echofm.embed.tokens import parse_grid
+    from echofm.ids import load_key
+    from probe.gather import Options, device_of, gather
+
+    # An attentive probe reads tokens; of an encoder they can be had.
+    tokens = arguments.tokens or (_TOKENS if arguments.kind == "attentive" else None)
+    options = Options(
+        key=load_key(arguments.id_key),
+        windows=arguments.windows,
+        tokens=None if tokens is None else parse_grid(tokens),
+        batch=arguments.batch,
+        device=device_of(arguments.device),
+        processes=arguments.processes,
+        dataset=arguments.dataset,
+        cache=arguments.cache,
+        trust_remote_code=arguments.trust_remote_code,
+        with_rivals=arguments.rivals,
+        seed=arguments.seed,
+    )
+    return gather(sources, data=arguments.data, options=options, say=_say)
+
+
+def _ask(arguments: Arguments, target: str, fractions: tuple[float, ...]) -> Ask:
+    from probe.targets import Ask
+
+    return Ask(
+        target=target,
+        kind=arguments.kind,
+        task=arguments.task,
+        order=arguments.order,
+        features=arguments.features,
+        label_fractions=fractions,
+        seeds=arguments.seeds,
+        draws=arguments.draws,
+        seed=arguments.seed,
+        data=arguments.data,
+    )
+
+
+def _frames_of(data: Path | None) -> FramesOf | None:
+    """Frames for the report's film strips: of shards alone, where a clip is found by its id."""
+    from echofm.shards.manifest import MANIFEST
+    from probe.report.frames import ShardFrames
+
+    return ShardFrames(data) if data is not None and (data / MANIFEST).is_file() else None
+
+
+def parse_fractions(words: tuple[str, ...]) -> tuple[float, ...]:
+    """`0.01,0.1,1` or the same with blanks between. Raises EchofmError on anything but numbers above 0, at most 1."""
+    try:
+        fractions = tuple(float(part) for word in words for part in word.split(",") if part)
+    except ValueError:
+        fractions = ()
+    if not fractions or not all(0 < fraction <= 1 for fraction in fractions):
+        raise EchofmError(f"--label-fractions {' '.join(words)}: give numbers above 0 and at most 1, e.g. 0.01,0.1,1")
+    return fractions
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _advance(bar: Bar, target: str, note: str) -> None:
@@ -95,10 +194,11 @@ def _advance(bar: Bar, target: str, note: str) -> None:
 
 
 def _print(result: ProbeResult) -> None:
+    wide = max(10, *(len(score.method) for score in result.scores))
     for score in result.scores:
         if score.level == "clip":
             found = score.estimate
             print(
-                f"{result.target:<16} {score.method:<10} {score.label_fraction:>5.0%} of labels  {score.metric:<18} "
-                f"{found.value:8.3f}  [{found.low:.3f}, {found.high:.3f}]"
+                f"{result.target:<16} {score.method:<{wide}} {score.label_fraction:>5.0%} of labels  "
+                f"{score.metric:<18} {found.value:8.3f}  [{found.low:.3f}, {found.high:.3f}]"
             )

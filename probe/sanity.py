@@ -1,19 +1,30 @@
-"""Is this embedding alive? Told before any figure of a probe, since a dead one probes at chance for no good reason."""
+"""Is this embedding alive, and is its data what the encoder's contract asks for? Told before any figure of a probe.
+
+A dead or leaking embedding probes well or badly for no good reason. Shapes: N clips, D features.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from echofm.embed.table import EmbeddingTable
 from echofm.engine.collapse import rankme, spread
 from echofm.nearest import nearest, unit_rows
+from probe.result import Check, SanityFigures
 
 # Far below any encoder that trained well; an untrained transformer has a spread near 0.05.
 _DEAD_SPREAD, _DEAD_RANK = 0.005, 1.5
+# One direction that holds nearly all the variance is a collapse that rank alone may miss.
+_DEAD_SHARE = 0.99
 _MOST_ROWS = 5000
+# Of a vector's length: the same clip embedded in another batch differs by round-off.
+_SAME = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +33,7 @@ class Sanity:
 
     within_patient, between_patients: mean cosine of centred features, NaN where no patient has two clips.
     repeated: clips of different patients with identical features. problems: what is wrong, in words; empty: nothing.
+    checks: all that was looked at.
     """
 
     rankme: float
@@ -30,41 +42,163 @@ class Sanity:
     between_patients: float
     repeated: int
     problems: tuple[str, ...]
+    checks: tuple[Check, ...] = ()
 
 
 def check_embedding(table: EmbeddingTable, *, seed: int = 0) -> Sanity:
     """Look at up to 5,000 clips of a table."""
-    rows = np.random.default_rng(seed).permutation(len(table))[:_MOST_ROWS]
-    features = np.asarray(table.video_ND[np.sort(rows)], np.float64)
-    patients = table.patient_id[np.sort(rows)].astype(str)
-    rank, width = rankme(torch.from_numpy(features)), spread(torch.from_numpy(features))
-    problems = []
-    if width < _DEAD_SPREAD or rank < _DEAD_RANK:
-        problems.append(f"the embedding is collapsed: effective rank {rank:.2f}, spread {width:.4f}")
-        return Sanity(
-            rankme=rank,
-            spread=width,
-            within_patient=np.nan,
-            between_patients=np.nan,
-            repeated=0,
-            problems=tuple(problems),
-        )
-    within, between = _similarities(features, patients)
-    found = nearest(features, features, exclude_QN=(patients, patients)) if len(set(patients)) > 1 else None
-    repeated = 0 if found is None else int((found.similarity_QK[:, 0] > 1 - 1e-9).sum())
-    if repeated:
-        problems.append(f"{repeated} clips have exactly the features of another patient's clip; run `echofm check`")
+    rows = np.sort(np.random.default_rng(seed).permutation(len(table))[:_MOST_ROWS])
+    features = np.asarray(table.video_ND[rows], np.float64)
+    patients = table.patient_id[rows].astype(str)
+    checks = [_collapse(features), _spectrum(features), _frame_rate(table), _length(table)]
+    within = between = math.nan
+    repeated = 0
+    # Among features that are all alike everything is a copy of everything.
+    if checks[0].passed:
+        within, between = _similarities(features, patients)
+        checks.append(_identity(within, between))
+        copies, repeated = _copies(features, patients, table.split[rows])
+        checks.append(copies)
     return Sanity(
-        rankme=rank,
-        spread=width,
+        rankme=checks[0].figures["rankme"],
+        spread=checks[0].figures["spread"],
         within_patient=within,
         between_patients=between,
         repeated=repeated,
-        problems=tuple(problems),
+        problems=tuple(problems_of(checks)),
+        checks=tuple(checks),
     )
 
 
-def _similarities(features_ND: np.ndarray, patients_N: np.ndarray) -> tuple[float, float]:
+def problems_of(checks: Sequence[Check]) -> list[str]:
+    """What the failed ones say."""
+    return [check.says for check in checks if check.passed is False]
+
+
+def with_checks(found: SanityFigures, checks: Sequence[Check]) -> SanityFigures:
+    """A result's sanity with what else was looked at before it, of the encoder (`probe.encoder_checks`) or the table.
+
+    These come first; what is there already is not said twice.
+    """
+    names = {check.name for check in checks}
+    return found.model_copy(
+        update={
+            "problems": list(dict.fromkeys([*problems_of(checks), *found.problems])),
+            "checks": [*checks, *(check for check in found.checks if check.name not in names)],
+        }
+    )
+
+
+def _collapse(features: npt.NDArray[np.float64]) -> Check:
+    rank, width = rankme(torch.from_numpy(features)), spread(torch.from_numpy(features))
+    dead = width < _DEAD_SPREAD or rank < _DEAD_RANK
+    told = f"effective rank {rank:.2f}, spread {width:.4f}"
+    return Check(
+        name="collapse",
+        passed=not dead,
+        says=f"the embedding is collapsed: {told}" if dead else f"the clips are told apart: {told}",
+        figures={"rankme": rank, "spread": width},
+    )
+
+
+def _spectrum(features: npt.NDArray[np.float64]) -> Check:
+    """Variance by principal direction."""
+    centred = features - features.mean(0)
+    # The smaller of the two Gram matrices has the same eigenvalues.
+    gram = centred.T @ centred if centred.shape[1] <= len(centred) else centred @ centred.T
+    values = np.clip(np.linalg.eigvalsh(gram)[::-1], 0, None)
+    if values.sum() <= 0:
+        return Check(name="variance spectrum", passed=False, says="the features do not vary at all")
+    share = np.cumsum(values) / values.sum()
+    first, nine_tenths = float(share[0]), int(np.searchsorted(share, 0.9) + 1)
+    dead = first > _DEAD_SHARE and len(features) > 2
+    told = f"{first:.1%} of the variance lies in one direction, 90 % in {nine_tenths}"
+    return Check(
+        name="variance spectrum",
+        passed=not dead,
+        says=f"the embedding is nearly one number: {told}" if dead else told,
+        figures={"first_share": first, "directions_of_90_percent": nine_tenths},
+    )
+
+
+def _identity(within: float, between: float) -> Check:
+    if math.isnan(within):
+        return Check(name="patients", passed=None, says="no patient has two clips: identity cannot be looked at")
+    return Check(
+        name="patients",
+        passed=True,
+        says=f"cosine of centred features {within:.3f} within a patient, {between:.3f} between patients",
+        figures={"within_patient": within, "between_patients": between},
+    )
+
+
+def _copies(
+    features: npt.NDArray[np.float64], patients: npt.NDArray[np.str_], splits: npt.NDArray[np.object_]
+) -> tuple[Check, int]:
+    """Clips of different patients with the same features; how many of them lie across training and test."""
+    if len(set(patients)) < 2:
+        return Check(name="copies", passed=None, says="all clips are of one patient"), 0
+    found = nearest(features, features, exclude_QN=(patients, patients))
+    apart = np.linalg.norm(features - features[found.index_QK[:, 0]], axis=1)
+    same = apart <= _SAME * np.linalg.norm(features, axis=1)
+    repeated = int(same.sum())
+    beside = splits[found.index_QK[:, 0]]
+    across = int((same & (splits == "test") & (beside == "train")).sum())
+    says = f"{repeated} clips have exactly the features of another patient's clip; run `echofm check`"
+    if across:
+        says = f"{across} test clips have exactly the features of a training clip of another patient; {says}"
+    return (
+        Check(
+            name="copies",
+            passed=repeated == 0,
+            says=says if repeated else "no two patients share a clip's features",
+            figures={"repeated": repeated, "between_train_and_test": across},
+        ),
+        repeated,
+    )
+
+
+def _frame_rate(table: EmbeddingTable) -> Check:
+    contract: Mapping[str, object] = table.contract or {}
+    wanted = contract.get("frame_rate_hz")
+    rates = table.rows["frame_rate_hz"].to_numpy(np.float64)
+    unknown = int(np.isnan(rates).sum())
+    figures = {"unknown": float(unknown)}
+    if table.contract is None:
+        return Check(name="frame rate", passed=None, says="the table does not tell its encoder's contract")
+    if wanted is None:
+        says = "the encoder takes consecutive frames of any rate"
+        return Check(name="frame rate", passed=True, says=says, figures=figures)
+    assert isinstance(wanted, int | float)
+    figures["slower"] = float((rates < 0.98 * wanted).sum())
+    if unknown > len(rates) / 2:
+        return Check(
+            name="frame rate",
+            passed=False,
+            says=f"{unknown} of {len(rates)} clips do not tell their frame rate and the encoder was trained at "
+            f"{wanted:g} Hz: their frames were taken one after another",
+            figures=figures,
+        )
+    says = f"brought to {wanted:g} Hz; {int(figures['slower'])} clips are slower (frames repeated), {unknown} unknown"
+    return Check(name="frame rate", passed=True, says=says, figures=figures)
+
+
+def _length(table: EmbeddingTable) -> Check:
+    frames = table.rows["frames"].to_numpy(np.float64)
+    wanted = (table.contract or {}).get("frames")
+    if not isinstance(wanted, int | float) or np.isnan(frames).all():
+        return Check(name="length", passed=None, says="the table does not tell how long its clips are")
+    short = int((frames < wanted).sum())
+    half = int((frames < wanted / 2).sum())
+    says = f"{short} of {len(frames)} clips are shorter than the encoder's {wanted:g} frames and were looped"
+    if half > len(frames) / 2:
+        says += f"; {half} have less than half of them"
+    return Check(
+        name="length", passed=half <= len(frames) / 2, says=says, figures={"short": short, "less_than_half": half}
+    )
+
+
+def _similarities(features_ND: npt.NDArray, patients_N: npt.NDArray) -> tuple[float, float]:
     unit = unit_rows(features_ND - features_ND.mean(0) + 1e-12).astype(np.float64)
     number = np.unique(patients_N, return_inverse=True)[1]
     sizes = np.bincount(number)

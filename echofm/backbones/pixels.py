@@ -20,7 +20,8 @@ class _Downsample(nn.Module):
         self.grid = grid
 
     def encode(self, video_BCTHW: torch.Tensor) -> Encoding:
-        grey_BTRC = F.adaptive_avg_pool3d(video_BCTHW.mean(1), tuple(self.grid))
+        times, rows, columns = self.grid
+        grey_BTRC = F.adaptive_avg_pool3d(video_BCTHW.mean(1), (times, rows, columns))
         return Encoding(
             tokens_BND=grey_BTRC.flatten(1)[..., None], phase_BTD=grey_BTRC.flatten(2), video_BD=grey_BTRC.flatten(1)
         )

@@ -1,0 +1,161 @@
+"""One target of a probe command: which probe answers it, and which rivals stand beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from echofm.embed.table import EmbeddingTable
+from echofm.errors import EchofmError
+from probe.features import Features
+from probe.gather import PIXELS, Gathered
+from probe.pixel_pca import pixel_pca
+from probe.result import Check, Kind, Probed
+from probe.sanity import with_checks
+
+RETRIEVAL = "retrieval:"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """target: a label, `view`, `kind`, `phase`, `mask`, or `retrieval:` and patient, view or phase.
+
+    data: the shards that masks are read from. The rest is as `probe.evaluate.evaluate` takes it.
+    """
+
+    target: str
+    kind: Kind = "linear"
+    task: Any = None
+    order: tuple[str, ...] = ()
+    features: Features = "auto"
+    label_fractions: tuple[float, ...] = (1.0,)
+    seeds: int = 5
+    draws: int = 1000
+    seed: int = 0
+    data: Path | None = None
+    advance: Callable[[str], None] = lambda note: None
+
+
+def probe_target(ask: Ask, gathered: Gathered, *, checks: Sequence[Check] = ()) -> Probed:
+    """Probe it, with what was found of encoder and table (`checks`) in the result.
+
+    Raises EchofmError where the table or the data cannot answer.
+    """
+    # A label of that name wins: somebody may have a column "phase".
+    if ask.target in gathered.table.rows.columns:
+        probed = _label(ask, gathered)
+    elif ask.target == "phase":
+        probed = _phase(ask, gathered)
+    elif ask.target == "mask":
+        probed = _mask(ask, gathered)
+    elif ask.target.startswith(RETRIEVAL):
+        probed = _retrieval(ask, gathered)
+    else:
+        probed = _label(ask, gathered)
+    notes = [check.says for check in checks if check.name == "time" and check.passed is None]
+    result = probed.result
+    result = result.model_copy(
+        update={
+            "sanity": with_checks(result.sanity, checks),
+            "notes": [*notes, *result.notes],
+        }
+    )
+    return replace(probed, result=result)
+
+
+def steps_of(ask: Ask, gathered: Gathered) -> int:
+    """How many times `probe_target` calls `advance`, for a progress bar; of a mask about as many."""
+    from probe.evaluate import fits_of
+
+    rivals = len(gathered.rivals) + (gathered.pixels is not None)
+    if ask.target in ("phase", "mask") or ask.target.startswith(RETRIEVAL):
+        return (2 if ask.target == "mask" else 1) * (1 + rivals)
+    return fits_of(kind=ask.kind, label_fractions=ask.label_fractions, seeds=ask.seeds, rivals=rivals)
+
+
+def _label(ask: Ask, gathered: Gathered) -> Probed:
+    from probe.evaluate import evaluate
+
+    rivals: dict[str, EmbeddingTable] = dict(gathered.rivals)
+    if gathered.pixels is not None and ask.kind == "attentive":
+        # It reads tokens: those of the pixels are the moments of the window, 14 x 14 each.
+        rivals["pixels"] = gathered.pixels
+    elif gathered.pixels is not None:
+        rivals[PIXELS] = pixel_pca(gathered.pixels, target=ask.target, task=ask.task, order=ask.order, seed=ask.seed)
+    return evaluate(
+        gathered.table,
+        target=ask.target,
+        kind=ask.kind,
+        task=ask.task,
+        order=ask.order,
+        features=ask.features,
+        label_fractions=ask.label_fractions,
+        seeds=ask.seeds,
+        draws=ask.draws,
+        rivals=rivals,
+        seed=ask.seed,
+        advance=ask.advance,
+    )
+
+
+def _phase(ask: Ask, gathered: Gathered) -> Probed:
+    from probe.phase import probe_phase
+    from probe.phase_events import end_systole_phase
+
+    systole = None
+    if gathered.clips is not None:
+        found = ((clip.clip_id, end_systole_phase(clip)) for clip in gathered.clips())
+        systole = {clip_id: phase for clip_id, phase in found if phase is not None}
+    rivals = _moments(gathered)
+    return probe_phase(
+        gathered.table, systole=systole, rivals=rivals, draws=ask.draws, seed=ask.seed, advance=ask.advance
+    )
+
+
+def _retrieval(ask: Ask, gathered: Gathered) -> Probed:
+    from probe.retrieval import What, probe_retrieval
+
+    what: What = ask.target.removeprefix(RETRIEVAL)  # type: ignore[assignment]
+    if what not in get_args(What):
+        raise EchofmError(f"--target {ask.target}: retrieval is of {', '.join(get_args(What))}")
+    rivals = _moments(gathered) if what == "phase" else dict(gathered.rivals)
+    if what != "phase" and gathered.pixels is not None:
+        rivals["pixels"] = gathered.pixels
+    return probe_retrieval(
+        gathered.table, what=what, rivals=rivals, draws=ask.draws, seed=ask.seed, advance=ask.advance
+    )
+
+
+def _mask(ask: Ask, gathered: Gathered) -> Probed:
+    from echofm.shards.manifest import MANIFEST
+    from echofm.shards.read import ShardSet
+    from probe.segment import probe_segmentation
+
+    if gathered.encoder is None or ask.data is None:
+        raise EchofmError("--target mask: masks are pixels, which a table has not; give an encoder and --data SHARDS")
+    if not (ask.data / MANIFEST).is_file():
+        raise EchofmError("--target mask: masks are read from shards; write the data with `echofm shards` first")
+    if ask.kind not in ("linear", "upsampling"):
+        raise EchofmError(f"--target mask: a {ask.kind} head cannot say masks; take --kind linear or upsampling")
+    return probe_segmentation(
+        cast(Any, gathered.encoder),
+        ShardSet.open(ask.data, show_progress=False),
+        head=ask.kind,  # type: ignore[arg-type]
+        rivals=cast(Any, gathered.rival_encoders),
+        device=gathered.device,
+        draws=ask.draws,
+        seed=ask.seed,
+        advance=ask.advance,
+    )
+
+
+def _moments(gathered: Gathered) -> dict[str, EmbeddingTable]:
+    """The rivals that have tokens by time, and the pixels of the same moments."""
+    from probe.moment_tables import pixel_table
+
+    rivals = {name: table for name, table in gathered.rivals.items() if table.phase is not None}
+    if gathered.pixels is not None and gathered.clips is not None and gathered.table.phase is not None:
+        rivals["pixels"] = pixel_table(gathered.table, gathered.clips())
+    return rivals

@@ -1,0 +1,252 @@
+"""`echofm probe ENCODER --data SRC`: any backbone end to end, its rivals, the cache, several encoders in one table."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from shardfolder import KEY, Hearts, read_heart
+
+import probe.segment
+from echofm.contract import InputContract
+from echofm.embed.inputs import open_input
+from echofm.embed.table import EmbeddingTable
+from echofm.errors import EchofmError
+from echofm.hub import save_model
+from echofm.model.mae import VideoMae
+from echofm.shards.write import write_shards
+from probe.cli import main, parse_fractions
+from probe.pixel_pca import component_scores, pixel_pca
+from probe.result import ProbeResult
+
+TIMM = "timm:test_vit?random&frames=4&size=32"
+MODULE = """
+import torch
+from echofm.contract import InputContract
+
+class Net(torch.nn.Module):
+    contract = InputContract(size=16, frames=8)
+    def __init__(self):
+        super().__init__()
+        self.net = torch.nn.Linear(256, 8)
+    def forward(self, video_BCTHW):
+        # Sums over time let each moment know what came before it.
+        return self.net(video_BCTHW[:, 0].unflatten(1, (4, 2)).mean(2).flatten(2).cumsum(1))
+
+def build(pretrained=True):
+    return Net()
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("probe")
+    source = Hearts(folder / "files", 24, splits=True)
+    write_shards(source, folder / "shards", size=32, frame_rate_hz=None, key=KEY, read=read_heart, show_progress=False)
+    return folder / "shards"
+
+
+@pytest.fixture
+def command(data: Path, tmp_path: Path) -> list[str]:
+    """All but the encoder."""
+    words = ["--data", str(data), "--target", "view", "--kind", "knn", "--draws", "20", "--windows", "1"]
+    return [*words, "--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]
+
+
+def encoder(name: str, folder: Path) -> str:
+    torch.manual_seed(11)
+    if name == "timm":
+        return TIMM
+    if name == "own":
+        (folder / "my_probed_encoder.py").write_text(MODULE)
+        return "my_probed_encoder:build"
+    if name == "ours":
+        net = VideoMae(
+            size=32, frames=8, channels=1, patch=8, tubelet=2, width=32, depth=1, heads=2,
+            decoder_width=16, decoder_depth=1, decoder_heads=2, predicted_frames=4,
+        )  # fmt: skip
+        return str(save_model(net, folder / "export", contract=InputContract(size=32, frames=8), card={}))
+    transformers = pytest.importorskip("transformers")
+    config = transformers.VideoMAEConfig(
+        image_size=32, patch_size=16, num_frames=4, tubelet_size=2, hidden_size=32, num_hidden_layers=1,
+        num_attention_heads=2, intermediate_size=64,
+    )  # fmt: skip
+    transformers.VideoMAEModel(config).save_pretrained(folder / "videomae")
+    return f"hf:{folder / 'videomae'}"
+
+
+@pytest.mark.parametrize("name", ["ours", "timm", "own", "hf"])
+def test_any_backbone_probes_end_to_end(
+    name: str, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if name != "ours":
+        # Its pictures cost more than all the rest, and are the same for every encoder.
+        monkeypatch.setattr("probe.report.write", lambda *_, **__: None)
+    spec = encoder(name, tmp_path)
+    code = main([spec, *command])
+    told = capsys.readouterr()
+    result = ProbeResult.from_json(tmp_path / "out" / "view" / "probe.json")
+    assert code == int(bool(result.sanity.problems)), told.err
+    methods = {score.method for score in result.scores}
+    twin = set() if name == "timm" else {"random init"}
+    # The timm model is untrained already: it has no twin.
+    assert methods == {"probe", "majority", "pixel PCA"} | twin
+    assert {check.name for check in result.sanity.checks} >= {"value range", "time", "gain", "collapse", "copies"}
+    assert (tmp_path / "out" / "report.html").is_file() == (name == "ours")
+    assert ("image model" in told.err) == (name == "timm") == any("image model" in note for note in result.notes)
+
+
+def test_embeddings_are_used_again_and_give_the_same(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("probe.report.write", lambda *_, **__: None)
+    spec = encoder("own", tmp_path)
+    main([spec, *command])
+    assert "embedding 22 clips" in capsys.readouterr().err
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out" / "view").iterdir()}
+    main([spec, *command])
+    said = capsys.readouterr().err
+    assert "taken from the cache" in said and "embedding 22 clips" not in said
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "out" / "view").iterdir()}
+    main([spec, *command, "--windows", "2"])
+    assert "embedding 22 clips" in capsys.readouterr().err
+
+
+def test_several_encoders_stand_in_one_table(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("probe.report.write", lambda *_, **__: None)
+    other = TIMM.replace("test_vit", "test_vit2")
+    main([TIMM, other, *command, "--encoder", "pixels?size=32&frames=8", "--no-rivals"])
+    result = ProbeResult.from_json(tmp_path / "out" / "view" / "probe.json")
+    assert {score.method for score in result.scores} == {"probe", "majority", other, "pixels?size=32&frames=8"}
+    assert {comparison.rival for comparison in result.comparisons} >= {other, "pixels?size=32&frames=8"}
+
+
+def test_moments_pairs_and_pixels_are_targets_too(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("probe.report.write", lambda *_, **__: None)
+    short = functools.partial(probe.segment.probe_segmentation, steps=5)
+    monkeypatch.setattr("probe.segment.probe_segmentation", short)
+    words = [word for word in command if word not in ("--kind", "knn")]
+    words[words.index("view")] = "phase"
+    asked = ("retrieval:patient", "retrieval:phase", "mask")
+    main([encoder("ours", tmp_path), *words, *(word for target in asked for word in ("--target", target))])
+    found = {
+        name: ProbeResult.from_json(tmp_path / "out" / name / "probe.json")
+        for name in ("phase", "retrieval-patient", "retrieval-phase", "mask")
+    }
+    for result in found.values():
+        assert {"probe", "random init", "pixels"} <= {score.method for score in result.scores}
+        assert {"time", "gain"} <= {check.name for check in result.sanity.checks}
+    assert [result.task for result in found.values()] == ["phase", "retrieval", "retrieval", "segmentation"]
+
+
+def test_an_attentive_probe_gets_its_tokens(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("probe.report.write", lambda *_, **__: None)
+    words = [{"knn": "attentive"}.get(word, word) for word in command]
+    main([encoder("ours", tmp_path), *words, "--features", "tokens", "--seeds", "1", "--no-rivals"])
+    result = ProbeResult.from_json(tmp_path / "out" / "view" / "probe.json")
+    assert (result.kind, result.features) == ("attentive", "tokens")
+    (meta,) = [json.loads(path.read_text()) for path in (tmp_path / "cache").glob("*/meta.json")]
+    # The encoder's own grid is coarser than the 4 x 7 x 7 asked for.
+    assert meta["tokens"] == [4, 4, 4, 32]
+
+
+def test_masks_need_pixels(command: list[str], tmp_path: Path) -> None:
+    table = EmbeddingTable.from_arrays(np.eye(3), clip_id="abc", patient_id="ppq", encoder_digest="e")
+    table.save(tmp_path / "table")
+    with pytest.raises(EchofmError, match="give an encoder and --data"):
+        main([str(tmp_path / "table"), "--target", "mask", "--out", str(tmp_path / "out")])
+    with pytest.raises(EchofmError, match="retrieval is of patient, view, phase"):
+        main([str(tmp_path / "table"), "--target", "retrieval:heart", "--out", str(tmp_path / "out")])
+
+
+def test_a_wrong_encoder_is_told_before_any_figure(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    dead = MODULE.replace("my_", "").replace("return self.net(", "return 1 + 0 * self.net(")
+    (tmp_path / "dead_encoder.py").write_text(dead)
+    assert main(["dead_encoder:build", *command, "--no-rivals"]) == 1
+    said = capsys.readouterr().err
+    assert said.index("FAILED: answers: the encoder is collapsed") < said.index("embedding 22 clips")
+    result = ProbeResult.from_json(tmp_path / "out" / "view" / "probe.json")
+    assert "the encoder is collapsed" in result.sanity.problems[0]
+    assert "the encoder is collapsed" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_pixels_are_reduced_on_training_patients_alone(data: Path) -> None:
+    rng = np.random.default_rng(0)
+    video_ND = rng.normal(size=(40, 30)).astype(np.float32)
+    train = np.arange(20)
+    scores = component_scores(video_ND, train)
+    changed = video_ND.copy()
+    changed[20:] += 5
+    np.testing.assert_allclose(component_scores(changed, train)[:20], scores[:20], atol=1e-4)
+    # The first direction holds most of the training rows' variance.
+    assert scores.shape == (40, 19) and (np.diff(scores[:20].var(0)) < 1e-3).all()
+    ids = [f"c{n}" for n in range(120)]
+    label = rng.normal(size=120)
+    pixels = rng.normal(size=(120, 50)).astype(np.float32) * 0.1
+    pixels[:, 3] += 3 * label
+    table = EmbeddingTable.from_arrays(
+        pixels, clip_id=ids, patient_id=ids, encoder_digest="pixels", labels={"ef_percent": label}
+    )
+    reduced = pixel_pca(table, target="ef_percent")
+    assert reduced.dim == reduced.settings["components"] < 50 and reduced.phase is None
+    assert abs(np.corrcoef(reduced.video_ND[:, 0], label)[0, 1]) > 0.99
+
+
+@pytest.mark.parametrize(
+    ("words", "fractions"), [(("0.01,0.1,1",), (0.01, 0.1, 1.0)), (("0.2", "1"), (0.2, 1.0)), (("1",), (1.0,))]
+)
+def test_label_fractions_as_people_write_them(words: tuple[str, ...], fractions: tuple[float, ...]) -> None:
+    assert parse_fractions(words) == fractions
+
+
+@pytest.mark.parametrize("words", [("0",), ("1.5",), ("ten",), ("",)])
+def test_other_label_fractions_are_refused(words: tuple[str, ...]) -> None:
+    with pytest.raises(EchofmError, match=r"0\.01,0\.1,1"):
+        parse_fractions(words)
+
+
+def test_what_cannot_be_probed_is_told(data: Path, tmp_path: Path) -> None:
+    out = ["--out", str(tmp_path / "out")]
+    with pytest.raises(EchofmError, match="give its data too: --data"):
+        main([TIMM, *out, "--target", "view"])
+    with pytest.raises(EchofmError, match="name a table, or an encoder"):
+        main([*out, "--target", "view"])
+    with pytest.raises(EchofmError, match="the name"):
+        main([TIMM, TIMM, "--data", str(data), *out, "--target", "view"])
+    with pytest.raises(EchofmError, match="unknown kind"):
+        main(["jimm:vit-small", "--data", str(data), *out, "--target", "view"])
+
+
+def test_the_cache_knows_data_and_encoder(data: Path, tmp_path: Path) -> None:
+    from echofm.backbones import open_encoder
+    from echofm.embed.extract import Extractor
+    from probe.embedded import embedded
+
+    encoder = open_encoder(TIMM)
+    source = open_input(data, contract=encoder.contract, key=KEY, show_progress=False)
+    said: list[str] = []
+    for extractor in (
+        Extractor(encoder=encoder, windows=1),
+        Extractor(encoder=encoder, windows=1),
+        Extractor(encoder=encoder, windows=1, tokens=(2, 1, 1)),
+        Extractor(encoder=open_encoder(TIMM, seed=1), windows=1),
+    ):
+        table = embedded(extractor, source, name="x", cache=tmp_path, say=said.append, show_progress=False)
+    assert table.tokens is None and ["cache" in line for line in said] == [False, True, False, False]
+    metas = [json.loads(path.read_text()) for path in tmp_path.glob("*/meta.json")]
+    assert len(metas) == 3 and sum(meta["tokens"] is not None for meta in metas) == 1
