@@ -33,7 +33,8 @@ def test_paired_is_what_evaluate_finds_for_a_rival(runs: Path, target: str) -> N
     side_by_side = evaluate(BETTER, target=target, rivals={"b": WORSE}, draws=100).result
     assert found.paired and found.notes == []
     for each in found.metrics:
-        (expected,) = [c.difference for c in side_by_side.comparisons if c.metric == each.metric]
+        asked = ("b", each.metric, "clip")
+        (expected,) = [c.difference for c in side_by_side.comparisons if (c.rival, c.metric, c.level) == asked]
         assert each.difference.model_dump() == pytest.approx(expected.model_dump())
         assert each.first.value == pytest.approx(side_by_side.score(each.metric).value)
     first = found.metrics[0].difference
