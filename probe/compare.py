@@ -16,8 +16,9 @@ import tyro
 
 from echofm.config import Recipe
 from echofm.errors import EchofmError
-from echofm.intervals import Estimate, patient_bootstrap
-from probe.metrics import CLASSIFICATION, REGRESSION, Metric
+from echofm.intervals import Estimate
+from probe.measure import Key, Sample
+from probe.metrics import METRICS, Metric
 from probe.result import ProbeResult
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _paired(
         raise EchofmError(
             "the two were tested on different clips: none is in both; use one set, one split and one id key for both"
         )
-    if not (shared["patient_id_a"] == shared["patient_id_b"]).all() or not _same(shared["true_a"], shared["true_b"]):
+    if not (shared["patient_id_a"] == shared["patient_id_b"]).all() or not _same_truth(shared, ours):
         raise EchofmError(
             "a clip that both were tested on has another patient or another true value in each; embed one version of "
             "the set with both encoders"
@@ -138,20 +139,21 @@ def _paired(
             notes.append(f"{len(own) - len(shared)} of {len(own)} test clips of {name} are not in the other; left out")
     place = pd.Index(shared["clip_id"])
     truth, said = zip(*(_arrays(own.set_index("clip_id").loc[place], ours) for own in (first, second)))
-    patients, rows = shared["patient_id_a"].to_numpy(str), np.arange(len(shared))
+    patients = shared["patient_id_a"].to_numpy(str)
 
-    def estimate(statistic) -> Estimate:  # type: ignore[no-untyped-def]
-        return patient_bootstrap(lambda test: statistic(test), {"test": (rows, patients)}, draws=draws, seed=seed)
-
-    found = []
-    for name, metric in metrics.items():
-        alone = [
-            estimate(lambda test, metric=metric, each=each: metric(truth[0][test], said[each][test])) for each in (0, 1)
-        ]
-        gap = estimate(
-            lambda test, metric=metric: metric(truth[0][test], said[0][test]) - metric(truth[0][test], said[1][test])
+    # One sample, so that both meet the same redrawn patients.
+    sample = Sample(truth_N=truth[0], patients_N=patients, draws=draws, seed=seed)
+    keyed: dict[Key, Metric] = {(name, ""): metric for name, metric in metrics.items()}
+    ours_found, theirs_found = (sample.measure(keyed, each[:, None]) for each in said)
+    found = [
+        ComparedMetric(
+            metric=name,
+            first=ours_found[name, ""].estimate,
+            second=theirs_found[name, ""].estimate,
+            difference=ours_found[name, ""].minus(theirs_found[name, ""]),
         )
-        found.append(ComparedMetric(metric=name, first=alone[0], second=alone[1], difference=gap))
+        for name in metrics
+    ]
     compared = _assembled(ours, theirs, found, paired=True, notes=notes)
     return compared.model_copy(update={"clips": len(shared), "patients": len(set(patients))})
 
@@ -196,28 +198,40 @@ def _require_alike(ours: ProbeResult, theirs: ProbeResult) -> None:
 
 def _metrics(result: ProbeResult, rows: list[pd.DataFrame | None]) -> dict[str, Metric]:
     """What can be computed from predictions; nothing for tasks without one prediction per clip."""
-    needed = {"clip_id", "patient_id", "true"} | set(_columns(result))
+    needed = {"clip_id", "patient_id"} | set(_true(result)) | set(_said(result))
     if any(each is None or not needed <= set(each.columns) or each["clip_id"].duplicated().any() for each in rows):
         return {}
-    return REGRESSION if result.task == "regression" else CLASSIFICATION
+    return METRICS.get(result.task, {})
 
 
-def _columns(result: ProbeResult) -> list[str]:
+def _true(result: ProbeResult) -> list[str]:
+    return [f"true_{name}" for name in result.classes] if result.task == "multilabel" else ["true"]
+
+
+def _said(result: ProbeResult) -> list[str]:
     return ["predicted"] if result.task == "regression" else [f"probability_{name}" for name in result.classes]
 
 
 def _arrays(rows: pd.DataFrame, result: ProbeResult) -> tuple[npt.NDArray, npt.NDArray]:
-    """True and said, as the metrics take them."""
+    """True and said, as the task's metrics take them."""
     if result.task == "regression":
         return rows["true"].to_numpy(float), rows["predicted"].to_numpy(float)
+    said = rows[_said(result)].to_numpy(float)
+    if result.task == "multilabel":
+        return rows[_true(result)].to_numpy(float), said
     place = {name: number for number, name in enumerate(result.classes)}
-    return rows["true"].astype(str).map(place).to_numpy(np.int64), rows[_columns(result)].to_numpy(float)
+    return rows["true"].astype(str).map(place).to_numpy(np.int64), said
 
 
-def _same(first: pd.Series, second: pd.Series) -> bool:
-    if pd.api.types.is_numeric_dtype(first.dtype) and pd.api.types.is_numeric_dtype(second.dtype):
-        return bool(np.allclose(first, second, rtol=1e-6, atol=1e-9, equal_nan=True))
-    return bool((first.astype(str) == second.astype(str)).all())
+def _same_truth(shared: pd.DataFrame, result: ProbeResult) -> bool:
+    for name in _true(result):
+        first, second = shared[f"{name}_a"], shared[f"{name}_b"]
+        if pd.api.types.is_numeric_dtype(first.dtype) and pd.api.types.is_numeric_dtype(second.dtype):
+            if not np.allclose(first, second, rtol=1e-6, atol=1e-9, equal_nan=True):
+                return False
+        elif not (first.astype(str) == second.astype(str)).all():
+            return False
+    return True
 
 
 def _probe_json(path: str | Path) -> Path:

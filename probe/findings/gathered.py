@@ -82,6 +82,8 @@ def target_findings(probed: Probed) -> TargetFindings:
 
 
 def _calibrations(rows: pd.DataFrame, *, task: str, classes: list[str], one_class: bool) -> dict[str, Calibration]:
+    if "patient_id" not in rows.columns:
+        return {}
     patients = rows["patient_id"].to_numpy(str)
     if one_class:
         place = {name: number for number, name in enumerate(classes)}

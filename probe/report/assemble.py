@@ -18,6 +18,7 @@ from probe.report.masks import Overlay
 from probe.report.masks import overlays as overlay_strips
 from probe.report.moments import moments
 from probe.report.results import comparison_table, details, methods, overview, protocol
+from probe.report.retrieved import retrieved
 from probe.report.space import checks, maps
 from probe.report.subgroups import subgroups
 from probe.report.worst import worst
@@ -95,6 +96,8 @@ def _target(probed: Probed, found: TargetFindings, frames_of: FramesOf | None) -
     blocks += details(result)
     blocks += pictures(probed, found)
     blocks += moments(probed.predictions, frames_of=frames_of)
+    if frames_of is not None:
+        blocks += retrieved(probed.predictions, frames_of=frames_of)
     blocks += label_efficiency(result)
     blocks += subgroups(result)
     if found.worst is not None:

@@ -12,7 +12,7 @@ from probe.findings.direction import lower_is_better
 from probe.result import Comparison, ProbeResult, Score
 
 _OURS, _BLIND = "this encoder", "no features"
-_WITHOUT_FEATURES = ("mean", "majority", "prevalence", "median", "chance")
+_WITHOUT_FEATURES = ("mean", "majority", "prevalence", "median", "chance", "mean mask")
 # Figures are kept on one line of a cell.
 _SPACE = "\N{NO-BREAK SPACE}"
 
@@ -95,10 +95,11 @@ def scores_table(scores: Sequence[Score], *, caption: str, conditions: bool = Fa
 def comparison_table(found: Sequence[Comparison]) -> Table:
     """Paired differences, and what they tell."""
     return Table(
-        columns=("against", "metric", "difference", "this encoder is"),
+        columns=("against", "per", "metric", "difference", "this encoder is"),
         rows=[
             (
                 method_name(each.rival),
+                each.level,
                 in_words(each.metric),
                 shown(each.difference),
                 verdict(each.metric, each.difference),

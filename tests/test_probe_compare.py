@@ -1,0 +1,100 @@
+"""Two probes side by side: paired where both were tested on the same clips, refused where they do not compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from planted_probes import planted_table
+
+from echofm.errors import EchofmError
+from probe.cli import main
+from probe.compare import Compared, compare
+from probe.evaluate import evaluate
+from probe.result import ProbeResult
+
+BETTER, WORSE = planted_table(60, noise=0.5), planted_table(60, noise=3.0, encoder="other")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    for target in ("ef_percent", "view"):
+        for name, table in (("a", BETTER), ("b", WORSE)):
+            probed = evaluate(table, target=target, draws=100)
+            probed.result.save(folder / name / target, probed.predictions)
+    return folder
+
+
+@pytest.mark.parametrize("target", ["ef_percent", "view"])
+def test_paired_is_what_evaluate_finds_for_a_rival(runs: Path, target: str) -> None:
+    found = compare(runs / "a" / target, runs / "b" / target / "probe.json", draws=100)
+    side_by_side = evaluate(BETTER, target=target, rivals={"b": WORSE}, draws=100).result
+    assert found.paired and found.notes == []
+    for each in found.metrics:
+        asked = ("b", each.metric, "clip")
+        (expected,) = [c.difference for c in side_by_side.comparisons if (c.rival, c.metric, c.level) == asked]
+        assert each.difference.model_dump() == pytest.approx(expected.model_dump())
+        assert each.first.value == pytest.approx(side_by_side.score(each.metric).value)
+    first = found.metrics[0].difference
+    assert not first.low <= 0 <= first.high
+
+
+def test_an_encoder_does_not_beat_itself(runs: Path) -> None:
+    found = compare(runs / "a" / "view", runs / "a" / "view", draws=50)
+    assert all(each.difference.low == each.difference.high == 0 for each in found.metrics)
+
+
+def test_clips_of_one_alone_are_left_out_and_said(runs: Path, tmp_path: Path) -> None:
+    _copy(runs / "b" / "view", tmp_path, rows=lambda rows: rows.iloc[5:])
+    found = compare(runs / "a" / "view", tmp_path, draws=50)
+    whole = ProbeResult.from_json(runs / "a" / "view" / "probe.json").clips["test"]
+    assert found.clips == whole - 5
+    assert found.notes == [f"5 of {whole} test clips of A are not in the other; left out"]
+
+
+def test_without_predictions_no_difference_is_claimed(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "probe.json").write_bytes((runs / "b" / "view" / "probe.json").read_bytes())
+    found = compare(runs / "a" / "view", tmp_path)
+    assert not found.paired and all(each.difference is None for each in found.metrics)
+    assert "does not mean no difference" in found.notes[0]
+
+
+def test_unlike_probes_are_refused(runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(EchofmError, match="A has the target 'ef_percent', B 'view'"):
+        compare(runs / "a" / "ef_percent", runs / "a" / "view")
+    _copy(runs / "b" / "view", tmp_path / "classes", result={"classes": ["A2C", "A4C"]})
+    with pytest.raises(EchofmError, match="A has the classes"):
+        compare(runs / "a" / "view", tmp_path / "classes")
+    _copy(runs / "b" / "view", tmp_path / "others", rows=lambda rows: rows.assign(clip_id="x" + rows["clip_id"]))
+    with pytest.raises(EchofmError, match="none is in both"):
+        compare(runs / "a" / "view", tmp_path / "others")
+    _copy(runs / "b" / "ef_percent", tmp_path / "truth", rows=lambda rows: rows.assign(true=rows["true"] + 1))
+    with pytest.raises(EchofmError, match="another true value"):
+        compare(runs / "a" / "ef_percent", tmp_path / "truth")
+    fewer = {"clips": {"train": 1, "val": 1, "test": 7}}
+    _copy(runs / "b" / "view", tmp_path / "fewer", result=fewer, rows=None)
+    with pytest.raises(EchofmError, match=r"B on 7 of \d+: figures on unlike test sets do not compare"):
+        compare(runs / "a" / "view", tmp_path / "fewer")
+
+
+def test_command_prints_and_writes(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [str(runs / name / "ef_percent" / "probe.json") for name in ("a", "b")]
+    out = [str(tmp_path / "c.html"), str(tmp_path / "c.json")]
+    assert main(["compare", *files, "--html", out[0], "--json", out[1], "--draws", "50"]) == 0
+    assert "A - B" in capsys.readouterr().out
+    html = (tmp_path / "c.html").read_text()
+    assert "A minus B" in html and "better" in html
+    assert Compared.from_json(tmp_path / "c.json").paired
+    with pytest.raises(EchofmError, match="no such"):
+        main(["compare", files[0], str(tmp_path / "missing.json")])
+
+
+def _copy(source: Path, folder: Path, *, result: dict | None = None, rows=lambda rows: rows) -> None:  # type: ignore[no-untyped-def,type-arg]
+    """A probe's files, changed; no predictions where `rows` is None."""
+    folder.mkdir(parents=True, exist_ok=True)
+    own = ProbeResult.from_json(source / "probe.json").model_copy(update=result or {})
+    (folder / "probe.json").write_text(own.to_json())
+    if rows is not None:
+        rows(pd.read_parquet(source / "predictions.parquet")).to_parquet(folder / "predictions.parquet", index=False)
