@@ -8,12 +8,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from threadpoolctl import threadpool_limits
 
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
@@ -274,12 +276,13 @@ def batches(
         yield np.concatenate([order[first[one] : first[one] + min(each, sizes[one])] for one in chosen])
 
 
-class _one_thread:
-    """Sums in one order, whatever the machine's load: the same command gives the same bytes."""
-
-    def __enter__(self) -> None:
-        self._threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-
-    def __exit__(self, *error: object) -> None:
-        torch.set_num_threads(self._threads)
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums in one order, whatever the number of cores: the same command gives the same bytes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(threads)

@@ -18,7 +18,7 @@ from echofm.embed.phase import PhaseTokens
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from synth.audit.reid.config import LevelConfig, ReidConfig
-from synth.audit.reid.half import why_not_apart
+from synth.audit.reid.half import Half, why_not_apart
 from synth.audit.reid.head import Head
 from synth.audit.reid.samples import Level, Samples, blocks, samples, whole_clips
 
@@ -63,7 +63,17 @@ class Reid:
     config: ReidConfig
     levels: Mapping[Level, LevelModel]
 
-    def digest(self, level: Level = "clip") -> str:
+    @property
+    def half(self) -> Half:
+        """Which of the training patients it was fitted on."""
+        return self.config.half
+
+    @property
+    def digest(self) -> str:
+        """Of all its levels together."""
+        return hashlib.sha256("".join(self.level_digest(level) for level in self.levels).encode()).hexdigest()
+
+    def level_digest(self, level: Level = "clip") -> str:
         """sha256 over the base encoder's digest, the level and all that its head computes with."""
         model = self._level(level)
         made = model.config.model_dump(mode="json", include={"level", "source", "bins", "features", "hidden"})
@@ -83,7 +93,7 @@ class Reid:
     def project(self, table: EmbeddingTable, *, level: Level = "clip") -> EmbeddingTable:
         """The same clips with re-identification features: video_ND of 128 numbers and length one, compared by cosine.
 
-        At the frame level `phase` holds those of the single moments. The encoder digest is `self.digest(level)`.
+        At the frame level `phase` holds those of the single moments. The encoder digest is `level_digest(level)`.
         Raises EchofmError on a table of another encoder or other settings, and on clips without a cycle for motion.
         """
         self._require(table)
@@ -100,14 +110,14 @@ class Reid:
         without = int(np.isnan(video_NE[:, 0]).sum())
         if without:
             raise EchofmError(
-                f"{without} of {len(table)} clips show no whole heart cycle, so they have no features at the {level} "
-                "level; select those of `Reid.usable`, or embed longer clips of known frame times"
+                f"{without} of {len(table)} clips show no whole heart cycle, which the {level} level needs; leave that "
+                "level out, select the clips of `Reid.usable`, or embed longer clips of known frame times"
             )
         return EmbeddingTable(
             video_ND=video_NE,
             rows=table.rows,
             phase=_timeline(table, moments, from_phase=model.config.source == "phase") if moments else None,
-            encoder_digest=self.digest(level),
+            encoder_digest=self.level_digest(level),
             contract=table.contract,
             settings=table.settings,
         )
@@ -136,7 +146,7 @@ class Reid:
 
 def require_separate(filter_model: Reid, judge: Reid) -> None:
     """Raises EchofmError where a judge would only repeat the filter: one model, shared patients, or one seed."""
-    reason = why_not_apart((filter_model.config.half, filter_model.config.seed), (judge.config.half, judge.config.seed))
+    reason = why_not_apart((filter_model.half, filter_model.config.seed), (judge.half, judge.config.seed))
     if filter_model.config.weights_sha256 == judge.config.weights_sha256:
         reason = "they are one model"
     if reason is not None:
