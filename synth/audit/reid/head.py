@@ -1,0 +1,131 @@
+"""The head: principal components of the frozen features, a small network, a unit vector.
+
+M samples, D features in, K components, E = 128 features out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from sklearn.decomposition import PCA
+from torch import nn
+
+WIDTH = 128
+"""Features out, as in the published re-identification models."""
+# Components are found on this many samples at most; more change them little and cost memory.
+_MOST_SAMPLES = 8192
+_BLOCK_ROWS = 2048
+
+
+class Components(nn.Module):
+    """Centres, projects on principal components and scales each to unit variance on the training samples.
+
+    mean_D, basis_KD, scale_K: buffers, so that they are saved with the weights and never trained.
+    """
+
+    mean_D: torch.Tensor
+    basis_KD: torch.Tensor
+    scale_K: torch.Tensor
+
+    def __init__(self, features: int, components: int) -> None:
+        super().__init__()
+        self.register_buffer("mean_D", torch.zeros(features))
+        self.register_buffer("basis_KD", torch.zeros(components, features))
+        self.register_buffer("scale_K", torch.ones(components))
+
+    @classmethod
+    def of(cls, samples_MD: npt.NDArray[np.float32], *, components: int, seed: int) -> Components:
+        """The leading components of the samples, fewer where these have fewer directions."""
+        rows = np.random.default_rng(seed).permutation(len(samples_MD))[:_MOST_SAMPLES]
+        chosen = np.asarray(samples_MD[np.sort(rows)], np.float32)
+        components = min(components, len(chosen) - 1, chosen.shape[1])
+        found = PCA(components, svd_solver="randomized", random_state=seed).fit(chosen)
+        made = cls(chosen.shape[1], components)
+        made.mean_D.copy_(torch.from_numpy(np.asarray(found.mean_, np.float32)))
+        made.basis_KD.copy_(torch.from_numpy(np.ascontiguousarray(found.components_, np.float32)))
+        spread = np.sqrt(np.maximum(found.explained_variance_, 1e-6 * found.explained_variance_[0]))
+        made.scale_K.copy_(torch.from_numpy(np.maximum(spread, 1e-12).astype(np.float32)))
+        return made
+
+    def leading(self, components: int) -> Components:
+        """The first of them."""
+        made = Components(len(self.mean_D), components)
+        made.mean_D, made.basis_KD, made.scale_K = self.mean_D, self.basis_KD[:components], self.scale_K[:components]
+        return made
+
+    def forward(self, samples_MD: torch.Tensor) -> torch.Tensor:
+        """(M, K)."""
+        return (samples_MD - self.mean_D) @ self.basis_KD.T / self.scale_K
+
+
+class Head(nn.Module):
+    """Unit vectors of length 128 from frozen features: a linear map of the components, and a small network beside it.
+
+    hidden: width of that network, whose last layer begins at zero; 0: the linear map alone, which overfits least.
+    dropout: of components, in training. seed: of the first weights.
+    """
+
+    def __init__(self, components: Components, *, hidden: int, dropout: float = 0.0, seed: int = 0) -> None:
+        super().__init__()
+        self.components = components
+        self.inputs = len(components.scale_K)
+        self.dropout = dropout
+        self.beside: nn.Module | None = None
+        with seeded(seed):
+            self.linear = nn.Linear(self.inputs, WIDTH)
+            if hidden:
+                last = nn.Linear(hidden, WIDTH)
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
+                self.beside = nn.Sequential(nn.Linear(self.inputs, hidden), nn.LayerNorm(hidden), nn.GELU(), last)
+
+    @torch.no_grad()
+    def begin_at(self, map_LK: npt.NDArray[np.float64], mean_K: npt.NDArray[np.float64]) -> None:
+        """Make the linear map this one, L <= 128, after `mean_K` is taken off; further features begin at zero."""
+        self.linear.weight.zero_()
+        self.linear.bias.zero_()
+        self.linear.weight[: len(map_LK)] = torch.from_numpy(map_LK).float()
+        self.linear.bias[: len(map_LK)] = torch.from_numpy(-map_LK @ mean_K).float()
+
+    def trained(self) -> list[nn.Parameter]:
+        """What training changes."""
+        return [*self.linear.parameters(), *(self.beside.parameters() if self.beside is not None else ())]
+
+    def forward(self, samples_MD: torch.Tensor) -> torch.Tensor:
+        """(M, E) unit rows."""
+        return self.from_components(self.components(samples_MD))
+
+    def from_components(self, component_MK: torch.Tensor, *, draw: torch.Generator | None = None) -> torch.Tensor:
+        """(M, E) unit rows, from what `components` gave. draw: of the dropout, in training."""
+        if self.training and self.dropout:
+            kept = torch.rand(component_MK.shape, generator=draw) >= self.dropout
+            component_MK = component_MK * kept / (1 - self.dropout)
+        feature_ME = self.linear(component_MK)
+        if self.beside is not None:
+            feature_ME = feature_ME + self.beside(component_MK)
+        return F.normalize(feature_ME, dim=1)
+
+    @torch.no_grad()
+    def project(self, samples_MD: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+        """(M, E) unit rows of samples that may be mapped from disk; block by block."""
+        self.eval()
+        parts = [self(torch.from_numpy(np.array(block, np.float32))).numpy() for block in _blocks(samples_MD)]
+        return np.concatenate(parts) if parts else np.zeros((0, WIDTH), np.float32)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """First weights that depend on the seed alone; the caller's own stream of random numbers is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def _blocks(samples_MD: npt.NDArray) -> Iterator[npt.NDArray]:
+    for first in range(0, len(samples_MD), _BLOCK_ROWS):
+        yield samples_MD[first : first + _BLOCK_ROWS]
