@@ -22,7 +22,11 @@ def score_histogram(
 ) -> Figure:
     """Similarities of synthetic clips beside those of held-out clips; the ones to remove in a colour of their own."""
     figure, axes = _figure((5.4, 2.7))
-    low, high = min(scores_S.min(), null_H.min()), max(scores_S.max(), null_H.max())
+    # Clips without features at a level have no score.
+    null_H, has = null_H[np.isfinite(null_H)], np.isfinite(scores_S)
+    scores_S, removed_S = scores_S[has], removed_S[has]
+    both = np.concatenate([scores_S, null_H])
+    low, high = both.min(), both.max()
     edges = np.linspace(low, high + 1e-9, _BINS).tolist()
     axes.hist(
         null_H, edges, weights=np.full(len(null_H), 1 / len(null_H)), alpha=0.55, label="held-out patients (null)"

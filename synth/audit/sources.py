@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -109,9 +109,15 @@ class Embedder:
     windows: int | None = None
     batch: int = 16
     precision: str = "fp32"
+    tokens: str | None = None
 
     def embed(self, source: Input, *, title: str, phase: bool = True) -> tuple[EmbeddingTable, Path, int]:
         """The table, its folder and the number of files set aside. Every process of the run must call it."""
+        options: dict[str, Any] = {}
+        if self.tokens is not None:
+            from echofm.embed.tokens import parse_grid
+
+            options["tokens"] = parse_grid(self.tokens)
         extractor = Extractor(
             encoder=self.encoder,
             windows=self.windows,
@@ -119,6 +125,7 @@ class Embedder:
             device=self.ranks.device,
             precision=self.precision,  # type: ignore[arg-type]
             phase=phase,
+            **options,
         )
         told = (self.encoder.digest, sorted(extractor.settings.items()), phase, source.fingerprint(), len(source))
         folder = self.cache / hashlib.sha256(repr(told).encode()).hexdigest()[:20]
