@@ -117,14 +117,16 @@ class MotionHead:
 
 
 def test_clips_without_motion_count_as_far_away_on_both_sides() -> None:
-    found = audit(TRAIN, HOLDOUT, synthetic(40, 360), canaries=PLANTS, head=MotionHead(), decide="any")
+    own = synthetic(80, 320)
+    found = audit(TRAIN, HOLDOUT, own, canaries=PLANTS, head=MotionHead(), decide="any")
     assert [each.level for each in found.result.levels] == ["clip", "motion"]
-    still = synthetic(40, 360).video_ND[:, 0] <= -1.3
+    still = own.video_ND[:, 0] <= -1.3
     assert 10 < still.sum() < 100
     samples = found.samples
     assert samples["motion_score"].isna().to_numpy().tolist() == still.tolist()
-    assert (samples["motion_p"][still] == 1).all() and (samples["motion_neighbour"][still] == "").all()
-    assert samples["removed"][:40][~still[:40]].all()
+    np.testing.assert_allclose(samples["motion_p"][still], 1)
+    assert (samples["motion_neighbour"][still] == "").all()
+    assert samples["removed"][:80][~still[:80]].mean() > 0.95
     assert found.result.reid_digest == "head-clip"
     assert "motion level" in page(found).html()
 

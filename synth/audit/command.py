@@ -133,7 +133,7 @@ def _embedded(arguments: Arguments, given: Given, ranks: PartialState, encoder: 
     settings = settings_of([given.head, given.judge]) if encoder == arguments.encoder else {}
     windows = settings.get("windows", arguments.windows)
     embedder = Embedder(
-        encoder=open_model(encoder).to(ranks.device),
+        encoder=open_model(encoder, trust_remote_code=arguments.trust_remote_code).to(ranks.device),
         cache=arguments.cache or arguments.out / "cache",
         ranks=ranks,
         windows=windows if isinstance(windows, int) else None,

@@ -7,16 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from echofm.backbones import open_encoder
+from echofm.encoder import AnyEncoder
 from echofm.errors import EchofmError
-from echofm.hub import CONFIG, Encoder, load_encoder
+from echofm.hub import CONFIG
 from synth.audit.levels import Head
 
 _MOST_BYTES = 1 << 20
 
 
-def open_model(spec: str) -> Encoder:
-    """The encoder that embeds."""
-    return load_encoder(spec)
+def open_model(spec: str, *, trust_remote_code: bool = False) -> AnyEncoder:
+    """The encoder that embeds: anything that `echofm embed` takes."""
+    return open_encoder(spec, trust_remote_code=trust_remote_code)
 
 
 def is_head(spec: str) -> bool:

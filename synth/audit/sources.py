@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from echofm.embed.extract import Extractor
 from echofm.embed.run import Run, carry_out
 from echofm.embed.store import META, is_table
 from echofm.embed.table import EmbeddingTable
+from echofm.embed.tokens import parse_grid
 from echofm.errors import EchofmError
 from echofm.ids import IdKey
 from echofm.progress import console
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from accelerate import PartialState
 
     from echofm.embed.inputs import Input
-    from echofm.hub import Encoder
+    from echofm.encoder import AnyEncoder
 
 
 def parsed(asked: str) -> tuple[Path, list[str]]:
@@ -103,7 +104,7 @@ def chosen(table: EmbeddingTable, side: Side) -> EmbeddingTable:
 class Embedder:
     """Embeds inputs into a cache: one folder per encoder, settings and data, used again when all three are alike."""
 
-    encoder: Encoder
+    encoder: AnyEncoder
     cache: Path
     ranks: PartialState
     windows: int | None = None
@@ -113,11 +114,6 @@ class Embedder:
 
     def embed(self, source: Input, *, title: str, phase: bool = True) -> tuple[EmbeddingTable, Path, int]:
         """The table, its folder and the number of files set aside. Every process of the run must call it."""
-        options: dict[str, Any] = {}
-        if self.tokens is not None:
-            from echofm.embed.tokens import parse_grid
-
-            options["tokens"] = parse_grid(self.tokens)
         extractor = Extractor(
             encoder=self.encoder,
             windows=self.windows,
@@ -125,7 +121,7 @@ class Embedder:
             device=self.ranks.device,
             precision=self.precision,  # type: ignore[arg-type]
             phase=phase,
-            **options,
+            tokens=None if self.tokens is None else parse_grid(self.tokens),
         )
         told = (self.encoder.digest, sorted(extractor.settings.items()), phase, source.fingerprint(), len(source))
         folder = self.cache / hashlib.sha256(repr(told).encode()).hexdigest()[:20]
