@@ -37,7 +37,7 @@ def score_histogram(
     axes.hist(kept, edges, weights=weights, stacked=True, alpha=0.6, label=["synthetic, kept", "synthetic, to remove"])
     axes.set(title=title, xlabel=x_label, ylabel="part of clips")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.legend(loc="upper left")
+    figure.legend(loc="outside upper right", ncols=3)
     return figure
 
 
@@ -53,6 +53,7 @@ def recall_curve(found: Sequence[CanaryRecall]) -> Figure:
     axes.errorbar(strength, value, yerr=[below, above], fmt="o-", capsize=3, markersize=4)
     kind = found[0].kind
     axes.set(title=kind, xlabel=STRENGTHS.get(kind, "strength"), ylabel="caught", ylim=(-0.04, 1.06))
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     if len(found) == 1:
         axes.set(xlim=(strength[0] - 1, strength[0] + 1))
