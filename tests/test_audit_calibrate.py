@@ -11,11 +11,13 @@ from echofm.nearest import nearest
 from synth.audit.calibrate import (
     conformal_p,
     flagged,
+    flagged_at_any,
     published_threshold,
     q_values,
     require_holdout,
     smallest_detectable_share,
 )
+from synth.audit.scoring import combined_p
 
 
 def naive_p(score: float, null: np.ndarray, patients: np.ndarray) -> float:
@@ -80,6 +82,42 @@ def test_excess_p_is_small_for_copies_and_is_the_beta_binomial_tail() -> None:
     assert result.excess_p == pytest.approx(scipy.stats.betabinom(20, 5, 95).pmf(20))
 
 
+def test_any_of_one_level_is_that_level() -> None:
+    rng = np.random.default_rng(8)
+    score, null, patients = rng.standard_normal(300), rng.standard_normal(200), np.arange(200).astype(str)
+    assert flagged_at_any([(score, null)], patients) == flagged(score, null, patients)
+
+
+def test_any_of_several_levels_flags_what_one_of_them_does_at_its_share_of_alpha() -> None:
+    rng = np.random.default_rng(9)
+    levels = [(rng.standard_normal(400), rng.standard_normal(199)) for _ in range(3)]
+    patients = np.arange(199).astype(str)
+    found = flagged_at_any(levels, patients, alpha=0.06)
+    p = np.stack([conformal_p(*pair, patients) for pair in levels])
+    assert found.fraction == (p.min(0) <= 0.02).mean() == (combined_p(list(p)) <= 0.06).mean()
+    with pytest.raises(EchofmError, match="at least 149"):
+        flagged_at_any([(s, n[:140]) for s, n in levels], patients[:140], alpha=0.02)
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.7, 1.0])
+def test_the_worst_of_three_levels_flags_at_most_alpha(alike: float) -> None:
+    """Nothing memorised; levels that know the same, share something, or know nothing of one another."""
+    parts, false_part = [], []
+    for repetition in range(40):
+        rng = np.random.default_rng(repetition)
+        common_S, common_H = rng.standard_normal(200), rng.standard_normal(299)
+        levels = [
+            tuple(alike * each + (1 - alike) * rng.standard_normal(len(each)) for each in (common_S, common_H))
+            for _ in range(3)
+        ]
+        p = combined_p([conformal_p(*pair) for pair in levels])
+        parts.append((p <= 0.05).mean())
+        false_part.append((q_values(p) <= 0.05).any())
+    assert np.mean(parts) <= 0.05 + 2 * np.std(parts) / np.sqrt(40)
+    # With nothing to find, every flag is false: Benjamini-Hochberg bounds how often there is one.
+    assert np.mean(false_part) <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 40)
+
+
 SIZES = [(7465, 1277), (1000, 1000), (500, 100)]
 
 
@@ -126,6 +164,26 @@ def test_nothing_memorised_flags_alpha_and_p_is_uniform(
 def people(patients: int, clips: int, rng: np.random.Generator, width: int = 32) -> np.ndarray:
     identity = np.repeat(rng.standard_normal((patients, width)), clips, 0)
     return (identity + 0.2 * rng.standard_normal(identity.shape)).astype(np.float32)
+
+
+@pytest.mark.slow
+def test_deciding_by_any_level_of_real_searches_flags_at_most_alpha() -> None:
+    """Two levels of the same patients: correlated, as clip and frame are; the final rule, `decide="any"`."""
+    parts, covered = [], []
+    patients = np.repeat(np.arange(150), 2).astype(str)
+    for repetition in range(100):
+        rng = np.random.default_rng(repetition)
+        sets = [people(300, 2, rng), people(150, 2, rng), people(200, 1, rng)]
+        other = [each @ rng.standard_normal((32, 8)).astype(np.float32) for each in sets]
+        pairs = []
+        for train, held_out, synthetic in (sets, other):
+            score, null = (nearest(each, train).similarity_QK[:, 0] for each in (synthetic, held_out))
+            pairs.append((score, null))
+        found = flagged_at_any(pairs, patients, alpha=0.05, draws=200, seed=repetition)
+        parts.append(found.fraction)
+        covered.append(found.bootstrap_low <= 0.05)
+    assert np.mean(parts) <= 0.05 + 3 * np.std(parts) / np.sqrt(100)
+    assert np.mean(covered) >= 0.9
 
 
 @pytest.mark.slow

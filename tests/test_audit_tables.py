@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -96,6 +97,38 @@ def test_levels_are_reported_apart_and_one_decides() -> None:
         audit(train, holdout, own, levels=["motion"])
     with pytest.raises(EchofmError, match="needs token-time features"):
         audit(TRAIN, HOLDOUT, synthetic(0, 50), decide="frame")
+
+
+class MotionHead:
+    """A head with a clip and a motion level; clips whose first feature is low show no whole heart cycle."""
+
+    levels: ClassVar[dict[str, None]] = {"clip": None, "motion": None}
+
+    def digest(self, level: str) -> str:
+        return f"head-{level}"
+
+    def usable(self, table: EmbeddingTable, *, level: str) -> np.ndarray:
+        return (table.video_ND[:, 0] > -1.3) | (level == "clip")
+
+    def project(self, table: EmbeddingTable, *, level: str) -> EmbeddingTable:
+        assert self.usable(table, level=level).all()
+        features = table.video_ND[:, ::-1] if level == "motion" else 2 * table.video_ND
+        return EmbeddingTable(video_ND=np.ascontiguousarray(features), rows=table.rows, encoder_digest="head")
+
+
+def test_clips_without_motion_count_as_far_away_on_both_sides() -> None:
+    own = synthetic(80, 320)
+    found = audit(TRAIN, HOLDOUT, own, canaries=PLANTS, head=MotionHead(), decide="any")
+    assert [each.level for each in found.result.levels] == ["clip", "motion"]
+    still = own.video_ND[:, 0] <= -1.3
+    assert 10 < still.sum() < 100
+    samples = found.samples
+    assert samples["motion_score"].isna().to_numpy().tolist() == still.tolist()
+    np.testing.assert_allclose(samples["motion_p"][still], 1)
+    assert (samples["motion_neighbour"][still] == "").all()
+    assert samples["removed"][:80][~still[:80]].mean() > 0.95
+    assert found.result.reid_digest == "head-clip"
+    assert "motion level" in page(found).html()
 
 
 def test_a_judge_finds_no_excess_after_the_removal_and_does_before() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,8 @@ from echofm import nearest as module
 from echofm.approximate import ApproximateIndex
 from echofm.errors import EchofmError
 from echofm.nearest import nearest, unit_rows
+from synth.audit import search as search_module
+from synth.audit.search import Search
 
 
 def clustered(rows: int, width: int, seed: int, clusters: int = 50) -> np.ndarray:
@@ -70,6 +74,29 @@ def test_approximate_index_with_reranking_reaches_its_recall() -> None:
     exact = nearest(queries, reference)
     same = index.nearest(queries).index_QK == exact.index_QK
     np.testing.assert_array_equal(index.nearest(queries).similarity_QK[same], exact.similarity_QK[same])
+
+
+def test_shards_on_disk_find_what_one_index_in_memory_finds(tmp_path: Path) -> None:
+    reference, queries = clustered(12_000, 32, 7), clustered(300, 32, 8)
+    path = tmp_path / "reference.npy"
+    np.save(path, reference)
+    mapped = np.load(path, mmap_mode="r")
+    index = ApproximateIndex(mapped, shard_rows=5_000, folder=tmp_path)
+    assert len(list(tmp_path.glob("*.faiss"))) == 3
+    assert index.recall(queries) >= 0.999
+    assert (index.nearest(queries).index_QK == nearest(queries, reference).index_QK).mean() >= 0.999
+
+
+def test_the_audit_searches_exactly_up_to_its_limit_and_says_its_recall_beyond(monkeypatch: pytest.MonkeyPatch) -> None:
+    reference, queries = clustered(8_000, 32, 9), clustered(100, 32, 10)
+    assert Search(reference, metric="cosine").is_exact
+    monkeypatch.setattr(search_module, "EXACT_UP_TO", 5_000)
+    beyond = Search(reference, metric="cosine")
+    assert not beyond.is_exact and 0.99 <= beyond.recall <= 1
+    assert Search(reference, metric="cosine", kind="exact").is_exact
+    groups = np.arange(100).astype(str), np.arange(8_000).astype(str)
+    exact = nearest(queries, reference, exclude_QN=groups)
+    assert np.array_equal(beyond.nearest(queries, exclude_QN=groups).index_QK, exact.index_QK)
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def audit(
         metric=metric,
         seed=seed,
         encoder_digest=shown_digest(sets.train.encoder_digest),
-        reid_digest=None if head is None else shown_digest(head.digest),
+        reid_digest=None if head is None else shown_digest(head.digest("clip")),
         train=set_summary(sets.train, set_aside[0], real=True),
         holdout=set_summary(sets.holdout, set_aside[1], real=True),
         synthetic=set_summary(sets.synthetic, set_aside[2], real=False),

@@ -56,7 +56,7 @@ def re_encoded_as_video(frames_TCHW: Frames, strength: float, rng: np.random.Gen
     stream.seek(0)
     with av.open(stream, "r") as written:
         decoded = [frame.to_ndarray(format="rgb24") for frame in written.decode(video=0)]
-    back_TCHW = np.moveaxis(np.stack(decoded)[:, :height, :width], 3, 1)
+    back_TCHW = np.moveaxis(np.stack(decoded)[:, :height, :width].astype(np.uint8), 3, 1)
     return grey_bt601(back_TCHW) if frames_TCHW.shape[1] == 1 else np.ascontiguousarray(back_TCHW)
 
 

@@ -33,7 +33,9 @@ class Arguments:
     out: Path
     """Folder for report.html, audit.json and samples.parquet."""
     encoder: str | None = None
-    """Folder or hub id of the encoder that embeds videos and shards; tables need none."""
+    """What embeds videos and shards, as in `echofm embed`; tables need none."""
+    trust_remote_code: bool = False
+    """Let an encoder of torch.hub run its repository's code."""
     reid: Path | None = None
     """Re-identification head (`echofm audit fit-reid`) that the features go through."""
     judge: str | None = None

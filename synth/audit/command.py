@@ -21,7 +21,7 @@ from synth.audit.cli import Arguments
 from synth.audit.duplicates import Duplicates, find_duplicates
 from synth.audit.judging import Judge
 from synth.audit.levels import Head, Level
-from synth.audit.models import is_head, load_head, open_model, seen_by_both
+from synth.audit.models import are_separate, is_head, load_head, open_model, settings_of
 from synth.audit.planting import CanaryInput, sources, with_new_beats
 from synth.audit.report import page
 from synth.audit.scoring import Sets
@@ -36,13 +36,14 @@ _MOST_FOR_DUPLICATES = 20_000
 
 @dataclass(kw_only=True)
 class Given:
-    """What was opened: the three sides, and the head if there is one."""
+    """What was opened: the three sides, and the heads of filter and judge if there are any."""
 
     train: Side
     holdout: Side
     synthetic: Side
     key: IdKey
     head: Head | None
+    judge: Head | None
 
     @property
     def sides(self) -> tuple[Side, Side, Side]:
@@ -117,7 +118,8 @@ def _open(arguments: Arguments, *, show: bool) -> Given:
         }.items()
     ]
     head = None if arguments.reid is None else load_head(arguments.reid)
-    return Given(train=sides[0], holdout=sides[1], synthetic=sides[2], key=key, head=head)
+    judge = load_head(arguments.judge) if arguments.judge is not None and is_head(arguments.judge) else None
+    return Given(train=sides[0], holdout=sides[1], synthetic=sides[2], key=key, head=head, judge=judge)
 
 
 def _embedded(arguments: Arguments, given: Given, ranks: PartialState, encoder: str | None) -> Sets:
@@ -127,13 +129,17 @@ def _embedded(arguments: Arguments, given: Given, ranks: PartialState, encoder: 
         return Sets(train=train, holdout=holdout, synthetic=synthetic, canaries=_canary_table(arguments, given))
     if encoder is None:
         raise EchofmError("videos and shards need an encoder to be compared by; give --encoder")
+    # Heads read features made in one way alone.
+    settings = settings_of([given.head, given.judge]) if encoder == arguments.encoder else {}
+    windows = settings.get("windows", arguments.windows)
     embedder = Embedder(
-        encoder=open_model(encoder).to(ranks.device),
+        encoder=open_model(encoder, trust_remote_code=arguments.trust_remote_code).to(ranks.device),
         cache=arguments.cache or arguments.out / "cache",
         ranks=ranks,
-        windows=arguments.windows,
+        windows=windows if isinstance(windows, int) else None,
         batch=arguments.batch,
-        precision=arguments.precision,
+        precision=settings.get("precision", arguments.precision),
+        tokens=settings.get("tokens"),
     )
     train, holdout, synthetic = (embedder.side(side) for side in given.sides)
     # Before the canaries: what does not fit is said before any more time is spent.
@@ -170,9 +176,8 @@ def _judge(arguments: Arguments, given: Given, sets: Sets, ranks: PartialState) 
     """The second model over the same clips."""
     if arguments.judge is None:
         return None
-    if is_head(arguments.judge):
-        head = load_head(arguments.judge)
-        return Judge(sets=sets, head=head, separate=not seen_by_both(given.head, head))
+    if given.judge is not None:
+        return Judge(sets=sets, head=given.judge, separate=are_separate(given.head, given.judge))
     if any(side.videos is None for side in given.sides):
         raise EchofmError("--judge is an encoder, but not all sets are videos or shards; give a re-identification head")
     second = _embedded(arguments, given, ranks, arguments.judge)

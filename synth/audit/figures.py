@@ -22,7 +22,11 @@ def score_histogram(
 ) -> Figure:
     """Similarities of synthetic clips beside those of held-out clips; the ones to remove in a colour of their own."""
     figure, axes = _figure((5.4, 2.7))
-    low, high = min(scores_S.min(), null_H.min()), max(scores_S.max(), null_H.max())
+    # Clips without features at a level have no score.
+    null_H, has = null_H[np.isfinite(null_H)], np.isfinite(scores_S)
+    scores_S, removed_S = scores_S[has], removed_S[has]
+    both = np.concatenate([scores_S, null_H])
+    low, high = both.min(), both.max()
     edges = np.linspace(low, high + 1e-9, _BINS).tolist()
     axes.hist(
         null_H, edges, weights=np.full(len(null_H), 1 / len(null_H)), alpha=0.55, label="held-out patients (null)"
@@ -33,7 +37,7 @@ def score_histogram(
     axes.hist(kept, edges, weights=weights, stacked=True, alpha=0.6, label=["synthetic, kept", "synthetic, to remove"])
     axes.set(title=title, xlabel=x_label, ylabel="part of clips")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.legend(loc="upper left")
+    figure.legend(loc="outside upper right", ncols=3)
     return figure
 
 
@@ -49,6 +53,7 @@ def recall_curve(found: Sequence[CanaryRecall]) -> Figure:
     axes.errorbar(strength, value, yerr=[below, above], fmt="o-", capsize=3, markersize=4)
     kind = found[0].kind
     axes.set(title=kind, xlabel=STRENGTHS.get(kind, "strength"), ylabel="caught", ylim=(-0.04, 1.06))
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     if len(found) == 1:
         axes.set(xlim=(strength[0] - 1, strength[0] + 1))

@@ -146,7 +146,7 @@ def _files(source: FolderSource, splits: list[str], out: Path, decisions: Decisi
                 why = decisions.why_not(clip_id)
             except UnreadableFile as error:
                 clip_id, why = error.file_id, error.reason
-            if why == _UNSEEN and row.split not in (None, *(splits or [row.split])):
+            if why == _UNSEEN and splits and row.split is not None and row.split not in splits:
                 why = "of a split that was not audited"
             if why is None:
                 copy.keep(row.path)

@@ -52,7 +52,7 @@ def judged(
         kept = Sets(train=sets.train, holdout=sets.holdout, synthetic=sets.synthetic.select(~removed_S))
         after, membership_after, _ = _asked(judge, kept, alpha=alpha, metric=metric, index=index, seed=seed)
     return JudgeResult(
-        digest=shown_digest(sets.train.encoder_digest if judge.head is None else judge.head.digest),
+        digest=shown_digest(sets.train.encoder_digest if judge.head is None else judge.head.digest("clip")),
         separate=judge.separate,
         sees_copies=sees,
         before=before,

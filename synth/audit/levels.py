@@ -5,9 +5,9 @@ N clips, V vectors, D features. A clip's similarity to a training set is that of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,41 +20,49 @@ LEVELS: tuple[Level, ...] = ("clip", "frame", "motion")
 
 
 class Head(Protocol):
-    """A re-identification head (synth.audit.reid): tables of an encoder become tables of identity."""
+    """A re-identification model (synth.audit.reid): tables of an encoder become tables of identity."""
 
     @property
-    def digest(self) -> str:
+    def levels(self) -> Mapping[Any, Any]:
+        """By level, what it can project to."""
+        ...
+
+    def digest(self, level: Level) -> str:
         """Changes with the head's weights and its encoder."""
         ...
 
-    def project(self, table: EmbeddingTable, level: Level) -> EmbeddingTable:
+    def usable(self, table: EmbeddingTable, *, level: Level) -> npt.NDArray[np.bool_]:
+        """(N,) the clips that have features at a level."""
+        ...
+
+    def project(self, table: EmbeddingTable, *, level: Level) -> EmbeddingTable:
         """The same clips in the head's features; with `phase` where a level has several vectors a clip."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Vectors:
-    """vectors_VD: float32, may be mapped. owner_V: row of the clip that each belongs to, rising."""
+    """vectors_VD: float32, may be mapped. owner_V: row of the clip that each belongs to, rising; a clip without
+    features at the level owns none."""
 
     vectors_VD: npt.NDArray[np.floating]
     owner_V: npt.NDArray[np.int64]
     clips: int
 
-    def per_clip(self) -> int:
-        """Vectors of a clip; the same for every clip."""
-        return len(self.owner_V) // max(1, self.clips)
+    def is_plain(self) -> bool:
+        """Whether every clip has exactly one vector."""
+        return len(self.owner_V) == self.clips
 
 
 def available(tables: Sequence[EmbeddingTable], head: Head | None) -> list[Level]:
     """The levels that these tables can be compared at. Motion needs a head, moments need token-time features."""
-    has_moments = all(table.phase is not None for table in tables)
     if head is None:
-        return ["clip", "frame"] if has_moments else ["clip"]
-    return list(LEVELS) if has_moments else ["clip"]
+        return ["clip", "frame"] if all(table.phase is not None for table in tables) else ["clip"]
+    return [level for level in LEVELS if level in head.levels]
 
 
 def projected(table: EmbeddingTable, level: Level, head: Head | None) -> EmbeddingTable:
-    """The table in the features of one level."""
+    """The table in the features of one level. Raises EchofmError where a clip has none (motion alone)."""
     return table if head is None else head.project(table, level=level)
 
 
@@ -64,22 +72,23 @@ def moments_of(tables: Sequence[EmbeddingTable], *, most: int) -> int:
     return max(1, min(most, fewest))
 
 
-def vectors(table: EmbeddingTable, level: Level, *, moments: int) -> Vectors:
+def vectors(table: EmbeddingTable, level: Level, *, head: Head | None, moments: int) -> Vectors:
     """The vectors of every clip at one level; at frame level `moments` of its tokens, spread evenly over the clip.
 
+    Clips that a head has no features for at this level (motion: those without a whole heart cycle) get no vector.
     Raises EchofmError where the frame level is asked of a table without token-time features.
     """
-    clips = len(table)
+    has = np.ones(len(table), bool) if head is None else head.usable(table, level=level)
+    own = np.flatnonzero(has)
+    found = projected(table if has.all() else table.select(own), level, head)
     if level != "frame":
-        return Vectors(vectors_VD=table.video_ND, owner_V=np.arange(clips), clips=clips)
-    if table.phase is None:
+        return Vectors(vectors_VD=found.video_ND, owner_V=own, clips=len(table))
+    if found.phase is None:
         raise EchofmError("the frame level needs token-time features; embed with `--phase` or leave the level out")
-    starts, length = table.phase.start_N1[:-1], np.diff(table.phase.start_N1)
-    if clips and length.min() < 1:
+    starts, length = found.phase.start_N1[:-1], np.diff(found.phase.start_N1)
+    if len(length) and length.min() < 1:
         raise EchofmError("a clip has no token-time features at all; embed it again or drop it")
     place_NK = (starts[:, None] + ((np.arange(moments) + 0.5) / moments * length[:, None])).astype(np.int64)
     return Vectors(
-        vectors_VD=table.phase.feature_PD[place_NK.ravel()],
-        owner_V=np.repeat(np.arange(clips), moments),
-        clips=clips,
+        vectors_VD=found.phase.feature_PD[place_NK.ravel()], owner_V=np.repeat(own, moments), clips=len(table)
     )

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from echofm.backbones import open_encoder
+from echofm.encoder import AnyEncoder
 from echofm.errors import EchofmError
-from echofm.hub import CONFIG, Encoder, load_encoder
+from echofm.hub import CONFIG
 from synth.audit.levels import Head
 
 _MOST_BYTES = 1 << 20
 
 
-def open_model(spec: str) -> Encoder:
-    """The encoder that embeds."""
-    return load_encoder(spec)
+def open_model(spec: str, *, trust_remote_code: bool = False) -> AnyEncoder:
+    """The encoder that embeds: anything that `echofm embed` takes."""
+    return open_encoder(spec, trust_remote_code=trust_remote_code)
 
 
 def is_head(spec: str) -> bool:
@@ -40,7 +43,24 @@ def load_head(folder: str | Path) -> Head:
     return head
 
 
-def seen_by_both(one: Head | None, other: Head | None) -> bool:
-    """Whether two heads are known to have been fitted on the same patients."""
-    halves: list[Any] = [getattr(each, "half", None) for each in (one, other)]
-    return one is not None and other is not None and (halves[0] == halves[1] or "all" in halves)
+def are_separate(one: Head | None, other: Head) -> bool:
+    """Whether a judge is no repetition of the filter: other patients, other seed (synth.audit.reid.half)."""
+    if one is None:
+        return True
+    from synth.audit.reid import require_separate
+
+    try:
+        require_separate(one, other)
+    except EchofmError:
+        return False
+    return True
+
+
+def settings_of(heads: Sequence[Head | None]) -> Mapping[str, Any]:
+    """How the heads' encoder has to be applied; empty where there is no head. Raises EchofmError where they differ."""
+    told = [dict(each.config.settings) for each in heads if each is not None]  # type: ignore[attr-defined]
+    if any(each != told[0] for each in told):
+        raise EchofmError(
+            f"the heads of filter and judge read features made with {told[0]} and {told[1]}; fit them alike"
+        )
+    return told[0] if told else {}

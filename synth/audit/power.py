@@ -39,7 +39,7 @@ def power(
 ) -> list[Recall]:
     """Recall of each kind and strength, in the order in which they were planted.
 
-    p_C: of each canary, against the null of the synthetic clips. neighbour_C: its nearest training row.
+    p_C: of each canary, against the null of the synthetic clips. neighbour_C: its nearest training row, -1 for none.
     Raises EchofmError where the table does not say what was planted, or names clips that the training set lacks.
     """
     require_marks(canaries)
@@ -49,7 +49,7 @@ def power(
     if unknown:
         raise EchofmError(f"{unknown} canaries copy clips that are not in the training set; plant them again")
     copied = np.array([patient_of[each] for each in sources.tolist()])
-    right = text(train.patient_id)[neighbour_C] == copied
+    right = (text(train.patient_id)[neighbour_C] == copied) & (neighbour_C >= 0)
     kinds, strengths = text(canaries.rows[KIND].to_numpy(object)), canaries.rows[STRENGTH].to_numpy(float)
     rows = []
     for kind, strength in dict.fromkeys(zip(kinds.tolist(), strengths.tolist())):

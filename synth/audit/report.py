@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 
 from echofm.report.blocks import Block, FilmStrip, Notice, Panels, Picture, Prose, Table
 from echofm.report.page import Page
@@ -88,7 +89,8 @@ def _scores(audited: Audited) -> list[Block]:
         for level in result.levels
     ]
     caption = "With nothing memorised both histograms follow one law; copies pile up at the right end."
-    return [Panels(pictures, caption=caption), _levels(result)]
+    shown: Block = Panels(pictures, caption=caption) if len(pictures) > 1 else replace(pictures[0], caption=caption)
+    return [shown, _levels(result)]
 
 
 def _levels(result: AuditResult) -> Table:

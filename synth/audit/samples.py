@@ -22,11 +22,11 @@ def sample_rows(sets: Sets, found: Sequence[LevelScores], decision: Decision, du
     columns: dict[str, object] = {"row": np.arange(len(sets.synthetic)), "clip_id": text(sets.synthetic.clip_id)}
     clips, patients = text(sets.train.clip_id), text(sets.train.patient_id)
     for each in found:
-        first = each.synthetic.neighbour
+        first, score = each.synthetic.neighbour, each.synthetic.score
         columns |= {
-            f"{each.level}_score": each.synthetic.score,
-            f"{each.level}_neighbour": clips[first],
-            f"{each.level}_neighbour_patient": patients[first],
+            f"{each.level}_score": np.where(np.isfinite(score), score, np.nan),
+            f"{each.level}_neighbour": np.where(first >= 0, clips[first], ""),
+            f"{each.level}_neighbour_patient": np.where(first >= 0, patients[first], ""),
             f"{each.level}_p": each.p_S,
             f"{each.level}_q": each.q_S,
         }
@@ -44,6 +44,7 @@ def sample_rows(sets: Sets, found: Sequence[LevelScores], decision: Decision, du
 def exposure(samples: pd.DataFrame, level: Level) -> Exposure:
     """Which training patients the synthetic clips come closest to, at the deciding level."""
     patient, score = f"{level}_neighbour_patient", f"{level}_score"
+    samples = samples[samples[patient] != ""]
     hits = samples[patient].value_counts()
     by_patient = samples[samples["removed"]].groupby(patient)[score].agg(["size", "max"]).reset_index()
     most = by_patient.sort_values(["size", "max", patient], ascending=[False, False, True])

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from echofm.embed.table import EmbeddingTable
+from echofm.errors import EchofmError
 from echofm.nearest import Metric, Neighbours
 from synth.audit.calibrate import conformal_p, published_threshold, q_values
-from synth.audit.levels import Head, Level, Vectors, projected, vectors
+from synth.audit.levels import Head, Level, Vectors, vectors
 from synth.audit.marks import LEFT_OUT
 from synth.audit.names import text
 from synth.audit.search import IndexKind, Search
@@ -76,10 +77,13 @@ def scores(
 ) -> LevelScores:
     """Search all sets in the training set at one level; p-values by held-out patient. kept: neighbours to keep."""
     found = {
-        name: vectors(projected(table, level, head), level, moments=moments)
+        name: vectors(table, level, head=head, moments=moments)
         for name, table in {"train": sets.train, "holdout": sets.holdout, "synthetic": sets.synthetic}.items()
     }
     train = found["train"]
+    for name, each in found.items():
+        if len(each.owner_V) == 0 and name != "synthetic":
+            raise EchofmError(f"no clip of the {name} set has features at the {level} level; leave the level out")
     search = Search(train.vectors_VD, metric=metric, kind=index)
     synthetic, holdout = (closest(found[name], train, search, kept=kept) for name in ("synthetic", "holdout"))
     back = closest(train, found["holdout"], Search(found["holdout"].vectors_VD, metric=metric, kind=index))
@@ -87,7 +91,7 @@ def scores(
     p_S = conformal_p(synthetic.score, holdout.score, patient_H)
     canaries, p_C = None, np.empty(0)
     if sets.canaries is not None and len(sets.canaries):
-        planted = vectors(projected(sets.canaries, level, head), level, moments=moments)
+        planted = vectors(sets.canaries, level, head=head, moments=moments)
         canaries = _of_canaries(planted, sets.canaries, sets.train, train, search)
         p_C = conformal_p(canaries.score, holdout.score, patient_H)
     return LevelScores(
@@ -105,9 +109,15 @@ def scores(
 
 
 def closest(queries: Vectors, reference: Vectors, search: Search, *, kept: int = 1) -> Closest:
-    """Each clip's closest vector pair; of equals the training clip that comes first."""
+    """Each clip's closest vector pair; of equals the training clip that comes first.
+
+    A clip without a vector scores -inf and has neighbour -1: held-out and synthetic clips alike, so that the score
+    stays a function of the clip alone and p-values stay valid.
+    """
+    if len(queries.owner_V) == 0:
+        return Closest(score=np.full(queries.clips, -np.inf), neighbour=np.full(queries.clips, -1))
     found = search.nearest(queries.vectors_VD, k=kept)
-    if queries.per_clip() == reference.per_clip() == 1:
+    if queries.is_plain() and reference.is_plain():
         return Closest(score=found.similarity_QK[:, 0], neighbour=found.index_QK[:, 0], found=found)
     return _best_of_each(queries, reference, found.similarity_QK[:, 0], found.index_QK[:, 0])
 
@@ -116,8 +126,11 @@ def _best_of_each(
     queries: Vectors, reference: Vectors, similarity_V: Doubles, index_V: npt.NDArray[np.int64]
 ) -> Closest:
     order = np.lexsort((index_V, -similarity_V, queries.owner_V))
-    first = order[np.searchsorted(queries.owner_V[order], np.arange(queries.clips))]
-    return Closest(score=similarity_V[first], neighbour=reference.owner_V[index_V[first]])
+    owners, first = np.unique(queries.owner_V[order], return_index=True)
+    score, neighbour = np.full(queries.clips, -np.inf), np.full(queries.clips, -1)
+    score[owners] = similarity_V[order[first]]
+    neighbour[owners] = reference.owner_V[index_V[order[first]]]
+    return Closest(score=score, neighbour=neighbour)
 
 
 def _of_canaries(

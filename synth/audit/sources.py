@@ -14,6 +14,7 @@ from echofm.embed.extract import Extractor
 from echofm.embed.run import Run, carry_out
 from echofm.embed.store import META, is_table
 from echofm.embed.table import EmbeddingTable
+from echofm.embed.tokens import parse_grid
 from echofm.errors import EchofmError
 from echofm.ids import IdKey
 from echofm.progress import console
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from accelerate import PartialState
 
     from echofm.embed.inputs import Input
-    from echofm.hub import Encoder
+    from echofm.encoder import AnyEncoder
 
 
 def parsed(asked: str) -> tuple[Path, list[str]]:
@@ -103,12 +104,13 @@ def chosen(table: EmbeddingTable, side: Side) -> EmbeddingTable:
 class Embedder:
     """Embeds inputs into a cache: one folder per encoder, settings and data, used again when all three are alike."""
 
-    encoder: Encoder
+    encoder: AnyEncoder
     cache: Path
     ranks: PartialState
     windows: int | None = None
     batch: int = 16
     precision: str = "fp32"
+    tokens: str | None = None
 
     def embed(self, source: Input, *, title: str, phase: bool = True) -> tuple[EmbeddingTable, Path, int]:
         """The table, its folder and the number of files set aside. Every process of the run must call it."""
@@ -119,6 +121,7 @@ class Embedder:
             device=self.ranks.device,
             precision=self.precision,  # type: ignore[arg-type]
             phase=phase,
+            tokens=None if self.tokens is None else parse_grid(self.tokens),
         )
         told = (self.encoder.digest, sorted(extractor.settings.items()), phase, source.fingerprint(), len(source))
         folder = self.cache / hashlib.sha256(repr(told).encode()).hexdigest()[:20]

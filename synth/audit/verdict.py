@@ -37,9 +37,9 @@ def _power(recalls: Sequence[Recall]) -> str:
             f"This encoder misses plain copies (recall {worst.recall.value:.0%} on {worst.kind} ones, "
             f"{REQUIRED_RECALL:.0%} is needed): nothing below can clear the set."
         )
-    missed = sorted({each.kind for each in recalls if each.recall.value < 0.5})
-    blind = f" It misses more than half of: {', '.join(missed)}." if missed else ""
-    return f"Exact and re-encoded copies are caught (recall {worst.recall.value:.1%} or more).{blind}"
+    missed = [f"{each.kind} (at {each.strength:g})" for each in recalls if each.recall.value < 0.5]
+    blind = f" It misses more than half of the copies changed by {', '.join(missed)}." if missed else ""
+    return f"Exact and re-encoded copies are caught (recall {worst.recall.value:.1%} at worst).{blind}"
 
 
 def _copies(flagged: FlaggedPart, alpha: float, decide: str) -> str:

@@ -1,0 +1,164 @@
+"""`python -m benchmarks.audit`: the audit's search and the whole audit, against the published rule's code path.
+
+The published path (written here) holds the Pearson correlations of all synthetic with all training vectors, and of all
+training with all held-out ones, as matrices; whole they need 45 GB at the default sizes, so they are computed a block
+of rows at a time into a matrix on disk or, as here, dropped after their maxima are taken.
+"""
+
+from __future__ import annotations
+
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import tyro
+
+from benchmarks.timing import header
+from echofm.approximate import ApproximateIndex
+from echofm.embed.table import EmbeddingTable
+from echofm.nearest import nearest
+from synth.audit.assess import audit
+from synth.audit.calibrate import conformal_p, flagged, published_threshold, q_values
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Sizes, and what to run."""
+
+    synthetic: int = 10_000
+    train: int = 100_000
+    holdout: int = 10_000
+    width: int = 768
+    threads: int = 2
+    large: int = 0
+    """Rows of a mapped training set searched by as many queries as `synthetic`, exactly and by IVF-PQ; e.g. 1000000."""
+    folder: Path | None = None
+    """Where the mapped set lies; by default the temporary folder."""
+    whole: bool = True
+    """Also time the whole audit with all attacks."""
+
+
+def vectors(rows: int, width: int, seed: int, patients: int | None = None) -> Floats:
+    """Patients as points, clips around them; written block by block so that memory holds one copy."""
+    rng = np.random.default_rng(seed)
+    identity = rng.standard_normal((patients or rows, width), np.float32)
+    drawn = np.empty((rows, width), np.float32)
+    for first in range(0, rows, 8192):
+        part = slice(first, min(first + 8192, rows))
+        chosen = np.arange(part.start, part.stop) % len(identity)
+        noise = rng.standard_normal((part.stop - part.start, width), np.float32)
+        drawn[part] = identity[chosen] + 0.3 * noise
+    return drawn
+
+
+def published(train: Floats, holdout: Floats, synthetic: Floats) -> npt.NDArray[np.bool_]:
+    """Correlations in full rows, maxima, the 95th percentile of train -> held-out as the threshold."""
+
+    def highest(rows: Floats, columns: Floats) -> npt.NDArray[np.float32]:
+        standard = columns - columns.mean(1, keepdims=True)
+        standard /= np.linalg.norm(standard, axis=1, keepdims=True)
+        maxima = []
+        for first in range(0, len(rows), 500):
+            block = rows[first : first + 500] - rows[first : first + 500].mean(1, keepdims=True)
+            block /= np.linalg.norm(block, axis=1, keepdims=True)
+            correlation = block @ standard.T
+            maxima.append(correlation.max(1))
+        return np.concatenate(maxima)
+
+    return highest(synthetic, train) > np.percentile(highest(train, holdout), 95)
+
+
+def decisions(train: Floats, holdout: Floats, synthetic: Floats) -> npt.NDArray[np.bool_]:
+    """What the audit decides by: synthetic and held-out clips searched in train, p, q, intervals."""
+    score, null = (nearest(each, train, metric="pearson").similarity_QK[:, 0] for each in (synthetic, holdout))
+    flagged(score, null)
+    published_threshold(nearest(train, holdout, metric="pearson").similarity_QK[:, 0])
+    return q_values(conformal_p(score, null)) <= 0.05
+
+
+def rows(options: Options) -> Iterator[str]:
+    """Table rows, each as soon as it is measured."""
+    yield from _in_memory(options)
+    if options.large:
+        yield from _mapped(options, vectors(options.synthetic, options.width, 2))
+
+
+def _in_memory(options: Options) -> Iterator[str]:
+    train = vectors(options.train, options.width, 0, patients=options.train // 2)
+    holdout = vectors(options.holdout, options.width, 1, patients=options.holdout // 2)
+    synthetic = vectors(options.synthetic, options.width, 2)
+    size = f"{options.synthetic:,} x {options.train:,} x {options.width}"
+    copies = options.synthetic // 10
+    synthetic[:copies] = train[:copies] + 0.02 * np.random.default_rng(3).standard_normal((copies, options.width))
+    yield _row(f"one exact search, {size}", lambda: nearest(synthetic, train))
+    flags, line = _timed(f"decisions (three searches), {size}", lambda: decisions(train, holdout, synthetic))
+    yield line + f" flagged {flags[:copies].mean():.1%} of copies, {flags[copies:].mean():.2%} of the others |"
+    flags, line = _timed(f"published rule's path, {size}", lambda: published(train, holdout, synthetic))
+    yield line + f" flagged {flags[:copies].mean():.1%} of copies, {flags[copies:].mean():.2%} of the others |"
+    if options.whole:
+        tables = [
+            _table(each, name, per) for each, name, per in ((train, "t", 2), (holdout, "h", 2), (synthetic, "s", 1))
+        ]
+        yield _row(f"whole audit with all attacks, {size}", lambda: audit(*tables, levels=["clip"]))
+
+
+def _mapped(options: Options, queries: Floats) -> Iterator[str]:
+    """A mapped training set: exact, then IVF-PQ with re-ranking, its recall against the exact neighbours."""
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        mapped = np.lib.format.open_memmap(Path(folder) / "train.npy", "w+", np.float32, (options.large, options.width))
+        for first in range(0, options.large, 50_000):
+            count = min(50_000, options.large - first)
+            mapped[first : first + count] = vectors(count, options.width, 10 + first, patients=count // 2)
+        mapped.flush()
+        size = f"{len(queries):,} x {options.large:,} x {options.width}, mapped"
+        truth, line = _timed(f"one exact search, {size}", lambda: nearest(queries, mapped))
+        yield line + " |"
+        index, line = _timed(f"IVF-PQ: build, {size}", lambda: ApproximateIndex(mapped, folder=Path(folder)))
+        yield line + " |"
+        found, line = _timed(f"IVF-PQ: search with exact re-ranking, {size}", lambda: index.nearest(queries))
+        yield line + f" recall@1 {(found.index_QK == truth.index_QK).mean():.4f} |"
+
+
+def _table(features: Floats, name: str, per_patient: int) -> EmbeddingTable:
+    return EmbeddingTable.from_arrays(
+        features,
+        clip_id=[f"{name}{row}" for row in range(len(features))],
+        patient_id=[f"{name}{row % max(1, len(features) // per_patient)}" for row in range(len(features))],
+        encoder_digest="benchmark",
+    )
+
+
+def _row(what: str, work: Callable[[], object]) -> str:
+    return _timed(what, work)[1] + " |"
+
+
+def _timed(what: str, work: Callable[[], object]) -> tuple:  # type: ignore[type-arg]
+    begun, begun_cpu = time.perf_counter(), time.process_time()
+    result = work()
+    wall, cpu = time.perf_counter() - begun, time.process_time() - begun_cpu
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return result, f"| {what} | {wall:.1f} s | {cpu:.1f} s | {peak:.2f} GB |"
+
+
+def main() -> None:
+    """Print the header, then the rows as they are measured. Peak memory is the process's so far, data included."""
+    options = tyro.cli(Options, description=__doc__)
+    torch.set_num_threads(options.threads)
+    import faiss
+
+    faiss.omp_set_num_threads(options.threads)
+    print(header(), "\n| what | wall | CPU | peak memory so far | |\n|---|---|---|---|---|", sep="\n", flush=True)
+    for row in rows(options):
+        print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()
