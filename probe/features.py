@@ -1,7 +1,7 @@
 """Which numbers of a table a probe reads: a clip's mean features, how they move over the beat, or its tokens.
 
 An ejection fraction lies in how far the heart moves, and a mean over time hides that. Shapes: N clips, D features of a
-video, P of a phase token, T tokens.
+video, P of a phase token, T tokens, R x C cells of a motion map.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from probe.result import Kind
 
-Features = Literal["auto", "video", "phase", "both", "tokens"]
+Features = Literal["auto", "video", "motion", "both", "phase", "tokens"]
 # A clip of more tokens is read at this many, evenly spaced.
 _MOST_TOKENS = 128
 
@@ -24,8 +24,9 @@ _MOST_TOKENS = 128
 def feature_choices(table: EmbeddingTable, features: Features, *, kind: Kind) -> tuple[str, ...]:
     """What is tried on validation patients: one thing, or for "auto" all that the table offers.
 
-    Linear and knn: "video" (D numbers), "phase" (mean and standard deviation over time of the phase tokens, 2 P) and
-    "both". Attentive: "phase" (the phase tokens themselves) and "tokens" (those of space and time).
+    Linear and knn: "video" (D numbers), "motion" (the logarithm of the table's motion map, R C D), "both" of these, and
+    "phase" (mean and standard deviation over time of the phase tokens, 2 P). Attentive: "phase" (the phase tokens
+    themselves) and "tokens" (those of space and time).
     Raises EchofmError where the table lacks what was asked for.
     """
     phase, tokens = table.phase is not None, table.tokens is not None
@@ -34,7 +35,11 @@ def feature_choices(table: EmbeddingTable, features: Features, *, kind: Kind) ->
         if not offered:
             raise EchofmError("an attentive probe reads tokens and the table has none; embed with --tokens, or by time")
     else:
-        offered = ["video", *(("phase", "both") if phase else ())]
+        offered = [
+            "video",
+            *(("motion", "both") if table.motion_NRCD is not None else ()),
+            *(("phase",) if phase else ()),
+        ]
     if features == "auto":
         return tuple(offered)
     if features not in offered:
@@ -46,13 +51,15 @@ def read_features(table: EmbeddingTable, name: str, *, kind: Kind, train: npt.ND
     """The features named, a row per clip; "video" is the table's own array, not a copy.
 
     train: rows whose spread sets the scale of the parts of "phase" and "both", so that a cosine weighs them alike.
+    The logarithm because gain and contrast scale what moves: it makes their factor an addend.
     """
     if kind == "attentive":
         return _tokens(table) if name == "tokens" else _phase_tokens(table)
     if name == "video":
         return Matrix(values_NF=table.video_ND)
-    motion = _motion(table)
-    parts = [*((table.video_ND,) if name == "both" else ()), *motion]
+    parts = _over_time(table) if name == "phase" else _moved(table)
+    if name == "both":
+        parts = [table.video_ND, *parts]
     return Matrix(values_NF=np.concatenate([part / _size(part[train]) for part in parts], 1))
 
 
@@ -63,7 +70,14 @@ class Matrix:
         self.values_NF, self.tokens = values_NF, tokens
 
 
-def _motion(table: EmbeddingTable) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def _moved(table: EmbeddingTable) -> list[npt.NDArray[np.float32]]:
+    assert table.motion_NRCD is not None
+    moved = table.motion_NRCD.reshape(len(table), -1)
+    # A feature that stands still in every clip has no logarithm; far below any that moves.
+    return [np.log(moved + np.float32(1e-6))]
+
+
+def _over_time(table: EmbeddingTable) -> list[npt.NDArray[np.float32]]:
     """Mean and standard deviation over time, (N, P) each."""
     phase = _require_phase(table)
     mean = np.empty((len(table), phase.feature_PD.shape[1]), np.float32)
@@ -71,7 +85,7 @@ def _motion(table: EmbeddingTable) -> tuple[npt.NDArray[np.float32], npt.NDArray
     for clip, (first, last) in enumerate(zip(phase.start_N1[:-1], phase.start_N1[1:])):
         tokens = phase.feature_PD[first:last]
         mean[clip], spread[clip] = tokens.mean(0), tokens.std(0)
-    return mean, spread
+    return [mean, spread]
 
 
 def _phase_tokens(table: EmbeddingTable) -> Matrix:

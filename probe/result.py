@@ -87,7 +87,7 @@ class ProbeResult(Recipe):
     task: Task
     kind: Kind
     features: str = "video"
-    """What the probe read: "video" (a clip's mean), "phase" (its spread over time), "both", "tokens"."""
+    """What the probe read: "video" (a clip's mean), "motion" (how it moves, by place), "both", "phase", "tokens"."""
     classes: list[str]
     """Classes, levels in rising order (ordinal), labels (multilabel) or structures (segmentation); else empty."""
     encoder_digest: str
