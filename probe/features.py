@@ -47,10 +47,10 @@ def read_features(table: EmbeddingTable, name: str, *, kind: Kind, train: npt.ND
 
     train: rows whose spread sets the scale of the parts of "phase" and "both", so that a cosine weighs them alike.
     """
-    if kind == "attentive":
-        return _tokens(table) if name == "tokens" else _phase_tokens(table)
     if name == "video":
         return Matrix(values_NF=table.video_ND)
+    if kind == "attentive":
+        return _tokens(table) if name == "tokens" else _phase_tokens(table)
     motion = _motion(table)
     parts = [*((table.video_ND,) if name == "both" else ()), *motion]
     return Matrix(values_NF=np.concatenate([part / _size(part[train]) for part in parts], 1))
