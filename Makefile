@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow check bench bench-audit clean
+.PHONY: demo test test-slow check bench bench-audit bench-probe clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python >= 3.10 is needed; set PYTHON=python3.x")'
@@ -33,6 +33,9 @@ bench: $(STAMP)
 
 bench-audit: $(STAMP)
 	$(BIN)/python -m benchmarks.audit
+
+bench-probe: $(STAMP)
+	$(BIN)/python -m benchmarks.probe
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

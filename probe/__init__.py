@@ -1,1 +1,54 @@
-"""What does a frozen encoder know? Probes on its embeddings, with patients kept apart and every figure's interval."""
+"""What does a frozen encoder know? Probes on its embeddings, with patients kept apart and every figure's interval.
+
+    import probe
+    probed = probe.evaluate(EmbeddingTable.load("table"), target="ef_percent")
+    probed.result.score("mae")        # Estimate(value, low, high)
+
+The names below are imported on first use, so that `import probe` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from probe.attentive import AttentiveClassifier, AttentiveRegressor
+    from probe.evaluate import evaluate
+    from probe.linear import GramRidge
+    from probe.logistic import BlockLogistic
+    from probe.neighbours import CosineNeighboursClassifier, CosineNeighboursRegressor
+    from probe.ordinal import OrdinalLogistic
+    from probe.result import Probed, ProbeResult
+
+_HOME = {
+    "AttentiveClassifier": "probe.attentive",
+    "AttentiveRegressor": "probe.attentive",
+    "BlockLogistic": "probe.logistic",
+    "CosineNeighboursClassifier": "probe.neighbours",
+    "CosineNeighboursRegressor": "probe.neighbours",
+    "GramRidge": "probe.linear",
+    "OrdinalLogistic": "probe.ordinal",
+    "ProbeResult": "probe.result",
+    "Probed": "probe.result",
+    "evaluate": "probe.evaluate",
+}
+
+__all__ = [
+    "AttentiveClassifier",
+    "AttentiveRegressor",
+    "BlockLogistic",
+    "CosineNeighboursClassifier",
+    "CosineNeighboursRegressor",
+    "GramRidge",
+    "OrdinalLogistic",
+    "ProbeResult",
+    "Probed",
+    "evaluate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'probe' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

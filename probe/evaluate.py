@@ -136,14 +136,23 @@ class _Bench:
         return np.stack(said, 1)
 
     def _matrices(self, method: str, table: EmbeddingTable) -> dict[str, Matrix]:
-        features = self.features
-        if method != "probe" and features not in ("auto", *feature_choices(table, "auto", kind=self.kind)):
-            self.notes.append(f"{method} has no features {features!r}; it is probed on what it has")
-            features = "auto"
-        return {
-            name: read_features(table, name, kind=self.kind, train=self.part.train)
-            for name in feature_choices(table, features, kind=self.kind)
-        }
+        """What is tried of a table. A rival that lacks what was asked for is probed on what it has."""
+        if method == "probe":
+            names = feature_choices(table, self.features, kind=self.kind)
+        elif self.kind == "attentive" and table.phase is None and table.tokens is None:
+            names = ("video",)
+            self._tell(f"{method} has no tokens: the attentive probe reads its one vector")
+        else:
+            offered = feature_choices(table, "auto", kind=self.kind)
+            there = self.features in offered or self.features == "auto"
+            names = feature_choices(table, self.features if there else "auto", kind=self.kind)
+            if not there:
+                self._tell(f"{method} has no features {self.features!r}: it is probed on {', '.join(offered)}")
+        return {name: read_features(table, name, kind=self.kind, train=self.part.train) for name in names}
+
+    def _tell(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
 
     def _best(
         self, matrices: Mapping[str, Matrix], rows: npt.NDArray[np.int64], *, number: int, fixed: Chosen | None
@@ -195,4 +204,5 @@ def _matched(rival: EmbeddingTable, table: EmbeddingTable, name: str) -> Embeddi
         raise EchofmError(
             f"{int((place < 0).sum())} clips are not in the table of {name!r}; embed the same data with both encoders"
         )
-    return rival.select(place)
+    # Rows in the table's order already stay where they are, mapped from disk perhaps.
+    return rival if np.array_equal(place, np.arange(len(rival))) else rival.select(place)

@@ -53,10 +53,10 @@ def read_features(table: EmbeddingTable, name: str, *, kind: Kind, train: npt.ND
     train: rows whose spread sets the scale of the parts of "phase" and "both", so that a cosine weighs them alike.
     The logarithm because gain and contrast scale what moves: it makes their factor an addend.
     """
-    if kind == "attentive":
-        return _tokens(table) if name == "tokens" else _phase_tokens(table)
     if name == "video":
         return Matrix(values_NF=table.video_ND)
+    if kind == "attentive":
+        return _tokens(table) if name == "tokens" else _phase_tokens(table)
     parts = _over_time(table) if name == "phase" else _moved(table)
     if name == "both":
         parts = [table.video_ND, *parts]

@@ -21,18 +21,22 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Redrawn:
-    """Figures of one method: value on the test clips, values_J on redrawn ones, the mean over seeds of each."""
+    """Figures of one method: value on the test clips, values_J on redrawn ones, the mean over seeds of each.
+
+    patients: how many were redrawn.
+    """
 
     value: float
     values_J: Array
+    patients: int
 
     @property
     def estimate(self) -> Estimate:
-        return estimate(self.value, self.values_J)
+        return estimate(self.value, self.values_J, patients=self.patients)
 
     def minus(self, other: Redrawn) -> Estimate:
         """The paired difference: both methods under the same draws."""
-        return estimate(self.value - other.value, self.values_J - other.values_J)
+        return estimate(self.value - other.value, self.values_J - other.values_J, patients=self.patients)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,9 +67,12 @@ class Sample:
             for weights_WN in patient_weights(self.patients_N, draws=self.draws, seed=self.seed)
         ]
         once = np.ones((1, len(rows)))
+        patients = len(np.unique(self.patients_N[rows]))
         return {
             key: Redrawn(
-                value=float(all_seeds(metric, once)[0]), values_J=np.concatenate([block[key] for block in blocks])
+                value=float(all_seeds(metric, once)[0]),
+                values_J=np.concatenate([block[key] for block in blocks]),
+                patients=patients,
             )
             for key, metric in metrics.items()
         }

@@ -1,0 +1,39 @@
+"""Intervals of a probe's figures hold the true figure as often as they say, clips of one patient being alike."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from probe.measure import Sample
+from probe.metrics import balanced_accuracy, r2
+
+CLIPS = 3
+METRICS = {"r2": r2, "balanced_accuracy": balanced_accuracy}
+
+
+def drawn(metric: str, patients: int, *, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Truth, predictions and patients; a patient's clips share the truth and much of the error."""
+    rng = np.random.default_rng(seed)
+    truth, own_error = rng.standard_normal((2, patients))
+    error = np.repeat(own_error, CLIPS) * 0.5 + 0.5 * rng.standard_normal(patients * CLIPS)
+    truth = np.repeat(truth, CLIPS)
+    names = np.repeat(np.arange(patients), CLIPS).astype(str)
+    if metric == "r2":
+        return truth, truth + error, names
+    said = truth + error
+    return (truth > 0).astype(np.int64), np.stack([-said, said], 1), names
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("metric", sorted(METRICS))
+def test_coverage_of_figures_on_clustered_clips(metric: str) -> None:
+    truth, said, _ = drawn(metric, 400_000, seed=10**6)
+    figure = METRICS[metric](truth, said)
+    inside = []
+    for seed in range(600):
+        truth, said, names = drawn(metric, 80, seed=seed)
+        sample = Sample(truth_N=truth, patients_N=names, draws=600, seed=seed)
+        found = sample.measure({(metric, ""): METRICS[metric]}, said[:, None])[metric, ""].estimate
+        inside.append(found.low <= figure <= found.high)
+    assert 0.93 <= np.mean(inside) <= 0.97
