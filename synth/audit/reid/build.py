@@ -62,7 +62,7 @@ def fit_reid(
         patients=len(set(train.patient_id)),
         clips=len(train),
         levels=[model.config for model in models.values()],
-        weights_sha256=hashlib.sha256(weights_bytes(dict(models))).hexdigest(),
+        weights_sha256=hashlib.sha256(weights_bytes(models)).hexdigest(),
     )
     return Reid(config=config, levels=models)
 

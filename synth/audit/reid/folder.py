@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors
@@ -14,6 +15,7 @@ from echofm.errors import EchofmError
 from synth.audit.reid.config import LevelConfig, ReidConfig
 from synth.audit.reid.head import Components, Head
 from synth.audit.reid.model import LevelModel, Reid
+from synth.audit.reid.samples import Level
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 _MAXIMUM_CONFIG_BYTES = 1 << 20
@@ -39,7 +41,7 @@ verification.json and report.html say what it recognises, if `echofm audit fit-r
 """
 
 
-def weights_bytes(levels: dict[str, LevelModel]) -> bytes:
+def weights_bytes(levels: Mapping[Level, LevelModel]) -> bytes:
     """model.safetensors of some heads: the same heads give the same bytes."""
     tensors = {f"{level}.{name}": tensor for level, model in levels.items() for name, tensor in model.tensors().items()}
     return safetensors.torch.save(tensors, metadata={"format": "pt"})
@@ -49,7 +51,7 @@ def save_reid(reid: Reid, folder: str | Path) -> Path:
     """Write a model; the folder is made if need be. Raises EchofmError where it cannot be written."""
     folder = Path(folder)
     contents = {
-        WEIGHTS: weights_bytes(dict(reid.levels)),
+        WEIGHTS: weights_bytes(reid.levels),
         CARD: _card(reid.config).encode(),
         CONFIG: reid.config.to_json().encode(),
     }

@@ -90,7 +90,7 @@ class Reid:
         found = [_whole(model, block) for _, block in blocks(table)]
         return np.isfinite(np.concatenate([each[:, 0] for each in found])) if found else np.zeros(0, bool)
 
-    def project(self, table: EmbeddingTable, *, level: Level = "clip") -> EmbeddingTable:
+    def project(self, table: EmbeddingTable, level: Level = "clip") -> EmbeddingTable:
         """The same clips with re-identification features: video_ND of 128 numbers and length one, compared by cosine.
 
         At the frame level `phase` holds those of the single moments. The encoder digest is `level_digest(level)`.

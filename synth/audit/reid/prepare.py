@@ -97,7 +97,9 @@ class Preparation:
                     "no training clip shows a whole heart cycle, which the motion level needs; leave motion out of "
                     "--levels or embed longer clips of known frame times"
                 )
-            template = common_template(cycles.feature_MD.reshape(len(cycles), bins, -1)).astype(np.float32)
+            template = common_template(cycles.feature_MD.reshape(len(cycles), bins, -1).astype(np.float64)).astype(
+                np.float32
+            )
         found = samples(few, level, source=source, bins=bins, template_KD=template)
         return cls(
             level=level,

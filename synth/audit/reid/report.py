@@ -82,10 +82,7 @@ def _level(level: Level, measured: list[Measured]) -> list[Block]:
     heads = [each for each in measured if each.space == "head"]
     pictures = [
         Picture(draw=lambda: roc_figure(measured), alt="receiver operating characteristic of every setting"),
-        *(
-            Picture(draw=lambda each=each: score_figure(each), alt=f"similarities of pairs {each.found.setting}")
-            for each in heads
-        ),
+        *map(_scores, heads),
     ]
     blocks: list[Block] = [
         Prose(_WHAT[level]),
@@ -98,6 +95,10 @@ def _level(level: Level, measured: list[Measured]) -> list[Block]:
     ]
     caption = f"The pairs that the head gets most wrong {hardest.setting}."
     return [*blocks, Table(columns=("pair", "clip (hashed)", "clip (hashed)", "cosine"), rows=rows, caption=caption)]
+
+
+def _scores(measured: Measured) -> Picture:
+    return Picture(draw=lambda: score_figure(measured), alt=f"similarities of pairs {measured.found.setting}")
 
 
 def roc_figure(measured: list[Measured]) -> Figure:
