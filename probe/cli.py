@@ -200,5 +200,5 @@ def _print(result: ProbeResult) -> None:
             found = score.estimate
             print(
                 f"{result.target:<16} {score.method:<{wide}} {score.label_fraction:>5.0%} of labels  "
-                f"{score.metric:<18} {found.value:8.3f}  [{found.low:.3f}, {found.high:.3f}]"
+                f"{f'{score.metric} {score.of}'.rstrip():<18} {found.value:8.3f}  [{found.low:.3f}, {found.high:.3f}]"
             )
