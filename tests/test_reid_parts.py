@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,12 +12,15 @@ import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from echofm.embed.phase import PhaseTokens
+from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from synth.audit.reid.cycle import common_template, cycle_length_s, one_cycle, turn_to
 from synth.audit.reid.discriminant import discriminants
 from synth.audit.reid.fit import batches
 from synth.audit.reid.half import HALF_OF, half_of, seed_of, why_not_apart
 from synth.audit.reid.loss import SiamesePairs, drawn_pairs, supervised_contrastive
+from synth.audit.reid.place import place_means, places, without_place
 from synth.audit.reid.verify import Recordings, Setting, area, fewer_patients, verifiable, verify
 
 
@@ -234,3 +239,52 @@ def test_one_motion_gives_one_cycle_whatever_its_begin_its_rate_and_the_hearts_l
     spread = np.linalg.norm(turned - turned.mean(0), axis=(1, 2)).mean() / np.linalg.norm(turned.mean(0))
     before = np.stack(cycles)
     assert spread < 0.25 < np.linalg.norm(before - before.mean(0), axis=(1, 2)).mean() / np.linalg.norm(before.mean(0))
+
+
+def test_a_places_mark_is_taken_off_before_the_cycle_is_sought() -> None:
+    """An encoder's own clock, three times as strong as the heart, that begins anew with every window of 16 tokens."""
+    rng = np.random.default_rng(8)
+    ring = 3 * beating(0.9, 0.0, moments=16, width=8, seed=1)
+    clips, length, step = 60, 32, 2
+    periods = rng.uniform(0.55, 1.0, clips)
+    frames = np.where(np.arange(clips) % 2, 32, 48)
+    parts = []
+    for period_s, count in zip(periods, frames):
+        # Of 48 frames two windows from 0 and 16; where they overlap, the moment nearer its window's middle is kept.
+        window = np.repeat([0, 1], 12) if count == 48 else np.zeros(16, int)
+        place = np.r_[0:12, 4:16] if count == 48 else np.arange(16)
+        moments = beating(float(period_s), rng.uniform(), moments=len(place), seed=int(rng.integers(1 << 30)))
+        parts.append(
+            PhaseTokens(
+                feature_PD=(moments + ring[place]).astype(np.float32),
+                time_s_P=np.arange(len(place)) * STEP_S,
+                frame_P=(np.arange(len(place)) * step + 0.5).astype(np.float32),
+                window_P=window.astype(np.int32),
+                cycle_P=np.full(len(place), np.nan, np.float32),
+                start_N1=np.array([0, len(place)]),
+            )
+        )
+    table = EmbeddingTable.from_arrays(
+        np.ones((clips, 2)),
+        clip_id=[f"c{i}" for i in range(clips)],
+        patient_id=[f"p{i}" for i in range(clips)],
+        encoder_digest="e",
+        phase=PhaseTokens.concat(parts),
+        contract={"frames": length},
+        settings={"windows": "whole clip"},
+    )
+    assert places(table) is None
+    table = replace(table, rows=table.rows.assign(frames=frames.astype(float)))
+    place_P = places(table)
+    assert place_P is not None and table.phase is not None
+    assert place_P[:24].tolist() == [*range(12), *range(4, 16)] and place_P[24:40].tolist() == list(range(16))
+
+    def found(feature_PD: np.ndarray) -> float:
+        assert table.phase is not None
+        starts, time_s = table.phase.start_N1, table.phase.time_s_P
+        lengths = [cycle_length_s(feature_PD[a:b], time_s[a:b]) for a, b in pairwise(starts)]
+        return float(np.mean([each is not None and abs(each / p - 1) < 0.1 for each, p in zip(lengths, periods)]))
+
+    with pytest.raises(EchofmError, match="does not tell the places"):
+        without_place(replace(table, contract=None), place_means(table))
+    assert found(without_place(table, None)) < 0.5 < 0.9 < found(without_place(table, place_means(table)))

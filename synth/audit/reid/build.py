@@ -99,4 +99,6 @@ def _level(fitted: Fitted) -> LevelModel:
         step=choice.step,
         validation_auc=choice.validation_auc,
     )
-    return LevelModel(config=config, head=fitted.head, template_KD=preparation.template_KD)
+    return LevelModel(
+        config=config, head=fitted.head, template_KD=preparation.template_KD, place_TD=preparation.place_TD
+    )

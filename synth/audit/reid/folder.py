@@ -92,18 +92,20 @@ def load_reid(folder: str | Path) -> Reid:
 def _level(config: LevelConfig, tensors: dict[str, torch.Tensor], path: Path) -> LevelModel:
     prefix = f"{config.level}."
     own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    template = own.pop("template_KD", None)
+    template, place = own.pop("template_KD", None), own.pop("place_TD", None)
     head = Head(Components(config.features, config.components), hidden=config.hidden)
     expected = {name: tensor.shape for name, tensor in head.state_dict().items()}
     found = {name: tensor.shape for name, tensor in own.items()}
     cycle = (config.bins, config.features // config.bins)
-    fits = (template is not None and tuple(template.shape) == cycle) if config.level == "motion" else template is None
+    fits = template is None and place is None
+    if config.level == "motion":
+        fits = template is not None and tuple(template.shape) == cycle
+        fits = fits and (place is None or (place.ndim == 2 and len(place) > 0 and place.shape[1] == cycle[1]))
     if expected != found or not fits or not all(torch.isfinite(tensor).all() for tensor in own.values()):
         raise EchofmError(f"{path}: the {config.level} head is not what {CONFIG} describes; fit it again")
     head.load_state_dict(own)
-    return LevelModel(
-        config=config, head=head.eval(), template_KD=None if template is None else template.float().numpy()
-    )
+    template_KD, place_TD = (None if each is None else each.float().numpy() for each in (template, place))
+    return LevelModel(config=config, head=head.eval(), template_KD=template_KD, place_TD=place_TD)
 
 
 def _card(config: ReidConfig) -> str:

@@ -25,17 +25,19 @@ from synth.audit.reid.samples import Level, Samples, blocks, samples, whole_clip
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LevelModel:
-    """The head of a level, how it is made (config), and for motion the cycle to which others are turned."""
+    """The head of a level, how it is made (config); for motion the cycle to which others are turned, and what the
+    place in a window adds to a moment, where that is known."""
 
     config: LevelConfig
     head: Head
     template_KD: npt.NDArray[np.float32] | None
+    place_TD: npt.NDArray[np.float32] | None = None
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """All that decides the features, by name."""
         found = dict(self.head.state_dict())
-        if self.template_KD is not None:
-            found["template_KD"] = torch.from_numpy(self.template_KD)
+        extra = {"template_KD": self.template_KD, "place_TD": self.place_TD}
+        found |= {name: torch.from_numpy(array) for name, array in extra.items() if array is not None}
         return {name: tensor.detach().contiguous() for name, tensor in found.items()}
 
     def samples(self, table: EmbeddingTable) -> Samples:
@@ -46,6 +48,7 @@ class LevelModel:
             source=self.config.source,
             bins=self.config.bins,
             template_KD=self.template_KD,
+            place_TD=self.place_TD,
         )
         width = found.feature_MD.shape[1]
         if width != self.config.features:

@@ -16,6 +16,7 @@ from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from synth.audit.reid.cycle import common_template
 from synth.audit.reid.head import Components, Head
+from synth.audit.reid.place import place_means
 from synth.audit.reid.samples import FIRST, SECOND, Level, Source, blocks, samples, whole_clips
 from synth.audit.reid.verify import Recordings
 
@@ -74,13 +75,14 @@ def names(column: npt.NDArray[np.object_]) -> Texts:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Preparation:
-    """From a table to components: what a head's level, source and training clips decide. template_KD: motion alone."""
+    """From a table to components: what level, source and training clips decide. template_KD, place_TD: motion alone."""
 
     level: Level
     source: Source
     bins: int
     components: Components
     template_KD: npt.NDArray[np.float32] | None
+    place_TD: npt.NDArray[np.float32] | None
 
     @classmethod
     def of(
@@ -89,9 +91,10 @@ class Preparation:
         """Found on the training clips, a drawn part of them where there are very many."""
         rows = np.sort(np.random.default_rng(seed).permutation(len(table))[:_MOST_CLIPS])
         few = table.select(rows)
-        template = None
+        template = place = None
         if level == "motion":
-            cycles = samples(few, level, source=source, bins=bins)
+            place = place_means(few)
+            cycles = samples(few, level, source=source, bins=bins, place_TD=place)
             if len(cycles) == 0:
                 raise EchofmError(
                     "no training clip shows a whole heart cycle, which the motion level needs; leave motion out of "
@@ -100,20 +103,28 @@ class Preparation:
             template = common_template(cycles.feature_MD.reshape(len(cycles), bins, -1).astype(np.float64)).astype(
                 np.float32
             )
-        found = samples(few, level, source=source, bins=bins, template_KD=template)
+        found = samples(few, level, source=source, bins=bins, template_KD=template, place_TD=place)
         return cls(
             level=level,
             source=source,
             bins=bins,
             components=Components.of(found.feature_MD, components=components, seed=seed),
             template_KD=template,
+            place_TD=place,
         )
 
     def prepared(self, table: EmbeddingTable) -> Prepared:
         """A table's samples as components, part by part."""
         parts, owners, halves = [], [], []
         for first, block in blocks(table):
-            found = samples(block, self.level, source=self.source, bins=self.bins, template_KD=self.template_KD)
+            found = samples(
+                block,
+                self.level,
+                source=self.source,
+                bins=self.bins,
+                template_KD=self.template_KD,
+                place_TD=self.place_TD,
+            )
             with torch.no_grad():
                 parts.append(self.components(torch.from_numpy(np.array(found.feature_MD))))
             owners.append(first + found.clip_M)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from synth.audit.reid.cycle import one_cycle, turn_to
+from synth.audit.reid.place import without_place
 
 Level = Literal["frame", "clip", "motion"]
 LEVELS: tuple[Level, ...] = ("frame", "clip", "motion")
@@ -75,18 +77,25 @@ def blocks(table: EmbeddingTable) -> Iterator[tuple[int, EmbeddingTable]]:
 
 
 def samples(
-    table: EmbeddingTable, level: Level, *, source: Source, bins: int = BINS, template_KD: npt.NDArray | None = None
+    table: EmbeddingTable,
+    level: Level,
+    *,
+    source: Source,
+    bins: int = BINS,
+    template_KD: npt.NDArray | None = None,
+    place_TD: Floats | None = None,
 ) -> Samples:
     """All samples of a table's clips at one level.
 
     frame: the tokens of each moment, places side by side. clip: the mean of these over time, of the whole clip and of
     either half (of a table with clip vectors alone: these). motion: one cycle, turned to agree with `template_KD`, of
-    the whole and of each half that shows a whole cycle; a clip without a cycle has no sample.
+    the whole and of each half that shows a whole cycle, after what a moment's place in its window explains (`place_TD`)
+    is taken off; a clip without a cycle has no sample.
     Raises EchofmError where the table lacks the source.
     """
     _require(table, source, level)
     if level == "motion":
-        return _cycles(table, bins, template_KD)
+        return _cycles(table, bins, template_KD, place_TD)
     if source == "video":
         return Samples(
             feature_MD=table.video_ND, clip_M=np.arange(len(table)), part_M=np.full(len(table), WHOLE, np.int64)
@@ -95,7 +104,7 @@ def samples(
         assert table.tokens is not None
         moments = table.tokens.feature_NTRCD.reshape(len(table), table.tokens.grid[0], -1)
         return _moments(list(moments)) if level == "frame" else _means(list(moments))
-    return _moments([each for each, _ in _timelines(table)])
+    return _moments([each for each, _ in _timelines(table, None)])
 
 
 def _require(table: EmbeddingTable, source: Source, level: Level) -> None:
@@ -105,12 +114,13 @@ def _require(table: EmbeddingTable, source: Source, level: Level) -> None:
         raise EchofmError(f"the {level} head reads phase features, which the table lacks; embed without --no-phase")
 
 
-def _timelines(table: EmbeddingTable) -> Iterator[tuple[Floats, npt.NDArray[np.float64]]]:
+def _timelines(table: EmbeddingTable, place_TD: Floats | None) -> Iterator[tuple[Floats, npt.NDArray[np.float64]]]:
     """Of each clip its phase tokens (T, D) and their seconds."""
     assert table.phase is not None
-    for clip in range(len(table)):
-        own = table.phase.of(clip)
-        yield own.feature_PD, own.time_s_P
+    feature_PD = without_place(table, place_TD)
+    starts = table.phase.start_N1
+    for first, last in pairwise(starts):
+        yield feature_PD[first:last], table.phase.time_s_P[first:last]
 
 
 def _moments(clips: list[Floats]) -> Samples:
@@ -138,10 +148,10 @@ def _means(clips: list[Floats]) -> Samples:
     return _joined(features, owners, parts)
 
 
-def _cycles(table: EmbeddingTable, bins: int, template_KD: npt.NDArray | None) -> Samples:
+def _cycles(table: EmbeddingTable, bins: int, template_KD: npt.NDArray | None, place_TD: Floats | None) -> Samples:
     features, owners, parts = [], [], []
     width = table.phase.feature_PD.shape[1] if table.phase is not None else 0
-    for number, (moments, time_s) in enumerate(_timelines(table)):
+    for number, (moments, time_s) in enumerate(_timelines(table, place_TD)):
         half = len(moments) // 2
         for part, chosen in ((FIRST, slice(0, half)), (SECOND, slice(len(moments) - half, None)), (WHOLE, slice(None))):
             cycle = one_cycle(moments[chosen], time_s[chosen], bins=bins)
