@@ -43,7 +43,7 @@ class Search:
         return self._index is None
 
     def recall_on(self, queries_QD: npt.NDArray) -> float:
-        """Part of the true nearest neighbours of some of these queries that are found; 1.0 where the search is exact."""
+        """Part of the true nearest neighbours of some of these queries that are found; 1.0 for an exact search."""
         if self._index is None or len(queries_QD) == 0:
             return 1.0
         some = np.random.default_rng(0).permutation(len(queries_QD))[:_RECALL_QUERIES]
