@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import os
 import shutil
 from collections import Counter
@@ -78,16 +77,24 @@ class FolderCopy:
     def _table(self, path: Path) -> None:
         if path.stat().st_size > _MOST_TABLE_BYTES:
             raise EchofmError(f"a table of the set has more than {_MOST_TABLE_BYTES >> 30} GiB; it cannot be filtered")
-        # Bytes that are no UTF-8 pass through unchanged.
-        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines(keepends=True)
-        text = "".join(lines[:1]) + "".join(line for line in lines[1:] if self._stays(line, lines[0]))
-        target = self._target(path)
-        target.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+        # As bytes, so that line ends stay; what is no UTF-8 passes through unchanged.
+        lines = [line.decode("utf-8", "surrogateescape") for line in path.read_bytes().splitlines(keepends=True)]
+        reader = csv.reader(lines)
+        try:
+            columns = [name.strip().casefold() for name in next(reader, [])]
+            kept, first = lines[: reader.line_num], reader.line_num
+            for cells in reader:
+                # A row may take several lines.
+                if self._stays(columns, cells):
+                    kept += lines[first : reader.line_num]
+                first = reader.line_num
+        except csv.Error:
+            raise EchofmError(f"the table {path.name} is no CSV that can be read; mend it or take it out") from None
+        self._target(path).write_bytes("".join(kept).encode("utf-8", "surrogateescape"))
 
-    def _stays(self, line: str, header: str) -> bool:
-        """Rows that name a clip stay with it; rows that name none that we know are dropped with the clips left out."""
-        columns, cells = (next(csv.reader(io.StringIO(each)), []) for each in (header, line))
-        named = [cell for column, cell in zip(columns, cells) if column.strip().casefold() in _NAMING]
+    def _stays(self, columns: list[str], cells: list[str]) -> bool:
+        """Rows that name a clip stay with it; those that name none that we know go with the clips left out."""
+        named = [cell for column, cell in zip(columns, cells) if column in _NAMING]
         return bool(named) and all(stem_of(Path(cell)) in self._kept for cell in named)
 
     def _copy(self, path: Path) -> None:

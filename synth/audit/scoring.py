@@ -104,7 +104,7 @@ def scores(
         p_C=p_C,
         threshold=published_threshold(back.score),
         features=train.vectors_VD.shape[1],
-        recall=search.recall,
+        recall=search.recall_on(found["synthetic"].vectors_VD),
     )
 
 
