@@ -17,7 +17,7 @@ from echofm.errors import EchofmError
 if TYPE_CHECKING:
     from pretrain.recipes import PretrainRecipe
 
-_USAGE = """usage: echofm pretrain RECIPE --data SHARDS --out RUN [--fit.steps N ...]
+_USAGE = """usage: echofm pretrain RECIPE --data SHARDS [--out RUN] [--fit.steps N ...]
                        [--resume] [--dry-run] [--print-config]
        echofm pretrain --config RUN/config.json --data SHARDS --out RUN
        torchrun --nproc_per_node 8 -m pretrain RECIPE ...
@@ -41,15 +41,15 @@ def main(argv: list[str]) -> int:
     if command.print_config:
         print(recipe.to_json(), end="")
         return 0
-    if command.data is None or (command.out is None and not command.dry_run):
-        raise EchofmError("pretrain needs --data SHARDS (from `echofm shards`) and --out RUN")
+    if command.data is None:
+        raise EchofmError("pretrain needs --data SHARDS (from `echofm shards`)")
     from pretrain.start import dry_run, start
 
     if command.dry_run:
         dry_run(recipe, data=command.data)
     else:
-        assert command.out is not None
-        start(recipe, data=command.data, out=command.out, resume=command.resume, argv=argv)
+        out = command.out or Path("runs") / recipe.name
+        start(recipe, data=command.data, out=out, resume=command.resume, argv=argv)
     return 0
 
 
@@ -60,7 +60,7 @@ class Command:
     data: Path | None = None
     """Folder of shards, from `echofm shards`."""
     out: Path | None = None
-    """Folder of the run: new, or with --resume that of a run."""
+    """Folder of the run: new, or with --resume that of a run; runs/RECIPE by default."""
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Go on with the run in --out from its last saved state; start it if it is not there."""
     dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -105,3 +106,19 @@ def test_truth_that_is_missing_or_of_another_clip_is_an_unreadable_file(tmp_path
 def test_the_command_is_found(capsys: pytest.CaptureFixture[str]) -> None:
     assert echofm(["--help"]) == 0
     assert "phantom" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["echonet-dynamic", "echonet-pediatric", "camus", "dicom"])
+def test_a_folder_goes_through_check_shards_and_pretraining(
+    layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is set aside and nothing needs a person. Three steps, unmonitored: 12 patients may leave val empty."""
+    monkeypatch.chdir(tmp_path)
+    assert echofm(["phantom", "d", "--layout", layout, "--patients", "12"]) == 0
+    assert echofm(["check", "d"]) == 0
+    assert echofm(["shards", "d", "s"]) == 0
+    manifest = json.loads((tmp_path / "s" / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["set_aside"] == 0 and sum(split["clips"] for split in manifest["splits"].values()) == 24
+    assert echofm(["pretrain", "demo", "--data", "s", "--fit.steps", "3", "--monitor.every", "0"]) == 0
+    assert (tmp_path / "runs" / "demo" / "export" / "model.safetensors").stat().st_size > 0

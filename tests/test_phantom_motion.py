@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import scipy.ndimage
+import torch
+import torch.nn.functional as F
 
 from echofm.phantom import PhantomClip, generate, render_clip
 from echofm.phantom.acquisition import VIEWS, draw_acquisition
@@ -17,33 +19,52 @@ from echofm.phantom.anatomy import draw_patient
 from echofm.phantom.clip import build_scene, scene_pose
 from echofm.phantom.cycle import cycle_curves
 from echofm.phantom.probe import make_sector
-from echofm.phantom.render import pixel_truth
+from echofm.phantom.render import heart_points, pixel_truth
+from echofm.phantom.scene import BLOOD, Tissue
 from echofm.phantom.simpson import discs
 from echofm.phantom.video import write_mjpeg
 
 Grey = npt.NDArray[np.float32]
 
 
-def warp_errors(clip: PhantomClip) -> tuple[float, float, float]:
-    """Mean absolute grey difference of frame t and warped frame t + 1 in the myocardium: truth, DIS, no motion."""
+def walls(clip: PhantomClip) -> npt.NDArray[np.bool_]:
+    """(T, H, W) the heart's own tissue: all that is painted, without blood, whose scatterers are new in every frame."""
+    scene = build_scene(clip.patient, clip.view, clip.cycle, device="cpu")
+    pose = scene_pose(scene, clip.acquisition, clip.patient, clip.time_s)
+    points = torch.tensor(clip.sector.pixel_points().reshape(-1, 2), dtype=torch.float32)
+    at = scene.extent.normalise(heart_points(scene, pose, points))[None]
+    wall = torch.tensor(~np.isin(scene.tissue_NM, (*BLOOD, Tissue.OUTSIDE)), dtype=torch.float32)[None, None]
+    is_wall = F.grid_sample(wall, at, mode="nearest", align_corners=True, padding_mode="border")
+    return (is_wall.view(clip.pixels.mask_THW.shape).numpy() > 0.5) & clip.sector_HW
+
+
+def warp_errors(clip: PhantomClip, region_THW: npt.NDArray[np.bool_]) -> tuple[float, float, float]:
+    """Mean absolute grey difference of frame t and warped frame t + 1 in a region: truth, DIS, no motion."""
     frames, field = clip.frames_THWC[..., 0], clip.pixels.displacement_T2HW.astype(np.float32)
     flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     rows, columns = np.mgrid[: frames.shape[1], : frames.shape[2]].astype(np.float32)
     errors = []
     for t in range(len(frames) - 1):
-        wall = clip.pixels.mask_THW[t] == 2
         estimated = flow.calc(frames[t], frames[t + 1], None)
         nothing = np.zeros_like(estimated)
         for across, along in (field[t], np.moveaxis(estimated, -1, 0), np.moveaxis(nothing, -1, 0)):
             warped = cv2.remap(frames[t + 1].astype(np.float32), columns + across, rows + along, cv2.INTER_LINEAR)
-            errors.append(float(np.abs(warped - frames[t])[wall].mean()))
+            errors.append(float(np.abs(warped - frames[t])[region_THW[t]].mean()))
     return tuple(np.array(errors).reshape(-1, 3).mean(0))
 
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_true_displacement_explains_the_next_frame_better_than_optical_flow(view: str) -> None:
-    errors = np.array([warp_errors(render_clip(number, view=view, frames=24)) for number in (1, 8)])
+    clips = [render_clip(number, view=view, frames=24) for number in (1, 8)]
+    errors = np.array([warp_errors(clip, clip.pixels.mask_THW == 2) for clip in clips])
     truth, optical_flow, nothing = errors.mean(0)
+    assert truth < optical_flow < nothing
+
+
+def test_it_does_so_over_all_walls_of_the_heart() -> None:
+    """Over the four views together; in the single view it may be a draw. Not in blood, where DIS fits the noise."""
+    clips = [render_clip(1, view=view, frames=24) for view in VIEWS]
+    truth, optical_flow, nothing = np.array([warp_errors(clip, walls(clip)) for clip in clips]).mean(0)
     assert truth < optical_flow < nothing
 
 

@@ -112,6 +112,13 @@ def test_mistakes_get_one_line(words: list[str], said: str) -> None:
         main(words)
 
 
+def test_a_run_goes_into_a_folder_of_its_recipe_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    outs: list[Path] = []
+    monkeypatch.setattr("pretrain.start.start", lambda recipe, *, out, **others: outs.append(out))
+    assert main(["demo", "--data", "s"]) == 0 and main(["demo", "--data", "s", "--out", "mine"]) == 0
+    assert outs == [Path("runs/demo"), Path("mine")]
+
+
 def test_installed_monitor_is_given_its_argument(monkeypatch: pytest.MonkeyPatch) -> None:
     """How `--monitor probe:ef_percent` reaches a package that pretrain must not import."""
     entry = EntryPoint("double", "test_pretrain_recipes:double", hooks.GROUP)
