@@ -31,8 +31,8 @@ def test_coverage_of_figures_on_clustered_clips(metric: str) -> None:
     truth, said, _ = drawn(metric, 400_000, seed=10**6)
     figure = METRICS[metric](truth, said)
     inside = []
-    for seed in range(600):
-        truth, said, names = drawn(metric, 80, seed=seed)
+    for seed in range(800):
+        truth, said, names = drawn(metric, 150, seed=seed + 5000)
         sample = Sample(truth_N=truth, patients_N=names, draws=600, seed=seed)
         found = sample.measure({(metric, ""): METRICS[metric]}, said[:, None])[metric, ""].estimate
         inside.append(found.low <= figure <= found.high)
