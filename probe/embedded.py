@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import filelock
@@ -60,5 +61,7 @@ def embedded(
 
 
 def _key(extractor: Extractor, source: Input) -> str:
-    said = [extractor.encoder.digest, source.fingerprint(), extractor.settings, extractor.phase]
+    # What a table keeps changes with releases; one that lacks something new must not be taken for one that has it.
+    layout = [field.name for field in fields(EmbeddingTable)]
+    said = [extractor.encoder.digest, source.fingerprint(), extractor.settings, extractor.phase, layout]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:32]

@@ -31,7 +31,7 @@ def pixel_pca(
     """The table of `echofm.backbones.PixelEncoder` reduced for one target.
 
     Components are those of the training patients of the same partition that the probe uses; their number is the one
-    whose ridge does best on validation patients; test patients are not looked at. Token-time features are left out.
+    whose ridge does best on validation patients; test patients are not looked at. Maps and tokens are left out.
     Raises EchofmError as the probe would on a target that does not fit.
     """
     goal = read_target(pixels, target, task=task, order=order)
@@ -45,6 +45,7 @@ def pixel_pca(
     return replace(
         pixels,
         video_ND=np.ascontiguousarray(scores_NK[:, :count]),
+        motion_NRCD=None,
         phase=None,
         tokens=None,
         settings={**pixels.settings, "components": count},
