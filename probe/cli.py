@@ -102,7 +102,7 @@ def main(argv: list[str]) -> int:
     asks = [_ask(arguments, target, fractions) for target in arguments.target]
     # Only now, so that --help needs no torch.
     from echofm.progress import progress_bar
-    from probe.report import write
+    from probe.report import write_report
     from probe.sanity import check_embedding, problems_of
     from probe.targets import probe_target, steps_of
 
@@ -120,7 +120,7 @@ def main(argv: list[str]) -> int:
         _say(f"warning: {problem}")
     for probed in probes:
         _print(probed.result)
-    write(arguments.out, probes, table=gathered.table, frames_of=_frames_of(arguments.data))
+    write_report(arguments.out, probes, table=gathered.table, frames_of=_frames_of(arguments.data))
     _say(f"report: {arguments.out / 'report.html'}")
     return int(bool(problems))
 

@@ -98,3 +98,11 @@ def _copy(source: Path, folder: Path, *, result: dict | None = None, rows=lambda
     (folder / "probe.json").write_text(own.to_json())
     if rows is not None:
         rows(pd.read_parquet(source / "predictions.parquet")).to_parquet(folder / "predictions.parquet", index=False)
+
+
+def test_names_of_the_package_are_functions_whoever_was_imported_first() -> None:
+    import probe
+    import probe.compare
+    import probe.evaluate
+
+    assert probe.evaluate is evaluate and probe.compare is compare and callable(probe.write_report)

@@ -27,7 +27,7 @@ from probe.result import Probed
 HTML, JSON = "report.html", "report.json"
 
 
-def write(
+def write_report(
     out: str | Path,
     probes: Sequence[Probed],
     *,
