@@ -71,12 +71,7 @@ class Reid:
         """Which of the training patients it was fitted on."""
         return self.config.half
 
-    @property
-    def digest(self) -> str:
-        """Of all its levels together."""
-        return hashlib.sha256("".join(self.level_digest(level) for level in self.levels).encode()).hexdigest()
-
-    def level_digest(self, level: Level = "clip") -> str:
+    def digest(self, level: Level = "clip") -> str:
         """sha256 over the base encoder's digest, the level and all that its head computes with."""
         model = self._level(level)
         made = model.config.model_dump(mode="json", include={"level", "source", "bins", "features", "hidden"})
@@ -96,7 +91,7 @@ class Reid:
     def project(self, table: EmbeddingTable, level: Level = "clip") -> EmbeddingTable:
         """The same clips with re-identification features: video_ND of 128 numbers and length one, compared by cosine.
 
-        At the frame level `phase` holds those of the single moments. The encoder digest is `level_digest(level)`.
+        At the frame level `phase` holds those of the single moments. The encoder digest is `digest(level)`.
         Raises EchofmError on a table of another encoder or other settings, and on clips without a cycle for motion.
         """
         self._require(table)
@@ -120,7 +115,7 @@ class Reid:
             video_ND=video_NE,
             rows=table.rows,
             phase=_timeline(table, moments, from_phase=model.config.source == "phase") if moments else None,
-            encoder_digest=self.level_digest(level),
+            encoder_digest=self.digest(level),
             contract=table.contract,
             settings=table.settings,
         )
