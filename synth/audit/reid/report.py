@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 
 from echofm.intervals import Estimate
 from echofm.report.blocks import Block, Panels, Picture, Prose, Table
@@ -123,7 +123,10 @@ def roc_figure(measured: list[Measured]) -> Figure:
         )
     axes.set(xscale="log", xlabel="pairs of two patients accepted", ylabel="pairs of one patient accepted")
     axes.set_ylim(-0.02, 1.02)
-    axes.legend(loc="lower right")
+    # Powers of ten as matplotlib writes them need its maths, which reports leave off.
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda part, _: f"{100 * part:g} %"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    figure.legend(ncols=1, loc="outside upper left")
     return figure
 
 
