@@ -61,6 +61,11 @@ def test_power_is_measured_and_its_lack_is_the_first_thing_said(fresh: Audited) 
     assert by_kind["exact"] == 1.0
     assert by_kind["noise"] < 0.2
     assert fresh.result.sees_copies
+    assert all(each.recall_at_a_tenth.value <= each.recall.value for each in fresh.result.power)
+    assert fresh.result.power[0].recall_at_a_tenth.value == 1
+    # 25 held-out patients cannot give a p of alpha / 10.
+    few = audit(TRAIN, table(25, "few-", 5), synthetic(0, 60), canaries=PLANTS).result
+    assert few.sees_copies and few.power[0].recall_at_a_tenth.value == 0
     unknown = audit(TRAIN, HOLDOUT, synthetic(0, 100)).result
     assert unknown.sees_copies is None
     assert unknown.verdict.startswith("No canaries were planted")

@@ -33,5 +33,6 @@ def recall_figure(each: Recall) -> CanaryRecall:
         strength=each.strength,
         planted=each.planted,
         recall=estimate(each.recall),
+        recall_at_a_tenth=estimate(each.recall_at_a_tenth),
         right_patient=each.right_patient,
     )

@@ -19,13 +19,18 @@ from synth.audit.names import text
 
 @dataclass(frozen=True, kw_only=True)
 class Recall:
-    """recall: part of the canaries with p <= alpha, Wilson interval. right_patient: part whose nearest training clip
-    belongs to the patient copied."""
+    """recall: part of the canaries with p <= alpha, Wilson interval.
+
+    recall_at_a_tenth: with p <= alpha / 10. Where such copies make up a tenth of a set, Benjamini-Hochberg flags these;
+    the others it flags only with luck.
+    right_patient: part whose nearest training clip belongs to the patient copied.
+    """
 
     kind: str
     strength: float
     planted: int
     recall: Interval
+    recall_at_a_tenth: Interval
     right_patient: float
 
 
@@ -54,18 +59,23 @@ def power(
     rows = []
     for kind, strength in dict.fromkeys(zip(kinds.tolist(), strengths.tolist())):
         chosen = (kinds == kind) & (strengths == strength)
-        caught = p_C[chosen] <= alpha
-        interval = scipy.stats.binomtest(int(caught.sum()), len(caught)).proportion_ci(method="wilson")
+        p = p_C[chosen]
         rows.append(
             Recall(
                 kind=kind,
                 strength=strength,
-                planted=len(caught),
-                recall=Interval(value=float(caught.mean()), low=float(interval.low), high=float(interval.high)),
+                planted=len(p),
+                recall=_part(p <= alpha),
+                recall_at_a_tenth=_part(p <= alpha / 10 + 1e-12),
                 right_patient=float(right[chosen].mean()),
             )
         )
     return rows
+
+
+def _part(caught: npt.NDArray[np.bool_]) -> Interval:
+    found = scipy.stats.binomtest(int(caught.sum()), len(caught)).proportion_ci(method="wilson")
+    return Interval(value=float(caught.mean()), low=float(found.low), high=float(found.high))
 
 
 def require_marks(canaries: EmbeddingTable) -> None:

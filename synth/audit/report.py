@@ -153,11 +153,28 @@ def _power(result: AuditResult) -> list[Block]:
     missed = [f"{each.kind} at {each.strength:g} ({each.recall.value:.0%})" for each in result.power if _misses(each)]
     text = f"Missed more often than caught: {', '.join(missed)}." if missed else "No kind is missed more than caught."
     table = Table(
-        columns=("kind of copy", "strength", "planted", "caught (95 % interval)", "right patient named"),
+        columns=(
+            "kind of copy",
+            "strength",
+            "planted",
+            "caught (95 % interval)",
+            "flagged as a tenth of a set",
+            "right patient named",
+        ),
         rows=[
-            (each.kind, f"{each.strength:g}", each.planted, _shown(each.recall), f"{each.right_patient:.0%}")
+            (
+                each.kind,
+                f"{each.strength:g}",
+                each.planted,
+                _shown(each.recall),
+                f"{each.recall_at_a_tenth.value:.0%}",
+                f"{each.right_patient:.0%}",
+            )
             for each in result.power
         ],
+        caption="Caught: p <= alpha, so that many such copies raise the flagged part. Flagged: p <= alpha / 10: "
+        "Benjamini-Hochberg surely names each for removal where such copies make up a tenth of the set; that needs 199 "
+        "held-out patients at alpha 0.05, and copies above nearly all of them.",
     )
     return [Prose(text), Panels(pictures, caption=said), table]
 

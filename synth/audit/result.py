@@ -55,6 +55,9 @@ class CanaryRecall(Recipe):
     strength: float
     planted: int
     recall: Estimate
+    """Part with p <= alpha."""
+    recall_at_a_tenth: Estimate
+    """Part with p <= alpha / 10: surely flagged for removal where such copies make up a tenth of the set."""
     right_patient: Part
 
 
