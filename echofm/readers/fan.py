@@ -78,6 +78,11 @@ class Fan:
         """Both edges and the lower end are seen well enough to trust the fan where the image is dark."""
         return self.left.is_sure and self.right.is_sure and self.arc + self.cut >= 0.5
 
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """By which the fan of several is chosen: any sure one before an unsure one, then the score."""
+        return self.is_sure, self.score
+
     def mask(self, shape: tuple[int, int], *, margin: float) -> Mask:
         """True at least `margin` pixels inside the fan."""
         rows, columns = np.mgrid[: shape[0], : shape[1]].astype(np.float64)

@@ -20,9 +20,11 @@ from echofm.readers.luma import luma
 from echofm.readers.refused import Refused
 
 # Grey levels by which a pixel must change over the clip (in a still: which it must reach) to count as echo. Screens
-# differ in gain and in codec noise, so each is tried and the one whose outline is most of a fan is taken.
-_LEVELS = (4, 12, 24, 40)
-_BEYOND_DOUBT = 2
+# differ in gain and in codec noise, so each is tried. Dense where a codec's noise beside the fan ends and speckle in
+# its dark edges begins: of a short clip only one of 6, 8 and 12 may show both edges clean.
+_LEVELS = (4, 6, 8, 12, 24, 40)
+# The level that moves beyond doubt: more than a codec's noise round still text.
+_BEYOND_DOUBT = _LEVELS.index(24)
 # Part of the outline that must lie on the fan; more in a still, where text is not told apart by standing still.
 _ENOUGH_MOVING, _ENOUGH_STILL = 0.12, 0.35
 # Agreement of the fan's area with that of the moving pixels' main body, at most 1 (fan.Fan.fit).
@@ -88,7 +90,7 @@ def _sector_of(shown_HW: npt.NDArray[np.uint8], *, aspect: float, enough: float,
     if found is None or not found[0].is_sure:
         # Paediatric views are often shown with the apex of the fan at the bottom.
         turned = _best_fan([body[::-1] for body in bodies], aspect=aspect, enough=enough)
-        if turned is not None and (found is None or turned[0].score > found[0].score):
+        if turned is not None and (found is None or turned[0].rank > found[0].rank):
             found = turned[0], turned[1][::-1]
     if found is None:
         raise Refused("no ultrasound sector is found in it, so names beside the image could not be removed")
@@ -98,12 +100,15 @@ def _sector_of(shown_HW: npt.NDArray[np.uint8], *, aspect: float, enough: float,
 
 
 def _best_fan(bodies: list[Mask], *, aspect: float, enough: float) -> tuple[Fan, Mask] | None:
-    """The fan, apex up, of the body whose outline is most of one, and the sector; None where none is enough of one."""
+    """The fan, apex up, of the body whose outline is most of one, and the sector; None where none is enough of one.
+
+    A sure fan goes before any other, as that is all that can be made of an unsure one: its surely moving part.
+    """
     fans = [(fit_fan(body, aspect=aspect, tolerance=1.0), body) for body in bodies]
     convincing = [(fan, body) for fan, body in fans if fan and fan.evidence >= enough and fan.fit >= _ENOUGH_FIT]
     if not convincing:
         return None
-    fan, body = max(convincing, key=lambda pair: pair[0].score)
+    fan, body = max(convincing, key=lambda pair: pair[0].rank)
     mask = fan.mask(body.shape, margin=1.0)
     seen = mask & body
     if seen.mean() < _SMALLEST:
