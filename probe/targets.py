@@ -142,7 +142,7 @@ def _mask(ask: Ask, gathered: Gathered) -> Probed:
     return probe_segmentation(
         cast(Any, gathered.encoder),
         ShardSet.open(ask.data, show_progress=False),
-        head=ask.kind,  # type: ignore[arg-type]
+        head=ask.kind,
         rivals=cast(Any, gathered.rival_encoders),
         device=gathered.device,
         draws=ask.draws,

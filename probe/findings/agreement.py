@@ -29,7 +29,7 @@ def agreement(predictions: pd.DataFrame, *, draws: int = 1000, seed: int = 0) ->
     pairs_N2 = predictions[["true", "predicted"]].to_numpy(float)
     patients = predictions["patient_id"].to_numpy(str)
 
-    def estimate(statistic) -> Estimate:  # type: ignore[no-untyped-def]
+    def estimate(statistic) -> Estimate:
         return patient_bootstrap(lambda test: statistic(test), {"test": (pairs_N2, patients)}, draws=draws, seed=seed)
 
     return Agreement(

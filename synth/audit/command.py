@@ -20,7 +20,7 @@ from synth.audit.assess import Audited, audit, require_comparable
 from synth.audit.cli import Arguments
 from synth.audit.duplicates import Duplicates, find_duplicates
 from synth.audit.judging import Judge
-from synth.audit.levels import Head, Level
+from synth.audit.levels import Level
 from synth.audit.models import are_separate, is_head, load_head, open_model, settings_of
 from synth.audit.planting import CanaryInput, sources, with_new_beats
 from synth.audit.report import page
@@ -30,6 +30,8 @@ from synth.audit.strips import Strip, closest_pairs, strips
 
 if TYPE_CHECKING:
     from accelerate import PartialState
+
+    from synth.audit.reid import Reid
 
 _MOST_FOR_DUPLICATES = 20_000
 
@@ -42,8 +44,8 @@ class Given:
     holdout: Side
     synthetic: Side
     key: IdKey
-    head: Head | None
-    judge: Head | None
+    head: Reid | None
+    judge: Reid | None
 
     @property
     def sides(self) -> tuple[Side, Side, Side]:

@@ -11,7 +11,7 @@ from echofm.backbones import open_encoder
 from echofm.encoder import AnyEncoder
 from echofm.errors import EchofmError
 from echofm.hub import CONFIG
-from synth.audit.levels import Head
+from synth.audit.reid import Reid, load_reid, require_separate
 
 _MOST_BYTES = 1 << 20
 
@@ -33,22 +33,17 @@ def is_head(spec: str) -> bool:
     return isinstance(told, dict) and "reid" in str(told.get("format", ""))
 
 
-def load_head(folder: str | Path) -> Head:
+def load_head(folder: str | Path) -> Reid:
     """A head as `echofm audit fit-reid` wrote it."""
     if not Path(folder).is_dir():
         raise EchofmError("--reid or --judge names no folder with a re-identification head; make one by `fit-reid`")
-    from synth.audit.reid import load_reid
-
-    head: Head = load_reid(folder)
-    return head
+    return load_reid(folder)
 
 
-def are_separate(one: Head | None, other: Head) -> bool:
+def are_separate(one: Reid | None, other: Reid) -> bool:
     """Whether a judge is no repetition of the filter: other patients, other seed (synth.audit.reid.half)."""
     if one is None:
         return True
-    from synth.audit.reid import require_separate
-
     try:
         require_separate(one, other)
     except EchofmError:
@@ -56,9 +51,9 @@ def are_separate(one: Head | None, other: Head) -> bool:
     return True
 
 
-def settings_of(heads: Sequence[Head | None]) -> Mapping[str, Any]:
+def settings_of(heads: Sequence[Reid | None]) -> Mapping[str, Any]:
     """How the heads' encoder has to be applied; empty where there is no head. Raises EchofmError where they differ."""
-    told = [dict(each.config.settings) for each in heads if each is not None]  # type: ignore[attr-defined]
+    told = [dict(each.config.settings) for each in heads if each is not None]
     if any(each != told[0] for each in told):
         raise EchofmError(
             f"the heads of filter and judge read features made with {told[0]} and {told[1]}; fit them alike"
