@@ -45,7 +45,7 @@ def event_errors(errors_ms: Mapping[str, npt.NDArray]) -> Figure:
     figure, axes = canvas()
     every = np.concatenate(list(errors_ms.values()))
     reach = float(max(20.0, np.quantile(np.abs(every), 0.99)))
-    edges = np.linspace(-reach, reach, 31)
+    edges = np.linspace(-reach, reach, 31).tolist()
     for number, (name, values) in enumerate(errors_ms.items()):
         middle = float(np.median(values))
         label = f"{name}, median {middle:+.0f} ms"

@@ -27,13 +27,29 @@ def feature_map(
     figure, axes = canvas((SQUARE[0] + 0.9, SQUARE[1]))
     known = values_P.notna().to_numpy(bool)
     size = float(np.clip(600 / max(1, len(points_P2)) ** 0.5, 6, 26))
-    axes.scatter(*points_P2[~known].T, s=size, facecolors="none", edgecolors=ink(axes), linewidths=0.5, alpha=0.25)
+    axes.scatter(
+        points_P2[~known, 0],
+        points_P2[~known, 1],
+        s=size,
+        facecolors="none",
+        edgecolors=ink(axes),
+        linewidths=0.5,
+        alpha=0.25,
+    )
     if pd.api.types.is_numeric_dtype(values_P.dtype):
         values = values_P[known].to_numpy(float)
         # A few extreme values must not take all the colours.
         low, high = np.quantile(values, [0.01, 0.99]) if len(values) else (0.0, 1.0)
         dots = axes.scatter(
-            *points_P2[known].T, c=values, s=size, cmap="viridis", vmin=low, vmax=high, alpha=0.85, linewidths=0
+            points_P2[known, 0],
+            points_P2[known, 1],
+            c=values,
+            s=size,
+            cmap="viridis",
+            vmin=low,
+            vmax=high,
+            alpha=0.85,
+            linewidths=0,
         )
         figure.colorbar(dots, ax=axes, label=in_words(name), shrink=0.85)
     else:
@@ -46,14 +62,15 @@ def feature_map(
 
 
 def _by_class(axes: Axes, points_P2: npt.NDArray, names_P: pd.Series, *, size: float, classes: Sequence[str]) -> None:
+    x_P, y_P = points_P2.T
     common = list(names_P.value_counts(sort=True).index[:_MOST_CLASSES])
     order = [name for name in classes if name in common] + sorted(set(common) - set(classes))
     for number, name in enumerate(order):
         chosen = (names_P == name).to_numpy(bool)
         axes.scatter(
-            *points_P2[chosen].T, s=size, marker=_MARKERS[number // 6 % 6 if number >= 6 else number],
+            x_P[chosen], y_P[chosen], s=size, marker=_MARKERS[number // 6 % 6 if number >= 6 else number],
             color=f"C{number % 6}", alpha=0.8, linewidths=0, label=cut(name, 14),
         )  # fmt: skip
     rest = ~names_P.isin(common).to_numpy(bool)
     if rest.any():
-        axes.scatter(*points_P2[rest].T, s=size, color=ink(axes), alpha=0.2, linewidths=0, label="others")
+        axes.scatter(x_P[rest], y_P[rest], s=size, color=ink(axes), alpha=0.2, linewidths=0, label="others")
