@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pydantic
 
@@ -129,13 +132,31 @@ class ProbeResult(Recipe):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Overlay:
+    """A frame and two maps of the same size, structures numbered from 1, 0 background, 255 not annotated.
+
+    name: what is set above it, e.g. "Dice 0.91". frame_HW: uint8, grey.
+    """
+
+    name: str
+    frame_HW: npt.NDArray[np.uint8]
+    true_HW: npt.NDArray[np.uint8]
+    said_HW: npt.NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        assert self.frame_HW.shape == self.true_HW.shape == self.said_HW.shape, "frame and maps of one size"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Probed:
     """A result and the rows behind it.
 
     predictions: a row per test clip with all labels used, clip_id and patient_id first. Of a number: true, predicted
     (the mean over seeds). Of classes and levels also probability_<class>. Of several labels: for each true_<label>
     and probability_<label>. Other tasks name their own columns.
+    overlays: of a segmentation, some test frames with what was said, for the report.
     """
 
     result: ProbeResult
     predictions: pd.DataFrame
+    overlays: Sequence[Overlay] = ()

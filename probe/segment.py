@@ -5,7 +5,7 @@ F frames, R rows and C columns of tokens, D features, H rows, W columns of pixel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.intervals import Estimate, patient_bootstrap
 from probe.evaluate import sanity_figures
-from probe.result import Comparison, Probed, ProbeResult, Score
+from probe.result import Comparison, Overlay, Probed, ProbeResult, Score
 from probe.segment_data import NOT_ANNOTATED, STRUCTURES, Frames, gather_frames
 from probe.segment_heads import HeadKind, Trained, fit_head
 from probe.segment_metrics import dice, hausdorff_95
@@ -109,7 +109,8 @@ def probe_segmentation(
         ],
         notes=_notes(data["test"], data["train"], encoder.contract.size),
     )
-    return Probed(result=result, predictions=frames["probe"])
+    overlays = _overlays(data["test"], said["probe"], frames["probe"], result.classes)
+    return Probed(result=result, predictions=frames["probe"], overlays=overlays)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -213,6 +214,24 @@ def _correlation(values: npt.NDArray) -> float:
     if len(values) < 3 or values.std(0).min() < 1e-9:
         return float("nan")
     return float(np.corrcoef(values[:, 0], values[:, 1])[0, 1])
+
+
+def _overlays(
+    test: Frames, said_FHW: npt.NDArray[np.uint8], frame: pd.DataFrame, names: Sequence[str], *, count: int = 6
+) -> list[Overlay]:
+    """Test frames from the best told to the worst, evenly spread."""
+    merit = frame[[f"dice_{name}" for name in names]].mean(axis=1)
+    order = merit.dropna().sort_values(ascending=False, kind="stable").index
+    places = np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int))
+    return [
+        Overlay(
+            name=f"Dice {merit[place]:.2f}",
+            frame_HW=test.pixels_FHW[place],
+            true_HW=test.mask_FHW[place],
+            said_HW=said_FHW[place],
+        )
+        for place in order[places]
+    ]
 
 
 def _area_changes(frame: pd.DataFrame, name: str) -> pd.DataFrame:

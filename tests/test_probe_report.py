@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +34,9 @@ from probe.findings.provenance import is_phantom
 from probe.findings.worst import worst_clips
 from probe.report import page, write_report
 from probe.report.frames import evenly
-from probe.report.masks import Overlay, outlined
+from probe.report.masks import outlined
 from probe.report.results import digits, verdict
-from probe.result import Probed, Score
+from probe.result import Overlay, Probed, Score
 
 # One grey pixel.
 DRAWN = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNgAAAAAgAB2nSH4gAAAABJRU5ErkJggg==")
@@ -197,8 +198,8 @@ def test_moments_and_masks_have_their_pictures() -> None:
     drawn = outlined(frame, true, colour=(255, 0, 0))
     red = (drawn == [255, 0, 0]).all(2)
     assert red.any() and not red[: 25 * 224 // 96].any()
-    examples = {"phase": [Overlay(name="Dice 0.9", frame_HW=frame, true_HW=true, said_HW=np.roll(true, 4))]}
-    html = page([phase_probe()], frames_of=HeartFrames(), overlays=examples).html()
+    examples = [Overlay(name="Dice 0.9", frame_HW=frame, true_HW=true, said_HW=np.roll(true, 4))]
+    html = page([replace(phase_probe(), overlays=examples)], frames_of=HeartFrames()).html()
     for words in ("told best", "told worst", "all test moments", "find most like them"):
         assert words in html
     assert html.count('class="strip"') == 2

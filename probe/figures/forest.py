@@ -26,7 +26,7 @@ class Row(NamedTuple):
 def forest(rows: Sequence[Row], *, metric: str, reference: float | None = None) -> Figure:
     """A dot and its interval per row, from the top; a dashed line at the reference, notes at the right."""
     rows = rows[:_MAXIMUM_ROWS]
-    figure, axes = canvas((5.9, 0.95 + 0.25 * len(rows)))
+    figure, axes = canvas((5.4, 0.95 + 0.25 * len(rows)))
     quiet, text = axes.xaxis.get_ticklabels()[0].get_color(), ink(axes)
     strong, plain = "C0", quiet if any(row.strong for row in rows) else "C0"
     for place, row in enumerate(rows):

@@ -62,17 +62,15 @@ def feature_map(
 
 
 def _by_class(axes: Axes, points_P2: npt.NDArray, names_P: pd.Series, *, size: float, classes: Sequence[str]) -> None:
+    x_P, y_P = points_P2.T
     common = list(names_P.value_counts(sort=True).index[:_MOST_CLASSES])
     order = [name for name in classes if name in common] + sorted(set(common) - set(classes))
     for number, name in enumerate(order):
         chosen = (names_P == name).to_numpy(bool)
         axes.scatter(
-            points_P2[chosen, 0], points_P2[chosen, 1], s=size,
-            marker=_MARKERS[number // 6 % 6 if number >= 6 else number],
+            x_P[chosen], y_P[chosen], s=size, marker=_MARKERS[number // 6 % 6 if number >= 6 else number],
             color=f"C{number % 6}", alpha=0.8, linewidths=0, label=cut(name, 14),
         )  # fmt: skip
     rest = ~names_P.isin(common).to_numpy(bool)
     if rest.any():
-        axes.scatter(
-            points_P2[rest, 0], points_P2[rest, 1], s=size, color=ink(axes), alpha=0.2, linewidths=0, label="others"
-        )
+        axes.scatter(x_P[rest], y_P[rest], s=size, color=ink(axes), alpha=0.2, linewidths=0, label="others")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 
@@ -29,7 +31,7 @@ def agreement(predictions: pd.DataFrame, *, draws: int = 1000, seed: int = 0) ->
     pairs_N2 = predictions[["true", "predicted"]].to_numpy(float)
     patients = predictions["patient_id"].to_numpy(str)
 
-    def estimate(statistic) -> Estimate:
+    def estimate(statistic: Callable[[np.ndarray], float]) -> Estimate:
         return patient_bootstrap(lambda test: statistic(test), {"test": (pairs_N2, patients)}, draws=draws, seed=seed)
 
     return Agreement(

@@ -15,7 +15,7 @@ from probe.findings.agreement import Agreement, agreement
 from probe.findings.calibration import Calibration, calibration, of_classes
 from probe.findings.confusion import Confusion, confusion
 from probe.findings.worst import WorstClips, worst_clips
-from probe.result import Probed, Subgroup
+from probe.result import Probed, ProbeResult, Subgroup
 
 _FEWEST_CLIPS = 3
 
@@ -74,14 +74,21 @@ def target_findings(probed: Probed) -> TargetFindings:
         target=result.target,
         task=result.task,
         agreement=agreement(rows) if number else None,
-        calibration=_calibrations(rows, task=result.task, classes=classes, one_class=one_class),
+        calibration=_calibrations(rows, result, one_class=one_class),
         confusion=confusion(rows, classes=classes) if one_class else None,
         worst=worst_clips(rows, task=result.task, classes=classes) if {"clip_id", "patient_id"} <= columns else None,
         subgroups=list(result.subgroups),
     )
 
 
-def _calibrations(rows: pd.DataFrame, *, task: str, classes: list[str], one_class: bool) -> dict[str, Calibration]:
+def class_words(result: ProbeResult) -> list[str]:
+    """The classes as one speaks of them: of a label that is 0 or 1 the second is the label itself."""
+    name = result.target.replace("_", " ")
+    return [f"not {name}", name] if list(result.classes) == ["0", "1"] else list(result.classes)
+
+
+def _calibrations(rows: pd.DataFrame, result: ProbeResult, *, one_class: bool) -> dict[str, Calibration]:
+    classes = list(result.classes)
     if "patient_id" not in rows.columns:
         return {}
     patients = rows["patient_id"].to_numpy(str)
@@ -89,8 +96,8 @@ def _calibrations(rows: pd.DataFrame, *, task: str, classes: list[str], one_clas
         place = {name: number for number, name in enumerate(classes)}
         said_NK = rows[[f"probability_{name}" for name in classes]].to_numpy(float)
         true_N = rows["true"].astype(str).map(place).to_numpy(np.int64)
-        return {"": of_classes(said_NK, true_N, patients, classes=classes)}
-    if task != "multilabel":
+        return {"": of_classes(said_NK, true_N, patients, classes=class_words(result))}
+    if result.task != "multilabel":
         return {}
     found = {}
     for name in classes:

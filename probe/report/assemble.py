@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from echofm.embed.table import EmbeddingTable
@@ -14,8 +14,7 @@ from probe.findings.gathered import Findings, TargetFindings, findings
 from probe.findings.provenance import is_phantom
 from probe.report.by_task import label_efficiency, pictures
 from probe.report.frames import FramesOf
-from probe.report.masks import Overlay
-from probe.report.masks import overlays as overlay_strips
+from probe.report.masks import overlays
 from probe.report.moments import moments
 from probe.report.results import comparison_table, details, methods, overview, protocol
 from probe.report.retrieved import retrieved
@@ -33,7 +32,6 @@ def write_report(
     *,
     table: EmbeddingTable | None = None,
     frames_of: FramesOf | None = None,
-    overlays: Mapping[str, Sequence[Overlay]] | None = None,
 ) -> Path:
     """Write report.html and report.json into a folder; returns the page's path. Arguments as of `page`.
 
@@ -41,7 +39,7 @@ def write_report(
     """
     found = findings(probes, phantom=table is not None and is_phantom(table))
     found.save(Path(out) / JSON)
-    return page(probes, table=table, frames_of=frames_of, overlays=overlays, found=found).save(Path(out) / HTML)
+    return page(probes, table=table, frames_of=frames_of, found=found).save(Path(out) / HTML)
 
 
 def page(
@@ -49,7 +47,6 @@ def page(
     *,
     table: EmbeddingTable | None = None,
     frames_of: FramesOf | None = None,
-    overlays: Mapping[str, Sequence[Overlay]] | None = None,
     found: Findings | None = None,
     title: str = "What a frozen encoder knows",
 ) -> Page:
@@ -57,7 +54,6 @@ def page(
 
     table: the embeddings, for maps of the features and for what the model card says of the data.
     frames_of: frames (T, C, H, W) of a clip by its id, None for one not at hand; for film strips (`ShardFrames`).
-    overlays: by target, frames with true and predicted outlines.
     found: what `findings` of the same probes gave; made here if not given.
     """
     if found is None:
@@ -74,7 +70,7 @@ def page(
         report.add("Results", results)
     for probed, each in zip(probes, found.targets):
         name = probed.result.target
-        outlines = overlay_strips((overlays or {}).get(name, ()))
+        outlines = overlays(probed.overlays)
         report.add(in_words(name), *_target(probed, each, frames_of), *outlines)
     drawn = [] if table is None else maps(table, [each.result for each in probes])
     report.add("The embedding itself", *checks(first.sanity), *drawn)

@@ -10,7 +10,7 @@ import pandas as pd
 from echofm.report.blocks import Block, Panels, Picture, Table
 from probe.figures import agreement, classes, forest
 from probe.figures.canvas import in_words
-from probe.findings.gathered import TargetFindings
+from probe.findings.gathered import TargetFindings, class_words
 from probe.report.results import method_name, shown
 from probe.result import Probed, ProbeResult
 
@@ -101,13 +101,16 @@ def _curves(probed: Probed) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         so_N = so.to_numpy(float)[known] > 0.5
         if 0 < so_N.mean() < 1:
             curves[name] = so_N, rows[f"probability_{name}"].to_numpy(float)[known]
+    if probed.result.task != "multilabel" and len(names) == 2 and curves:
+        return {class_words(probed.result)[1]: curves[names[1]]}
     most = sorted(curves, key=lambda name: -int(curves[name][0].sum()))[:_MOST_CURVES]
     return {name: curves[name] for name in curves if name in most}
 
 
 def _roc_caption(probed: Probed, drawn: int) -> str:
     if probed.result.task != "multilabel" and len(probed.result.classes) == 2:
-        return f"ROC of {probed.result.classes[1]} against {probed.result.classes[0]}."
+        other, name = class_words(probed.result)
+        return f"ROC of {name} against {other}."
     some = f", the {_MOST_CURVES} commonest" if len(probed.result.classes) > drawn == _MOST_CURVES else ""
     return (
         f"ROC: each class against the rest{some}." if probed.result.task != "multilabel" else f"ROC: each label{some}."

@@ -6,7 +6,6 @@ H rows, W columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,26 +13,11 @@ import scipy.ndimage
 from PIL import Image
 
 from echofm.report.blocks import Block, FilmStrip
+from probe.result import Overlay
 
 _TRUE, _SAID = (92, 196, 214), (240, 137, 111)
 # Outlines are drawn on an enlarged frame, so that they hide no pixel of it.
 _SIDE = 224
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Overlay:
-    """A frame and two maps of the same size, structures numbered from 1, 0 background, 255 not annotated.
-
-    name: what is set above it, e.g. "Dice 0.91". frame_HW: uint8, grey.
-    """
-
-    name: str
-    frame_HW: npt.NDArray[np.uint8]
-    true_HW: npt.NDArray[np.uint8]
-    said_HW: npt.NDArray[np.uint8]
-
-    def __post_init__(self) -> None:
-        assert self.frame_HW.shape == self.true_HW.shape == self.said_HW.shape, "frame and maps of one size"
 
 
 def overlays(examples: Sequence[Overlay]) -> list[Block]:
