@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from echofm.contract import InputContract
+    from echofm.model.tokens import Grid
     from echofm.shards.index import ClipRecord
     from echofm.shards.read import ShardSet
 
@@ -161,6 +162,12 @@ class _Live:
     model: Any
     contract: InputContract
     digest: str
+
+    @property
+    def grid(self) -> Grid:
+        """Times, rows and columns of its tokens."""
+        grid: Grid = self.model.encoder.positions.grid
+        return grid
 
     def encode(self, video_BCTHW: torch.Tensor) -> Any:
         if self.contract.repeats_grey and video_BCTHW.shape[1] == 1:

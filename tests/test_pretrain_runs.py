@@ -96,7 +96,8 @@ def test_two_processes_equal_one(shards: Path, unbroken: Path, tmp_path: Path) -
     for two, one in list(zip(trained_on(tmp_path / "run"), trained_on(unbroken)))[1:11]:
         for name in ("loss", "recon", "triplet", "cycle", "triplet_active"):
             assert two[name] == pytest.approx(one[name], abs=1e-6), (two["step"], name)
-        assert two["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-6)
+        # Added up in another order; on a processor without AVX-512 it was off by 1.02e-6 once.
+        assert two["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-5)
     killed = launch_two(words(shards, tmp_path / "killed"))
     wait_for_step(tmp_path / "killed", 12, *killed)
     for process in killed:

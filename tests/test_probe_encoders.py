@@ -86,7 +86,7 @@ def test_any_backbone_probes_end_to_end(
     monkeypatch.chdir(tmp_path)
     if name != "ours":
         # Its pictures cost more than all the rest, and are the same for every encoder.
-        monkeypatch.setattr("probe.report.write", lambda *_, **__: None)
+        monkeypatch.setattr("probe.report.write_report", lambda *_, **__: None)
     spec = encoder(name, tmp_path)
     code = main([spec, *command])
     told = capsys.readouterr()
@@ -105,7 +105,7 @@ def test_embeddings_are_used_again_and_give_the_same(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("probe.report.write", lambda *_, **__: None)
+    monkeypatch.setattr("probe.report.write_report", lambda *_, **__: None)
     spec = encoder("own", tmp_path)
     main([spec, *command])
     assert "embedding 22 clips" in capsys.readouterr().err
@@ -121,7 +121,7 @@ def test_embeddings_are_used_again_and_give_the_same(
 def test_several_encoders_stand_in_one_table(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("probe.report.write", lambda *_, **__: None)
+    monkeypatch.setattr("probe.report.write_report", lambda *_, **__: None)
     other = TIMM.replace("test_vit", "test_vit2")
     main([TIMM, other, *command, "--encoder", "pixels?size=32&frames=8", "--no-rivals"])
     result = ProbeResult.from_json(tmp_path / "out" / "view" / "probe.json")
@@ -130,7 +130,7 @@ def test_several_encoders_stand_in_one_table(
 
 
 def test_pairs_are_a_target_too(command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("probe.report.write", lambda *_, **__: None)
+    monkeypatch.setattr("probe.report.write_report", lambda *_, **__: None)
     command[command.index("view")] = "retrieval:patient"
     main([encoder("ours", tmp_path), *command])
     result = ProbeResult.from_json(tmp_path / "out" / "retrieval-patient" / "probe.json")
@@ -141,7 +141,7 @@ def test_pairs_are_a_target_too(command: list[str], tmp_path: Path, monkeypatch:
 
 @pytest.mark.slow
 def test_moments_and_masks_are_targets_too(command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("probe.report.write", lambda *_, **__: None)
+    monkeypatch.setattr("probe.report.write_report", lambda *_, **__: None)
     short = functools.partial(probe.segment.probe_segmentation, steps=5)
     monkeypatch.setattr("probe.segment.probe_segmentation", short)
     words = [word for word in command if word not in ("--kind", "knn")]
@@ -161,7 +161,7 @@ def test_moments_and_masks_are_targets_too(command: list[str], tmp_path: Path, m
 def test_an_attentive_probe_gets_its_tokens(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("probe.report.write", lambda *_, **__: None)
+    monkeypatch.setattr("probe.report.write_report", lambda *_, **__: None)
     words = [{"knn": "attentive"}.get(word, word) for word in command]
     main([encoder("ours", tmp_path), *words, "--features", "tokens", "--seeds", "1", "--no-rivals"])
     result = ProbeResult.from_json(tmp_path / "out" / "view" / "probe.json")
