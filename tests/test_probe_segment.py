@@ -209,6 +209,8 @@ def test_the_probe_finds_what_tokens_tell(shards: ShardSet, head: str, steps: in
     result = probed.result
     assert result.task == "segmentation" and result.kind == head and result.classes == ["left_ventricle", "myocardium"]
     own, lost = result.score("dice"), result.score("dice", method="blind")
+    merits = [float(each.name.removeprefix("Dice ")) for each in probed.overlays]
+    assert merits == sorted(merits, reverse=True) and all(each.said_HW.any() for each in probed.overlays) and merits
     assert own.low > (0.65 if head == "linear" else 0.85) and own.low > lost.high
     pixels = result.score("dice", method="pixels")
     assert own.low > pixels.high if head == "linear" else abs(own.value - pixels.value) < 0.15
