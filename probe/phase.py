@@ -16,13 +16,10 @@ from probe.evaluate import sanity_figures
 from probe.partition import Partition, partition
 from probe.phase_events import Readout, event_errors, fit_readout
 from probe.phase_match import COMPARINGS, Comparing, circular_distance, descriptors, in_another_beat, in_other_patients
+from probe.phase_notes import phase_notes
 from probe.result import Comparison, Probed, ProbeResult, Score
 from probe.rivals import same_clips
 from probe.token_places import without_places
-
-LOWER_IS_BETTER = frozenset(
-    ["phase_error_percent", "ed_error_ms", "ed_error_frames", "es_error_ms", "es_error_frames", "match_error_percent"]
-)
 
 
 def probe_phase(
@@ -88,7 +85,14 @@ def probe_phase(
         sanity=sanity_figures(table),
         scores=scores,
         comparisons=comparisons,
-        notes=_notes(table, own, part, tolerance=tolerance, apart_s=apart_s),
+        notes=phase_notes(
+            table,
+            own.test.phase,
+            asked=len(own.beats),
+            with_systole="es_error_ms" in own.sums,
+            tolerance=tolerance,
+            apart_s=apart_s,
+        ),
     )
     return Probed(result=result, predictions=own.frame())
 
@@ -286,50 +290,3 @@ def _clips_with_truth(table: EmbeddingTable) -> npt.NDArray[np.int64]:
     assert phase is not None
     owner = np.repeat(np.arange(len(table)), np.diff(phase.start_N1))
     return np.unique(owner[np.isfinite(phase.cycle_P)])
-
-
-def _notes(table: EmbeddingTable, own: _Measured, part: Partition, *, tolerance: float, apart_s: float) -> list[str]:
-    phase = own.test.phase
-    assert phase is not None
-    notes: list[str] = []
-    steps: list[float] = []
-    turns: list[float] = []
-    for clip in range(len(phase)):
-        one = phase.of(clip)
-        step, turn = np.diff(one.time_s_P), np.diff(one.cycle_P.astype(np.float64)) % 1
-        good = np.isfinite(step) & np.isfinite(turn) & (step > 0)
-        steps += step[good].tolist()
-        turns += turn[good].tolist()
-    if steps:
-        each = 100 * float(np.median(turns))
-        notes.append(
-            f"Tokens are {1000 * np.median(steps):.0f} ms apart, {each:.1f} % of the median cycle; a match counts "
-            f"within {100 * tolerance:g} %, at {apart_s:g} s or more."
-        )
-        known = int(np.isfinite(phase.cycle_P).sum())
-        notes.append(
-            f"{len(own.beats)} of {known} test tokens have a token of their phase that far away; "
-            "the others are not asked."
-        )
-    else:
-        notes.append("Frame times are unknown: nothing could be asked about other beats, nor in milliseconds.")
-    if "es_error_ms" not in own.sums:
-        notes.append("No end-systole is known for these clips (it needs masks): end-diastole alone is timed.")
-    dense = _dense(table)
-    if dense is not True:
-        notes.append(
-            "Warning: "
-            + ("it is not known whether " if dense is None else "not ")
-            + "every frame began a window when these clips were embedded; tokens carry their place in the window, "
-            "so that moments may look alike for their places: embed with --windows 100000."
-        )
-    return notes
-
-
-def _dense(table: EmbeddingTable) -> bool | None:
-    """Whether a window began at every frame; None where the table does not tell."""
-    length = (table.contract or {}).get("frames")
-    windows, frames = (table.rows[name].to_numpy(float) for name in ("windows", "frames"))
-    if length is None or not np.isfinite(windows).all() or not np.isfinite(frames).all():
-        return None
-    return bool((windows >= np.maximum(1, frames - int(length) + 1)).all())
