@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
 from echofm.report.blocks import Block, FilmStrip, Notice, Panels, Picture, Prose, Table
 from echofm.report.page import Page
 from synth.audit.assess import Audited
-from synth.audit.figures import exposure_curve, recall_curve, score_histogram
-from synth.audit.result import AuditResult, CanaryRecall, Estimate, JudgeResult, LevelResult
+from synth.audit.figures import exposure_curve, score_histogram
+from synth.audit.power_page import number, power_blocks, shown
+from synth.audit.result import AuditResult, Estimate, JudgeResult, LevelResult
 from synth.audit.strips import Strip, captions
 
 TITLE = "Privacy audit of a synthetic set"
@@ -31,7 +31,7 @@ def page(audited: Audited, strips: Sequence[Strip] = (), *, phantom: bool = Fals
     if not result.sees_copies:
         report.warn(result.verdict.partition(": ")[0].partition(". ")[0] + ".")
     report.add("What was found", _headline(result), Notice(_LIMITS), *_scores(audited))
-    report.add("What this audit would catch and miss", *_power(result))
+    report.add("What this audit would catch and miss", *power_blocks(result))
     report.add("Attacks beyond distance", *_attacks(result))
     if result.judge is not None:
         report.add("A second judge", *_judge(result.judge, result))
@@ -46,7 +46,7 @@ def _headline(result: AuditResult) -> Table:
     flagged, duplicates = result.flagged, result.duplicates
     looked = duplicates.perceptual is not None
     rows = [
-        ("closer to training than new patients (p <= alpha)", _shown(flagged.fraction), f"{result.alpha:.1%}"),
+        ("closer to training than new patients (p <= alpha)", shown(flagged.fraction), f"{result.alpha:.1%}"),
         ("chance of as many with nothing memorised", f"{flagged.excess_p:.2g}", "not small"),
         (f"clips flagged ({result.rule} rule)", f"{flagged.decided} of {result.synthetic.clips}", "0"),
         (
@@ -97,7 +97,7 @@ def _levels(result: AuditResult) -> Table:
     rows = [
         (
             each.level,
-            _shown(each.flagged.fraction),
+            shown(each.flagged.fraction),
             each.flagged.decided,
             f"{each.flagged.excess_p:.2g}",
             _worst(each),
@@ -129,78 +129,19 @@ def _worst(level: LevelResult) -> str:
     return f"{min(plain):.0%}" if plain else "unknown"
 
 
-def _power(result: AuditResult) -> list[Block]:
-    if not result.power:
-        return [
-            Prose(
-                "No canaries were planted: the audit's power is unknown, and a clean result means nothing yet. Give "
-                "the training set as videos or shards, and the audit plants copies of its own; or a table of canaries."
-            )
-        ]
-    groups = [list(group) for _, group in itertools.groupby(result.power, key=lambda each: each.kind)]
-    pictures = [
-        Picture(
-            draw=functools.partial(recall_curve, group),
-            alt=f"recall of {group[0].kind} copies against strength: "
-            + ", ".join(f"{each.recall.value:.0%} at {each.strength:g}" for each in group),
-        )
-        for group in groups
-    ]
-    said = (
-        "Training clips, transformed and put through the same encoder and threshold (p <= alpha) as the synthetic "
-        f"clips. The dotted line is what plain copies must reach. Planted: {_planted(result.power)}. "
-    )
-    missed = [f"{each.kind} at {each.strength:g} ({each.recall.value:.0%})" for each in result.power if _misses(each)]
-    text = f"Missed more often than caught: {', '.join(missed)}." if missed else "No kind is missed more than caught."
-    table = Table(
-        columns=(
-            "kind of copy",
-            "strength",
-            "planted",
-            "caught (95 % interval)",
-            "flagged as a tenth of a set",
-            "right patient named",
-        ),
-        rows=[
-            (
-                each.kind,
-                f"{each.strength:g}",
-                each.planted,
-                _shown(each.recall),
-                f"{each.recall_at_a_tenth.value:.0%}",
-                f"{each.right_patient:.0%}",
-            )
-            for each in result.power
-        ],
-        caption="Caught: p <= alpha, so that many such copies raise the flagged part. Flagged: p <= alpha / 10: "
-        "Benjamini-Hochberg surely names each for removal where such copies make up a tenth of the set; that needs 199 "
-        "held-out patients at alpha 0.05, and copies above nearly all of them.",
-    )
-    return [Prose(text), Panels(pictures, caption=said), table]
-
-
-def _misses(each: CanaryRecall) -> bool:
-    return each.recall.value < 0.5
-
-
-def _planted(power: Sequence[CanaryRecall]) -> str:
-    counts = sorted({each.planted for each in power})
-    return f"{counts[0]} of each" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} of each"
-
-
 def _attacks(result: AuditResult) -> list[Block]:
     found = result.attacks
     rows = [
-        ("membership inference, AUC", _number(found.membership_auc), "0.5"),
-        ("training clips named at 1 % false names", _shown(found.membership_tpr_at_1_percent_fpr), "1 %"),
-        ("closer to a training than to a held-out clip", _shown(found.closer_to_train), "50 %"),
-        ("distance ratio below the null's", _shown(found.distance_ratio_flagged), f"{result.alpha:.1%}"),
+        ("membership inference, AUC", number(found.membership_auc), "0.5"),
+        ("training clips named at 1 % false names", shown(found.membership_tpr_at_1_percent_fpr), "1 %"),
+        ("closer to a training than to a held-out clip", shown(found.closer_to_train), "50 %"),
+        ("distance ratio below the null's", shown(found.distance_ratio_flagged), f"{result.alpha:.1%}"),
         (
             "nearer to a training clip than other patients are",
             f"{found.inauthentic:.1%}",
             f"{found.inauthentic_holdout:.1%}",
         ),
-        ("training patients named rightly (attack)", _shown(found.naming_attack), _shown(found.naming_control)),
+        ("training patients named rightly (attack)", shown(found.naming_attack), shown(found.naming_control)),
     ]
     table = Table(
         columns=("attack", "found (95 % interval)", "with nothing memorised"),
@@ -212,13 +153,13 @@ def _attacks(result: AuditResult) -> list[Block]:
 
 def _judge(judge: JudgeResult, result: AuditResult) -> list[Block]:
     rows = [
-        ("closer than new patients (p <= alpha)", _shown(judge.before.fraction), _after(judge, "fraction")),
+        ("closer than new patients (p <= alpha)", shown(judge.before.fraction), _after(judge, "fraction")),
         ("chance of as many with nothing memorised", f"{judge.before.excess_p:.2g}", _after(judge, "excess_p")),
         ("flagged by the judge", str(judge.before.decided), _after(judge, "decided")),
         (
             "membership inference, AUC",
-            _number(judge.membership_auc_before),
-            "–" if judge.membership_auc_after is None else _number(judge.membership_auc_after),
+            number(judge.membership_auc_before),
+            "–" if judge.membership_auc_after is None else number(judge.membership_auc_after),
         ),
     ]
     blocks: list[Block] = [
@@ -240,7 +181,7 @@ def _after(judge: JudgeResult, name: str) -> str:
     if judge.after is None:
         return "–"
     value = getattr(judge.after, name)
-    return _shown(value) if isinstance(value, Estimate) else f"{value:.2g}" if isinstance(value, float) else str(value)
+    return shown(value) if isinstance(value, Estimate) else f"{value:.2g}" if isinstance(value, float) else str(value)
 
 
 def _strips(strips: Sequence[Strip]) -> list[Block]:
@@ -318,11 +259,3 @@ def _rules(result: AuditResult) -> str:
         "The rule: a clip is flagged where its Benjamini-Hochberg q is at most alpha, so that on average at most this "
         "part of the flagged clips is flagged wrongly."
     )
-
-
-def _shown(estimate: Estimate | None) -> str:
-    return "left out" if estimate is None else f"{estimate.value:.1%} ({estimate.low:.1%} to {estimate.high:.1%})"
-
-
-def _number(estimate: Estimate) -> str:
-    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
