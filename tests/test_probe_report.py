@@ -35,7 +35,7 @@ from probe.findings.worst import worst_clips
 from probe.report import page, write_report
 from probe.report.frames import evenly
 from probe.report.masks import outlined
-from probe.report.results import digits, verdict
+from probe.report.results import digits, shown, verdict
 from probe.result import Overlay, Probed, Score
 
 # One grey pixel.
@@ -243,3 +243,8 @@ def _score(metric: str, value: float, *, of: str = "") -> Score:
     return Score(
         method="probe", metric=metric, of=of, estimate=Estimate(value=value, low=value - 0.1, high=value + 0.1)
     )
+
+
+def test_a_figure_that_is_not_defined_is_a_dash() -> None:
+    nan = float("nan")
+    assert shown(Estimate(value=nan, low=nan, high=nan)) == shown(None) == "–"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from echofm.intervals import Estimate
@@ -143,8 +144,8 @@ def method_name(method: str) -> str:
 
 
 def shown(estimate: Estimate | None) -> str:
-    """Value and interval on one line."""
-    if estimate is None:
+    """Value and interval on one line; a dash where there is none, as of the correlation of a constant."""
+    if estimate is None or math.isnan(estimate.value):
         return "–"
     value, low, high = map(digits, (estimate.value, estimate.low, estimate.high))
     return f"{value} ({low} to {high})".replace(" ", _SPACE)
