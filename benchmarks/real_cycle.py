@@ -32,6 +32,7 @@ from echofm.shards.read import ShardSet
 from probe.cycle import (
     AreaCurve,
     CycleMatch,
+    area_similarity,
     cycle_figures,
     judge,
     mask_area,
@@ -44,6 +45,7 @@ from probe.moments import Moments, Reading, encode_moments
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared" / "real"
 _APICAL = ("A4C", "A2C")
+_REACHES = (1, 2, 4, 8, 12)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +136,12 @@ def main(arguments: Arguments) -> None:
     print("|---|---|---|---|")
     print(line("pixel prior, frames as stored", [judge(prior_similarity(clip), curve) for clip, curve in whole], None))
     print(line("pixel prior, sector only", prior, None))
-    print(line("pixel+difference prior", [judge(prior_similarity(clip, motion=True), c) for clip, c in real], prior))
+    for reach in (0, *_REACHES):
+        found = [judge(prior_similarity(clip, motion=True, reach=reach), curve) for clip, curve in real]
+        print(line(f"pixel+difference prior, {reach} frames either way", found, prior))
+    for reach in _REACHES:
+        found = [judge(area_similarity(curve, reach=reach), curve) for _, curve in real]
+        print(line(f"the true areas, {reach} frames either way", found, prior))
     shards = None if arguments.choose_on is None else ShardSet.open(arguments.choose_on)
     for folder in arguments.encoders:
         trained = load_encoder(folder)

@@ -16,7 +16,7 @@ import torch
 
 from echofm.clip import Clip
 from echofm.errors import EchofmError
-from echofm.loss.periodic import motion_prior, pixel_prior
+from echofm.loss.periodic import along_trajectories, motion_prior, pixel_prior
 from probe.moments import Moments, Reading, frame_features, frame_similarity
 
 Floats = npt.NDArray[np.float64]
@@ -192,11 +192,20 @@ def _by_move(each: CycleMatch, reach_s: float) -> Floats:
     return found
 
 
-def prior_similarity(clip: Clip, *, motion: bool = False) -> npt.NDArray[np.float64]:
-    """(F, F) similarity of the frames themselves by EchoFM's pixel prior, or with their changes weighed in."""
+def prior_similarity(clip: Clip, *, motion: bool = False, reach: int = 0) -> npt.NDArray[np.float64]:
+    """(F, F) similarity of the frames themselves by EchoFM's pixel prior, or with their changes weighed in.
+
+    reach: frames to either side over which the ways to and from two frames are compared.
+    """
     video_BCTHW = torch.from_numpy(clip.frames_TCHW).float().transpose(0, 1)[None] / 255
     prior = motion_prior if motion else pixel_prior
-    return prior(video_BCTHW, tubelet=1)[0].double().numpy()
+    return along_trajectories(prior(video_BCTHW, tubelet=1), reach=reach)[0].double().numpy()
+
+
+def area_similarity(curve: AreaCurve, *, reach: int) -> npt.NDArray[np.float64]:
+    """(F, F) by the true areas, `reach` frames to either side: what the volume alone tells."""
+    area = torch.from_numpy(curve.area_F)
+    return along_trajectories(-(area[:, None] - area).square()[None], reach=reach)[0].numpy()
 
 
 def moment_similarity(moments: Moments, reading: Reading) -> npt.NDArray[np.float64]:
