@@ -12,21 +12,26 @@ import numpy as np
 import numpy.typing as npt
 
 from echofm.embed.phase import PhaseTokens
+from echofm.embed.rhythm import cycle_length_s, repetition
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from probe.result import Kind
+from probe.token_places import without_places
 
-Features = Literal["auto", "video", "motion", "both", "phase", "tokens"]
+Features = Literal["auto", "video", "motion", "both", "phase", "rhythm", "tokens"]
 # A clip of more tokens is read at this many, evenly spaced.
 _MOST_TOKENS = 128
+# Distances in time at which a rhythm is read: 150 to 40 beats a minute.
+_LAGS_S = np.arange(0.2, 1.501, 0.05)
 
 
 def feature_choices(table: EmbeddingTable, features: Features, *, kind: Kind) -> tuple[str, ...]:
     """What is tried on validation patients: one thing, or for "auto" all that the table offers.
 
     Linear and knn: "video" (D numbers), "motion" (the logarithm of the table's motion map, R C D), "both" of these, and
-    "phase" (mean and standard deviation over time of the phase tokens, 2 P). Attentive: "phase" (the phase tokens
-    themselves) and "tokens" (those of space and time).
+    "phase" (mean and standard deviation over time of the phase tokens, 2 P), "rhythm" (how alike phase tokens are that
+    lie 0.2 to 1.5 s apart, and the heart rate that this tells; where all frame times are known). Attentive: "phase"
+    (the phase tokens themselves) and "tokens" (those of space and time).
     Raises EchofmError where the table lacks what was asked for.
     """
     phase, tokens = table.phase is not None, table.tokens is not None
@@ -39,6 +44,7 @@ def feature_choices(table: EmbeddingTable, features: Features, *, kind: Kind) ->
             "video",
             *(("motion", "both") if table.motion_NRCD is not None else ()),
             *(("phase",) if phase else ()),
+            *(("rhythm",) if table.phase is not None and np.isfinite(table.phase.time_s_P).all() else ()),
         ]
     if features == "auto":
         return tuple(offered)
@@ -57,6 +63,8 @@ def read_features(table: EmbeddingTable, name: str, *, kind: Kind, train: npt.ND
         return Matrix(values_NF=table.video_ND)
     if kind == "attentive":
         return _tokens(table) if name == "tokens" else _phase_tokens(table)
+    if name == "rhythm":
+        return Matrix(values_NF=_rhythm(table, train))
     parts = _over_time(table) if name == "phase" else _moved(table)
     if name == "both":
         parts = [table.video_ND, *parts]
@@ -86,6 +94,26 @@ def _over_time(table: EmbeddingTable) -> list[npt.NDArray[np.float32]]:
         tokens = phase.feature_PD[first:last]
         mean[clip], spread[clip] = tokens.mean(0), tokens.std(0)
     return [mean, spread]
+
+
+def _rhythm(table: EmbeddingTable, train: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """(N, L + 1) mean cosine similarity at L distances in time, and beats a minute."""
+    # Tokens that bear their place in the window repeat with the windows, not with the heart.
+    cleaned = without_places(table.select(train), table)
+    phase = _require_phase(cleaned[0] if cleaned is not None else table)
+    values = np.full((len(table), len(_LAGS_S) + 1), np.nan, np.float32)
+    for clip in range(len(phase)):
+        one = phase.of(clip)
+        found, length_s = repetition(one.feature_PD, one.time_s_P), cycle_length_s(one.feature_PD, one.time_s_P)
+        if found is not None:
+            step_s, mean_L = found
+            values[clip, :-1] = np.interp(_LAGS_S, step_s * np.arange(len(mean_L)), mean_L, right=np.nan)
+        values[clip, -1] = np.nan if length_s is None else 60 / length_s
+    # A distance that a clip is too short for, or a rate that is not seen, says nothing: the training clips' median.
+    seen = np.isfinite(values[train]).any(0)
+    usual = np.zeros(values.shape[1], np.float32)
+    usual[seen] = np.nanmedian(values[train][:, seen], axis=0)
+    return np.where(np.isfinite(values), values, usual)
 
 
 def _phase_tokens(table: EmbeddingTable) -> Matrix:

@@ -168,11 +168,11 @@ class _Bench:
         compared_tokens, read_tokens = compared.phase, variants[read][2].phase
         assert compared_tokens is not None and read_tokens is not None
         features, said = descriptors(compared_tokens, comparing), readout.predict(read_tokens)
-        beats = self._beats(test, features)
+        beats = self._beats(test, features, comparing)
         plane = np.stack([said.real, said.imag], 1) / np.maximum(np.abs(said), 1e-12)[:, None]
         others = in_other_patients(test, features, tolerance=self.tolerance, seed=self.seed)
         events = event_errors(test, said, systole=self.systole)
-        sums, chances = _sums(test, beats, self._beats(test, plane), others, events, said)
+        sums, chances = _sums(test, beats, self._beats(test, plane, comparing), others, events, said)
         return _Measured(
             test=test,
             sums=sums,
@@ -183,8 +183,15 @@ class _Bench:
             chosen=_chosen(comparing, readout) | {"tokens_compared": best, "tokens_read": read},
         )
 
-    def _beats(self, table: EmbeddingTable, features: npt.NDArray) -> pd.DataFrame:
-        return in_another_beat(table, features, tolerance=self.tolerance, apart_s=self.apart_s, systole=self.systole)
+    def _beats(self, table: EmbeddingTable, features: npt.NDArray, comparing: Comparing) -> pd.DataFrame:
+        return in_another_beat(
+            table,
+            features,
+            tolerance=self.tolerance,
+            apart_s=self.apart_s,
+            reach_s=comparing.reach_s,
+            systole=self.systole,
+        )
 
     def _choose(self, val: EmbeddingTable) -> tuple[float, Comparing]:
         """How to compare, and its part of hits, by the retrieval in another beat of validation clips; where none can
@@ -193,7 +200,7 @@ class _Bench:
         merits = []
         for comparing in COMPARINGS:
             features = descriptors(val.phase, comparing)
-            found = self._beats(val, features)
+            found = self._beats(val, features, comparing)
             if not len(found):
                 found = in_other_patients(val, features, tolerance=self.tolerance, seed=self.seed)
             merits.append(found["hit"].mean() if len(found) else 0.0)
@@ -279,6 +286,7 @@ def _chosen(comparing: Comparing, readout: Readout) -> dict[str, float | str]:
     return {
         "compared": "without the clip's mean" if comparing.centred else "as they are",
         "motion_weight": comparing.motion_weight,
+        "reach_s": comparing.reach_s,
         "alpha": readout.alpha,
         "context": float(readout.context),
         "readout_centred": str(readout.centred),

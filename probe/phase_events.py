@@ -24,6 +24,8 @@ from probe.phase_match import circular_distance
 Floats = npt.NDArray[np.floating]
 _LEFT_VENTRICLE, _NOT_ANNOTATED = 1, 255
 _GRID_S = 0.002
+# Neighbouring tokens on each side; a Gram matrix of more than so many columns is not worth its time.
+_CONTEXTS, _WIDEST = (0, 1, 3, 6), 4096
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,7 +58,9 @@ def fit_readout(train: EmbeddingTable, val: EmbeddingTable) -> Readout:
         )
     angle, truth = 2 * np.pi * train.phase.cycle_P[known].astype(np.float64), val.phase.cycle_P[judged]
     best: Readout | None = None
-    for context, centred in product((0, 1), (False, True)):
+    width = train.phase.feature_PD.shape[1]
+    contexts = [context for context in _CONTEXTS if context <= 1 or (2 * context + 1) * width <= _WIDEST]
+    for context, centred in product(contexts, (False, True)):
         X_PD = _inputs(train.phase, context=context, centred=centred)[known]
         V_PD = _inputs(val.phase, context=context, centred=centred)[judged]
         paths = [ridge_path(Rows(features_ND=X_PD), target) for target in (np.cos(angle), np.sin(angle))]

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 
 from echofm.embed.phase import PhaseTokens
 from echofm.embed.table import EmbeddingTable
+from echofm.loss.periodic import along_trajectories
 from echofm.nearest import nearest
 
 Floats = npt.NDArray[np.floating]
@@ -22,14 +24,19 @@ _FEWEST_TOKENS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Comparing:
-    """How two moments are compared: centred, without the clip's mean; motion_weight, how much their changes count."""
+    """How two moments are compared: centred, without the clip's mean; motion_weight, how much their changes count;
+    reach_s, seconds to either side over which the ways to and from them are compared, within a clip alone."""
 
     centred: bool = True
     motion_weight: float = 0.0
+    reach_s: float = 0.0
 
 
 COMPARINGS = tuple(
-    Comparing(centred=centred, motion_weight=weight) for centred in (True, False) for weight in (0.0, 0.25, 0.5)
+    Comparing(centred=centred, motion_weight=weight, reach_s=reach_s)
+    for centred in (True, False)
+    for weight in (0.0, 0.25, 0.5)
+    for reach_s in (0.0, 0.16, 0.32, 0.48, 0.64)
 )
 
 
@@ -54,11 +61,13 @@ def in_another_beat(
     *,
     tolerance: float = 0.05,
     apart_s: float = 0.5,
+    reach_s: float = 0.0,
     systole: Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
     """For each token the most similar one of its clip at least `apart_s` seconds away.
 
     features_PK: what is compared by inner product, a row per token of `table.phase`.
+    reach_s: the inner products of the tokens up to so much earlier and later are averaged in (`along_trajectories`).
     systole: clip_id -> phase of end-systole; before it the heart ejects, after it it fills.
 
     A row per token of known phase that has a partner of the same phase (within `tolerance` of a cycle) far enough
@@ -74,11 +83,12 @@ def in_another_beat(
         known = np.flatnonzero(np.isfinite(one.cycle_P) & np.isfinite(one.time_s_P))
         if len(known) < _FEWEST_TOKENS:
             continue
-        cycle, own = one.cycle_P[known], features_PK[first + known]
+        cycle = one.cycle_P[known]
+        similarity_TT = _similarity(features_PK[first : first + len(one.time_s_P)], one.time_s_P, reach_s)
         far_TT = np.abs(one.time_s_P[known, None] - one.time_s_P[known]) >= apart_s - 1e-6
         distance_TT = circular_distance(cycle[:, None], cycle)
         right_TT = far_TT & (distance_TT <= tolerance + 1e-6)
-        match = np.where(far_TT, own @ own.T, -np.inf).argmax(1)
+        match = np.where(far_TT, similarity_TT[np.ix_(known, known)], -np.inf).argmax(1)
         asked = np.flatnonzero(right_TT.any(1))
         es = (systole or {}).get(str(table.clip_id[clip]), np.nan)
         frames.append(
@@ -137,6 +147,14 @@ def in_other_patients(
             )
         )
     return pd.concat(frames, ignore_index=True) if frames else _no_matches()
+
+
+def _similarity(features_TK: Floats, time_s_T: npt.NDArray[np.float64], reach_s: float) -> Floats:
+    """(T, T) inner products of a clip's tokens, along the ways to and from them."""
+    similarity_TT = features_TK @ features_TK.T
+    step_s = np.median(np.diff(time_s_T)) if len(time_s_T) > 1 else np.nan
+    reach = round(reach_s / step_s) if step_s > 0 else 0
+    return along_trajectories(torch.from_numpy(similarity_TT)[None], reach=reach)[0].numpy()
 
 
 def _of_clip(x_TD: npt.NDArray[np.float64], comparing: Comparing) -> npt.NDArray[np.float64]:

@@ -260,3 +260,24 @@ class PlaceTeller(torch.nn.Module):
     def encode(self, video_BCTHW: torch.Tensor) -> Encoding:
         place_BT1 = torch.arange(4.0).expand(len(video_BCTHW), 4)[..., None]
         return Encoding(tokens_BND=place_BT1, phase_BTD=place_BT1, video_BD=place_BT1.mean(1))
+
+
+def test_the_way_to_a_moment_tells_filling_from_ejection() -> None:
+    """Tokens that know the volume alone: moments are ambiguous, the ways to and from them are not."""
+    time_s = np.arange(75) * STEP_S
+    cycle = [(0.1 * clip + time_s * 1.3) % 1 for clip in range(6)]
+    # Slow filling, fast ejection: the same volume twice a beat.
+    volume = [np.interp(each, [0, 0.3, 1], [1.0, 0.0, 1.0]) for each in cycle]
+    features = [np.stack([v - 0.5, np.full(len(v), 0.01)], 1) for v in volume]
+    clips = EmbeddingTable.from_arrays(
+        np.zeros((6, 2)),
+        clip_id=[f"c{n}" for n in range(6)],
+        patient_id=[f"p{n}" for n in range(6)],
+        encoder_digest="a" * 64,
+        phase=PhaseTokens.from_arrays(features, time_s=[time_s] * 6, cycle=cycle),
+    )
+    assert clips.phase is not None
+    hits = [
+        in_another_beat(clips, clips.phase.feature_PD, reach_s=reach_s)["hit"].mean() for reach_s in (0.0, 0.16, 0.32)
+    ]
+    assert hits[0] < 0.4 and hits[2] > 0.9

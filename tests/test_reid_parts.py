@@ -13,9 +13,10 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from echofm.embed.phase import PhaseTokens
+from echofm.embed.rhythm import cycle_length_s
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from synth.audit.reid.cycle import common_template, cycle_length_s, one_cycle, turn_to
+from synth.audit.reid.cycle import common_template, one_cycle, turn_to
 from synth.audit.reid.discriminant import discriminants
 from synth.audit.reid.fit import batches
 from synth.audit.reid.half import HALF_OF, half_of, seed_of, why_not_apart
