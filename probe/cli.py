@@ -51,7 +51,7 @@ class Arguments:
     """Read off the label's values unless given."""
     order: tuple[str, ...] = ()
     """The levels' words, rising, of an ordinal label: --order none mild severe."""
-    features: Literal["auto", "video", "motion", "both", "phase", "rhythm", "tokens"] = "auto"
+    features: Literal["auto", "video", "motion", "both", "phase", "rhythm", "beat", "tokens"] = "auto"
     """What of a clip is read: its mean, how it moves in time, both, or tokens; auto chooses on validation patients."""
     label_fractions: tuple[str, ...] = ("1",)
     """Parts of the training patients whose labels are used: 0.01,0.1,1."""

@@ -18,7 +18,7 @@ from echofm.errors import EchofmError
 from probe.result import Kind
 from probe.token_places import without_places
 
-Features = Literal["auto", "video", "motion", "both", "phase", "rhythm", "tokens"]
+Features = Literal["auto", "video", "motion", "both", "phase", "rhythm", "beat", "tokens"]
 # A clip of more tokens is read at this many, evenly spaced.
 _MOST_TOKENS = 128
 # Distances in time at which a rhythm is read: 150 to 40 beats a minute.
@@ -30,8 +30,8 @@ def feature_choices(table: EmbeddingTable, features: Features, *, kind: Kind) ->
 
     Linear and knn: "video" (D numbers), "motion" (the logarithm of the table's motion map, R C D), "both" of these, and
     "phase" (mean and standard deviation over time of the phase tokens, 2 P), "rhythm" (how alike phase tokens are that
-    lie 0.2 to 1.5 s apart, and the heart rate that this tells; where all frame times are known). Attentive: "phase"
-    (the phase tokens themselves) and "tokens" (those of space and time).
+    lie 0.2 to 1.5 s apart, and the heart rate that this tells; where all frame times are known) and "beat" ("motion"
+    and "rhythm"). Attentive: "phase" (the phase tokens themselves) and "tokens" (those of space and time).
     Raises EchofmError where the table lacks what was asked for.
     """
     phase, tokens = table.phase is not None, table.tokens is not None
@@ -40,11 +40,13 @@ def feature_choices(table: EmbeddingTable, features: Features, *, kind: Kind) ->
         if not offered:
             raise EchofmError("an attentive probe reads tokens and the table has none; embed with --tokens, or by time")
     else:
+        motion, timed = table.motion_NRCD is not None, phase and _timed(table)
         offered = [
             "video",
-            *(("motion", "both") if table.motion_NRCD is not None else ()),
+            *(("motion", "both") if motion else ()),
             *(("phase",) if phase else ()),
-            *(("rhythm",) if table.phase is not None and np.isfinite(table.phase.time_s_P).all() else ()),
+            *(("rhythm",) if timed else ()),
+            *(("beat",) if motion and timed else ()),
         ]
     if features == "auto":
         return tuple(offered)
@@ -56,7 +58,8 @@ def feature_choices(table: EmbeddingTable, features: Features, *, kind: Kind) ->
 def read_features(table: EmbeddingTable, name: str, *, kind: Kind, train: npt.NDArray[np.int64]) -> Matrix:
     """The features named, a row per clip; "video" is the table's own array, not a copy.
 
-    train: rows whose spread sets the scale of the parts of "phase" and "both", so that a cosine weighs them alike.
+    train: rows whose spread sets the scale of the parts of "phase", "both" and "beat", so that a cosine weighs them
+    alike.
     The logarithm because gain and contrast scale what moves: it makes their factor an addend.
     """
     if name == "video":
@@ -66,6 +69,8 @@ def read_features(table: EmbeddingTable, name: str, *, kind: Kind, train: npt.ND
     if name == "rhythm":
         return Matrix(values_NF=_rhythm(table, train))
     parts = _over_time(table) if name == "phase" else _moved(table)
+    if name == "beat":
+        parts = [*parts, _rhythm(table, train)]
     if name == "both":
         parts = [table.video_ND, *parts]
     return Matrix(values_NF=np.concatenate([part / _size(part[train]) for part in parts], 1))
@@ -76,6 +81,10 @@ class Matrix:
 
     def __init__(self, *, values_NF: npt.NDArray[np.float32], tokens: int = 1) -> None:
         self.values_NF, self.tokens = values_NF, tokens
+
+
+def _timed(table: EmbeddingTable) -> bool:
+    return table.phase is not None and bool(np.isfinite(table.phase.time_s_P).all())
 
 
 def _moved(table: EmbeddingTable) -> list[npt.NDArray[np.float32]]:
