@@ -159,7 +159,8 @@ def main(arguments: Arguments) -> None:
 def _short(reading: Reading) -> str:
     places = ", places centred" if reading.centre_places else ""
     motion = f", change {reading.motion_weight:g}" if reading.motion_weight else ""
-    return f"{reading.source}, {reading.windows} windows{places}{motion}"
+    along = f", along {reading.along_s:g} s" if reading.along_s else ""
+    return f"{reading.source}, {reading.windows} windows{places}{motion}{along}"
 
 
 if __name__ == "__main__":

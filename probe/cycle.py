@@ -215,20 +215,16 @@ def moment_similarity(moments: Moments, reading: Reading) -> npt.NDArray[np.floa
 
 def _similarity(features_FK: npt.NDArray[np.float32], moments: Moments, reading: Reading) -> npt.NDArray[np.float64]:
     time_s = moments.frame_time_s
-    return frame_similarity(
-        features_FK,
-        motion_weight=reading.motion_weight,
-        reach_s=reading.reach_s,
-        frame_rate_hz=(len(time_s) - 1) / (time_s[-1] - time_s[0]),
-    )
+    return frame_similarity(features_FK, reading, frame_rate_hz=(len(time_s) - 1) / (time_s[-1] - time_s[0]))
 
 
 READINGS = tuple(
-    Reading(source=source, windows=windows, centre_places=places, motion_weight=weight)
+    Reading(source=source, windows=windows, centre_places=places, motion_weight=weight, along_s=along_s)
     for source in ("phase", "tokens", "grid")
     for windows in ("middle", "all")
     for places in (False, True)
     for weight in (0.0, 0.25, 0.5)
+    for along_s in (0.0, 0.08, 0.16, 0.32)
 )
 
 
@@ -244,7 +240,7 @@ def rate_readings(
     for moments, curve in clips:
         read: dict[Reading, npt.NDArray[np.float32]] = {}
         for place, reading in enumerate(readings):
-            still = replace(reading, motion_weight=0.0)
+            still = replace(reading, motion_weight=0.0, along_s=0.0)
             if still not in read:
                 read[still] = frame_features(moments, still)
             each = judge(_similarity(read[still], moments, reading), curve)

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from echofm.clip import Clip
 from echofm.conform import conform
 from echofm.errors import EchofmError
+from echofm.loss.periodic import along_trajectories
 from echofm.shards.windows import Windowing, cut_windows
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Reading:
     centre_places: take from each token the clip's mean at its place in the window, which a learned position leaves.
     motion_weight: 0 compares features; up to 1 their change over `reach_s` seconds either side is weighed in, as in
         `echofm.loss.periodic.motion_prior`.
+    along_s: the ways to and from two frames are compared over so many seconds either side
+        (`echofm.loss.periodic.along_trajectories`).
     """
 
     source: Source = "phase"
@@ -45,6 +48,7 @@ class Reading:
     centre_places: bool = False
     motion_weight: float = 0.0
     reach_s: float = 0.04
+    along_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,18 +121,20 @@ def frame_features(moments: Moments, reading: Reading) -> npt.NDArray[np.float32
 
 
 def frame_similarity(
-    features_FK: npt.NDArray[np.floating], *, motion_weight: float = 0.0, reach_s: float = 0.04, frame_rate_hz: float
+    features_FK: npt.NDArray[np.floating], reading: Reading, *, frame_rate_hz: float
 ) -> npt.NDArray[np.float64]:
-    """(F, F) cosine of features about the clip's mean, with the cosine of their changes weighed in."""
+    """(F, F) cosine of features about the clip's mean; the cosine of their changes and the ways to the frames weighed
+    in as the reading says."""
     x_FK = torch.from_numpy(np.asarray(features_FK, np.float64))
     similarity = _cosine(x_FK - x_FK.mean(0))
-    if motion_weight:
-        step = max(1, round(reach_s * frame_rate_hz))
+    weight = reading.motion_weight
+    if weight:
+        step = max(1, round(reading.reach_s * frame_rate_hz))
         last = len(x_FK) - 1
         index = torch.arange(len(x_FK))
         change_FK = x_FK[(index + step).clamp(max=last)] - x_FK[(index - step).clamp(min=0)]
-        similarity = (1 - motion_weight) * similarity + motion_weight * _cosine(change_FK)
-    return similarity.numpy()
+        similarity = (1 - weight) * similarity + weight * _cosine(change_FK)
+    return along_trajectories(similarity[None], reach=round(reading.along_s * frame_rate_hz))[0].numpy()
 
 
 def _interpolation(wanted_s: npt.NDArray[np.float64], known_s: npt.NDArray[np.float64]) -> scipy.sparse.csr_matrix:

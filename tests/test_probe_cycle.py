@@ -135,7 +135,7 @@ def test_p_values_of_blind_matches_are_about_even() -> None:
     values = []
     for _ in range(150):
         smooth = scipy.ndimage.gaussian_filter1d(rng.standard_normal((2, 160, 6)), 2.0, axis=1)
-        found = [judge(frame_similarity(each, frame_rate_hz=RATE_HZ), curve) for each in smooth]
+        found = [judge(frame_similarity(each, Reading(), frame_rate_hz=RATE_HZ), curve) for each in smooth]
         values.append(cycle_figures(found, draws=400).p_area_difference)
     assert np.mean(np.array(values) < 0.05) < 0.15 and 0.35 < np.mean(values) < 0.65
 
@@ -186,8 +186,10 @@ def test_similarity_is_that_of_the_priors() -> None:
     np.testing.assert_allclose(prior_similarity(clip), pixel_prior(video, tubelet=1)[0], atol=1e-6)
     pixels = torch.nn.functional.adaptive_avg_pool2d(video[0, 0][:, None], 32).flatten(1).numpy()
     pixels = pixels - pixels.mean(1, keepdims=True)
-    mixed = frame_similarity(pixels, motion_weight=0.5, reach_s=0.02, frame_rate_hz=RATE_HZ)
+    mixed = frame_similarity(pixels, Reading(motion_weight=0.5, reach_s=0.02), frame_rate_hz=RATE_HZ)
     np.testing.assert_allclose(mixed, motion_prior(video, tubelet=1)[0], atol=1e-5)
+    along = frame_similarity(pixels, Reading(along_s=3 / RATE_HZ), frame_rate_hz=RATE_HZ)
+    np.testing.assert_allclose(along, prior_similarity(clip, reach=3), atol=1e-5)
 
 
 def test_generated_hearts_are_matched_and_readings_rated() -> None:
