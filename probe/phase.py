@@ -128,11 +128,10 @@ class _Measured:
                 "predicted_phase": np.angle(self.said_P) / (2 * np.pi) % 1,
             }
         )
-        token, match = (self.beats[name].to_numpy(np.int64) for name in ("token", "match"))
-        tokens["match_time_s"], tokens["match_phase"], tokens["hit"] = np.nan, np.nan, np.nan
-        tokens.loc[token, "match_time_s"] = phase.time_s_P[match]
-        tokens.loc[token, "match_phase"] = phase.cycle_P[match].astype(np.float64)
-        tokens.loc[token, "hit"] = self.beats["hit"].to_numpy()
+        token = self.beats["token"].to_numpy(np.int64)
+        for name in ("match_time_s", "match_phase", "hit"):
+            tokens[name] = np.nan
+            tokens.loc[token, name] = self.beats[name].to_numpy(np.float64)
         event, error = np.full(len(tokens), None, object), np.full(len(tokens), np.nan)
         for each in self.events.itertuples():
             first, last = phase.start_N1[each.clip], phase.start_N1[each.clip + 1]

@@ -70,9 +70,13 @@ def in_another_beat(
     reach_s: the inner products of the tokens up to so much earlier and later are averaged in (`along_trajectories`).
     systole: clip_id -> phase of end-systole; before it the heart ejects, after it it fills.
 
+    The moment of a match is read between tokens: the top of the parabola through the similarity of the match and its
+    two neighbours, where these are far enough away too; tokens are far apart beside the tolerance.
+
     A row per token of known phase that has a partner of the same phase (within `tolerance` of a cycle) far enough
-    away: clip (row of the table), token (of all), match (of all), distance (cycles), hit (distance within the
-    tolerance), chance (part of the far tokens that would hit), same_direction (NaN where end-systole is unknown).
+    away: clip (row of the table), token (of all), match (of all), match_time_s and match_phase (between tokens),
+    distance (cycles), hit (distance within the tolerance), chance (part of the far tokens that would hit),
+    same_direction (NaN where end-systole is unknown).
     """
     phase = table.phase
     assert phase is not None
@@ -88,8 +92,11 @@ def in_another_beat(
         far_TT = np.abs(one.time_s_P[known, None] - one.time_s_P[known]) >= apart_s - 1e-6
         distance_TT = circular_distance(cycle[:, None], cycle)
         right_TT = far_TT & (distance_TT <= tolerance + 1e-6)
-        match = np.where(far_TT, similarity_TT[np.ix_(known, known)], -np.inf).argmax(1)
+        known_TT = np.where(far_TT, similarity_TT[np.ix_(known, known)], -np.inf)
+        match = known_TT.argmax(1)
         asked = np.flatnonzero(right_TT.any(1))
+        time_s, matched = _between_tokens(known_TT[asked], match[asked], known, one.time_s_P[known], cycle)
+        distance = circular_distance(cycle[asked], matched)
         es = (systole or {}).get(str(table.clip_id[clip]), np.nan)
         frames.append(
             pd.DataFrame(
@@ -97,10 +104,12 @@ def in_another_beat(
                     "clip": clip,
                     "token": first + known[asked],
                     "match": first + known[match[asked]],
-                    "distance": distance_TT[asked, match[asked]],
-                    "hit": right_TT[asked, match[asked]].astype(float),
+                    "match_time_s": time_s,
+                    "match_phase": matched,
+                    "distance": distance,
+                    "hit": (distance <= tolerance + 1e-6).astype(float),
                     "chance": right_TT[asked].sum(1) / far_TT[asked].sum(1),
-                    "same_direction": _same_side(cycle[asked], cycle[match[asked]], es),
+                    "same_direction": _same_side(cycle[asked], matched, es),
                 }
             )
         )
@@ -157,6 +166,31 @@ def _similarity(features_TK: Floats, time_s_T: npt.NDArray[np.float64], reach_s:
     return along_trajectories(torch.from_numpy(similarity_TT)[None], reach=reach)[0].numpy()
 
 
+def _between_tokens(
+    similarity_QT: Floats,
+    match_Q: npt.NDArray[np.int64],
+    known_T: npt.NDArray[np.int64],
+    time_s_T: npt.NDArray[np.float64],
+    cycle_T: Floats,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """(Q,) seconds and phase of the matches, at the top of the parabola through each and its neighbours.
+
+    similarity_QT: -inf where a token may not be matched. known_T: the tokens' places in the clip.
+    """
+    query, last = np.arange(len(match_Q)), len(known_T) - 1
+    before, after = np.maximum(match_Q - 1, 0), np.minimum(match_Q + 1, last)
+    left, top, right = (similarity_QT[query, place].astype(np.float64) for place in (before, match_Q, after))
+    usable = np.isfinite(left) & np.isfinite(right) & (known_T[after] - known_T[before] == 2)
+    bend = np.where(usable, left - 2 * top + right, 0.0)
+    rise = np.where(usable, left - right, 0.0)
+    # Half a token either way at most: the match is the highest of the three.
+    part = np.divide(0.5 * rise, bend, out=np.zeros_like(bend), where=bend < 0).clip(-0.5, 0.5)
+    near = np.where(part > 0, after, before)
+    turn = (cycle_T[near].astype(np.float64) - cycle_T[match_Q] + 0.5) % 1 - 0.5
+    time_s = time_s_T[match_Q] + np.abs(part) * (time_s_T[near] - time_s_T[match_Q])
+    return time_s, (cycle_T[match_Q] + np.abs(part) * turn) % 1
+
+
 def _of_clip(x_TD: npt.NDArray[np.float64], comparing: Comparing) -> npt.NDArray[np.float64]:
     still = _unit(x_TD - x_TD.mean(0) if comparing.centred else x_TD)
     weight = comparing.motion_weight
@@ -197,5 +231,5 @@ def _within(queries: Floats, phases: Floats, tolerance: float) -> npt.NDArray[np
 
 
 def _no_matches() -> pd.DataFrame:
-    names = ("clip", "token", "match", "distance", "hit", "chance", "same_direction")
+    names = ("clip", "token", "match", "match_time_s", "match_phase", "distance", "hit", "chance", "same_direction")
     return pd.DataFrame({name: np.zeros(0) for name in names})
