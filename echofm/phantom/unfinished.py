@@ -52,7 +52,7 @@ def record(root: Path, name: str, result: Result) -> Result:
     """Note that a clip's files are written; returns what `recorded` will, numpy's numbers turned into plain ones."""
     text = json.dumps(result, default=lambda number: number.item())
     _replace(_record_path(root, name), text)
-    return json.loads(text)  # type: ignore[no-any-return]
+    return json.loads(text)
 
 
 def recorded(root: Path, name: str) -> Result | None:
