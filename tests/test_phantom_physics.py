@@ -109,6 +109,31 @@ def test_the_r_wave_falls_on_end_diastole() -> None:
     assert phase[trace.argmax()] < 0.005 or phase[trace.argmax()] > 0.995
 
 
+def test_stretch_jumps_where_borders_part() -> None:
+    """Borders that touch at end-diastole and part later must not pull back what lies beyond them."""
+    source, target = torch.tensor([-10.0, 0.0, 0.0, 20.0]), torch.tensor([-12.0, -4.0, 3.0, 25.0])
+    position = torch.tensor([-10.0, -5.0, 10.0, 20.0, 25.0])
+    torch.testing.assert_close(stretch(position, source, target), torch.tensor([-12.0, -8.0, 14.0, 25.0, 30.0]))
+    back = stretch(torch.tensor([-8.0, -1.0, 14.0, 30.0]), target, source)
+    torch.testing.assert_close(back, torch.tensor([-5.0, 0.0, 10.0, 25.0]))
+
+
+# The two sides of these patients' atrial septum once crossed, and all that lies lateral of it jumped by millimetres.
+@pytest.mark.parametrize(("view", "number"), [("A4C", 40), ("A4C", 41), ("A4C", 43), ("PLAX", 45)])
+def test_the_two_maps_agree_in_the_whole_plane(view: str, number: int) -> None:
+    """What lies at a place now came from where the other table sends it back from."""
+    cycle = cycle_curves(np.linspace(0, 0.75, 16), np.array([0.0, 0.8]), atrial_kick=True)
+    scene = build_scene(draw_patient(0, number), view, cycle, device="cpu")
+    now = torch.cartesian_prod(torch.linspace(-80, 60, 141), torch.linspace(3, 120, 118)).expand(16, -1, -1)
+
+    def sample(table: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+        grid = scene.extent.normalise(at)[:, :, None]
+        return torch.nn.functional.grid_sample(table, grid, align_corners=True)[..., 0].mT
+
+    again = sample(scene.tables.to_current, sample(scene.tables.to_reference, now))
+    assert ((again - now).norm(dim=-1) > 1).float().mean() < 0.004
+
+
 @pytest.mark.gpu
 def test_the_gpu_renders_the_same_clip() -> None:
     for view in VIEWS:

@@ -61,6 +61,8 @@ def _layers(patient: Patient, ventricle: Ventricle, view: str, cycle: Cycle) -> 
     rest_T = np.zeros(1)
     reference = _borders(p, ventricle, view, level, rest_T, np.ones(1), rest_T)[0]
     current = _borders(p, ventricle, view, level, squeeze_T, shortening_T, 1 - cycle.volume_T)
+    if view == "A4C":
+        _keep_atrial_septum(p, reference, current)
     roof = length + max(p.la_height_mm, p.ra_height_mm) + ATRIAL_WALL_MM
     far = roof + 25
     apex = -p.apex_wall_mm - 6
@@ -69,6 +71,15 @@ def _layers(patient: Patient, ventricle: Ventricle, view: str, cycle: Cycle) -> 
         [np.interp(level, knots, [level[0], apex, 0.0, length * short, far, level[-1]]) for short in shortening_T]
     )
     return Layers(level_Z=level, level_TZ=level_TZ, reference_ZK=reference, current_TZK=current)
+
+
+def _keep_atrial_septum(p: Patient, reference_ZK: Array, current_TZK: Array) -> None:
+    """The right atrium gives way where the left one, filling, would meet it: a septum keeps its thickness. In place.
+
+    Without this its two sides crossed in one patient of three, and everything lateral of it jumped.
+    """
+    thickness_Z = np.minimum(reference_ZK[:, 3] - reference_ZK[:, 2], p.atrial_septum_mm)
+    current_TZK[..., 2] = np.minimum(current_TZK[..., 2], current_TZK[..., 3] - thickness_Z)
 
 
 def _borders(

@@ -17,7 +17,7 @@ class Arguments:
     """Make a folder of phantom echo clips with known answers, in the layout of a public set."""
 
     out: Annotated[Path, tyro.conf.Positional]
-    """New or empty folder."""
+    """New or empty folder, or one that a killed run with the same options left behind: its whole clips are kept."""
     patients: int = 200
     """Number of patients."""
     clips_per_patient: int = 2

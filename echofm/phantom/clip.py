@@ -16,6 +16,7 @@ from echofm.phantom.anatomy import Patient, draw_patient
 from echofm.phantom.apical import build_apical
 from echofm.phantom.cycle import Cycle, cycle_curves, draw_onsets
 from echofm.phantom.doppler import ColourFlow, colour_flow
+from echofm.phantom.leaflet_motion import with_leaflets
 from echofm.phantom.plax import build_plax
 from echofm.phantom.probe import Pose, Sector, make_pose, make_sector
 from echofm.phantom.psax import build_psax
@@ -162,6 +163,7 @@ def render_clip(
         flow = None
         if taken.colour and scene.streams:
             flow = colour_flow(grey, scene, pose, sector, taken, person, clip, pixels.displacement_T2HW)
+        pixels = with_leaflets(pixels, scene, pose, sector, taken)
     return PhantomClip(
         patient=person,
         acquisition=taken,

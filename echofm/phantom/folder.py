@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import multiprocessing
 import os
 import threading
@@ -13,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from echofm import __version__
 from echofm.errors import EchofmError
+from echofm.phantom import unfinished
 from echofm.phantom.acquisition import VIEWS
 from echofm.phantom.clip import PhantomClip, render_clip, truth_arrays
 from echofm.phantom.layout_camus import Camus
@@ -24,7 +25,6 @@ from echofm.phantom.truth import FOLDER, truth_path, write_truth
 from echofm.progress import progress_bar
 
 LayoutName = Literal["echonet-dynamic", "echonet-pediatric", "camus", "dicom"]
-MARKER = "phantom.json"
 
 
 class Layout(Protocol):
@@ -75,8 +75,13 @@ class _Job:
     displacement: bool
     device: str
 
+    @property
+    def name(self) -> str:
+        """Of this clip's record."""
+        return f"{self.patient:06d}-{self.clip:03d}"
+
     def run(self) -> dict[str, Any]:
-        """Render and write one clip."""
+        """Render and write one clip; what the tables need is noted when its files are whole."""
         clip = render_clip(
             self.patient,
             clip=self.clip,
@@ -98,7 +103,7 @@ class _Job:
             del arrays["displacement_px"]
         write_truth(truth_path(self.root, stem), arrays)
         index = {"stem": stem, "patient": clip.patient.name, "view": clip.view, "kind": clip.kind, "split": split}
-        return {"row": row, "index": index}
+        return unfinished.record(self.root, self.name, {"row": row, "index": index})
 
 
 def patient_split(seed: int, patient: int) -> str:
@@ -125,11 +130,11 @@ def generate(
     device: str = "cpu",
     show_progress: bool = True,
 ) -> None:
-    """Make a folder of clips with known answers.
+    """Make a folder of clips with known answers, or go on with one that was begun with the same options.
 
     Parameters
     ----------
-    out: a folder that is empty or not there yet.
+    out: a folder that is empty or not there yet, or that a killed or failed call left behind: its whole clips are kept.
     views: of A4C, A2C, PLAX, PSAX, taken in turn; None: those that the layout's real set holds.
     size: pixels a side of the image; None: the layout's own.
     frames: per clip; None: as many as 2.4 beats take.
@@ -139,53 +144,64 @@ def generate(
     displacement: keep the dense displacement (about 1 MB a clip).
     processes: None: one per core. The files' bytes do not depend on it.
 
-    Raises EchofmError on a folder that holds something, or on views that the layout cannot hold.
+    Raises EchofmError on a folder that holds something else, or on views that the layout cannot hold.
     """
     root = Path(out)
     kind = _LAYOUTS[layout]
     chosen = tuple(views or kind.views)
-    _check(root, kind, chosen, patients, clips_per_patient, colour_fraction)
-    settings = {"layout": layout, "seed": seed, "patients": patients, "clips_per_patient": clips_per_patient}
+    _check(kind, chosen, patients, clips_per_patient, colour_fraction)
+    shared: dict[str, Any] = {
+        "layout": layout,
+        "seed": seed,
+        "size": size or kind.size,
+        "frames": frames,
+        "frame_rate_hz": frame_rate_hz,
+        "overlay": kind.overlay if overlay is None else overlay,
+        "displacement": displacement,
+    }
+    asked = {"patients": patients, "clips_per_patient": clips_per_patient, "views": chosen}
+    asked["colour_fraction"] = colour_fraction
+    versions = {"schema_version": 1, "echofm_version": __version__}
+    unfinished.begin(root, {"phantom": True, **versions, **shared, **asked})
     jobs = [
         _Job(
             root=root,
-            layout=layout,
-            seed=seed,
             patient=patient,
             clip=clip,
             view=chosen[(patient + clip) % len(chosen)],
-            size=size or kind.size,
-            frames=frames,
-            frame_rate_hz=frame_rate_hz,
             colour=bool(generator(seed, "doppler", patient, clip).uniform() < colour_fraction),
-            overlay=kind.overlay if overlay is None else overlay,
-            displacement=displacement,
             device=device,
+            **shared,
         )
         for patient in range(patients)
         for clip in range(clips_per_patient)
     ]
     (root / FOLDER).mkdir(parents=True, exist_ok=True)
-    done: list[dict[str, Any]] = [{}] * len(jobs)
-    with progress_bar("phantom", len(jobs), show=show_progress) as bar:
-        for index, result in _run(jobs, processes or len(os.sched_getaffinity(0))):
-            done[index] = result
-            bar.advance()
+    done = _finished(root, jobs, processes or len(os.sched_getaffinity(0)), show_progress)
     kind().finish(root, [result["row"] for result in done])
     with (root / FOLDER / "clips.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(done[0]["index"]))
         writer.writeheader()
         writer.writerows(result["index"] for result in done)
-    # Written last: a folder with a marker is whole.
-    marker = {"phantom": True, "schema_version": 1, **settings, "views": chosen, "colour_fraction": colour_fraction}
-    (root / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
+    # Last: a folder with its marker is whole.
+    unfinished.finish(root)
 
 
-def _check(
-    root: Path, kind: type[Layout], views: tuple[str, ...], patients: int, clips: int, colour_fraction: float
-) -> None:
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise EchofmError(f"{root}: holds something already; name an empty or a new folder")
+def _finished(root: Path, jobs: list[_Job], processes: int, show_progress: bool) -> list[dict[str, Any]]:
+    """The result of every job, in order: those recorded earlier, and the others' once they are run."""
+    done = [unfinished.recorded(root, job.name) for job in jobs]
+    places = [place for place, result in enumerate(done) if result is None]
+    with progress_bar("phantom", len(jobs), show=show_progress) as bar:
+        bar.advance(
+            len(jobs) - len(places), note=f"{len(jobs) - len(places)} kept" if len(places) < len(jobs) else None
+        )
+        for index, result in _run([jobs[place] for place in places], processes):
+            done[places[index]] = result
+            bar.advance()
+    return [result for result in done if result is not None]
+
+
+def _check(kind: type[Layout], views: tuple[str, ...], patients: int, clips: int, colour_fraction: float) -> None:
     if patients < 1 or clips < 1:
         raise EchofmError("a phantom needs at least one patient and one clip of each")
     if kind.clips_per_patient not in (None, clips):

@@ -71,15 +71,19 @@ class Layers:
 def stretch(position: torch.Tensor, source_K: torch.Tensor, target_K: torch.Tensor) -> torch.Tensor:
     """Positions (..., Y) moved by the map that carries borders source (..., K) onto target (..., K).
 
-    Linear between neighbouring borders, a plain shift beyond the outermost.
+    Linear between neighbouring borders, a plain shift beyond the outermost. Where two source borders touch and their
+    targets do not, what lies beyond them jumps.
     """
     first = source_K[..., :1]
     moved = target_K[..., :1] + (position - first).clamp_max_(0)
     for k in range(source_K.shape[-1] - 1):
         start, width = source_K[..., k : k + 1], (source_K[..., k + 1] - source_K[..., k]).unsqueeze(-1)
-        slope = (target_K[..., k + 1] - target_K[..., k]).unsqueeze(-1) / width.clamp_min(_THIN_MM)
-        slope = torch.where(width < _THIN_MM, 0.0, slope)
+        opened, is_thin = (target_K[..., k + 1] - target_K[..., k]).unsqueeze(-1), width < _THIN_MM
+        slope = torch.where(is_thin, 0.0, opened / width.clamp_min(_THIN_MM))
         moved += (position - start).clamp_min_(0).minimum(width).mul_(slope)
+        jump = torch.where(is_thin, opened, 0.0)
+        if bool((jump > _THIN_MM).any()):
+            moved += jump * (position > start)
     return moved.add_((position - source_K[..., -1:]).clamp_min_(0))
 
 

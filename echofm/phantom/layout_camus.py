@@ -65,7 +65,7 @@ class Camus:
     def finish(self, root: Path, rows: Sequence[Row]) -> None:
         """Write the split files."""
         folder = root / "database_split"
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         for split, name in _SPLITS.items():
             patients = sorted({row["patient"] for row in rows if row["split"] == split})
             text = "".join(f"{patient}\n" for patient in patients)

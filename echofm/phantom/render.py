@@ -26,6 +26,9 @@ _CLASS[[Tissue.LV, Tissue.PAPILLARY]] = 1
 _CLASS[Tissue.MYOCARDIUM] = 2
 _CLASS[Tissue.LA] = 3
 
+STEPS_PER_PIXEL = 32
+"""Of the displacement: such steps pack well, and are far below what any tracker resolves."""
+
 _TEXTURE_MM = 0.5
 _BREATHING_RAD = 0.15
 """Turn for each mm of breathing."""
@@ -167,28 +170,39 @@ def _shading_db(a: Acquisition, sector: Sector, patient: Patient, clip: int) -> 
 class PixelTruth:
     """What lies at each pixel. mask_THW: classes of Clip.mask_THW, 0 outside the sector.
 
-    displacement_T2HW: (T - 1) frames; pixels (right, down) from frame t to t + 1 of the tissue at a pixel of frame t.
+    displacement_T2HW: (T - 1) frames; pixels (right, down) from frame t to t + 1 of what is at a pixel of frame t.
     """
 
     mask_THW: npt.NDArray[np.uint8]
     displacement_T2HW: npt.NDArray[np.float16]
 
 
+def tissue_codes(scene: Scene, pose: Pose, sector: Sector) -> npt.NDArray[np.uint8]:
+    """(T, H, W) the Tissue that lies at each pixel; beyond the painted plane Tissue.OUTSIDE, outside the sector any."""
+    device = scene.tables.to_reference.device
+    points = torch.tensor(sector.pixel_points().reshape(-1, 2), dtype=torch.float32, device=device)
+    return _codes_at(scene, scene.extent.normalise(heart_points(scene, pose, points)), sector)
+
+
+def _codes_at(scene: Scene, material_TQ2: torch.Tensor, sector: Sector) -> npt.NDArray[np.uint8]:
+    frames = len(material_TQ2)
+    tissue = torch.tensor(scene.tissue_NM, dtype=torch.float32, device=material_TQ2.device)[None, None]
+    codes = F.grid_sample(tissue, material_TQ2.view(1, frames, -1, 2), mode="nearest", align_corners=True)
+    return codes.view(frames, sector.size, sector.size).to(torch.uint8).cpu().numpy()
+
+
 def pixel_truth(scene: Scene, pose: Pose, sector: Sector) -> PixelTruth:
-    """Masks and displacement on the image's pixels."""
+    """Masks and the tissue's displacement on the image's pixels."""
     device = scene.tables.to_reference.device
     size, frames = sector.size, len(scene.cycle.phase_T)
     points = torch.tensor(sector.pixel_points().reshape(-1, 2), dtype=torch.float32, device=device)
     material = heart_points(scene, pose, points)
     grid = scene.extent.normalise(material)
-    tissue = torch.tensor(_CLASS[scene.tissue_NM], dtype=torch.float32, device=device)[None, None]
-    mask = F.grid_sample(tissue, grid.view(1, frames, -1, 2), mode="nearest", align_corners=True)
     inside = sector.inside()
-    mask_THW = mask.view(frames, size, size).to(torch.uint8).cpu().numpy() * inside
+    mask_THW = _CLASS[_codes_at(scene, grid, sector)] * inside
     following = F.grid_sample(scene.tables.to_current[1:], grid[:-1, :, None], align_corners=True)[..., 0].mT
     later = Pose(rotation_T22=pose.rotation_T22[1:], offset_T2=pose.offset_T2[1:])
     moved = (later.to_image_torch(following) - points) / sector.spacing_mm
-    # Steps of 1/32 pixel pack well, and are far below what any tracker resolves.
-    steps = (moved * 32).round() / 32
+    steps = (moved * STEPS_PER_PIXEL).round() / STEPS_PER_PIXEL
     field = steps.mT.reshape(frames - 1, 2, size, size).cpu().numpy().astype(np.float16)
     return PixelTruth(mask_THW=mask_THW, displacement_T2HW=field * inside)

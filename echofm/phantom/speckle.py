@@ -30,17 +30,25 @@ def lateral_width_rad(acquisition: Acquisition, range_mm: np.ndarray) -> np.ndar
     return np.hypot(limit, np.minimum(off_focus, 2.5 * limit))
 
 
+def axial_blur_mm(acquisition: Acquisition, sector: Sector) -> np.ndarray:
+    """(A,) standard deviation along the beam, the receiver's filter included: what the grid cannot carry is blurred."""
+    return np.hypot(axial_width_mm(acquisition, sector.range_mm), _FILTER * (sector.range_mm[1] - sector.range_mm[0]))
+
+
+def lateral_blur_rad(acquisition: Acquisition, sector: Sector) -> np.ndarray:
+    """(A,) standard deviation across the beam, in angle, the receiver's filter included."""
+    step_rad = sector.beam_rad[1] - sector.beam_rad[0]
+    return np.hypot(lateral_width_rad(acquisition, sector.range_mm), _FILTER * step_rad)
+
+
 class PointSpread:
     """Blurs complex scatterers, as banded matrices along and across, so that the width may change with depth."""
 
     def __init__(self, acquisition: Acquisition, sector: Sector, device: torch.device | str) -> None:
         ranges, beams = sector.range_mm, sector.beam_rad
-        # The receiver's filter: what the grid cannot carry without aliasing is blurred away.
-        along = np.hypot(axial_width_mm(acquisition, ranges), _FILTER * (ranges[1] - ranges[0]))
-        axial = _kernel(ranges[:, None] - ranges[None, :], along[:, None])
+        axial = _kernel(ranges[:, None] - ranges[None, :], axial_blur_mm(acquisition, sector)[:, None])
         across = beams[None, :, None] - beams[None, None, :]
-        width = np.hypot(lateral_width_rad(acquisition, ranges), _FILTER * (beams[1] - beams[0]))
-        lateral = _kernel(across, width[:, None, None])
+        lateral = _kernel(across, lateral_blur_rad(acquisition, sector)[:, None, None])
         self._axial_AA = torch.tensor(axial, dtype=torch.float32, device=device)
         self._lateral_ALL = torch.tensor(lateral, dtype=torch.float32, device=device)
 

@@ -23,6 +23,8 @@ from echofm.readers.refused import Refused
 # differ in gain and in codec noise, so each is tried. Dense where a codec's noise beside the fan ends and speckle in
 # its dark edges begins: of a short clip only one of 6, 8 and 12 may show both edges clean.
 _LEVELS = (4, 6, 8, 12, 24, 40)
+# Tried where none of those shows a sure fan: in some clips a single level does.
+_BETWEEN = (9, 10, 11, 14)
 # The level that moves beyond doubt: more than a codec's noise round still text.
 _BEYOND_DOUBT = _LEVELS.index(24)
 # Part of the outline that must lie on the fan; more in a still, where text is not told apart by standing still.
@@ -87,6 +89,9 @@ def _sector_of(shown_HW: npt.NDArray[np.uint8], *, aspect: float, enough: float,
     if declared and bodies[0].mean() > _FILLED:
         return np.ones(shown_HW.shape, bool)
     found = _best_fan(bodies, aspect=aspect, enough=enough)
+    if found is None or not found[0].is_sure:
+        bodies += [_main_body(small_HW >= level) for level in _BETWEEN]
+        found = _best_fan(bodies, aspect=aspect, enough=enough)
     if found is None or not found[0].is_sure:
         # Paediatric views are often shown with the apex of the fan at the bottom.
         turned = _best_fan([body[::-1] for body in bodies], aspect=aspect, enough=enough)
