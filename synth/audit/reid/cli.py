@@ -39,7 +39,7 @@ class Arguments:
     """Where training begins: at linear discriminants in closed form, or at random."""
     meet: Literal["view", "patient"] = "view"
     """view: a patient's clips of one view meet; patient: those of different views as well."""
-    components: tuple[int, ...] = (32, 64, 128, 256)
+    components: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)
     """Principal components of the features that the head reads; several are tried on the validation patients."""
     hidden: tuple[int, ...] = (0, 256)
     """Width of the network beside the linear map, 0 for none; several are tried."""

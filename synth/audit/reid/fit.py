@@ -47,7 +47,7 @@ class FitOptions:
     loss: Loss = "supcon"
     meet: Meet = "view"
     begin: Literal["discriminants", "random"] = "discriminants"
-    components: tuple[int, ...] = (32, 64, 128, 256)
+    components: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)
     shrink: tuple[float, ...] = (0.01, 0.1, 0.3)
     directions: tuple[int, ...] = (8, 16, 32, 64, 128)
     hidden: tuple[int, ...] = (0, 256)
