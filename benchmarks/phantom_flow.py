@@ -12,9 +12,7 @@ Noise is what is new in every frame: electronic noise, and the scatterers of blo
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from pathlib import Path
-from unittest import mock
 
 import cv2
 import numpy as np
@@ -23,12 +21,12 @@ import torch
 
 from echofm.phantom import PhantomClip, render, render_clip
 from echofm.phantom.acquisition import VIEWS
+from echofm.phantom.anatomy import Patient
 from echofm.phantom.clip import build_scene, scene_pose
 from echofm.phantom.scene import BLOOD, Tissue
 
 Mask = npt.NDArray[np.bool_]
 Grey = npt.NDArray[np.float32]
-Noise = Callable[..., torch.Tensor]
 
 REGIONS = ("myocardium", "all walls", "leaflets", "surroundings", "blood", "whole sector")
 JUDGES = ("the same frames", "other noise", "no noise")
@@ -49,21 +47,15 @@ def regions(clip: PhantomClip) -> dict[str, Mask]:
     return {name: mask & clip.sector_HW for name, mask in zip(REGIONS, found, strict=True)}
 
 
-def other_noise(patient: object, clip: int, shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
+def other_noise(patient: Patient, clip: int, shape: tuple[int, ...]) -> torch.Tensor:
     """Noise of a draw of its own."""
-    rng = np.random.default_rng([929, getattr(patient, "number", 0), clip])
-    return torch.from_numpy(rng.standard_normal(shape, np.float32)).to(device)
+    rng = np.random.default_rng([929, patient.number, clip])
+    return torch.from_numpy(rng.standard_normal(shape, np.float32))
 
 
-def no_noise(patient: object, clip: int, shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
+def no_noise(patient: Patient, clip: int, shape: tuple[int, ...]) -> torch.Tensor:
     """Neither electronic noise nor an echo of blood."""
-    return torch.zeros(shape, device=device)
-
-
-def frames_of(number: int, view: str, frames: int, noise: Noise | None = None) -> npt.NDArray[np.uint8]:
-    """(T, H, W) a patient's clip, with noise of another kind where given."""
-    with mock.patch.object(render, "_noise", noise or render._noise):
-        return render_clip(number, view=view, frames=frames).frames_THWC[..., 0]
+    return torch.zeros(shape)
 
 
 def warp(frame_HW: npt.NDArray[np.uint8], field_2HW: Grey) -> Grey:
@@ -98,7 +90,8 @@ def measure(number: int, view: str, frames: int = 24) -> dict[str, npt.NDArray[n
     clip = render_clip(number, view=view, frames=frames)
     where, shown = regions(clip), clip.frames_THWC[..., 0]
     truth, dis = clip.pixels.displacement_T2HW.astype(np.float32), dis_flow(shown)
-    judged = [shown, frames_of(number, view, frames, other_noise), frames_of(number, view, frames, no_noise)]
+    others = (render_clip(number, view=view, frames=frames, noise=noise) for noise in (other_noise, no_noise))
+    judged = [shown, *(other.frames_THWC[..., 0] for other in others)]
     by_field = [[errors(judge, field, where) for judge in judged] for field in (truth, dis)]
     away = np.hypot(*np.moveaxis(dis - truth, 1, 0))
     whole = where["whole sector"].sum()

@@ -64,7 +64,8 @@ class Moments:
 
     mean_D, scale_D: of the features as they are; a feature that does not vary has an infinite scale, so that its
         weight is zero. gram_DD: sum over rows of the products of standardised features. product_D: of features and
-        centred target; zero without a target. eigenvalues_D, vectors_DD: of gram_DD, none below zero.
+        centred target, (D, K) of K targets; zero without a target. eigenvalues_D, vectors_DD: of gram_DD, none
+        below zero.
     """
 
     mean_D: npt.NDArray[np.float64]
@@ -81,8 +82,9 @@ def moments(rows: Rows, target_M: npt.NDArray[np.float64] | None = None, *, adva
         total += block.sum(0, dtype=np.float64)
         _tell(advance, 0.2 * part.stop / len(rows))
     mean = total / len(rows)
-    centred_M = None if target_M is None else target_M - target_M.mean()
-    gram, product = np.zeros((rows.dim, rows.dim), order="F"), np.zeros(rows.dim)
+    centred_M = None if target_M is None else target_M - target_M.mean(0)
+    gram = np.zeros((rows.dim, rows.dim), order="F")
+    product = np.zeros((rows.dim, *(() if target_M is None else target_M.shape[1:])))
     for part, block in rows.blocks():
         centred = block - mean
         gram = dsyrk(1.0, centred.T, beta=1.0, c=gram, overwrite_c=1)
@@ -95,7 +97,7 @@ def moments(rows: Rows, target_M: npt.NDArray[np.float64] | None = None, *, adva
     return Moments(
         mean_D=mean,
         scale_D=scale,
-        product_D=product / scale,
+        product_D=(product.T / scale).T,
         eigenvalues_D=np.maximum(values, 0),
         vectors_DD=vectors,
     )

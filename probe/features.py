@@ -12,16 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from echofm.embed.phase import PhaseTokens
-from echofm.embed.rhythm import cycle_length_s, repetition
+from echofm.embed.places import without_places
+from echofm.embed.rhythm import first_return_s, repetition
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from probe.result import Kind
-from probe.token_places import without_places
 
 Features = Literal["auto", "video", "motion", "both", "phase", "rhythm", "beat", "tokens"]
 # A clip of more tokens is read at this many, evenly spaced.
 _MOST_TOKENS = 128
-# Distances in time at which a rhythm is read: 150 to 40 beats a minute.
+# Distances in time at which a rhythm is read, seconds.
 _LAGS_S = np.arange(0.2, 1.501, 0.05)
 
 
@@ -40,7 +40,8 @@ def feature_choices(table: EmbeddingTable, features: Features, *, kind: Kind) ->
         if not offered:
             raise EchofmError("an attentive probe reads tokens and the table has none; embed with --tokens, or by time")
     else:
-        motion, timed = table.motion_NRCD is not None, phase and _timed(table)
+        motion = table.motion_NRCD is not None
+        timed = table.phase is not None and bool(np.isfinite(table.phase.time_s_P).all())
         offered = [
             "video",
             *(("motion", "both") if motion else ()),
@@ -83,10 +84,6 @@ class Matrix:
         self.values_NF, self.tokens = values_NF, tokens
 
 
-def _timed(table: EmbeddingTable) -> bool:
-    return table.phase is not None and bool(np.isfinite(table.phase.time_s_P).all())
-
-
 def _moved(table: EmbeddingTable) -> list[npt.NDArray[np.float32]]:
     assert table.motion_NRCD is not None
     moved = table.motion_NRCD.reshape(len(table), -1)
@@ -108,16 +105,18 @@ def _over_time(table: EmbeddingTable) -> list[npt.NDArray[np.float32]]:
 def _rhythm(table: EmbeddingTable, train: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
     """(N, L + 1) mean cosine similarity at L distances in time, and beats a minute."""
     # Tokens that bear their place in the window repeat with the windows, not with the heart.
-    cleaned = without_places(table.select(train), table)
-    phase = _require_phase(cleaned[0] if cleaned is not None else table)
+    phase = _require_phase(without_places(table, train=train) or table)
     values = np.full((len(table), len(_LAGS_S) + 1), np.nan, np.float32)
     for clip in range(len(phase)):
         one = phase.of(clip)
-        found, length_s = repetition(one.feature_PD, one.time_s_P), cycle_length_s(one.feature_PD, one.time_s_P)
-        if found is not None:
-            step_s, mean_L = found
-            values[clip, :-1] = np.interp(_LAGS_S, step_s * np.arange(len(mean_L)), mean_L, right=np.nan)
-        values[clip, -1] = np.nan if length_s is None else 60 / length_s
+        found = repetition(one.feature_PD, one.time_s_P)
+        if found is None:
+            continue
+        step_s, mean_L = found
+        values[clip, :-1] = np.interp(_LAGS_S, step_s * np.arange(len(mean_L)), mean_L, right=np.nan)
+        length_s = first_return_s(step_s, mean_L)
+        if length_s is not None:
+            values[clip, -1] = 60 / length_s
     # A distance that a clip is too short for, or a rate that is not seen, says nothing: the training clips' median.
     seen = np.isfinite(values[train]).any(0)
     usual = np.zeros(values.shape[1], np.float32)

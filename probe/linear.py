@@ -41,10 +41,10 @@ class GramRidge(RegressorMixin, BaseEstimator):
         features_ND = validate_data(self, X, reset=False, dtype=(np.float64, np.float32))
         return np.asarray(features_ND @ self.coef_ + self.intercept_, np.float64)
 
-    def _solve(self, stats: Moments, mean: float) -> GramRidge:
-        rotated = (stats.vectors_DD.T @ stats.product_D) / (stats.eigenvalues_D + self.alpha)
-        self.coef_ = (stats.vectors_DD @ rotated) / stats.scale_D
-        self.intercept_ = mean - float(stats.mean_D @ self.coef_)
+    def _solve(self, stats: Moments, mean: float | npt.NDArray[np.float64]) -> GramRidge:
+        rotated = ((stats.vectors_DD.T @ stats.product_D).T / (stats.eigenvalues_D + self.alpha)).T
+        self.coef_ = ((stats.vectors_DD @ rotated).T / stats.scale_D).T
+        self.intercept_ = mean - stats.mean_D @ self.coef_
         self.n_features_in_ = len(self.coef_)
         return self
 
@@ -52,10 +52,13 @@ class GramRidge(RegressorMixin, BaseEstimator):
 def ridge_path(
     rows: Rows, values_M: npt.NDArray, *, alphas: Sequence[float] = ALPHAS, advance: Advance | None = None
 ) -> list[GramRidge]:
-    """One fitted ridge per penalty, from one look at the rows. advance: told the part read, 0 to 1."""
+    """One fitted ridge per penalty, from one look at the rows. advance: told the part read, 0 to 1.
+
+    values_M: or (M, K); then K numbers are predicted for every row.
+    """
     values = np.asarray(values_M, np.float64)
     stats = moments(rows, values, advance=advance)
-    return [GramRidge(alpha=alpha)._solve(stats, float(values.mean())) for alpha in alphas]
+    return [GramRidge(alpha=alpha)._solve(stats, values.mean(0)) for alpha in alphas]
 
 
 def fit_ridge(X_ND: npt.NDArray, y_N: npt.NDArray, *, alphas: Sequence[float] = ALPHAS) -> list[GramRidge]:

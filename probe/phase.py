@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from echofm.embed.places import without_places
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.intervals import Estimate, patient_bootstrap
@@ -19,7 +20,6 @@ from probe.phase_match import COMPARINGS, Comparing, circular_distance, descript
 from probe.phase_notes import phase_notes
 from probe.result import Comparison, Probed, ProbeResult, Score
 from probe.rivals import same_clips
-from probe.token_places import without_places
 
 
 def probe_phase(
@@ -49,7 +49,7 @@ def probe_phase(
       phase_error_percent: mean absolute error of the linear readout, % of a cycle.
       ed_error_ms, ed_error_frames, es_...: mean absolute error of the moments, in frames of the source.
     How tokens are compared and read is chosen on validation patients (see `chosen`): with the clip's mean or without,
-    with the training clips' mean at the token's place in the window or without (`probe.token_places`), with their
+    with the training clips' mean at the token's place in the window or without (`echofm.embed.places`), with their
     changes weighed in or not.
 
     predictions: a row per test token of known phase: clip_id, patient_id, view, time_s, true_phase, predicted_phase,
@@ -155,9 +155,10 @@ class _Bench:
     def measure(self, table: EmbeddingTable) -> _Measured:
         train, val, test = (table.select(getattr(self.part, name)) for name in ("train", "val", "test"))
         variants: dict[str, tuple[EmbeddingTable, ...]] = {"as they are": (train, val, test)}
-        cleaned = without_places(train, train, val, test)
+        cleaned = without_places(table, train=self.part.train)
         if cleaned is not None:
-            variants["without their place's mean"] = tuple(cleaned)
+            parts = (self.part.train, self.part.val, self.part.test)
+            variants["without their place's mean"] = tuple(cleaned.select(part) for part in parts)
         merits = {name: self._choose(val) for name, (_, val, _) in variants.items()}
         best = max(merits, key=lambda name: merits[name][0])
         comparing, compared = merits[best][1], variants[best][2]
@@ -197,8 +198,12 @@ class _Bench:
         be asked, across patients."""
         assert val.phase is not None
         merits = []
+        features_of: dict[Comparing, npt.NDArray[np.float32]] = {}
         for comparing in COMPARINGS:
-            features = descriptors(val.phase, comparing)
+            alone = replace(comparing, reach_s=0.0)
+            if alone not in features_of:
+                features_of[alone] = descriptors(val.phase, alone)
+            features = features_of[alone]
             found = self._beats(val, features, comparing)
             if not len(found):
                 found = in_other_patients(val, features, tolerance=self.tolerance, seed=self.seed)
@@ -286,7 +291,7 @@ def _chosen(comparing: Comparing, readout: Readout) -> dict[str, float | str]:
         "compared": "without the clip's mean" if comparing.centred else "as they are",
         "motion_weight": comparing.motion_weight,
         "reach_s": comparing.reach_s,
-        "alpha": readout.alpha,
+        "alpha": readout.model.alpha,
         "context": float(readout.context),
         "readout_centred": str(readout.centred),
     }

@@ -18,7 +18,7 @@ from echofm.embed.phase import PhaseTokens
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from probe.blocks import Rows
-from probe.linear import ALPHAS, ridge_path
+from probe.linear import GramRidge, ridge_path
 from probe.phase_match import circular_distance
 
 Floats = npt.NDArray[np.floating]
@@ -36,8 +36,7 @@ class Readout:
     error: mean absolute phase error on validation patients, cycles.
     """
 
-    models: tuple
-    alpha: float
+    model: GramRidge
     context: int
     centred: bool
     error: float
@@ -45,7 +44,7 @@ class Readout:
     def predict(self, phase: PhaseTokens) -> npt.NDArray[np.complex128]:
         """(P,) complex: its angle is 2 pi times the phase, its length how sure the readout is."""
         X_PD = _inputs(phase, context=self.context, centred=self.centred)
-        return self.models[0].predict(X_PD) + 1j * self.models[1].predict(X_PD)
+        return _as_complex(self.model.predict(X_PD))
 
 
 def fit_readout(train: EmbeddingTable, val: EmbeddingTable) -> Readout:
@@ -63,12 +62,12 @@ def fit_readout(train: EmbeddingTable, val: EmbeddingTable) -> Readout:
     for context, centred in product(contexts, (False, True)):
         X_PD = _inputs(train.phase, context=context, centred=centred)[known]
         V_PD = _inputs(val.phase, context=context, centred=centred)[judged]
-        paths = [ridge_path(Rows(features_ND=X_PD), target) for target in (np.cos(angle), np.sin(angle))]
-        for alpha, cosine, sine in zip(ALPHAS, *paths, strict=True):
-            said = np.angle(cosine.predict(V_PD) + 1j * sine.predict(V_PD)) / (2 * np.pi)
+        path = ridge_path(Rows(features_ND=X_PD), np.stack([np.cos(angle), np.sin(angle)], 1))
+        for model in path:
+            said = np.angle(_as_complex(model.predict(V_PD))) / (2 * np.pi)
             error = float(circular_distance(said, truth).mean())
             if best is None or error < best.error:
-                best = Readout(models=(cosine, sine), alpha=alpha, context=context, centred=centred, error=error)
+                best = Readout(model=model, context=context, centred=centred, error=error)
     assert best is not None
     return best
 
@@ -149,6 +148,10 @@ def end_systole_phase(clip: Clip) -> float | None:
     while low[place - 1] and place > 0:
         place -= 1
     return float(places[place])
+
+
+def _as_complex(plane_P2: Floats) -> npt.NDArray[np.complex128]:
+    return plane_P2[:, 0] + 1j * plane_P2[:, 1]
 
 
 def _inputs(phase: PhaseTokens, *, context: int, centred: bool) -> npt.NDArray[np.float32]:

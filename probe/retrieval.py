@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from echofm.embed.places import without_places
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.intervals import patient_bootstrap
@@ -19,7 +20,6 @@ from probe.phase_match import Comparing, circular_distance, descriptors
 from probe.rankings import Ranked, rank
 from probe.result import Comparison, Probed, ProbeResult, Score
 from probe.rivals import same_clips
-from probe.token_places import without_places
 
 What = Literal["patient", "view", "phase"]
 DEPTHS = (1, 5, 10)
@@ -164,8 +164,8 @@ class _Bench:
     def measure(self, table: EmbeddingTable) -> _Measured:
         train, test = table.select(self.part.train), table.select(self.part.test)
         if self.what == "phase":
-            cleaned = without_places(train, test)
-            gallery = self._moments(test if cleaned is None else cleaned[0])
+            cleaned = without_places(table, train=self.part.train)
+            gallery = self._moments(test if cleaned is None else cleaned.select(self.part.test))
             if gallery is None:
                 raise EchofmError(_NOTHING[self.what])
             return _Measured(gallery=gallery, ranked=_ranked(gallery, gallery.features_ND), chosen={})

@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from copies import brighter, cropped
 from hearts import Frames, beating_heart, write_avi
 from PIL import Image
 
@@ -30,20 +31,6 @@ def exact(frames_THW: Frames, rng: np.random.Generator) -> Frames:
 
 def reversed_in_time(frames_THW: Frames, rng: np.random.Generator) -> Frames:
     return frames_THW[::-1]
-
-
-def brighter(frames_THW: Frames, rng: np.random.Generator) -> Frames:
-    gamma, gain = rng.uniform(0.7, 1.4), rng.uniform(0.6, 1.4)
-    return np.clip(255 * (frames_THW / 255.0) ** gamma * gain, 0, 255).astype(np.uint8)
-
-
-def cropped(frames_THW: Frames, rng: np.random.Generator) -> Frames:
-    """Up to 12 % off each side, blown up to the old size."""
-    height, width = frames_THW.shape[1:]
-    top, bottom = (rng.uniform(0, 0.12, 2) * height).astype(int)
-    left, right = (rng.uniform(0, 0.12, 2) * width).astype(int)
-    parts = (Image.fromarray(frame[top : height - bottom, left : width - right]) for frame in frames_THW)
-    return np.stack([np.asarray(part.resize((width, height), Image.Resampling.BICUBIC)) for part in parts])
 
 
 def re_encoded(frames_THW: Frames, rng: np.random.Generator, *, folder: Path, codec: str = "mpeg4") -> Frames:

@@ -13,8 +13,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from copies import brighter, cropped
 from hearts import Frames, write_avi
-from PIL import Image
 
 from echofm.check.cli import main as check
 from echofm.phantom import generate
@@ -36,15 +36,6 @@ def decoded(path: Path) -> Frames:
         return np.stack([frame.to_ndarray(format="gray") for frame in container.decode(video=0)])
 
 
-def cropped(frames_THW: Frames, rng: np.random.Generator) -> Frames:
-    """Up to 12 % off each side, blown up to the old size."""
-    height, width = frames_THW.shape[1:]
-    top, bottom = (rng.uniform(0, 0.12, 2) * height).astype(int)
-    left, right = (rng.uniform(0, 0.12, 2) * width).astype(int)
-    parts = (Image.fromarray(frame[top : height - bottom, left : width - right]) for frame in frames_THW)
-    return np.stack([np.asarray(part.resize((width, height), Image.Resampling.BICUBIC)) for part in parts])
-
-
 def write_copy(original: Path, copy: Path, change: str, rng: np.random.Generator) -> None:
     """The copy that someone made: the file itself, or its frames changed and encoded anew."""
     if change == "exact":
@@ -57,8 +48,7 @@ def write_copy(original: Path, copy: Path, change: str, rng: np.random.Generator
     if change == "reversed":
         frames_THW = frames_THW[::-1]
     elif change == "brightness":
-        gamma, gain = rng.uniform(0.7, 1.4), rng.uniform(0.6, 1.4)
-        frames_THW = np.clip(255 * (frames_THW / 255.0) ** gamma * gain, 0, 255).astype(np.uint8)
+        frames_THW = brighter(frames_THW, rng)
     else:
         frames_THW = cropped(frames_THW, rng)
     write_avi(copy, frames_THW)

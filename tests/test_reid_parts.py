@@ -13,6 +13,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from echofm.embed.phase import PhaseTokens
+from echofm.embed.places import place_means, token_places, without_place
 from echofm.embed.rhythm import cycle_length_s
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
@@ -21,7 +22,6 @@ from synth.audit.reid.discriminant import discriminants
 from synth.audit.reid.fit import batches
 from synth.audit.reid.half import HALF_OF, half_of, seed_of, why_not_apart
 from synth.audit.reid.loss import SiamesePairs, drawn_pairs, supervised_contrastive
-from synth.audit.reid.place import place_means, places, without_place
 from synth.audit.reid.verify import Recordings, Setting, area, fewer_patients, verifiable, verify
 
 
@@ -274,18 +274,20 @@ def test_a_places_mark_is_taken_off_before_the_cycle_is_sought() -> None:
         contract={"frames": length},
         settings={"windows": "whole clip"},
     )
-    assert places(table) is None
-    table = replace(table, rows=table.rows.assign(frames=frames.astype(float)))
-    place_P = places(table)
-    assert place_P is not None and table.phase is not None
+    assert token_places(table) is None
+    table = replace(
+        table, rows=table.rows.assign(frames=frames.astype(float), windows=np.where(frames == 48, 2.0, 1.0))
+    )
+    place_P, place_TD = token_places(table), place_means(table)
+    assert place_P is not None and place_TD is not None and table.phase is not None
     assert place_P[:24].tolist() == [*range(12), *range(4, 16)] and place_P[24:40].tolist() == list(range(16))
 
-    def found(feature_PD: np.ndarray) -> float:
-        assert table.phase is not None
-        starts, time_s = table.phase.start_N1, table.phase.time_s_P
+    def found(tokens: EmbeddingTable) -> float:
+        assert tokens.phase is not None
+        feature_PD, starts, time_s = tokens.phase.feature_PD, tokens.phase.start_N1, tokens.phase.time_s_P
         lengths = [cycle_length_s(feature_PD[a:b], time_s[a:b]) for a, b in pairwise(starts)]
         return float(np.mean([each is not None and abs(each / p - 1) < 0.1 for each, p in zip(lengths, periods)]))
 
     with pytest.raises(EchofmError, match="does not tell the places"):
-        without_place(replace(table, contract=None), place_means(table))
-    assert found(without_place(table, None)) < 0.5 < 0.9 < found(without_place(table, place_means(table)))
+        without_place(replace(table, contract=None), place_TD)
+    assert found(table) < 0.5 < 0.9 < found(without_place(table, place_TD))

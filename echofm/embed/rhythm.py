@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy.signal import detrend
 
 Doubles = npt.NDArray[np.float64]
 
@@ -26,7 +27,7 @@ def repetition(feature_TD: npt.NDArray[np.floating], time_s_T: Doubles) -> tuple
         return None
     step_s = float(np.median(np.diff(time_s_T)))
     even_s = np.arange(time_s_T[0], time_s_T[-1] + step_s / 2, step_s)
-    moments = _without_drift(at_times(even_s, np.asarray(feature_TD, np.float64), time_s_T))
+    moments = detrend(at_times(even_s, np.asarray(feature_TD, np.float64), time_s_T), axis=0)
     length = np.linalg.norm(moments, axis=1, keepdims=True)
     moments = np.divide(moments, length, out=np.zeros_like(moments), where=length > 0)
     similarity_TT = moments @ moments.T
@@ -34,15 +35,14 @@ def repetition(feature_TD: npt.NDArray[np.floating], time_s_T: Doubles) -> tuple
 
 
 def cycle_length_s(feature_TD: npt.NDArray[np.floating], time_s_T: Doubles) -> float | None:
-    """Seconds after which the moments repeat; None where the clip is too short or nothing repeats.
-
-    The first peak, among peaks nearly as high as the highest, of the mean cosine similarity between moments that lie so
-    far apart, after the clip's mean and slow drift are taken out. time_s_T: rising; NaN: no length is found.
-    """
+    """Seconds after which the moments repeat, from their `repetition`; None where the clip is too short or nothing
+    repeats."""
     found = repetition(feature_TD, time_s_T)
-    if found is None:
-        return None
-    step_s, mean_L = found
+    return None if found is None else first_return_s(*found)
+
+
+def first_return_s(step_s: float, mean_L: Doubles) -> float | None:
+    """Seconds of the first peak of a `repetition` among the peaks nearly as high as the highest; None without one."""
     lags = np.arange(len(mean_L))
     most = min(_LONGEST_S / step_s, _MOST_OF_CLIP * (len(mean_L) - 1))
     inner = lags[1:-1]
@@ -64,10 +64,3 @@ def at_times(wanted_s: Doubles, feature_TD: Doubles, time_s_T: Doubles) -> Doubl
     share = (wanted_s - time_s_T[after - 1]) / (time_s_T[after] - time_s_T[after - 1])
     share = np.clip(share, 0, 1)[..., None]
     return (1 - share) * feature_TD[after - 1] + share * feature_TD[after]
-
-
-def _without_drift(feature_TD: Doubles) -> Doubles:
-    """The moments without their mean and straight-line drift."""
-    time = np.linspace(-1, 1, len(feature_TD))
-    basis = np.stack([np.ones_like(time), time], 1)
-    return feature_TD - basis @ np.linalg.lstsq(basis, feature_TD, rcond=None)[0]

@@ -20,7 +20,7 @@ from echofm.phantom.leaflet_motion import with_leaflets
 from echofm.phantom.plax import build_plax
 from echofm.phantom.probe import Pose, Sector, make_pose, make_sector
 from echofm.phantom.psax import build_psax
-from echofm.phantom.render import PixelTruth, pixel_truth, render_envelope, render_grey
+from echofm.phantom.render import Noise, PixelTruth, drawn_noise, pixel_truth, render_envelope, render_grey
 from echofm.phantom.scene import Scene
 
 Array = npt.NDArray[np.float64]
@@ -139,11 +139,12 @@ def render_clip(
     overlay: bool = False,
     acquisition: Acquisition | None = None,
     device: torch.device | str = "cpu",
+    noise: Noise = drawn_noise,
 ) -> PhantomClip:
     """Render one clip of a patient (a number, or a Patient of one's own making).
 
     frames None: as many as 2.4 beats take. frame_rate_hz None: drawn with the acquisition, 20 to 80 Hz.
-    acquisition: one's own instead of the drawn one.
+    acquisition: one's own instead of the drawn one. noise: another draw, or none, of what is new in every frame.
     """
     person = draw_patient(seed, patient) if isinstance(patient, int) else patient
     taken = acquisition or draw_acquisition(
@@ -157,7 +158,7 @@ def render_clip(
         scene = build_scene(person, taken.view, cycle, device=device)
         sector = make_sector(taken, size)
         pose = scene_pose(scene, taken, person, time_s)
-        envelope = render_envelope(scene, pose, sector, taken, person, clip, time_s)
+        envelope = render_envelope(scene, pose, sector, taken, person, clip, time_s, noise=noise)
         grey = render_grey(envelope, sector, taken)
         pixels = pixel_truth(scene, pose, sector)
         flow = None

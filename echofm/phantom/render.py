@@ -5,6 +5,7 @@ Shapes: T frames, A samples, L beams, H rows, W columns of the image; N, M of pa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,9 @@ _CLASS[[Tissue.LV, Tissue.PAPILLARY]] = 1
 _CLASS[Tissue.MYOCARDIUM] = 2
 _CLASS[Tissue.LA] = 3
 
+Noise = Callable[[Patient, int, tuple[int, ...]], torch.Tensor]
+"""Normal numbers of a shape, for a patient's clip of this number."""
+
 STEPS_PER_PIXEL = 32
 """Of the displacement: such steps pack well, and are far below what any tracker resolves."""
 
@@ -42,6 +46,12 @@ def heart_points(scene: Scene, pose: Pose, points_P2: torch.Tensor) -> torch.Ten
     return F.grid_sample(scene.tables.to_reference, grid, align_corners=True, padding_mode="border")[..., 0].mT
 
 
+def drawn_noise(patient: Patient, clip: int, shape: tuple[int, ...]) -> torch.Tensor:
+    """What is new in every frame of a clip, normal numbers: electronic noise and the scatterers of blood."""
+    rng = generator(patient.seed, "noise", patient.number, clip)
+    return torch.from_numpy(rng.standard_normal(shape, np.float32))
+
+
 def render_envelope(
     scene: Scene,
     pose: Pose,
@@ -50,6 +60,8 @@ def render_envelope(
     patient: Patient,
     clip: int,
     time_s: npt.NDArray[np.float64],
+    *,
+    noise: Noise = drawn_noise,
 ) -> torch.Tensor:
     """(T, A, L) envelope before compression, myocardium of mean square 2 at full gain."""
     device = scene.tables.to_reference.device
@@ -67,18 +79,18 @@ def render_envelope(
     )
     turn = torch.tensor(turn_T, dtype=torch.float32, device=device)
     cos, sin = turn.cos()[:, None], turn.sin()[:, None]
-    noise = _noise(patient, clip, (2, frames, samples * beams), device)
+    noise_2TQ = noise(patient, clip, (2, frames, samples * beams)).to(device)
     static = _static_clutter(acquisition, sector, patient, clip, device)
     blood = sampled[4]
     parts = []
     for part in (0, 1):
-        field = sampled[part] * cos + sampled[2 + part] * sin + blood * noise[part]
+        field = sampled[part] * cos + sampled[2 + part] * sin + blood * noise_2TQ[part]
         parts.append(field.view(frames, samples, beams) + static[part])
     parts[0] += splat(scene.threads, pose, sector, frames, device)
     # One stack along the last axis, so that one matrix product serves all frames.
     stacked = torch.cat(parts).permute(1, 2, 0).contiguous()
     blurred = PointSpread(acquisition, sector, device)(stacked).view(samples, beams, 2, frames)
-    electronic = noise.view(2, frames, samples, beams).roll((7, 13), (2, 3)).permute(2, 3, 0, 1)
+    electronic = noise_2TQ.view(2, frames, samples, beams).roll((7, 13), (2, 3)).permute(2, 3, 0, 1)
     sensitivity_db = _beam_profile_db(acquisition, sector) + _shading_db(acquisition, sector, patient, clip)
     sensitivity = torch.tensor(10 ** (sensitivity_db / 20), dtype=torch.float32, device=device)
     blurred = blurred * sensitivity[..., None, None] + electronic * 10 ** (acquisition.noise_db / 20)
@@ -105,11 +117,6 @@ def _painted(scene: Scene, patient: Patient) -> npt.NDArray[np.float32]:
     texture = scipy.ndimage.gaussian_filter(texture, (0, blur, blur), mode="wrap") * (2 * np.pi**0.5 * blur)
     blood = np.isin(scene.tissue_NM, BLOOD) * np.float32(patient.blood_gain)
     return np.concatenate([texture * scene.gain_NM, blood[None]])
-
-
-def _noise(patient: Patient, clip: int, shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
-    rng = generator(patient.seed, "noise", patient.number, clip)
-    return torch.from_numpy(rng.standard_normal(shape, np.float32)).to(device)
 
 
 def _static_clutter(a: Acquisition, sector: Sector, patient: Patient, clip: int, device: torch.device) -> torch.Tensor:

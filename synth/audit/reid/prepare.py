@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from echofm.embed.places import place_means
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from synth.audit.reid.cycle import common_template
 from synth.audit.reid.head import Components, Head
-from synth.audit.reid.place import place_means
 from synth.audit.reid.samples import FIRST, SECOND, Level, Source, blocks, samples, whole_clips
 from synth.audit.reid.verify import Recordings
 

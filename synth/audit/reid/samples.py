@@ -13,10 +13,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from echofm.embed.places import without_place
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from synth.audit.reid.cycle import one_cycle, turn_to
-from synth.audit.reid.place import without_place
 
 Level = Literal["frame", "clip", "motion"]
 LEVELS: tuple[Level, ...] = ("frame", "clip", "motion")
@@ -116,11 +116,10 @@ def _require(table: EmbeddingTable, source: Source, level: Level) -> None:
 
 def _timelines(table: EmbeddingTable, place_TD: Floats | None) -> Iterator[tuple[Floats, npt.NDArray[np.float64]]]:
     """Of each clip its phase tokens (T, D) and their seconds."""
-    assert table.phase is not None
-    feature_PD = without_place(table, place_TD)
-    starts = table.phase.start_N1
-    for first, last in pairwise(starts):
-        yield feature_PD[first:last], table.phase.time_s_P[first:last]
+    phase = table.phase if place_TD is None else without_place(table, place_TD).phase
+    assert phase is not None
+    for first, last in pairwise(phase.start_N1):
+        yield phase.feature_PD[first:last], phase.time_s_P[first:last]
 
 
 def _moments(clips: list[Floats]) -> Samples:
