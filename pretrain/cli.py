@@ -27,8 +27,8 @@ Pretrain an encoder on shards.
 recipes:
 {recipes}
 
-`echofm pretrain RECIPE --help` lists every setting. Exit codes: 0 done, or stopped by SIGTERM with the state saved
-(--resume goes on); 2 bad input."""
+`echofm pretrain RECIPE --help` lists every setting. Exit codes: 0 done, or stopped by SIGTERM with state and
+encoder saved (--resume goes on); 2 bad input."""
 
 
 def main(argv: list[str]) -> int:

@@ -42,8 +42,8 @@ def start(recipe: PretrainRecipe, *, data: Path, out: Path, resume: bool = False
         console.print(f"going on from step {run.start_step} of {recipe.fit.steps}", highlight=False)
     done = fit(task, batches_of(recipe, shards, start_step=run.start_step), recipe.fit, run)
     if main:
-        finished = done == recipe.fit.steps
-        console.print("the encoder is in export/" if finished else f"stopped at step {done}; --resume goes on")
+        early = "" if done == recipe.fit.steps else f"stopped at step {done} (--resume goes on); "
+        console.print(f"{early}the encoder is in export/", highlight=False)
     processes().wait_for_everyone()
     processes().destroy_process_group()
 

@@ -58,6 +58,7 @@ class PretrainTask:
         self.net.set_grad_checkpointing(recipe.recompute)
         self.contract = contract_of(recipe)
         self._data, self._recompute, self._card, self._watcher = recipe.data, recipe.recompute, card, watcher
+        self._steps = recipe.fit.steps
 
     def prepare(self, batch: ClipBatch) -> ClipBatch:
         """Bring the clips to the model's size and channels, then vary their gain and contrast."""
@@ -86,10 +87,11 @@ class PretrainTask:
         """The watcher's figures, where some are due."""
         return self._watcher(self.net, step) if self._watcher else {}
 
-    def export(self, folder: Path) -> None:
-        """The whole VideoMae with its contract and card."""
+    def export(self, folder: Path, *, step: int) -> None:
+        """The whole VideoMae with its contract and card, which says so where a run was stopped early."""
         measured = self._watcher.latest if self._watcher else {}
-        save_model(self.net, folder, contract=self.contract, card={**self._card, **measured})
+        steps = {} if step == self._steps else {"steps": f"{step} of {self._steps}: the run was stopped"}
+        save_model(self.net, folder, contract=self.contract, card={**self._card, **measured, **steps})
 
     def advice(self) -> str:
         """How this task takes less memory."""

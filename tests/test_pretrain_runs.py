@@ -85,7 +85,9 @@ def test_sigterm_saves_and_exits_0(workers: str, shards: Path, unbroken: Path, t
     os.killpg(process.pid, signal.SIGTERM)
     finish(process)
     last = max(path.name for path in (tmp_path / "run" / "state").iterdir())
-    assert last == f"step_{records(tmp_path / 'run')[-1]['step']:08d}" < f"step_{STEPS:08d}"
+    step = records(tmp_path / "run")[-1]["step"]
+    assert last == f"step_{step:08d}" < f"step_{STEPS:08d}"
+    assert f"{step} of {STEPS}: the run was stopped" in (tmp_path / "run" / "export" / "README.md").read_text()
     finish(launch([*command, "--resume"]))
     same_run(tmp_path / "run", unbroken)
 

@@ -51,7 +51,7 @@ class ToyTask:
         self.updates.append(step)
         return {}
 
-    def export(self, folder: Path) -> None:
+    def export(self, folder: Path, *, step: int) -> None:
         save_file(self.net.state_dict(), folder / "model.safetensors")
 
     def advice(self) -> str:

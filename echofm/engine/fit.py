@@ -26,13 +26,13 @@ def fit(task: Task, batches: Iterator[ClipBatch], config: FitConfig, run: Run) -
 
     batches: this process's slices of the global batches, the first one that of step `run.start_step` + 1. Not
         prepared by accelerate, which would split again what is split already.
-    Returns the last step done: fewer than `config.steps` where SIGTERM came; its state is then saved.
+    Returns the last step done: fewer than `config.steps` where SIGTERM came; its state is then saved and exported.
     Raises EchofmError on a loss that is no number (`on_nonfinite`), when memory runs out, when the disk refuses.
     """
     updater = Updater(task, config)
     trained = Trained(net=task.net, optimizer=updater.optimizer, ema=updater.ema)
     run.restore(trained, updater.accelerator)
-    skipped = 0
+    skipped, step = 0, run.start_step
     with _sigterm_noticed() as told_to_stop, run.tracker(config) as tracker:
         if run.start_step == 0:
             with tracker.aside("measuring the untrained model"):
@@ -58,11 +58,11 @@ def fit(task: Task, batches: Iterator[ClipBatch], config: FitConfig, run: Run) -
                     tracker.settle()
                     run.save(step, trained, updater.accelerator, keep=config.keep_states)
             if update.stop:
-                return step
+                break
     if run.main:
         with updater.ema.applied(task.net) if updater.ema else nullcontext():
-            run.export(task)
-    return config.steps
+            run.export(task, step=step)
+    return step
 
 
 def _living(update: Update) -> dict[str, Any]:

@@ -79,11 +79,11 @@ class Run:
         for old in _states(self.folder)[:-keep]:
             shutil.rmtree(old)
 
-    def export(self, task: Task) -> Path:
+    def export(self, task: Task, *, step: int) -> Path:
         """Have the task write its result to export/, replacing an older one. The main process only."""
         final = self.folder / "export"
         with writing("the export"), _whole_folder(final) as folder:
-            task.export(folder)
+            task.export(folder, step=step)
             if final.exists():
                 shutil.rmtree(final)
         return final

@@ -59,8 +59,8 @@ class Task(Protocol):
         """
         ...
 
-    def export(self, folder: Path) -> None:
-        """Write what is worth keeping into an empty folder, on the main process."""
+    def export(self, folder: Path, *, step: int) -> None:
+        """Write what is worth keeping after `step` updates into an empty folder, on the main process."""
         ...
 
     def advice(self) -> str:

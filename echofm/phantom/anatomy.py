@@ -85,8 +85,8 @@ class Patient:
 
     @property
     def name(self) -> str:
-        """The name under which the data set groups this patient's files."""
-        return f"P{self.number:05d}"
+        """The name under which the data set groups this patient's files; of seeds other than 0 it tells the seed."""
+        return f"P{self.number:05d}" if self.seed == 0 else f"P{self.seed}N{self.number:05d}"
 
 
 def draw_patient(seed: int, number: int) -> Patient:
