@@ -45,6 +45,10 @@ class Arguments:
     """Width of the network beside the linear map, 0 for none; several are tried."""
     weight_decay: tuple[float, ...] = (0.1,)
     """Several are tried."""
+    dropout: float = 0.1
+    """Part of the components left out at random in training."""
+    each: int = 2
+    """Samples of each patient in a batch, from different clips where there are."""
     steps: int = 600
     """At most; the best is kept."""
     draws: int = 1000
@@ -78,6 +82,8 @@ def main(argv: list[str]) -> int:
         components=arguments.components,
         hidden=arguments.hidden,
         weight_decay=arguments.weight_decay,
+        dropout=arguments.dropout,
+        each=arguments.each,
         steps=arguments.steps,
         seed=arguments.seed,
     )

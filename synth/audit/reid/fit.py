@@ -64,6 +64,8 @@ class FitOptions:
     def __post_init__(self) -> None:
         if min(*self.components, self.steps, self.bins) < 1 or min(self.hidden) < 0 or self.each < 2:
             raise EchofmError("components, steps and bins must be positive, hidden not negative, each at least 2")
+        if not 0 <= self.dropout < 1:
+            raise EchofmError("dropout must lie from 0 to below 1")
         if not all(0 < shrink <= 1 for shrink in self.shrink) or not all(1 <= d <= WIDTH for d in self.directions):
             raise EchofmError(f"shrink must lie above 0 and up to 1, directions from 1 to {WIDTH}")
 
