@@ -18,7 +18,7 @@ from echofm.embed.rhythm import cycle_length_s
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from synth.audit.reid.cycle import common_template, one_cycle, turn_to
-from synth.audit.reid.discriminant import discriminants
+from synth.audit.reid.discriminant import discriminants, weights_L
 from synth.audit.reid.fit import batches
 from synth.audit.reid.half import HALF_OF, half_of, seed_of, why_not_apart
 from synth.audit.reid.loss import SiamesePairs, drawn_pairs, supervised_contrastive
@@ -123,6 +123,27 @@ def test_discriminants_are_scikit_learns() -> None:
     round_map = discriminants(samples, group, shrink=1.0, directions=4)[0]
     cosine = (round_map / np.linalg.norm(round_map, axis=1, keepdims=True) * principal).sum(1)
     np.testing.assert_allclose(np.abs(cosine), 1, atol=1e-6)
+
+
+def test_weights_are_the_intraclass_correlation_over_the_deviation_within() -> None:
+    rng = np.random.default_rng(3)
+    patient_N, clip = np.arange(12000) // 3, np.repeat(np.arange(12000), 2)
+    between, within = np.array([2.0, 1.0, 0.0]), np.array([1.0, 3.0, 0.5])
+    of_clip = between * rng.standard_normal((4000, 3))[patient_N] + within * rng.standard_normal((12000, 3))
+    # Samples of one clip lie apart as well; their mean is what counts.
+    samples = of_clip[clip] + np.tile([[0.4], [-0.4]], (12000, 3))
+    expected = between**2 / (between**2 + within**2) / within
+    found = weights_L(samples, clip, patient_N[clip])
+    np.testing.assert_allclose(found[:2], expected[:2], rtol=0.05)
+    assert 0 <= found[2] < 0.1 * expected[0]
+    # A clip without a partner tells nothing; with one clip a patient, samples stand for clips.
+    lonely = weights_L(
+        np.vstack([samples, 99 * np.ones((1, 3))]), np.append(clip, 12000), np.append(patient_N[clip], 4000)
+    )
+    np.testing.assert_allclose(lonely, found)
+    np.testing.assert_allclose(
+        weights_L(of_clip, patient_N, patient_N), weights_L(of_clip, np.arange(12000), patient_N)
+    )
 
 
 def recordings(seed: int = 0, patients: int = 14) -> Recordings:

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from synth.audit.reid.discriminant import discriminants
+from synth.audit.reid.discriminant import discriminants, weights_L
 from synth.audit.reid.head import WIDTH, Head
 from synth.audit.reid.loss import SiamesePairs, supervised_contrastive
 from synth.audit.reid.prepare import Meet, Preparation, Prepared
@@ -48,8 +48,8 @@ class FitOptions:
     meet: Meet = "view"
     begin: Literal["discriminants", "random"] = "discriminants"
     components: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)
-    shrink: tuple[float, ...] = (0.01, 0.1, 0.3)
-    directions: tuple[int, ...] = (8, 16, 32, 64, 128)
+    shrink: tuple[float, ...] = (0.001, 0.01, 0.1, 0.3)
+    directions: tuple[int, ...] = (8, 16, 32, 48, 64, 128)
     hidden: tuple[int, ...] = (0, 256)
     weight_decay: tuple[float, ...] = (0.1,)
     dropout: float = 0.1
@@ -168,6 +168,8 @@ def _begins(
         map_LK, mean_K = discriminants(
             component_MK[:, :width], group_M, shrink=shrink, directions=max(options.directions)
         )
+        # Weighed, or noise in weak directions counts as much as the patient in strong ones.
+        map_LK = weights_L((component_MK[:, :width] - mean_K) @ map_LK.T, learn.clip_M, group_M)[:, None] * map_LK
         for directions in sorted({min(each, len(map_LK)) for each in options.directions}):
             begin = _Begin(components=width, discriminants=(map_LK[:directions], mean_K))
             auc = validation_auc(begin.head(preparation, hidden=0, options=options), check)
