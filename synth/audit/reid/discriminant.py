@@ -55,7 +55,7 @@ def weights_L(
     """
     unit_M = clip_M if _any_in_two(clip_M, group_M) else np.arange(len(group_M))
     _, first, clip_of_M = np.unique(unit_M, return_index=True, return_inverse=True)
-    mean_NL = np.stack([np.bincount(clip_of_M, column) for column in direction_ML.T], 1)
+    mean_NL = np.stack([np.bincount(clip_of_M, column) for column in direction_ML.T], 1, dtype=np.float64)
     mean_NL /= np.bincount(clip_of_M)[:, None]
     sizes = np.bincount(group_M[first], minlength=group_M.max() + 1)
     kept_N = sizes[group_M[first]] >= 2
