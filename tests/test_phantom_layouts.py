@@ -42,7 +42,7 @@ def test_dicom_holds_planted_tags_and_none_of_them_leaves_the_reader(tmp_path: P
     kinds = set()
     for row in rows:
         data = pydicom.dcmread(row.path)
-        assert data.PatientBirthDate and data.PatientID == "P00000" and "^" in data.PatientName
+        assert data.PatientBirthDate and data.PatientID == "P3N00000" and "^" in data.PatientName
         clip = read_row(row)
         assert clip.frame_rate_hz == pytest.approx(float(data.CineRate), rel=1e-3)
         assert clip.mask_THW is not None and clip.mask_THW.shape[1:] == (data.Rows, data.Columns)
