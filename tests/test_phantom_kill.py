@@ -39,7 +39,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path) -> No
     assert 3 <= len(records) < 12 and not (out / "phantom.json").exists()
     # A clip that was being written: its video is there, half, and it has no record.
     patient, clip = (int(part) for part in records[-1].stem.split("-"))
-    half = out / "Videos" / f"P{patient:05d}-{clip:02d}-A4C.avi"
+    half = out / "Videos" / f"P4N{patient:05d}-{clip:02d}-A4C.avi"
     half.write_bytes(half.read_bytes()[:1000])
     records[-1].unlink()
     kept = {path: path.stat().st_mtime_ns for path in (out / "Videos").glob("*.avi") if path != half}
