@@ -63,7 +63,8 @@ def weights_L(
     size_G = np.bincount(number_N)
     mean_GL = np.stack([np.bincount(number_N, column) for column in mean_NL[kept_N].T], 1) / size_G[:, None]
     within_L = ((mean_NL[kept_N] - mean_GL[number_N]) ** 2).sum(0) / (size_G - 1).sum()
-    within_L = np.maximum(within_L, np.finfo(float).tiny)
+    # Discriminants come with a scatter of about one; recordings that are all equal must not make a weight infinite.
+    within_L = np.maximum(within_L, np.finfo(np.float32).eps)
     between_L = np.maximum(mean_GL.var(0) - within_L * (1 / size_G).mean(), 0)
     return between_L / (between_L + within_L) / np.sqrt(within_L)
 
