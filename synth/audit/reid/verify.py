@@ -1,16 +1,18 @@
 """Verification: do two recordings of one patient lie closer than those of two patients, and how often?
 
-Q queries, G gallery entries, D features; W patients as the bootstrap weighs them.
+Q queries, G gallery entries, D features; W patients as the bootstrap weighs them in V draws.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from echofm.errors import EchofmError
 from echofm.intervals import Estimate
@@ -20,8 +22,10 @@ Doubles = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Setting = Literal["within acquisition", "across acquisitions", "across views"]
 SETTINGS: tuple[Setting, ...] = ("within acquisition", "across acquisitions", "across views")
-# 2,000 clips make four million pairs; a bootstrap of these takes half a minute, and more change no digit.
+# 2,000 clips make four million pairs; more change no digit.
 MOST_CLIPS = 2000
+# Weights of pairs of patients, held for so many draws.
+_DRAWS_AT_ONCE = 64
 _HARDEST = 5
 
 
@@ -85,21 +89,25 @@ def verify(
     score_QG = _scores(queries, gallery)
     number = np.unique(np.concatenate([queries.patient_Q, gallery.patient_Q]), return_inverse=True)[1]
     patient_Q, patient_G = number[: len(queries)], number[len(queries) :]
-    pairs = _Pairs.of(score_QG, genuine_QG, impostor_QG, patient_Q, patient_G)
     own = genuine_QG.any(1) & impostor_QG.any(1)
     best, precision = _ranked(score_QG[own], genuine_QG[own], impostor_QG[own])
-    redrawn = np.empty((draws, 4))
-    rng = np.random.default_rng(seed)
     patients = int(number.max()) + 1
+    pairs = _Pairs.of(score_QG, genuine_QG, impostor_QG, patient_Q, patient_G, patients)
     involved = np.unique(patient_Q[genuine_QG.any(1)])
-    for draw in range(draws):
-        weight_W = np.zeros(patients)
+    rng = np.random.default_rng(seed)
+    weight_VW = np.zeros((1 + draws, patients))
+    # First all patients as they are, then the redraws.
+    weight_VW[0, involved] = 1.0
+    for weight_W in weight_VW[1:]:
         np.add.at(weight_W, rng.choice(involved, len(involved)), 1.0)
-        redrawn[draw] = *pairs.auc_and_eer(weight_W), *_means(weight_W[patient_Q[own]], best, precision)
-    weight_W = np.zeros(patients)
-    weight_W[involved] = 1.0
-    values = [*pairs.auc_and_eer(weight_W), *_means(weight_W[patient_Q[own]], best, precision)]
-    low, high = np.nanquantile(redrawn, [0.025, 0.975], axis=0)
+    figures_VM = np.concatenate(
+        [
+            np.column_stack([pairs.auc_and_eer(some_VW), _means(some_VW[:, patient_Q[own]], best, precision)])
+            for some_VW in np.array_split(weight_VW, math.ceil(len(weight_VW) / _DRAWS_AT_ONCE))
+        ]
+    )
+    low, high = np.nanquantile(figures_VM[1:], [0.025, 0.975], axis=0)
+    values = figures_VM[0]
     found = [Estimate(value=float(v), low=float(a), high=float(b)) for v, a, b in zip(values, low, high)]
     return Verification(
         setting=setting,
@@ -165,12 +173,18 @@ def _pairs(queries: Recordings, gallery: Recordings, setting: Setting) -> tuple[
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Pairs:
-    """All pairs in rising order of score, so that every redraw costs one cumulative sum."""
+    """Where the curves of a redraw can bend: at K scores of genuine pairs, and between them.
 
-    genuine_P: Bools
-    first_P: npt.NDArray[np.int64]
-    second_P: npt.NDArray[np.int64]
-    last_of_tie_P: Bools
+    genuine_KW: genuine pairs of each patient at each score. below_KB, tied_KB: impostor pairs of each pair of patients
+    between a score and the one before, and at it; a last row holds those above all scores. first_B, second_B: the
+    pairs of patients.
+    """
+
+    genuine_KW: sparse.csr_array
+    below_KB: sparse.csr_array
+    tied_KB: sparse.csr_array
+    first_B: npt.NDArray[np.int64]
+    second_B: npt.NDArray[np.int64]
 
     @classmethod
     def of(
@@ -180,34 +194,59 @@ class _Pairs:
         impostor_QG: Bools,
         patient_Q: npt.NDArray[np.int64],
         patient_G: npt.NDArray[np.int64],
+        patients: int,
     ) -> _Pairs:
-        query, entry = np.nonzero(genuine_QG | impostor_QG)
+        level_K, place = np.unique(score_QG[genuine_QG], return_inverse=True)
+        rows = np.broadcast_to(patient_Q[:, None], genuine_QG.shape)[genuine_QG]
+        query, entry = np.nonzero(impostor_QG)
         score = score_QG[query, entry]
-        order = np.argsort(score, kind="stable")
-        score = score[order]
+        one, other = patient_Q[query], patient_G[entry]
+        pair_B, column = np.unique(np.minimum(one, other) * patients + np.maximum(one, other), return_inverse=True)
+        left = np.searchsorted(level_K, score, "left")
+        tied = left < np.searchsorted(level_K, score, "right")
+        shape = (len(level_K) + 1, len(pair_B))
         return cls(
-            genuine_P=genuine_QG[query, entry][order],
-            first_P=patient_Q[query[order]],
-            second_P=patient_G[entry[order]],
-            last_of_tie_P=np.append(score[1:] != score[:-1], True),
+            genuine_KW=_counts(place, rows, (len(level_K), patients)),
+            below_KB=_counts(left[~tied], column[~tied], shape),
+            tied_KB=_counts(left[tied], column[tied], shape),
+            first_B=pair_B // patients,
+            second_B=pair_B % patients,
         )
 
-    def auc_and_eer(self, weight_W: Doubles) -> tuple[float, float]:
-        """Area under the ROC, ties counting half, and the equal error rate; NaN where a draw has pairs of one kind."""
+    def auc_and_eer(self, weight_VW: Doubles) -> Doubles:
+        """(V, 2) of V draws: area under the ROC, ties counting half, and the equal error rate.
+
+        NaN where a draw has pairs of one kind alone.
+        """
         # A genuine pair comes along with its one patient, an impostor pair with both of its own.
-        one = weight_W[self.first_P]
-        genuine = np.cumsum(np.where(self.genuine_P, one, 0.0))[self.last_of_tie_P]
-        impostor = np.cumsum(np.where(self.genuine_P, 0.0, one * weight_W[self.second_P]))[self.last_of_tie_P]
-        if genuine[-1] == 0 or impostor[-1] == 0:
-            return np.nan, np.nan
-        # At a threshold above the k-th score: genuine pairs rejected, impostor pairs rejected.
-        rejected = np.concatenate([[0.0], genuine / genuine[-1]])
-        refused = np.concatenate([[0.0], impostor / impostor[-1]])
-        auc = float(((refused[1:] + refused[:-1]) / 2 * np.diff(rejected)).sum())
-        gap = rejected - (1 - refused)
-        after = int(np.argmax(gap >= 0))
-        share = gap[after - 1] / (gap[after - 1] - gap[after])
-        return auc, float(rejected[after - 1] + share * (rejected[after] - rejected[after - 1]))
+        genuine_KV = self.genuine_KW @ weight_VW.T
+        pair_BV = (weight_VW[:, self.first_B] * weight_VW[:, self.second_B]).T
+        below_KV, tied_KV = self.below_KB @ pair_BV, self.tied_KB @ pair_BV
+        found = np.full((len(weight_VW), 2), np.nan)
+        for draw, (genuine, below, tied) in enumerate(zip(genuine_KV.T, below_KV.T, tied_KV.T)):
+            if genuine.any() and below.any() | tied.any():
+                found[draw] = _auc_and_eer(genuine, below, tied)
+        return found
+
+
+def _counts(row: npt.NDArray[np.int64], column: npt.NDArray[np.int64], shape: tuple[int, int]) -> sparse.csr_array:
+    return sparse.coo_array((np.ones(len(row)), (row, column)), shape).tocsr()
+
+
+def _auc_and_eer(genuine_K: Doubles, below_K1: Doubles, tied_K1: Doubles) -> tuple[float, float]:
+    """Of weights at each genuine score, and of impostors below and at it; at the end, of impostors above them all."""
+    # The curve at its corners, in rising order of the threshold: past what lies between two scores, past each score.
+    steps = np.zeros((2, 2 * len(below_K1)))
+    steps[0, 1:-1:2] = genuine_K
+    steps[1, 0::2], steps[1, 1::2] = below_K1, tied_K1
+    curve = np.concatenate([np.zeros((2, 1)), np.cumsum(steps, 1)], 1)
+    # Genuine pairs rejected, impostor pairs rejected.
+    rejected, refused = curve / curve[:, -1:]
+    auc = float(((refused[1:] + refused[:-1]) / 2 * np.diff(rejected)).sum())
+    gap = rejected - (1 - refused)
+    after = int(np.argmax(gap >= 0))
+    share = gap[after - 1] / (gap[after - 1] - gap[after])
+    return auc, float(rejected[after - 1] + share * (rejected[after] - rejected[after - 1]))
 
 
 def _ranked(score_QG: Doubles, genuine_QG: Bools, impostor_QG: Bools) -> tuple[Doubles, Doubles]:
@@ -222,9 +261,10 @@ def _ranked(score_QG: Doubles, genuine_QG: Bools, impostor_QG: Bools) -> tuple[D
     return best, precision
 
 
-def _means(weight_Q: Doubles, best: Doubles, precision: Doubles) -> tuple[float, float]:
-    total = weight_Q.sum()
-    return (float(weight_Q @ best / total), float(weight_Q @ precision / total)) if total else (np.nan, np.nan)
+def _means(weight_VQ: Doubles, best: Doubles, precision: Doubles) -> Doubles:
+    """(V, 2) of V draws: both, over queries; NaN where a draw has no query."""
+    total_V1 = weight_VQ.sum(1, keepdims=True)
+    return weight_VQ @ np.stack([best, precision], 1) / np.where(total_V1 > 0, total_V1, np.nan)
 
 
 def fewer_patients(patient_N: npt.NDArray[np.str_], *, most: int = MOST_CLIPS, seed: int = 0) -> Bools:
