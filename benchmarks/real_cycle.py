@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import tyro
+from scipy.signal import savgol_filter
 
 from echofm.clip import Clip
 from echofm.errors import EchofmError
@@ -46,6 +48,7 @@ from probe.moments import Moments, Reading, encode_moments
 _SHARED = Path(__file__).resolve().parents[2] / "shared" / "real"
 _APICAL = ("A4C", "A2C")
 _REACHES = (1, 2, 4, 8, 12)
+_SMOOTHED = (5, 7, 9, 11, 13)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +82,16 @@ def real_curves(folder: Path, *, keep_outside: bool = False) -> list[tuple[Clip,
         clip = read_clip(path, channels=3 if keep_outside else 1, key=IdKey(bytes(16)), keep_outside=keep_outside)
         found.append((clip, AreaCurve(area_F=area, time_s_F=np.arange(len(area)) / rate)))
     return found
+
+
+def smoothed_truth_similarity(curve: AreaCurve, *, frames: int) -> npt.NDArray[np.float64]:
+    """(F, F) what a perfect reader of the ventricle would match by, who is blind to changes shorter than `frames`.
+
+    The area and its rate of change, by Savitzky and Golay's parabola (doi:10.1021/ac60214a047), each over its deviation.
+    """
+    level_F, rate_F = (savgol_filter(curve.area_F, frames, 2, deriv=order) for order in (0, 1))
+    state_F2 = np.stack([level_F / level_F.std(), rate_F / rate_F.std()], 1)
+    return -((state_F2[:, None] - state_F2) ** 2).sum(-1)
 
 
 def with_random_weights(encoder: Encoder, *, seed: int = 0) -> Encoder:
@@ -142,6 +155,9 @@ def main(arguments: Arguments) -> None:
     for reach in _REACHES:
         found = [judge(area_similarity(curve, reach=reach), curve) for _, curve in real]
         print(line(f"the true areas, {reach} frames either way", found, prior))
+    for frames in _SMOOTHED:
+        found = [judge(smoothed_truth_similarity(curve, frames=frames), curve) for _, curve in real]
+        print(line(f"the true area and its rate, smoothed over {frames} frames", found, prior))
     shards = None if arguments.choose_on is None else ShardSet.open(arguments.choose_on)
     for folder in arguments.encoders:
         trained = load_encoder(folder)
