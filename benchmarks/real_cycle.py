@@ -85,9 +85,9 @@ def real_curves(folder: Path, *, keep_outside: bool = False) -> list[tuple[Clip,
 
 
 def smoothed_truth_similarity(curve: AreaCurve, *, frames: int) -> npt.NDArray[np.float64]:
-    """(F, F) what a perfect reader of the ventricle would match by, who is blind to changes shorter than `frames`.
+    """(F, F) what a perfect reader of the ventricle would match by who is blind to changes shorter than `frames`.
 
-    The area and its rate of change, by Savitzky and Golay's parabola (doi:10.1021/ac60214a047), each over its deviation.
+    Area and rate of change by Savitzky and Golay's parabola (doi:10.1021/ac60214a047), each over its deviation.
     """
     level_F, rate_F = (savgol_filter(curve.area_F, frames, 2, deriv=order) for order in (0, 1))
     state_F2 = np.stack([level_F / level_F.std(), rate_F / rate_F.std()], 1)

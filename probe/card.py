@@ -5,10 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
+from echofm.embed.provenance import datasets
 from echofm.embed.table import EmbeddingTable
 from probe.figures.canvas import in_words
 from probe.findings.gathered import Findings
-from probe.findings.provenance import datasets
 from probe.report.results import method_name, shown, verdict
 from probe.result import Probed, ProbeResult
 

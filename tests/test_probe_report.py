@@ -23,6 +23,7 @@ from planted_probes import (
 )
 from sklearn.metrics import confusion_matrix
 
+from echofm.embed.provenance import is_phantom
 from echofm.embed.table import EmbeddingTable
 from echofm.intervals import Estimate
 from echofm.report.blocks import FilmStrip, Picture
@@ -30,7 +31,6 @@ from probe.findings.agreement import agreement
 from probe.findings.calibration import calibration
 from probe.findings.gathered import Findings, target_findings
 from probe.findings.plane import plane
-from probe.findings.provenance import is_phantom
 from probe.findings.worst import worst_clips
 from probe.report import page, write_report
 from probe.report.frames import evenly

@@ -21,7 +21,8 @@ _CODE = re.compile(r"`([^`]+)`")
 class Page:
     """A report in the making. The same blocks give the same bytes.
 
-    title: one line. lead: the sentence under it. Nothing here may name a patient or a file: ids are hashes.
+    title: one line. lead: what stands under it, a paragraph per line. Nothing here may name a patient or a file: ids
+    are hashes.
     """
 
     title: str

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from echofm.embed.provenance import is_phantom
 from echofm.embed.table import EmbeddingTable
 from echofm.report.blocks import Block, Commands, Prose
 from echofm.report.page import Page
 from probe.card import card
 from probe.figures.canvas import in_words
 from probe.findings.gathered import Findings, TargetFindings, findings
-from probe.findings.provenance import is_phantom
 from probe.report.by_task import label_efficiency, pictures
 from probe.report.frames import FramesOf
 from probe.report.masks import overlays

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast, get_args
 
 import torch
 
+from echofm.embed.provenance import is_phantom as of_phantom
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.ids import IdKey, load_key
@@ -79,7 +80,8 @@ def run(arguments: Arguments) -> int:
         set_aside=(given.train.set_aside, given.holdout.set_aside, given.synthetic.set_aside),
         seed=arguments.seed,
     )
-    return _finish(arguments, given, audited)
+    phantom = is_phantom(parsed(arguments.train)[0]) or of_phantom(sets.train)
+    return _finish(arguments, given, audited, phantom=phantom)
 
 
 @contextmanager
@@ -214,7 +216,7 @@ def _duplicates(arguments: Arguments, given: Given, sets: Sets) -> Duplicates | 
     return find_duplicates(videos, there, processes=arguments.processes)
 
 
-def _finish(arguments: Arguments, given: Given, audited: Audited) -> int:
+def _finish(arguments: Arguments, given: Given, audited: Audited, *, phantom: bool) -> int:
     result = audited.result
     shown: list[Strip] = []
     if given.train.videos is not None and given.synthetic.videos is not None and arguments.strips > 0:
@@ -222,7 +224,7 @@ def _finish(arguments: Arguments, given: Given, audited: Audited) -> int:
         pairs = closest_pairs(audited.samples, level, most=arguments.strips)
         shown = strips(pairs, level, synthetic=given.synthetic.videos, train=given.train.videos)
     result.save(arguments.out, audited.samples)
-    page(audited, shown, phantom=is_phantom(parsed(arguments.train)[0])).save(arguments.out / "report.html")
+    page(audited, shown, phantom=phantom).save(arguments.out / "report.html")
     print(result.verdict)
     for each in result.levels:
         if each.search_recall < 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from synth.audit.canaries import FAITHFUL, REQUIRED_RECALL
 from synth.audit.duplicates import Duplicates
@@ -20,33 +20,42 @@ def verdict(
     alpha: float,
     decide: str,
 ) -> str:
-    """One paragraph. Its first sentence is what a reader must not miss: blindness before results."""
-    parts = [_power(recalls), _copies(flagged, alpha, decide), _duplicates(duplicates), _membership(attacks)]
+    """A finding per line. The first is what a reader must not miss: blindness before results."""
+    lines = [
+        *_power(recalls),
+        _share(flagged, alpha, decide),
+        _removal(flagged),
+        _duplicates(duplicates),
+        _membership(attacks),
+    ]
     if judge is not None:
-        parts.append(_judge(judge, alpha))
-    return " ".join(part for part in parts if part)
+        lines.append(_judge(judge, alpha))
+    return "\n".join(line for line in lines if line)
 
 
-def _power(recalls: Sequence[Recall]) -> str:
+def _power(recalls: Sequence[Recall]) -> Iterator[str]:
     sees = sees_copies(recalls)
     if sees is None:
-        return "No canaries were planted, so nobody knows what this audit would miss: a clean result means nothing yet."
+        yield "No canaries were planted, so nobody knows what this audit would miss: a clean result means nothing yet."
+        return
     worst = min((each for each in recalls if each.kind in FAITHFUL), key=lambda each: each.recall.value)
     if not sees:
-        return (
+        yield (
             f"This encoder misses plain copies (recall {worst.recall.value:.0%} on {worst.kind} ones, "
             f"{REQUIRED_RECALL:.0%} is needed): nothing below can clear the set."
         )
-    missed = [f"{each.kind} (at {each.strength:g})" for each in recalls if each.recall.value < 0.5]
-    blind = f" It misses more than half of the copies changed by {', '.join(missed)}." if missed else ""
+        return
     removed = min(each.recall_at_a_tenth.value for each in recalls if each.kind in FAITHFUL)
-    return (
+    yield (
         f"Exact and re-encoded copies stand out from new patients (recall {worst.recall.value:.1%} at worst); where "
-        f"they make up a tenth of a set, {removed:.1%} at worst would be flagged for removal.{blind}"
+        f"they make up a tenth of a set, {removed:.1%} at worst would be flagged for removal."
     )
+    missed = [f"{each.kind} (at {each.strength:g})" for each in recalls if each.recall.value < 0.5]
+    if missed:
+        yield f"It misses more than half of the copies changed by {', '.join(missed)}."
 
 
-def _copies(flagged: FlaggedPart, alpha: float, decide: str) -> str:
+def _share(flagged: FlaggedPart, alpha: float, decide: str) -> str:
     part = f"{flagged.fraction.value:.1%} of the synthetic clips ({_range(flagged.fraction)})"
     finding = (
         "more than new patients would be"
@@ -56,8 +65,14 @@ def _copies(flagged: FlaggedPart, alpha: float, decide: str) -> str:
     expected = f"at most {alpha:.0%}" if decide == "any" else f"{alpha:.0%}"
     return (
         f"{part} lie closer to the training set than {1 - alpha:.0%} of new patients do: {finding} "
-        f"(expected {expected}, chance {flagged.excess_p:.2g}). {flagged.decided} clip(s) are flagged for removal; "
-        f"copies that make up less than {flagged.smallest_detectable_share:.1%} of the set cannot be flagged."
+        f"(expected {expected}, chance {flagged.excess_p:.2g})."
+    )
+
+
+def _removal(flagged: FlaggedPart) -> str:
+    return (
+        f"{flagged.decided} clip(s) are flagged for removal; copies that make up less than "
+        f"{flagged.smallest_detectable_share:.1%} of the set cannot be flagged."
     )
 
 

@@ -24,11 +24,11 @@ _WHAT: dict[Level, str] = {
 }
 
 
-def page(reid: Reid, measured: list[Measured], *, title: str = "Whom does this model recognise?") -> Page:
-    """One page; ids on it are hashes as they stand in the table."""
+def page(reid: Reid, measured: list[Measured], *, phantom: bool = False) -> Page:
+    """One page; ids on it are hashes as they stand in the table. phantom: says that all patients are simulated."""
     config = reid.config
     report = Page(
-        title,
+        "Whom does this model recognise?" + (" (phantom patients)" if phantom else ""),
         lead=f"Re-identification heads on encoder {config.base_encoder_digest[:16]}, fitted on {_half(reid)} "
         f"({config.patients} patients, {config.clips} clips), measured on patients of the split test.",
     )
