@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from probe.attention_pool import BATCH, Labelled, Schedule, fit_pool, pooled
 from probe.blocks import Rows
-from probe.logistic import class_weights
+from probe.penalised import class_weights
 
 LEARNING_RATES, WEIGHT_DECAYS = (1e-3, 4e-3), (0.01, 1.0)
 

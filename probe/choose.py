@@ -14,10 +14,11 @@ import numpy.typing as npt
 
 from probe.blocks import Rows
 from probe.linear import ridge_path
-from probe.logistic import logistic_path
+from probe.logistic import BlockLogistic
 from probe.metrics import METRICS, better
 from probe.neighbours import NEIGHBOURS, fit_neighbours, mean_votes
-from probe.ordinal import ordinal_path
+from probe.ordinal import OrdinalLogistic
+from probe.penalised import PenalisedClassifier, penalty_path
 from probe.result import Kind
 from probe.target import ClipTask
 
@@ -93,7 +94,8 @@ def _candidates(plan: Plan, train: Labels, val: Labels) -> Iterable[tuple[Any, C
         if plan.task == "regression":
             path = ridge_path(train.rows, train.values)[::-1]
         else:
-            path = list((ordinal_path if plan.task == "ordinal" else logistic_path)(train.rows, train.values))
+            kind: type[PenalisedClassifier] = OrdinalLogistic if plan.task == "ordinal" else BlockLogistic
+            path = penalty_path(kind, train.rows, train.values)
         name = "alpha" if plan.task == "regression" else "C"
         for model in path:
             yield model, {name: float(getattr(model, name))}, _said_of(model, val.rows, plan.task, plan.classes)

@@ -1,55 +1,25 @@
-"""Logistic regression over a path of penalties, block by block: never a second copy of the features.
+"""Logistic regression, block by block: never a second copy of the features.
 
 Shapes: N or M clips, D features, K classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, log_expit, softmax
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from probe.blocks import Moments, Rows, moments
+from probe.blocks import Moments, Rows
 from probe.descent import Array, Loss, minimise
+from probe.penalised import PenalisedClassifier, class_weights
 
-INVERSE_PENALTIES = tuple(float(c) for c in np.logspace(-4, 2, 7))
 
-
-class BlockLogistic(ClassifierMixin, BaseEstimator):
+class BlockLogistic(PenalisedClassifier):
     """Binary or multinomial logistic regression on standardised features, C sum of losses + |w|^2 / 2.
 
-    Equal to StandardScaler + scikit-learn's LogisticRegression, from features that may be mapped from disk.
-    balanced: every class counts alike, whatever its number of clips; else every clip does.
+    Equal to StandardScaler + scikit-learn's LogisticRegression.
     """
-
-    def __init__(
-        self,
-        C: float = 1.0,
-        *,
-        balanced: bool = True,
-        tol: float = 1e-5,
-        max_iter: int = 500,
-    ) -> None:
-        self.C = C
-        self.balanced = balanced
-        self.tol = tol
-        self.max_iter = max_iter
-
-    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> BlockLogistic:
-        """Fit to (N, D) features and (N,) classes, two or more."""
-        features_ND, classes_N = validate_data(self, X, y, dtype=(np.float64, np.float32), ensure_min_samples=2)
-        check_classification_targets(classes_N)
-        self.classes_, numbers_N = np.unique(classes_N, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(f"BlockLogistic needs two classes to tell apart; y holds 1 class, {self.classes_[0]!r}")
-        rows = Rows(features_ND=features_ND)
-        self._solve(rows, moments(rows), numbers_N, None)
-        return self
 
     def decision_function(self, X: npt.ArrayLike) -> Array:
         """(N,) log odds of the second of two classes, or (N, K) scores."""
@@ -68,9 +38,10 @@ class BlockLogistic(ClassifierMixin, BaseEstimator):
         scores = self.decision_function(X)
         return self.classes_[(scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(1)]
 
-    def _solve(
+    def solve(
         self, rows: Rows, stats: Moments, numbers_M: npt.NDArray[np.int64], start: tuple[Array, Array] | None
     ) -> tuple[Array, Array]:
+        """See `PenalisedClassifier`."""
         classes = len(self.classes_)
         outputs = 1 if classes == 2 else classes
         weight_M = class_weights(numbers_M, classes) if self.balanced else np.ones(len(numbers_M))
@@ -88,31 +59,6 @@ class BlockLogistic(ClassifierMixin, BaseEstimator):
         self.intercept_ = free - self.coef_ @ stats.mean_D
         self.n_features_in_ = rows.dim
         return weights_DK, free
-
-
-def logistic_path(
-    rows: Rows,
-    numbers_M: npt.NDArray[np.int64],
-    *,
-    inverse_penalties: Sequence[float] = INVERSE_PENALTIES,
-    stats: Moments | None = None,
-) -> list[BlockLogistic]:
-    """One fit per penalty, each begun where the last, stronger one ended. stats: of these rows, where known already."""
-    stats = stats or moments(rows)
-    classes, numbers = np.unique(numbers_M, return_inverse=True)
-    path, start = [], None
-    for c in sorted(inverse_penalties):
-        model = BlockLogistic(C=c)
-        model.classes_ = classes
-        start = model._solve(rows, stats, numbers, start)
-        path.append(model)
-    return path
-
-
-def class_weights(numbers_M: npt.NDArray[np.int64], classes: int) -> Array:
-    """(M,) weights, mean 1, under which every class counts alike (scikit-learn's "balanced")."""
-    counts_K = np.bincount(numbers_M, minlength=classes)
-    return (len(numbers_M) / (classes * np.maximum(1, counts_K)))[numbers_M]
 
 
 def _two_classes(numbers_M: npt.NDArray[np.int64], weight_M: Array) -> Loss:

@@ -5,57 +5,29 @@ P(level <= k) = sigmoid(threshold_k - w.x), thresholds rising. Shapes: N or M cl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, log_expit
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from probe.blocks import Moments, Rows, moments
+from probe.blocks import Moments, Rows
 from probe.descent import Array, Loss, minimise
-from probe.logistic import INVERSE_PENALTIES, class_weights
+from probe.penalised import PenalisedClassifier, class_weights
 
 
-class OrdinalLogistic(ClassifierMixin, BaseEstimator):
+class OrdinalLogistic(PenalisedClassifier):
     """One direction and rising thresholds for levels in the order of `np.unique`; C sum of losses + |w|^2 / 2.
 
     For two levels this is logistic regression. predict gives the likeliest level, as scikit-learn's contract asks;
     for a level with least absolute error take `median_level` of predict_proba.
     """
 
-    def __init__(
-        self,
-        C: float = 1.0,
-        *,
-        balanced: bool = True,
-        tol: float = 1e-5,
-        max_iter: int = 500,
-    ) -> None:
-        self.C = C
-        self.balanced = balanced
-        self.tol = tol
-        self.max_iter = max_iter
-
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         # Classes that lie in no order along one direction are not what this model is for.
         tags.classifier_tags.poor_score = True
         return tags
-
-    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> OrdinalLogistic:
-        """Fit to (N, D) features and (N,) levels, two or more."""
-        features_ND, levels_N = validate_data(self, X, y, dtype=(np.float64, np.float32), ensure_min_samples=2)
-        check_classification_targets(levels_N)
-        self.classes_, numbers_N = np.unique(levels_N, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(f"OrdinalLogistic needs two levels; y holds 1 class, {self.classes_[0]!r}")
-        rows = Rows(features_ND=features_ND)
-        self._solve(rows, moments(rows), numbers_N, None)
-        return self
 
     def predict_proba(self, X: npt.ArrayLike) -> Array:
         """(N, K) probabilities."""
@@ -70,9 +42,10 @@ class OrdinalLogistic(ClassifierMixin, BaseEstimator):
         probability_NK = self.predict_proba(X)
         return self.classes_[probability_NK.argmax(1)]
 
-    def _solve(
+    def solve(
         self, rows: Rows, stats: Moments, numbers_M: npt.NDArray[np.int64], start: tuple[Array, Array] | None
     ) -> tuple[Array, Array]:
+        """See `PenalisedClassifier`."""
         levels = len(self.classes_)
         weight_M = class_weights(numbers_M, levels) if self.balanced else np.ones(len(numbers_M))
         weights_D1, free, self.n_iter_ = minimise(
@@ -89,21 +62,6 @@ class OrdinalLogistic(ClassifierMixin, BaseEstimator):
         self.thresholds_ = _rising(free) + self.coef_ @ stats.mean_D
         self.n_features_in_ = rows.dim
         return weights_D1, free
-
-
-def ordinal_path(
-    rows: Rows, numbers_M: npt.NDArray[np.int64], *, inverse_penalties: Sequence[float] = INVERSE_PENALTIES
-) -> list[OrdinalLogistic]:
-    """One fit per penalty, each begun where the last, stronger one ended."""
-    stats = moments(rows)
-    levels, numbers = np.unique(numbers_M, return_inverse=True)
-    path, start = [], None
-    for c in sorted(inverse_penalties):
-        model = OrdinalLogistic(C=c)
-        model.classes_ = levels
-        start = model._solve(rows, stats, numbers, start)
-        path.append(model)
-    return path
 
 
 def median_level(probability_NK: npt.NDArray) -> npt.NDArray[np.int64]:

@@ -22,6 +22,17 @@ class Partition:
     test: npt.NDArray[np.int64]
     source: str
 
+    def clips(self) -> dict[str, int]:
+        """Clips of each split."""
+        return {name: len(rows) for name, rows in self._rows().items()}
+
+    def patients(self, table: EmbeddingTable) -> dict[str, int]:
+        """Patients of each split."""
+        return {name: len(set(table.patient_id[rows])) for name, rows in self._rows().items()}
+
+    def _rows(self) -> dict[str, npt.NDArray[np.int64]]:
+        return {"train": self.train, "val": self.val, "test": self.test}
+
 
 def partition(table: EmbeddingTable, rows_M: npt.NDArray[np.int64], *, seed: int = 0) -> Partition:
     """The table's own splits where every clip has one and all three occur; else patients are dealt out by a hash.

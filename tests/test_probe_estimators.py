@@ -14,9 +14,10 @@ from sklearn.utils.estimator_checks import check_estimator
 from probe.attentive import AttentiveClassifier, AttentiveRegressor
 from probe.blocks import Rows
 from probe.linear import ALPHAS, GramRidge, fit_ridge
-from probe.logistic import BlockLogistic, logistic_path
+from probe.logistic import BlockLogistic
 from probe.neighbours import CosineNeighboursClassifier, CosineNeighboursRegressor, fit_neighbours
-from probe.ordinal import OrdinalLogistic, _cumulative, ordinal_path
+from probe.ordinal import OrdinalLogistic, _cumulative
+from probe.penalised import penalty_path
 
 ESTIMATORS = [
     GramRidge(),
@@ -89,7 +90,7 @@ def test_logistic_path_equals_scikit_learn_at_every_penalty(
     train = np.sort(rng.permutation(500)[:300])
     np.save(tmp_path / "features.npy", X)
     features = np.load(tmp_path / "features.npy", mmap_mode="r") if mapped else X
-    path = logistic_path(Rows(features_ND=features, index_M=train), y[train])
+    path = penalty_path(BlockLogistic, Rows(features_ND=features, index_M=train), y[train])
     assert len(path) == 7
     for ours in path:
         theirs = make_pipeline(
@@ -135,6 +136,8 @@ def test_ordinal_path_takes_rows_of_a_larger_matrix() -> None:
     X = correlated(200, 6, seed=8)
     y = np.digitize(X[:, 0], np.quantile(X[:, 0], [0.3, 0.7]))
     rows = np.arange(0, 200, 2)
-    for ours in ordinal_path(Rows(features_ND=X, index_M=rows), y[rows], inverse_penalties=(0.01, 1.0)):
+    for ours in penalty_path(
+        OrdinalLogistic, Rows(features_ND=X, index_M=rows), y[rows], inverse_penalties=(0.01, 1.0)
+    ):
         alone = OrdinalLogistic(C=ours.C).fit(X[rows], y[rows])
         np.testing.assert_allclose(ours.predict_proba(X), alone.predict_proba(X), atol=2e-3)
