@@ -5,7 +5,7 @@ F frames, R rows and C columns of tokens, D features, H rows, W columns of pixel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -73,8 +73,8 @@ def gather_frames(
 ) -> Frames:
     """Annotated frames of up to `clips` clips of a split, each with the tokens of the time index that shows it.
 
-    A window is laid so that the frame is as near as can be to its middle; frames keep the clip's own rate, so that no
-    annotated frame is dropped. Raises EchofmError where no clip has a mask or the encoder has no token grid.
+    A window is laid so that it shows the frame, as near as can be to its middle; frames keep the clip's own rate, so
+    that no annotated frame is dropped. Raises EchofmError where no clip has a mask or the encoder has no token grid.
     """
     if encoder.grid is None:
         raise EchofmError("this encoder has no tokens by place; segmentation needs a token grid")
@@ -104,13 +104,18 @@ def _of_clip(encoder: Encoder, clip: Clip, at_most: int, batch: int, device: tor
     assert clip.mask_THW is not None
     chosen = annotated_frames(clip, at_most=at_most)
     windowing = Windowing(length=contract.frames, frame_rate_hz=contract.frame_rate_hz)
-    windows = windowing.spread(0, clip.clip_id, clip.frame_time_s, len(clip.frames_TCHW), count=len(clip.frames_TCHW))
-    places = [_window_of(windows, frame, times=grid[0]) for frame in chosen]
+    places = [
+        _window_of(
+            windowing.showing(frame, 0, clip.clip_id, clip.frame_time_s, len(clip.frames_TCHW)),
+            times=grid[0],
+        )
+        for frame in chosen
+    ]
     low, high = contract.value_range
     tokens = []
     for first in range(0, len(places), batch):
         some = places[first : first + batch]
-        video_BCTHW = cut_windows(clip, [windows[window] for window, _ in some]).to(device).video_BCTHW
+        video_BCTHW = cut_windows(clip, [window for window, _ in some]).to(device).video_BCTHW
         with torch.inference_mode():
             tokens_BND = encoder.encode(video_BCTHW * (high - low) + low).tokens_BND
         tokens_BTRCD = tokens_BND.unflatten(1, tuple(grid)).float().cpu()
@@ -132,14 +137,14 @@ def _of_clip(encoder: Encoder, clip: Clip, at_most: int, batch: int, device: tor
     return np.concatenate(tokens), grey_FHW, clip.mask_THW[frames], rows
 
 
-def _window_of(windows: Sequence[Window], frame: int, *, times: int) -> tuple[int, int]:
-    """(window, time index): of all that show the frame that nearest the window's middle, then nearest the token's."""
-    best: tuple[float, float, int, int] | None = None
-    for number, window in enumerate(windows):
-        for place in np.flatnonzero((window.indices_L == frame) & window.valid_L).tolist():
-            span = len(window.indices_L) // times
-            time, within = divmod(place, span)
-            candidate = (abs(time - (times - 1) / 2), abs(within - (span - 1) / 2), number, time)
-            best = candidate if best is None else min(best, candidate)
-    assert best is not None, "a window begins at every frame"
-    return best[2], best[3]
+def _window_of(showing: Iterable[tuple[int, Window]], *, times: int) -> tuple[Window, int]:
+    """(window, time index): the one that repeats least, then has the frame nearest its middle and the token's."""
+    best: tuple[tuple[int, float, float], Window, int] | None = None
+    for place, window in showing:
+        span = len(window.indices_L) // times
+        time, within = divmod(place, span)
+        rank = (int((~window.valid_L).sum()), abs(time - (times - 1) / 2), abs(within - (span - 1) / 2))
+        if best is None or rank < best[0]:
+            best = rank, window, time
+    assert best is not None, "one window begins at the frame"
+    return best[1], best[2]

@@ -21,9 +21,10 @@ from echofm.model.tokens import Grid
 from echofm.model.vit import Encoding
 from echofm.readers.source import Row
 from echofm.shards.read import ShardSet
+from echofm.shards.windows import Windowing
 from echofm.shards.write import write_shards
 from probe.segment import probe_segmentation
-from probe.segment_data import annotated_frames, gather_frames
+from probe.segment_data import _window_of, annotated_frames, gather_frames
 from probe.segment_heads import HEADS, fit_head, mean_dice, segmentation_loss
 from probe.segment_metrics import dice, hausdorff_95
 
@@ -186,6 +187,19 @@ def test_frames_come_with_their_own_tokens(shards: ShardSet) -> None:
         grey = clips[row.clip_id].frames_TCHW[:, 0, 4:8, 8:12].reshape(FRAMES, 16) / 255
         pairs = [(grey[row.frame] + grey[other]) / 2 for other in (row.frame - 2, row.frame + 2) if 0 <= other < FRAMES]
         assert min(np.abs(pair - token).max() for pair in pairs) < 2e-3
+
+
+@pytest.mark.parametrize("rate_hz", [25.0, 30.0, None])
+@pytest.mark.parametrize("length", [2, 6, 9])
+@pytest.mark.parametrize("timed", [True, False])
+def test_every_frame_is_shown_however_short_the_clip(rate_hz: float | None, length: int, timed: bool) -> None:
+    times = np.arange(FRAMES) / 50 if timed else None
+    windowing = Windowing(length=length, frame_rate_hz=rate_hz)
+    for frame in range(FRAMES):
+        showing = list(windowing.showing(frame, 0, "clip", times, FRAMES))
+        assert showing and all(window.indices_L[place] == frame and window.valid_L[place] for place, window in showing)
+        window, time = _window_of(showing, times=1)
+        assert time == 0 and (~window.valid_L).sum() == min((~each.valid_L).sum() for _, each in showing)
 
 
 def test_frames_are_chosen_by_their_area() -> None:
