@@ -17,6 +17,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -58,8 +59,8 @@ class Options(Recipe):
     """Clips of each synthetic set, at most as many as FRESH has."""
     share: float = 0.1
     """Of copies in MIXED."""
-    more: tuple[str, ...] = ()
-    """Further words for `echofm audit`, e.g. --reid=FOLDER."""
+    more: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """A further word for `echofm audit`, e.g. --more=--reid=FOLDER; may be given again."""
     seed: int = 0
     """Of the shares and the changes."""
 
