@@ -5,7 +5,7 @@ Shapes: N or M clips, D features, K classes.
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -24,7 +24,7 @@ INVERSE_PENALTIES = tuple(float(c) for c in np.logspace(-4, 2, 7))
 Classifier = TypeVar("Classifier", bound="PenalisedClassifier")
 
 
-class PenalisedClassifier(ClassifierMixin, BaseEstimator):
+class PenalisedClassifier(ClassifierMixin, BaseEstimator, ABC):
     """Minimises C sum of losses + |w|^2 / 2 over standardised features, which may be mapped from disk.
 
     balanced: every class counts alike, whatever its number of clips; else every clip does.

@@ -139,12 +139,12 @@ def _of_clip(encoder: Encoder, clip: Clip, at_most: int, batch: int, device: tor
 
 def _window_of(showing: Iterable[tuple[int, Window]], *, times: int) -> tuple[Window, int]:
     """(window, time index): the one that repeats least, then has the frame nearest its middle and the token's."""
-    best: tuple[tuple[int, float, float], Window, int] | None = None
-    for place, window in showing:
+
+    def rank(shown: tuple[int, Window]) -> tuple[int, float, float]:
+        place, window = shown
         span = len(window.indices_L) // times
         time, within = divmod(place, span)
-        rank = (int((~window.valid_L).sum()), abs(time - (times - 1) / 2), abs(within - (span - 1) / 2))
-        if best is None or rank < best[0]:
-            best = rank, window, time
-    assert best is not None, "one window begins at the frame"
-    return best[1], best[2]
+        return int((~window.valid_L).sum()), abs(time - (times - 1) / 2), abs(within - (span - 1) / 2)
+
+    place, window = min(showing, key=rank)
+    return window, place // (len(window.indices_L) // times)

@@ -67,14 +67,13 @@ class Windowing:
         self, frame: int, clip: int, clip_id: str, frame_time_s: Times | None, n_frames: int
     ) -> Iterator[tuple[int, Window]]:
         """(place, window): every window that shows a frame at that place of its own. Some run past the clip's end."""
-        consecutive = frame_time_s is None or self.frame_rate_hz is None
-        for place in range(self.length):
-            if consecutive:
-                first = frame - place
-                start_s = float(first) if frame_time_s is None or first < 0 else frame_time_s[first] - frame_time_s[0]
-            else:
-                assert frame_time_s is not None and self.frame_rate_hz is not None
-                start_s = frame_time_s[frame] - frame_time_s[0] - place / self.frame_rate_hz
+        clock_T = np.arange(n_frames) if frame_time_s is None else frame_time_s - frame_time_s[0]
+        if frame_time_s is None or self.frame_rate_hz is None:
+            starts_s = clock_T[frame::-1][: self.length].astype(np.float64)
+        else:
+            starts_s = clock_T[frame] - np.arange(self.length) / self.frame_rate_hz
+        for place, start_s in enumerate(starts_s.tolist()):
+            # Differences of times that are equal may come out a rounding error below zero.
             if start_s > -1e-9:
                 draw = draws(0, place, clip_id)[1]
                 yield place, self._at(max(0.0, start_s), clip, frame_time_s, n_frames, draw)
