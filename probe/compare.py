@@ -235,8 +235,18 @@ def _same_truth(shared: pd.DataFrame, result: ProbeResult) -> bool:
 
 
 def _probe_json(path: str | Path) -> Path:
+    """The file itself, the one in a target's folder, or the only one of a run; a run has a folder per target."""
     path = Path(path)
-    return path / "probe.json" if path.is_dir() else path
+    folder = path.parent if path.name == "report.json" else path
+    if not folder.is_dir():
+        return path
+    if (folder / "probe.json").is_file():
+        return folder / "probe.json"
+    inside = sorted(folder.glob("*/probe.json"))
+    if len(inside) != 1:
+        found = ", ".join(str(each.parent) for each in inside) or "nothing"
+        raise EchofmError(f"{path}: holds no probe.json of one target; its folders hold {found}: name one of them")
+    return inside[0]
 
 
 def _predictions(path: Path) -> pd.DataFrame | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -39,6 +40,17 @@ def test_paired_is_what_evaluate_finds_for_a_rival(runs: Path, target: str) -> N
         assert each.first.value == pytest.approx(side_by_side.score(each.metric).value)
     first = found.metrics[0].difference
     assert not first.low <= 0 <= first.high
+
+
+def test_a_run_of_several_targets_is_asked_which(runs: Path) -> None:
+    for named in (runs / "a", runs / "a" / "report.json"):
+        with pytest.raises(EchofmError, match=r"its folders hold .*a/ef_percent, .*a/view: name one of them"):
+            compare(named, runs / "b")
+
+
+def test_a_run_of_one_target_is_that_target(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "a" / "view", tmp_path / "view")
+    assert compare(tmp_path, runs / "b" / "view", draws=20) == compare(tmp_path / "view", runs / "b" / "view", draws=20)
 
 
 def test_an_encoder_does_not_beat_itself(runs: Path) -> None:
