@@ -39,15 +39,21 @@ class Options:
     width: int = 768
     threads: int = 2
     large: int = 0
-    """Rows of a mapped training set searched by as many queries as `synthetic`, exactly and by IVF-PQ; e.g. 1000000."""
+    """Rows of a mapped training set searched exactly and by IVF-PQ; e.g. 1000000."""
+    queries: int | None = None
+    """Mapped queries of the IVF-PQ search, a tenth of them near a training row; by default as many as `synthetic`. The
+    first `synthetic` are searched exactly as well."""
+    decay: float = 0.5
+    """Of the mapped vectors' spread: the i-th direction's is i ** -decay, as directions of embeddings are not alike."""
     folder: Path | None = None
-    """Where the mapped set lies; by default the temporary folder."""
+    """Where the mapped sets lie; by default the temporary folder."""
     whole: bool = True
     """Also time the whole audit with all attacks."""
 
 
-def vectors(rows: int, width: int, seed: int, patients: int | None = None) -> Floats:
+def vectors(rows: int, width: int, seed: int, patients: int | None = None, *, decay: float = 0.0) -> Floats:
     """Patients as points, clips around them; written block by block so that memory holds one copy."""
+    spread_D = np.arange(1, width + 1, dtype=np.float32) ** -decay
     rng = np.random.default_rng(seed)
     identity = rng.standard_normal((patients or rows, width), np.float32)
     drawn = np.empty((rows, width), np.float32)
@@ -55,7 +61,7 @@ def vectors(rows: int, width: int, seed: int, patients: int | None = None) -> Fl
         part = slice(first, min(first + 8192, rows))
         chosen = np.arange(part.start, part.stop) % len(identity)
         noise = rng.standard_normal((part.stop - part.start, width), np.float32)
-        drawn[part] = identity[chosen] + 0.3 * noise
+        drawn[part] = (identity[chosen] + 0.3 * noise) * spread_D
     return drawn
 
 
@@ -88,7 +94,7 @@ def rows(options: Options) -> Iterator[str]:
     """Table rows, each as soon as it is measured."""
     yield from _in_memory(options)
     if options.large:
-        yield from _mapped(options, vectors(options.synthetic, options.width, 2))
+        yield from _mapped(options)
 
 
 def _in_memory(options: Options) -> Iterator[str]:
@@ -110,21 +116,34 @@ def _in_memory(options: Options) -> Iterator[str]:
         yield _row(f"whole audit with all attacks, {size}", lambda: audit(*tables, levels=["clip"]))
 
 
-def _mapped(options: Options, queries: Floats) -> Iterator[str]:
+def _mapped(options: Options) -> Iterator[str]:
     """A mapped training set: exact, then IVF-PQ with re-ranking, its recall against the exact neighbours."""
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        mapped = np.lib.format.open_memmap(Path(folder) / "train.npy", "w+", np.float32, (options.large, options.width))
-        for first in range(0, options.large, 50_000):
-            count = min(50_000, options.large - first)
-            mapped[first : first + count] = vectors(count, options.width, 10 + first, patients=count // 2)
-        mapped.flush()
-        size = f"{len(queries):,} x {options.large:,} x {options.width}, mapped"
-        truth, line = _timed(f"one exact search, {size}", lambda: nearest(queries, mapped))
+        train = _written(Path(folder) / "train.npy", options.large, options, seed=10)
+        queries = _written(Path(folder) / "queries.npy", options.queries or options.synthetic, options, seed=11)
+        first = queries[: options.synthetic]
+        is_copy = np.arange(len(first)) % 10 == 0
+        for start in range(0, len(queries), 10):
+            queries[start] = train[start % len(train)] + 0.1 * queries[start]
+        size = f"{len(first):,} x {options.large:,} x {options.width}, mapped"
+        truth, line = _timed(f"one exact search, {size}", lambda: nearest(first, train))
         yield line + " |"
-        index, line = _timed(f"IVF-PQ: build, {size}", lambda: ApproximateIndex(mapped, folder=Path(folder)))
+        index, line = _timed(f"IVF-PQ: build, {options.large:,}", lambda: ApproximateIndex(train, folder=Path(folder)))
         yield line + " |"
+        size = size.replace(f"{len(first):,}", f"{len(queries):,}", 1)
         found, line = _timed(f"IVF-PQ: search with exact re-ranking, {size}", lambda: index.nearest(queries))
-        yield line + f" recall@1 {(found.index_QK == truth.index_QK).mean():.4f} |"
+        same = (found.index_QK[: len(first)] == truth.index_QK)[:, 0]
+        yield line + f" recall@1 {same[is_copy].mean():.4f} of copies, {same[~is_copy].mean():.4f} of the others |"
+
+
+def _written(path: Path, rows: int, options: Options, *, seed: int) -> Floats:
+    mapped = np.lib.format.open_memmap(path, "w+", np.float32, (rows, options.width))
+    for first in range(0, rows, 50_000):
+        count = min(50_000, rows - first)
+        block = vectors(count, options.width, seed + 10 * first, patients=max(1, count // 2), decay=options.decay)
+        mapped[first : first + count] = block
+    mapped.flush()
+    return mapped
 
 
 def _table(features: Floats, name: str, per_patient: int) -> EmbeddingTable:

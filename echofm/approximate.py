@@ -18,7 +18,8 @@ from echofm.nearest import Floats, Metric, Neighbours, best, inner_products, nea
 # Below 39 rows a list k-means is ill-determined; FAISS warns.
 _TRAINING_ROWS_PER_LIST, _TRAINING_ROWS = 40, 16_384
 _ADDED_ROWS = 65_536
-_QUERY_ROWS = 2_048
+# The candidates' rows of a block of queries, 400 each, lie in memory at once.
+_QUERY_ROWS = 256
 # k-means of more lists takes longer than it saves.
 _MOST_LISTS = 8_192
 

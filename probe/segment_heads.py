@@ -69,6 +69,25 @@ class UpsamplingHead(nn.Module):
 
 
 HEADS: dict[str, Callable[..., nn.Module]] = {"linear": LinearHead, "upsampling": UpsamplingHead}
+LEARNING_RATES = {"linear": 1e-2, "upsampling": 2e-3}
+
+
+class PlacedHead(nn.Module):
+    """A head whose logits are added to a bias for each class and pixel.
+
+    The bias begins at the logarithm of the class's share there among the training frames, so that a head of blind
+    tokens says the mean mask, and what a head adds to it comes from the tokens.
+    """
+
+    def __init__(self, head: nn.Module, mask_FHW: npt.NDArray[np.uint8], *, classes: int) -> None:
+        super().__init__()
+        counts_KHW = np.stack([(mask_FHW == number).sum(0) for number in range(classes)]) + 1.0
+        self.head = head
+        self.bias_KHW = nn.Parameter(torch.from_numpy(np.log(counts_KHW / counts_KHW.sum(0))).float())
+
+    def forward(self, tokens_BRCD: torch.Tensor) -> torch.Tensor:
+        """Logits (B, K, H, W)."""
+        return self.head(tokens_BRCD) + self.bias_KHW
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,30 +124,34 @@ def fit_head(
     weight_decays: tuple[float, ...] = (1e-4, 1e-2, 1.0),
     steps: int = 600,
     batch: int = 16,
-    learning_rate: float = 2e-3,
+    learning_rate: float | None = None,
     seed: int = 0,
     advance: Callable[[], None] = lambda: None,
 ) -> Trained:
-    """Train a head on frozen tokens: cross-entropy plus soft Dice, AdamW, a cosine schedule.
+    """Train a head and a bias for each place on frozen tokens: cross-entropy and soft Dice, AdamW, a cosine schedule.
 
     train, val: tokens (F, R, C, D) and class maps (F, H, W), 255 where not annotated. Weight decay and the number of
-    steps (a tenth of `steps` at a time) are those of the best mean Dice on the validation frames.
+    steps (a tenth of `steps` at a time) are those of the best mean Dice on the validation frames. learning_rate: the
+    schedule's highest; by default LEARNING_RATES of the kind.
     """
     tokens_FRCD, mask_FHW = train
     flat = tokens_FRCD.reshape(-1, tokens_FRCD.shape[-1]).astype(np.float32)
     mean_D, scale_D = torch.from_numpy(flat.mean(0)), torch.from_numpy(flat.std(0) + 1e-6)
     shape = {"width": tokens_FRCD.shape[-1], "grid": tokens_FRCD.shape[1:3], "size": mask_FHW.shape[-1]}
+    peak = learning_rate or LEARNING_RATES[kind]
     best: Trained | None = None
     for weight_decay in weight_decays:
         # The same start and order of frames for each: weight decay alone decides.
         torch.manual_seed(seed)
         order = np.random.default_rng(seed)
-        head = HEADS[kind](classes=classes, **shape)
-        optimizer = torch.optim.AdamW(head.parameters(), lr=learning_rate, weight_decay=weight_decay)
+        head = PlacedHead(HEADS[kind](classes=classes, **shape), mask_FHW, classes=classes)
+        optimizer = torch.optim.AdamW(head.head.parameters(), lr=peak, weight_decay=weight_decay)
+        optimizer.add_param_group({"params": [head.bias_KHW], "weight_decay": 0.0})
         for step in range(1, steps + 1):
             chosen = order.integers(len(mask_FHW), size=batch)
             inputs = (torch.from_numpy(tokens_FRCD[chosen].astype(np.float32)) - mean_D) / scale_D
-            optimizer.param_groups[0]["lr"] = learning_rate * (0.5 + 0.5 * math.cos(math.pi * (step - 1) / steps))
+            for group in optimizer.param_groups:
+                group["lr"] = peak * (0.5 + 0.5 * math.cos(math.pi * (step - 1) / steps))
             head.train()
             loss = segmentation_loss(head(inputs), torch.from_numpy(mask_FHW[chosen]).long())
             optimizer.zero_grad()

@@ -59,6 +59,15 @@ def test_closer_to_train_is_one_half_whatever_the_sizes() -> None:
     assert closer_to_train(TRAIN, HOLDOUT, COPIES, metric="cosine").value > 0.65
 
 
+def test_many_clips_of_a_held_out_patient_do_not_hide_copies() -> None:
+    many = real(200, "h", 4, clips=6)
+    alone = Clips(features_ND=TRAIN.features_ND[::2], patient_N=TRAIN.patient_N[::2])
+    nothing = closer_to_train(alone, many, FRESH, metric="cosine")
+    assert nothing.low < 0.5 < nothing.high
+    loose = alone.features_ND + 0.6 * np.random.default_rng(6).standard_normal(alone.features_ND.shape)
+    assert closer_to_train(alone, many, loose, metric="cosine").low > 0.5
+
+
 def test_distance_ratio_looks_past_the_same_patients_other_clips() -> None:
     copy = distance_ratio(TRAIN.features_ND[:1], TRAIN, metric="cosine")
     assert copy[0] == pytest.approx(0.0, abs=1e-3)

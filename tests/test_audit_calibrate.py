@@ -31,7 +31,7 @@ def test_p_values_equal_the_formula_with_ties_and_patients() -> None:
     patients = rng.integers(0, 9, 60).astype(str)
     scores = rng.integers(-1, 10, 40).astype(float)
     expected = [naive_p(score, null, patients) for score in scores]
-    np.testing.assert_allclose(conformal_p(scores, null, patients), expected, rtol=1e-12)
+    np.testing.assert_allclose(conformal_p(scores, null, patients), expected, rtol=1e-10)
 
 
 def test_one_clip_each_is_the_rank() -> None:

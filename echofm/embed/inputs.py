@@ -104,7 +104,10 @@ class FileInput:
 
     def fingerprint(self) -> str:
         """Of every file's hashed name, size, time of change and what its set says about it."""
-        return _digest(repr((self._key.file(row.path), _state(row.path), _said(row))) for row in self._rows)
+        return _digest(repr((self._key.file(row.path), _state(row.path), self._said(row))) for row in self._rows)
+
+    def _said(self, row: Row) -> tuple[object, ...]:
+        return self._key.patient(row.patient), row.split, row.view, row.kind, sorted(row.labels.items())
 
     def read(self, indices: Sequence[int]) -> Iterator[Item | UnreadableFile]:
         """Read ahead in the pool; a file that cannot be read gives its reason."""
@@ -170,7 +173,3 @@ def _state(path: Path) -> tuple[int, int]:
         # The reader will say why; here it only must not count as unchanged once it can be read.
         return 0, 0
     return stat.st_size, stat.st_mtime_ns
-
-
-def _said(row: Row) -> tuple[object, ...]:
-    return row.split, row.view, row.kind, sorted(row.labels.items())

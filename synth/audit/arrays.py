@@ -84,7 +84,10 @@ def _needed(arrays: Mapping[str, npt.NDArray], key: str, name: str) -> npt.NDArr
 def _texts(values: npt.NDArray, key: str, rows: int, name: str) -> list[str]:
     if values.shape != (rows,) or values.dtype.kind not in "USiu":
         raise EchofmError(f"the {name} file's {key} is {values.dtype} {values.shape}; {rows} texts are needed")
-    return [str(each) for each in values.astype(str)]
+    try:
+        return [str(each) for each in (np.strings.decode(values) if values.dtype.kind == "S" else values.astype(str))]
+    except UnicodeDecodeError:
+        raise EchofmError(f"the {name} file's {key} holds bytes that are no UTF-8; save texts (dtype U)") from None
 
 
 def _numbers(values: npt.NDArray, rows: int, name: str) -> list[float]:

@@ -75,8 +75,8 @@ def closer_to_train(
     """Part of the synthetic clips that lie closer to a training than to a held-out clip (distance to closest record).
 
     With nothing memorised it is one half, provided that both sides offer equally many candidates: as many patients are
-    drawn from each side as the smaller one has, `draws` times. The interval is over these draws and redrawn synthetic
-    clips.
+    drawn from each side as the smaller one has, one clip of each, `draws` times. The interval is over these draws and
+    redrawn synthetic clips.
     """
     rng = np.random.default_rng(seed)
     sides = [(each, rows_by_patient(each.patient_N)) for each in (train, holdout)]
@@ -91,7 +91,7 @@ def closer_to_train(
     return Interval(value=float(np.mean(shares)), low=float(low), high=float(high))
 
 
-# Where more of the patients than this are drawn, the nearest drawn one is among the nearest _KEPT of all.
+# Where more of the clips than this are drawn, the nearest drawn one is among the nearest _KEPT of all.
 _LARGE_PART, _KEPT = 0.25, 64
 
 
@@ -105,18 +105,18 @@ def _by_draw(
     draws: int,
     rng: np.random.Generator,
 ) -> list[Doubles]:
-    """(S,) similarity to the nearest clip of so many drawn patients, for each draw."""
-    kept = min(_KEPT if patients < len(clips_of) else 1, len(side.patient_N))
-    found = (
-        nearest(queries_SD, side.features_ND, k=kept, metric=metric) if patients > _LARGE_PART * len(clips_of) else None
-    )
+    """(S,) similarity to the nearest of one drawn clip of each of so many drawn patients, for each draw."""
+    clips = len(side.patient_N)
+    kept = min(_KEPT if patients < clips else 1, clips)
+    found = nearest(queries_SD, side.features_ND, k=kept, metric=metric) if patients > _LARGE_PART * clips else None
     result = []
     for _ in range(draws):
-        chosen = _some(clips_of, patients, rng)
+        some = rng.permutation(len(clips_of))[:patients]
+        chosen = np.sort([rng.choice(clips_of[patient]) for patient in some])
         if found is None:
             result.append(nearest(queries_SD, side.features_ND[chosen], metric=metric).similarity_QK[:, 0])
             continue
-        is_in = np.zeros(len(side.patient_N), bool)
+        is_in = np.zeros(clips, bool)
         is_in[chosen] = True
         hit = is_in[found.index_QK]
         similarity = found.similarity_QK[np.arange(len(hit)), hit.argmax(1)]
@@ -126,11 +126,6 @@ def _by_draw(
             similarity[missed] = rest.similarity_QK[:, 0]
         result.append(similarity)
     return result
-
-
-def _some(clips_of: list[npt.NDArray[np.int64]], patients: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Clips of so many patients, drawn without replacement."""
-    return np.sort(np.concatenate([clips_of[i] for i in rng.permutation(len(clips_of))[:patients]]))
 
 
 def neighbours_needed(train: Clips) -> int:
@@ -210,7 +205,10 @@ def naming_risk(
     half = len(outside) // 2
     inside = rng.permutation(np.unique(train.patient_N))[:half]
     if half < 20 or len(inside) < half:
-        raise EchofmError(f"a naming attack needs 40 held-out patients; there are {len(outside)}")
+        raise EchofmError(
+            "a naming attack needs 40 held-out patients and half as many training patients as held-out ones; there "
+            f"are {len(outside)} and {len(inside)}"
+        )
     pool, others = np.isin(holdout.patient_N, outside[:half]), np.isin(holdout.patient_N, outside[half:])
     members = np.isin(train.patient_N, inside)
     features = np.concatenate([train.features_ND[members], holdout.features_ND[pool]])

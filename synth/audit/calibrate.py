@@ -21,6 +21,9 @@ from echofm.errors import EchofmError
 
 Doubles = npt.NDArray[np.float64]
 
+# Of p-values: beyond these they are rounding.
+_DIGITS = 12
+
 
 def conformal_p(score_S: npt.ArrayLike, null_H: npt.ArrayLike, patient_H: npt.ArrayLike | None = None) -> Doubles:
     """(S,) p-values of "no closer to the training set than a new patient's clip", in [1 / (P + 1), 1].
@@ -40,7 +43,8 @@ def conformal_p(score_S: npt.ArrayLike, null_H: npt.ArrayLike, patient_H: npt.Ar
     # above[i]: weight of the null scores from the i-th smallest on.
     above = np.append(np.cumsum(weight[order][::-1])[::-1], 0.0)
     first = np.searchsorted(null[order], np.asarray(score_S, np.float64), side="left")
-    return (1 + above[first]) / (patients.max() + 2)
+    # Sums of weights such as 1/6 come out a rounding above a p that is alpha itself.
+    return np.round((1 + above[first]) / (patients.max() + 2), _DIGITS)
 
 
 def q_values(p_S: npt.ArrayLike) -> Doubles:
@@ -174,7 +178,7 @@ def _bootstrap(
         for order, place in zip(orders, places):
             weight = (times[patient_H] * share_H)[order]
             above = np.append(np.cumsum(weight[::-1])[::-1], 0.0)
-            hit = hit | ((1 + above[place[chosen]]) / (patients + 1) <= alpha)
+            hit = hit | (np.round((1 + above[place[chosen]]) / (patients + 1), _DIGITS) <= alpha)
         fractions[draw] = hit.mean()
     return fractions
 

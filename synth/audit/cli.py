@@ -43,7 +43,8 @@ class Arguments:
     alpha: float = 0.05
     """Level of the p-values and of the false flags among the flagged."""
     fail_above: float = 0.0
-    """Exit with code 1 where a larger part of the clips is to be removed."""
+    """Exit with code 1 where a larger part of the clips is to be removed, or lies closer to the training set than new
+    patients would; and where plain copies are missed."""
     rule: Literal["conformal", "published"] = "conformal"
     """What flags a clip for removal; the published rule is biased and offered for comparison."""
     levels: str | None = None

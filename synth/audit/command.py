@@ -218,12 +218,13 @@ def _duplicates(arguments: Arguments, given: Given, sets: Sets) -> Duplicates | 
 
 def _finish(arguments: Arguments, given: Given, audited: Audited, *, phantom: bool) -> int:
     result = audited.result
+    # First what took long; a clip that cannot be shown costs no figure.
+    result.save(arguments.out, audited.samples)
     shown: list[Strip] = []
     if given.train.videos is not None and given.synthetic.videos is not None and arguments.strips > 0:
         level: Level = result.levels[0].level if arguments.decide == "any" else arguments.decide
         pairs = closest_pairs(audited.samples, level, most=arguments.strips)
         shown = strips(pairs, level, synthetic=given.synthetic.videos, train=given.train.videos)
-    result.save(arguments.out, audited.samples)
     page(audited, shown, phantom=phantom).save(arguments.out / "report.html")
     print(result.verdict)
     for each in result.levels:
@@ -231,4 +232,10 @@ def _finish(arguments: Arguments, given: Given, audited: Audited, *, phantom: bo
             print(f"{each.level} level: searched by IVF-PQ, measured recall {each.search_recall:.4f}")
     print(f"report: {arguments.out / 'report.html'}", file=sys.stderr)
     too_many = result.removed > arguments.fail_above * result.synthetic.clips
-    return int(too_many or result.sees_copies is False)
+    judged = result.judge.after if result.judge is not None else None
+    excess = any(
+        each.excess_p <= result.alpha and each.fraction.value - result.alpha > arguments.fail_above
+        for each in (result.flagged, judged)
+        if each is not None
+    )
+    return int(too_many or excess or result.sees_copies is False)

@@ -64,9 +64,22 @@ class Duplicates:
 
 
 def exact_copies(train: EmbeddingTable, synthetic: EmbeddingTable) -> dict[str, str]:
-    """Synthetic clips whose id, a hash of the file's bytes, is that of a training clip."""
-    known = set(text(train.clip_id).tolist())
-    return {each: each for each in text(synthetic.clip_id).tolist() if each in known}
+    """Synthetic clips whose id, a hash of the file's bytes, is that of a training clip.
+
+    Ids of someone else's features may be no such hash (row numbers, say): clips of one id are one file only where
+    their features are the same as well.
+    """
+    place = {each: row for row, each in enumerate(text(train.clip_id).tolist())}
+    shared = [(row, place[each], each) for row, each in enumerate(text(synthetic.clip_id).tolist()) if each in place]
+    return {
+        each: each
+        for row, other, each in shared
+        if np.allclose(synthetic.video_ND[row], train.video_ND[other], rtol=1e-3, atol=1e-3 * _size(train, other))
+    }
+
+
+def _size(table: EmbeddingTable, row: int) -> float:
+    return float(np.abs(table.video_ND[row]).mean())
 
 
 def find_duplicates(

@@ -87,7 +87,9 @@ def vectors(table: EmbeddingTable, level: Level, *, head: Head | None, moments: 
         raise EchofmError("the frame level needs token-time features; embed with `--phase` or leave the level out")
     starts, length = found.phase.start_N1[:-1], np.diff(found.phase.start_N1)
     if len(length) and length.min() < 1:
-        raise EchofmError("a clip has no token-time features at all; embed it again or drop it")
+        raise EchofmError(
+            f"row {own[length.argmin()]} of a table has no token-time features; embed it again or drop it"
+        )
     place_NK = (starts[:, None] + ((np.arange(moments) + 0.5) / moments * length[:, None])).astype(np.int64)
     return Vectors(
         vectors_VD=found.phase.feature_PD[place_NK.ravel()], owner_V=np.repeat(own, moments), clips=len(table)

@@ -17,7 +17,8 @@ from echofm.embed.table import EmbeddingTable
 from echofm.ids import IdKey, load_key
 from synth.audit.marks import LEFT_OUT, SOURCE
 
-_OURS = re.compile(r"[0-9a-f]{20}")
+# A name of digits alone may be a hospital's number; of our hashes one in ten thousand is, and is hashed again.
+_OURS = re.compile(r"(?=.*[a-f])[0-9a-f]{20}")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@+-]{0,99}")
 
 
@@ -28,10 +29,10 @@ def shown(name: str, key: IdKey) -> str:
 
 def safe_table(table: EmbeddingTable, *, key: IdKey | None = None) -> EmbeddingTable:
     """The table with every clip and patient id fit to be shown; one name has one hash in all tables of one key."""
-    key = key or load_key()
     columns = [name for name in ("clip_id", "patient_id", SOURCE, LEFT_OUT) if name in table.rows.columns]
     if all(_all_ours(table.rows[name]) for name in columns):
         return table
+    key = key or load_key()
     hashed = {
         name: pd.array([None if pd.isna(each) else shown(str(each), key) for each in table.rows[name]], dtype="string")
         for name in columns

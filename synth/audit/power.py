@@ -86,6 +86,12 @@ def require_marks(canaries: EmbeddingTable) -> None:
 
 
 def sees_copies(recalls: Sequence[Recall]) -> bool | None:
-    """Whether every faithful copy is caught often enough for a clean result to mean anything; None without plants."""
-    faithful = [each.recall.value for each in recalls if each.kind in FAITHFUL]
-    return min(faithful) >= REQUIRED_RECALL if faithful else None
+    """Whether plain copies are caught often enough for a clean result to mean anything.
+
+    None where exact copies or re-encoded ones were not planted: an exact one alone is caught by any encoder.
+    """
+    faithful = [each for each in recalls if each.kind in FAITHFUL]
+    if any(each.recall.value < REQUIRED_RECALL for each in faithful):
+        return False
+    kinds = {each.kind for each in faithful}
+    return True if "exact" in kinds and len(kinds) > 1 else None

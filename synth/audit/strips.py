@@ -42,7 +42,8 @@ class Strip:
 
 
 def closest_pairs(samples: pd.DataFrame, level: Level, *, most: int) -> pd.DataFrame:
-    """The rows with the highest score at a level, of equals the first."""
+    """The rows with the highest score at a level, of equals the first; those without a neighbour are left out."""
+    samples = samples[samples[f"{level}_neighbour"] != ""]
     return samples.sort_values([f"{level}_score", "row"], ascending=[False, True]).head(most)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from echofm.intervals import Interval
 from synth.audit.canaries import FAITHFUL, REQUIRED_RECALL
 from synth.audit.duplicates import Duplicates
 from synth.audit.power import Recall, sees_copies
@@ -36,9 +37,10 @@ def verdict(
 def _power(recalls: Sequence[Recall]) -> Iterator[str]:
     sees = sees_copies(recalls)
     if sees is None:
-        yield "No canaries were planted, so nobody knows what this audit would miss: a clean result means nothing yet."
+        what = "Exact and re-encoded copies were not both planted" if recalls else "No canaries were planted"
+        yield f"{what}, so nobody knows what this audit would miss: a clean result means nothing yet."
         return
-    worst = min((each for each in recalls if each.kind in FAITHFUL), key=lambda each: each.recall.value)
+    worst = min((each for each in recalls if each.kind in FAITHFUL), key=lambda each: each.recall.low)
     if not sees:
         yield (
             f"This encoder misses plain copies (recall {worst.recall.value:.0%} on {worst.kind} ones, "
@@ -47,8 +49,9 @@ def _power(recalls: Sequence[Recall]) -> Iterator[str]:
         return
     removed = min(each.recall_at_a_tenth.value for each in recalls if each.kind in FAITHFUL)
     yield (
-        f"Exact and re-encoded copies stand out from new patients (recall {worst.recall.value:.1%} at worst); where "
-        f"they make up a tenth of a set, {removed:.1%} at worst would be flagged for removal."
+        f"Exact and re-encoded copies stand out from new patients (recall {worst.recall.value:.1%} of {worst.planted} "
+        f"at worst, {_range(worst.recall)}); where they make up a tenth of a set, {removed:.1%} at worst would be "
+        "flagged for removal."
     )
     missed = [f"{each.kind} (at {each.strength:g})" for each in recalls if each.recall.value < 0.5]
     if missed:
@@ -62,9 +65,9 @@ def _share(flagged: FlaggedPart, alpha: float, decide: str) -> str:
         if flagged.excess_p <= alpha
         else "no more than new patients would be, as far as this held-out set can tell"
     )
-    expected = f"at most {alpha:.0%}" if decide == "any" else f"{alpha:.0%}"
+    expected = f"at most {100 * alpha:.4g}%" if decide == "any" else f"{100 * alpha:.4g}%"
     return (
-        f"{part} lie closer to the training set than {1 - alpha:.0%} of new patients do: {finding} "
+        f"{part} lie closer to the training set than {100 * (1 - alpha):.4g}% of new patients do: {finding} "
         f"(expected {expected}, chance {flagged.excess_p:.2g})."
     )
 
@@ -100,5 +103,5 @@ def _judge(judge: JudgeResult, alpha: float) -> str:
     )
 
 
-def _range(estimate: Estimate) -> str:
+def _range(estimate: Estimate | Interval) -> str:
     return f"95 % interval {estimate.low:.1%} to {estimate.high:.1%}"

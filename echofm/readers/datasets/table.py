@@ -58,7 +58,7 @@ def read_chunks(path: Path, *, columns: Sequence[str], optional: Sequence[str] =
     try:
         with pd.read_csv(
             path,
-            sep=_separator(head),
+            sep=separator(head),
             dtype=object,
             keep_default_na=False,
             encoding="utf-8-sig",
@@ -108,13 +108,14 @@ def _head(path: Path) -> str:
     return head.decode("utf-8-sig", "surrogateescape")
 
 
-def _separator(head: str) -> str:
+def separator(head: str) -> str:
+    """Comma, semicolon or tab: whichever the first line has most."""
     first_line = head.partition("\n")[0]
     return max(",;\t", key=first_line.count)
 
 
 def _names(head: str) -> list[str]:
-    cells = next(csv.reader(head.splitlines()[:1], delimiter=_separator(head)))
+    cells = next(csv.reader(head.splitlines()[:1], delimiter=separator(head)))
     return [cell.strip().casefold() for cell in cells]
 
 

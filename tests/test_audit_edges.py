@@ -1,0 +1,122 @@
+"""Where an audit could say more than it knows, or lose what it has: ids that are no hashes, few canaries, no motion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from audit_sets import HOLDOUT, PLANTS, TRAIN, WIDTH, planted, synthetic, table
+from hearts import beating_heart, write_avi
+
+from echofm.contract import InputContract
+from echofm.embed.inputs import open_input
+from echofm.embed.table import EmbeddingTable
+from echofm.errors import EchofmError
+from echofm.ids import IdKey
+from echofm.intervals import Interval
+from synth.audit.arrays import load_arrays
+from synth.audit.assess import audit
+from synth.audit.calibrate import conformal_p
+from synth.audit.cli import main
+from synth.audit.duplicates import exact_copies
+from synth.audit.names import safe_table
+from synth.audit.power import Recall, sees_copies
+from synth.audit.result import AuditResult
+from synth.audit.strips import closest_pairs
+
+
+def with_ids(features: np.ndarray, ids: list[str]) -> EmbeddingTable:
+    return EmbeddingTable.from_arrays(features, clip_id=ids, patient_id=ids, encoder_digest="e" * 64)
+
+
+def test_clips_that_only_share_a_row_number_are_no_copies() -> None:
+    rng = np.random.default_rng(0)
+    train, other = rng.standard_normal((2, 20, WIDTH)).astype(np.float32)
+    numbered = [str(row) for row in range(20)]
+    other[3] = train[3] * (1 + 1e-5)
+    assert exact_copies(with_ids(train, numbered), with_ids(other, numbered)) == {"3": "3"}
+
+
+def recall(kind: str, value: float, planted: int = 50) -> Recall:
+    part = Interval(value=value, low=value, high=value)
+    return Recall(kind=kind, strength=0.0, planted=planted, recall=part, recall_at_a_tenth=part, right_patient=1.0)
+
+
+def test_an_exact_copy_alone_proves_no_sight() -> None:
+    assert sees_copies([]) is None and sees_copies([recall("exact", 1)]) is None
+    assert sees_copies([recall("exact", 1), recall("noise", 1)]) is None
+    assert sees_copies([recall("exact", 1), recall("re-encoded", 1)])
+    assert sees_copies([recall("re-encoded", 0.98)]) is False
+    first = audit(TRAIN, HOLDOUT, synthetic(0, 100), canaries=planted("exact", 0.0)).result.verdict.splitlines()[0]
+    assert first.startswith("Exact and re-encoded copies were not both planted, so nobody knows")
+
+
+def test_the_verdict_rounds_no_small_alpha_away() -> None:
+    many = audit(TRAIN, table(520, "many-", 9), synthetic(0, 100), canaries=PLANTS, alpha=0.002).result
+    assert "than 99.8% of new patients do" in many.verdict and "(expected 0.2%" in many.verdict
+    assert "of 50 at worst, 95 % interval 9" in many.verdict
+
+
+@pytest.mark.parametrize(("clips", "patients"), [(6, 199), (7, 199), (10, 99), (10, 59)])
+def test_a_p_of_alpha_is_not_above_alpha(clips: int, patients: int) -> None:
+    names = np.repeat(np.arange(patients).astype(str), clips)
+    null = np.repeat(np.arange(patients, dtype=float), clips)
+    above = round(0.05 * (patients + 1)) - 1
+    p = conformal_p(np.array([patients - above]), null, names)
+    assert p[0] == pytest.approx(0.05) and p[0] <= 0.05
+
+
+def test_numbers_that_look_like_a_hash_are_hashed() -> None:
+    hospital = "12345678901234567890"
+    named = with_ids(np.eye(2, WIDTH, dtype=np.float32), [hospital, "a" * 20])
+    assert safe_table(named, key=IdKey(bytes(16))).clip_id[0] != hospital
+    own = with_ids(np.eye(2, WIDTH, dtype=np.float32), ["b" * 20, "a" * 20])
+    assert safe_table(own) is own
+
+
+def test_ids_as_bytes_are_texts_and_other_bytes_are_refused(tmp_path: Path) -> None:
+    features = np.eye(2, WIDTH, dtype=np.float32)
+    for name, ids in {"utf8": ["Müller".encode(), b"b"], "other": [b"\xff\xfe", b"b"]}.items():
+        np.savez(tmp_path / f"{name}.npz", features=features, encoder="e", patient_id=np.array(ids))
+    assert list(load_arrays(tmp_path / "utf8.npz", name="training").patient_id) == ["Müller", "b"]
+    with pytest.raises(EchofmError, match="the training file's patient_id holds bytes that are no UTF-8"):
+        load_arrays(tmp_path / "other.npz", name="training")
+
+
+def test_features_of_nothing_are_named_by_their_set() -> None:
+    own = synthetic(0, 50)
+    own.video_ND[7] = 0
+    with pytest.raises(EchofmError, match="the synthetic table: the features of row 7 are all 0"):
+        audit(TRAIN, HOLDOUT, own)
+
+
+def test_an_excess_without_any_single_flag_is_no_clean_exit(tmp_path: Path) -> None:
+    # So few held-out patients that no clip can be flagged alone, and a third of the set is copied.
+    few = table(30, "few-", 5)
+    for name, each in {"t": TRAIN, "h": few, "s": synthetic(30, 60), "c": PLANTS}.items():
+        each.save(tmp_path / name)
+    words = [f"--train={tmp_path / 't'}", f"--holdout={tmp_path / 'h'}", f"--synthetic={tmp_path / 's'}"]
+    words += [f"--canary-table={tmp_path / 'c'}", f"--out={tmp_path / 'out'}"]
+    assert main(words) == 1
+    result = AuditResult.from_json(tmp_path / "out" / "audit.json")
+    assert result.removed == 0 and result.flagged.excess_p < 0.01
+    assert main([*words, "--fail-above=0.5"]) == 0
+
+
+def test_pairs_are_shown_of_clips_that_have_a_neighbour() -> None:
+    rows = {"row": [0, 1, 2], "motion_score": [np.nan, 0.2, 0.4], "motion_neighbour": ["", "a", "b"]}
+    assert closest_pairs(pd.DataFrame(rows), "motion", most=20)["row"].tolist() == [2, 1]
+
+
+def test_whose_a_file_is_belongs_to_what_is_cached(tmp_path: Path) -> None:
+    for place in ("A/1.avi", "A/2.avi", "B/1.avi"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        write_avi(tmp_path / place, beating_heart(frames=4, size=32, seed=0)[0])
+
+    def state(patient_from: str) -> str:
+        contract, key = InputContract(size=32, frames=4), IdKey(bytes(16))
+        return open_input(tmp_path, contract=contract, key=key, patient_from=patient_from).fingerprint()
+
+    assert state("parent") == state("parent") != state("stem")

@@ -1,0 +1,95 @@
+"""What a filtered folder keeps: every clip that stays, its tables and companions, and nothing of those left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from synth.audit.clip_names import ClipNames
+from synth.audit.folder_copy import FolderCopy
+
+TRIMMED = "tables, written without the rows of clips left out"
+
+
+def filtered(
+    root: Path, clips: Mapping[str, bool], others: Mapping[str, str | bytes]
+) -> tuple[dict[str, bytes], Counter[str]]:
+    """Write a set, copy what stays; (the files of the copy, what became of the others)."""
+    for name, content in [*((name, f"video {name}") for name in clips), *others.items()]:
+        path = root / "set" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    copy = FolderCopy(root / "set", root / "kept")
+    for name, stays in clips.items():
+        (copy.keep if stays else copy.leave)(root / "set" / name)
+    done = copy.finish()
+    files = [path for path in (root / "kept").rglob("*") if path.is_file()]
+    return {path.relative_to(root / "kept").as_posix(): path.read_bytes() for path in files}, done
+
+
+@pytest.mark.parametrize(
+    ("header", "kept", "left"),
+    [
+        ("HashedFileName,Calc", "0XA,LVIDd", "0XB,LVIDd"),
+        ("\ufeffFileName,EF", "0XA,55", "0XB,60"),
+        ("FileName;EF", "0XA;55", "0XB;60"),
+        ("FileName\tEF", "0XA.avi\t55", "0XB.avi\t60"),
+        ("clip,EF", "0XA,55", "0XB,60"),
+        ("note,where", '"two\nlines",Videos/0XA.avi', '"two\nlines",Videos/0XB.avi'),
+    ],
+)
+def test_tables_keep_their_header_and_the_rows_of_kept_clips(tmp_path: Path, header: str, kept: str, left: str) -> None:
+    table = f"{header}\r\n{left}\r\n{kept}\r\n"
+    files, done = filtered(tmp_path, {"Videos/0XA.avi": True, "Videos/0XB.avi": False}, {"List.csv": table})
+    assert files["List.csv"] == f"{header}\r\n{kept}\r\n".encode()
+    assert done == {TRIMMED: 1}
+
+
+def test_a_table_that_names_no_clip_is_left_out_and_counted_as_that(tmp_path: Path) -> None:
+    clips = {"55.avi": True, "60.avi": False}
+    # The numbers are ejection fractions, although clips are called so.
+    tables = {"ef.csv": "EF\n55\n60\n", "empty.csv": "", "header.csv": "FileName,EF\n"}
+    files, done = filtered(tmp_path, clips, tables)
+    assert set(files) == {"55.avi"} and done == {"tables that name no clip, left out": 3}
+
+
+def test_clips_of_one_name_in_two_folders_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    clips = {"A/1.avi": True, "B/1.avi": False, "B/2.avi": True}
+    others = {
+        "manifest.csv": "path,ef\nA/1.avi,50\nB/1.avi,60\nB/2.avi,70\n",
+        "B/list.csv": "file,ef\n1,60\n2.avi,70\n",
+        "names.csv": "file,ef\n1,0\n2,70\n",
+        "A/1_mask.png": "kept",
+        "B/1_mask.png": "left",
+        "truth/B/2.npz": "kept",
+        "truth/B/1.npz": "left",
+    }
+    files, done = filtered(tmp_path, clips, others)
+    assert set(files) == {*(n for n, stays in clips.items() if stays), "manifest.csv", "B/list.csv", "names.csv",
+                          "A/1_mask.png", "truth/B/2.npz"}  # fmt: skip
+    assert files["manifest.csv"] == b"path,ef\nA/1.avi,50\nB/2.avi,70\n"
+    assert files["B/list.csv"] == b"file,ef\n2.avi,70\n"
+    assert files["names.csv"] == b"file,ef\n2,70\n"
+    assert done["companions of clips left out"] == 2
+
+
+def test_camus_companions_go_with_their_view(tmp_path: Path) -> None:
+    stem = "patient0001/patient0001"
+    clips = {f"{stem}_2CH_half_sequence.nii.gz": True, f"{stem}_4CH_half_sequence.nii.gz": False}
+    views = {f"patient0001/Info_{view}.cfg": view for view in ("2CH", "4CH")}
+    masks = {f"{stem}_{view}_ED_gt.nii.gz": view for view in ("2CH", "4CH")}
+    files, done = filtered(tmp_path, clips, {**views, **masks, "patient0001/notes.txt": "of nobody"})
+    assert set(files) == {next(iter(clips)), "patient0001/Info_2CH.cfg", f"{stem}_2CH_ED_gt.nii.gz"}
+    assert done["that belong to no clip, left out"] == 1 and done["companions of clips left out"] == 2
+
+
+def test_cells_that_are_no_names_mean_no_clip() -> None:
+    names = ClipNames()
+    names.add(PurePosixPath("Videos/0XA.avi"), stays=True)
+    for cell in ("", " ", ".", "/", "..", "0X", "other/0XA.avi", ".nii.gz", "a\0b"):
+        assert names.cell(cell, folder=PurePosixPath()) is None, cell
+    for cell in ("0XA", "0XA.avi", "Videos/0XA.avi", "/data/Videos/0XA.avi", "Videos\\0XA.avi"):
+        assert names.cell(cell, folder=PurePosixPath()), cell
