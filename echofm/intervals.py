@@ -40,7 +40,8 @@ def patient_bootstrap(
     """Percentile interval of a statistic under redrawn patients, each with all its clips.
 
     groups: name -> (values, patients), both with one row per clip; each group's patients are redrawn apart, and
-    `statistic` gets the values of every group under its name. Draws without a value (NaN) are left out.
+    `statistic` gets the values of every group under its name. Draws without a value (NaN) are left out; the interval is
+    widened for the number of patients (`estimate`), those of the smallest group.
     """
     rng = np.random.default_rng(seed)
     clips_of = {name: rows_by_patient(patients) for name, (_, patients) in groups.items()}
@@ -51,7 +52,8 @@ def patient_bootstrap(
             own = clips_of[name]
             chosen[name] = values[np.concatenate([own[i] for i in rng.integers(len(own), size=len(own))])]
         redrawn[draw] = statistic(**chosen)
-    return estimate(statistic(**{name: values for name, (values, _) in groups.items()}), redrawn, level=level)
+    value = statistic(**{name: values for name, (values, _) in groups.items()})
+    return estimate(value, redrawn, level=level, patients=min(map(len, clips_of.values())))
 
 
 def rows_by_patient(patients: Names) -> list[npt.NDArray[np.int64]]:

@@ -19,13 +19,14 @@ def test_patient_bootstrap_is_wider_than_one_over_clips() -> None:
 
 
 @pytest.mark.slow
-def test_coverage_is_that_asked_for() -> None:
+@pytest.mark.parametrize("patients", [10, 80])
+def test_coverage_is_that_asked_for(patients: int) -> None:
+    names = np.repeat(np.arange(patients), 3).astype(str)
     inside = []
     for repetition in range(400):
         rng = np.random.default_rng(repetition)
-        patients = np.repeat(np.arange(80), 3).astype(str)
-        values = np.repeat(rng.standard_normal(80), 3) + 0.3 * rng.standard_normal(240)
-        found = patient_bootstrap(lambda x: float(x.mean()), {"x": (values, patients)}, draws=500, seed=repetition)
+        values = np.repeat(rng.standard_normal(patients), 3) + 0.3 * rng.standard_normal(3 * patients)
+        found = patient_bootstrap(lambda x: float(x.mean()), {"x": (values, names)}, draws=500, seed=repetition)
         inside.append(found.low <= 0 <= found.high)
     assert 0.92 <= np.mean(inside) <= 0.98
 
