@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from echofm.errors import EchofmError
 from synth.audit.attacks import (
     Clips,
+    _Told,
     closer_to_train,
     distance_ratio,
     inauthentic,
@@ -49,6 +50,17 @@ def test_auc_and_tpr_are_those_of_scikit_learn() -> None:
     assert result.auc.value == pytest.approx(roc_auc_score(label, score), abs=1e-9)
     fpr, tpr, _ = roc_curve(label, score, drop_intermediate=False)
     assert result.tpr_at_1_percent_fpr.value == pytest.approx(tpr[fpr <= 0.01].max())
+
+
+def test_weights_are_clips_that_often() -> None:
+    rng = np.random.default_rng(7)
+    member, other = rng.integers(0, 30, 90).astype(float), rng.integers(0, 25, 250).astype(float)
+    times = rng.integers(0, 4, 90), rng.integers(0, 4, 250)
+    weighed = _Told.of(member, other).figures(*(each.astype(float) for each in times))
+    repeated = np.repeat(member, times[0]), np.repeat(other, times[1])
+    label, score = np.repeat([1, 0], [len(each) for each in repeated]), np.concatenate(repeated)
+    fpr, tpr, _ = roc_curve(label, score, drop_intermediate=False)
+    assert weighed == pytest.approx((roc_auc_score(label, score), tpr[fpr <= 0.01].max()))
 
 
 def test_closer_to_train_is_one_half_whatever_the_sizes() -> None:

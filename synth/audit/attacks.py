@@ -14,7 +14,7 @@ import numpy.typing as npt
 import scipy.stats
 
 from echofm.errors import EchofmError
-from echofm.intervals import Interval, patient_bootstrap, rows_by_patient
+from echofm.intervals import Interval, estimate, patient_weights, rows_by_patient
 from echofm.nearest import Metric, Neighbours, nearest
 
 Doubles = npt.NDArray[np.float64]
@@ -50,23 +50,45 @@ def membership(train: Clips, holdout: Clips, synthetic_SD: npt.NDArray, *, metri
     member, other = (
         nearest(side.features_ND, synthetic_SD, metric=metric).similarity_QK[:, 0] for side in (train, holdout)
     )
-    groups = {"member": (member, train.patient_N), "other": (other, holdout.patient_N)}
-    return Membership(
-        auc=patient_bootstrap(_auc, groups, seed=seed),
-        tpr_at_1_percent_fpr=patient_bootstrap(_tpr, groups, seed=seed),
-    )
+    told = _Told.of(member, other)
+    draws = [
+        (row for rows in patient_weights(side.patient_N, draws=_DRAWS, seed=own) for row in rows)
+        for side, own in ((train, seed), (holdout, seed + 1))
+    ]
+    redrawn = np.array([told.figures(*weights) for weights in zip(*draws)])
+    patients = min(len(np.unique(side.patient_N)) for side in (train, holdout))
+    found = told.figures(np.ones(len(member)), np.ones(len(other)))
+    auc, tpr = (estimate(value, own, patients=patients) for value, own in zip(found, redrawn.T))
+    return Membership(auc=auc, tpr_at_1_percent_fpr=tpr)
 
 
-def _auc(member: Doubles, other: Doubles) -> float:
-    """Mann-Whitney: chance that a member scores above another, ties counting half. Bootstraps need its speed."""
-    ordered = np.sort(other)
-    below = np.searchsorted(ordered, member, side="left") + np.searchsorted(ordered, member, side="right")
-    return float(below.mean() / (2 * len(other)))
+_DRAWS = 1000
 
 
-def _tpr(member: Doubles, other: Doubles) -> float:
-    threshold = np.sort(other)[-1 - int(0.01 * len(other))]
-    return float((member > threshold).mean())
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Told:
+    """How members (M) and others (O) rank, sorted once: a redrawn sample is then a weight for each."""
+
+    member_M: Doubles
+    other_O: Doubles
+    order_O: npt.NDArray[np.int64]
+    left_M: npt.NDArray[np.int64]
+    right_M: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, member_M: Doubles, other_O: Doubles) -> _Told:
+        order_O = np.argsort(other_O)
+        ordered = other_O[order_O]
+        left, right = (np.searchsorted(ordered, member_M, side=side) for side in ("left", "right"))
+        return cls(member_M=member_M, other_O=ordered, order_O=order_O, left_M=left, right_M=right)
+
+    def figures(self, weight_M: Doubles, weight_O: Doubles) -> tuple[float, float]:
+        """(AUC by Mann and Whitney, ties counting half; part of the members above all but 1 % of the others)."""
+        below = np.append(0.0, np.cumsum(weight_O[self.order_O]))
+        members, others = weight_M.sum(), below[-1]
+        auc = weight_M @ (below[self.left_M] + below[self.right_M]) / (2 * members * others)
+        threshold = self.other_O[np.searchsorted(below, others - int(0.01 * others)) - 1]
+        return float(auc), float(weight_M[self.member_M > threshold].sum() / members)
 
 
 def closer_to_train(
