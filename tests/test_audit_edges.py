@@ -105,6 +105,18 @@ def test_an_excess_without_any_single_flag_is_no_clean_exit(tmp_path: Path) -> N
     assert main([*words, "--fail-above=0.5"]) == 0
 
 
+def test_other_views_than_the_held_out_ones_are_said() -> None:
+    def seen(one: EmbeddingTable, views: list[str]) -> EmbeddingTable:
+        rows = one.rows.assign(view=pd.array((views * len(one))[: len(one)], dtype="string"))
+        return EmbeddingTable(video_ND=one.video_ND, rows=rows, encoder_digest=one.encoder_digest)
+
+    own, null = synthetic(0, 100), seen(HOLDOUT, ["A4C", "A2C"])
+    alike = audit(TRAIN, null, seen(own, ["A2C", "A4C", "A4C"])).result.notes
+    assert not any("synthetic clips show" in note for note in alike)
+    apart = audit(TRAIN, null, seen(own, ["A4C", "A4C", "A4C", "PLAX"])).result.notes
+    assert any("75% of the synthetic clips show A4C, but 50% of the held-out" in note for note in apart)
+
+
 def test_pairs_are_shown_of_clips_that_have_a_neighbour() -> None:
     rows = {"row": [0, 1, 2], "motion_score": [np.nan, 0.2, 0.4], "motion_neighbour": ["", "a", "b"]}
     assert closest_pairs(pd.DataFrame(rows), "motion", most=20)["row"].tolist() == [2, 1]
