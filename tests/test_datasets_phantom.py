@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from echofm.phantom.folder import LayoutName, generate
+from echofm.phantom import LayoutName, generate
 from echofm.readers import read_row
 from echofm.readers.datasets import open_source
 

@@ -13,8 +13,7 @@ import psutil
 import pytest
 
 from echofm.errors import EchofmError
-from echofm.phantom import folder, generate
-from echofm.phantom.folder import LayoutName
+from echofm.phantom import LayoutName, folder, generate
 
 ROOT = Path(__file__).parents[1]
 

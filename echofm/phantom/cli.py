@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from echofm.errors import EchofmError
-from echofm.phantom.folder import LayoutName, generate
+from echofm.phantom import LayoutName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +49,8 @@ class Arguments:
 def main(argv: list[str]) -> int:
     """`echofm phantom`; 0 when the folder is written."""
     arguments = tyro.cli(Arguments, prog="echofm phantom", args=argv)
+    from echofm.phantom.folder import generate
+
     views = None if arguments.views is None else tuple(part.strip() for part in arguments.views.split(","))
     options = vars(arguments) | {"views": views}
     out = options.pop("out")

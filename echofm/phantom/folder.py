@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from echofm import __version__
 from echofm.errors import EchofmError
-from echofm.phantom import unfinished
+from echofm.phantom import LayoutName, unfinished
 from echofm.phantom.acquisition import VIEWS
 from echofm.phantom.clip import PhantomClip, render_clip, truth_arrays
 from echofm.phantom.layout_camus import Camus
@@ -23,8 +23,6 @@ from echofm.phantom.layout_echonet import EchoNetDynamic, EchoNetPediatric
 from echofm.phantom.seeds import generator
 from echofm.phantom.truth import FOLDER, truth_path, write_truth
 from echofm.progress import progress_bar
-
-LayoutName = Literal["echonet-dynamic", "echonet-pediatric", "camus", "dicom"]
 
 
 class Layout(Protocol):
