@@ -119,6 +119,8 @@ def main(argv: list[str]) -> int:
     for problem in problems:
         _say(f"warning: {problem}")
     for probed in probes:
+        for note in probed.result.notes:
+            _say(f"note: {probed.result.target}: {note}")
         _print(probed.result)
     write_report(arguments.out, probes, table=gathered.table, frames_of=_frames_of(arguments.data))
     _say(f"report: {arguments.out / 'report.html'}")

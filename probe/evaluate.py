@@ -87,7 +87,7 @@ def evaluate(
         scores=judge.scores,
         comparisons=judge.comparisons(),
         subgroups=judge.subgroups(best),
-        notes=bench.notes,
+        notes=[*part.notes, *bench.notes],
     )
     return Probed(result=result, predictions=prediction_frame(table, goal, part, best))
 

@@ -85,14 +85,17 @@ def probe_phase(
         sanity=sanity_figures(table),
         scores=scores,
         comparisons=comparisons,
-        notes=phase_notes(
-            table,
-            own.test.phase,
-            asked=len(own.beats),
-            with_systole="es_error_ms" in own.sums,
-            tolerance=tolerance,
-            apart_s=apart_s,
-        ),
+        notes=[
+            *part.notes,
+            *phase_notes(
+                table,
+                own.test.phase,
+                asked=len(own.beats),
+                with_systole="es_error_ms" in own.sums,
+                tolerance=tolerance,
+                apart_s=apart_s,
+            ),
+        ],
     )
     return Probed(result=result, predictions=own.frame())
 

@@ -83,7 +83,7 @@ def probe_retrieval(
         sanity=sanity_figures(table),
         scores=scores,
         comparisons=comparisons,
-        notes=own.notes(what),
+        notes=[*part.notes, *own.notes(what)],
     )
     return Probed(result=result, predictions=own.frame())
 
