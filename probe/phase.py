@@ -37,7 +37,7 @@ def probe_phase(
 
     systole: clip_id -> phase of end-systole (`probe.phase_events.systole_phases` reads them off masks);
         without it end-diastole alone is timed.
-    rivals: name -> table of another encoder, or of pixels (`probe.pixel_moments.pixel_table`), over the same clips.
+    rivals: name -> table of another encoder, or of pixels (`probe.moment_tables.pixel_table`), over the same clips.
     tolerance: of a match, part of a cycle. apart_s: how far a match in the same clip must be away.
 
     Scores, each with method "probe", the rivals and, where it has one, "chance":
