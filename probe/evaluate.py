@@ -54,7 +54,8 @@ def evaluate(
         in pairs.
     sanity: what is known of the embedding already; near-duplicates across the split are looked for in any case.
     advance: called after each of `fits_of` fits with a note, for a progress bar.
-    Raises EchofmError on a target, split or rival that does not fit, and on a patient in two splits.
+    Raises EchofmError on a target, split or rival that does not fit, on one of several labels that no training or no
+    validation clip has, and on a patient in two splits.
     """
     if not label_fractions or not all(0 < fraction <= 1 for fraction in label_fractions):
         raise EchofmError(f"label fractions {tuple(label_fractions)} must lie above 0 and at most at 1")
@@ -62,6 +63,7 @@ def evaluate(
         raise EchofmError("an up-sampling head is for segmentation; probe a clip's label by linear, attentive or knn")
     goal = read_target(table, target, task=task, order=order)
     part = partition(table, goal.rows_M, seed=seed)
+    goal.require_known(training=part.train, validation=part.val)
     bench = _Bench(goal=goal, part=part, kind=kind, features=features, seeds=seeds, seed=seed, advance=advance)
     judge = Judge(table=table, goal=goal, part=part, draws=draws, seed=seed)
     best = bench.predict("probe", table, fraction=1.0)
