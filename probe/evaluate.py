@@ -23,6 +23,7 @@ from probe.judge import Judge, prediction_frame
 from probe.near_duplicates import check_split
 from probe.partition import Partition, partition, some_patients
 from probe.result import Check, Kind, Probed, ProbeResult, SanityFigures
+from probe.rivals import require_free_names
 from probe.sanity import check_embedding
 from probe.target import ClipTask, Target, read_target
 
@@ -61,6 +62,7 @@ def evaluate(
         raise EchofmError(f"label fractions {tuple(label_fractions)} must lie above 0 and at most at 1")
     if kind == "upsampling":
         raise EchofmError("an up-sampling head is for segmentation; probe a clip's label by linear, attentive or knn")
+    require_free_names(rivals or ())
     goal = read_target(table, target, task=task, order=order)
     part = partition(table, goal.rows_M, seed=seed)
     goal.require_known(training=part.train, validation=part.val)

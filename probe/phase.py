@@ -19,7 +19,7 @@ from probe.phase_events import Readout, event_errors, fit_readout
 from probe.phase_match import COMPARINGS, Comparing, circular_distance, descriptors, in_another_beat, in_other_patients
 from probe.phase_notes import phase_notes
 from probe.result import Comparison, Probed, ProbeResult, Score
-from probe.rivals import same_clips
+from probe.rivals import require_free_names, same_clips
 
 
 def probe_phase(
@@ -56,6 +56,7 @@ def probe_phase(
     match_time_s, match_phase, hit (NaN where nothing was asked), event ("ed" or "es" at the token nearest an event),
     event_error_ms. Raises EchofmError where the table has no phase tokens of known phase.
     """
+    require_free_names(rivals or ())
     if table.phase is None or not np.isfinite(table.phase.cycle_P).any():
         raise EchofmError("the table has no phase tokens of known phase; embed clips with phase truth, with phase on")
     part = partition(table, _clips_with_truth(table), seed=seed)

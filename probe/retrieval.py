@@ -19,7 +19,7 @@ from probe.partition import Partition, partition
 from probe.phase_match import Comparing, circular_distance, descriptors
 from probe.rankings import Ranked, rank
 from probe.result import Comparison, Probed, ProbeResult, Score
-from probe.rivals import same_clips
+from probe.rivals import require_free_names, same_clips
 
 What = Literal["patient", "view", "phase"]
 DEPTHS = (1, 5, 10)
@@ -55,6 +55,7 @@ def probe_retrieval(
     the first relevant row), relevant, offered, best_clip_id, best_patient_id.
     Raises EchofmError where nothing can be asked.
     """
+    require_free_names(rivals or ())
     part = partition(table, _rows(table, what), seed=seed)
     bench = _Bench(what=what, part=part, tolerance=tolerance, draws=draws, seed=seed)
     own = bench.measure(table)

@@ -13,7 +13,9 @@ from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from probe.cli import main
 from probe.evaluate import evaluate
+from probe.phase import probe_phase
 from probe.result import Kind, ProbeResult
+from probe.retrieval import probe_retrieval
 from probe.sanity import check_embedding
 
 WIDTH, CLIPS = 24, 3
@@ -150,6 +152,27 @@ def test_rivals_are_compared_in_pairs() -> None:
     itself = [each.difference for each in same.comparisons if each.rival == "itself"]
     assert len(itself) == 8
     assert all(each.low == each.high == 0 for each in itself)
+
+
+@pytest.mark.parametrize("name", ["probe", "mean", "chance"])
+def test_a_rival_cannot_take_a_methods_name(name: str) -> None:
+    for asked in (
+        lambda rivals: evaluate(table(), target="ef_percent", rivals=rivals),
+        lambda rivals: probe_phase(table(), rivals=rivals),
+        lambda rivals: probe_retrieval(table(), rivals=rivals),
+    ):
+        with pytest.raises(EchofmError, match=f"cannot be named '{name}'"):
+            asked({name: table(digest="b" * 64)})
+
+
+def test_command_gives_a_rival_of_a_methods_name_another(tmp_path: Path) -> None:
+    for name in ("ours", "mean"):
+        table(digest=name[0] * 64).save(tmp_path / name)
+    paths = [str(tmp_path / "ours"), str(tmp_path / "mean")]
+    main([*paths, "--target", "ef_percent", "--features", "video", "--draws", "20", "--out", str(tmp_path / "out")])
+    result = ProbeResult.from_json(tmp_path / "out" / "ef_percent" / "probe.json")
+    assert result.score("r2", method="mean").value < 0.1 < result.score("r2", method="mean (given)").value
+    assert [each.rival for each in result.comparisons if each.metric == "mae"].count("mean") == 2
 
 
 def test_a_dead_embedding_is_told_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
