@@ -18,6 +18,7 @@ from echofm.errors import EchofmError
 from probe.blocks import Rows
 from probe.choose import Chosen, Fitted, Labels, Plan, fit_best
 from probe.constant import CONSTANT, constant
+from probe.counts import require_counts
 from probe.features import Features, Matrix, feature_choices, read_features
 from probe.judge import Judge, prediction_frame
 from probe.near_duplicates import check_split
@@ -60,8 +61,8 @@ def evaluate(
     """
     if not label_fractions or not all(0 < fraction <= 1 for fraction in label_fractions):
         raise EchofmError(f"label fractions {tuple(label_fractions)} must lie above 0 and at most at 1")
-    if kind == "upsampling":
-        raise EchofmError("an up-sampling head is for segmentation; probe a clip's label by linear, attentive or knn")
+    require_clip_kind(kind)
+    require_counts(seeds=seeds, draws=draws)
     require_free_names(rivals or ())
     goal = read_target(table, target, task=task, order=order)
     part = partition(table, goal.rows_M, seed=seed)
@@ -94,6 +95,12 @@ def evaluate(
         notes=[*part.notes, *bench.notes],
     )
     return Probed(result=result, predictions=prediction_frame(table, goal, part, best))
+
+
+def require_clip_kind(kind: Kind) -> None:
+    """Raises EchofmError on a probe that cannot read a clip's label."""
+    if kind == "upsampling":
+        raise EchofmError("an up-sampling head is for segmentation; probe a clip's label by linear, attentive or knn")
 
 
 def fits_of(*, kind: Kind, label_fractions: Sequence[float], seeds: int, rivals: int = 0) -> int:

@@ -13,6 +13,7 @@ from echofm.embed.places import without_places
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.intervals import Estimate, patient_bootstrap
+from probe.counts import require_counts
 from probe.evaluate import sanity_figures
 from probe.partition import Partition, partition
 from probe.phase_events import Readout, event_errors, fit_readout
@@ -57,6 +58,7 @@ def probe_phase(
     event_error_ms. Raises EchofmError where the table has no phase tokens of known phase.
     """
     require_free_names(rivals or ())
+    require_counts(draws=draws)
     if table.phase is None or not np.isfinite(table.phase.cycle_P).any():
         raise EchofmError("the table has no phase tokens of known phase; embed clips with phase truth, with phase on")
     part = partition(table, _clips_with_truth(table), seed=seed)

@@ -14,6 +14,7 @@ from echofm.embed.places import without_places
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.intervals import patient_bootstrap
+from probe.counts import require_counts
 from probe.evaluate import sanity_figures
 from probe.partition import Partition, partition
 from probe.phase_match import Comparing, circular_distance, descriptors
@@ -56,6 +57,7 @@ def probe_retrieval(
     Raises EchofmError where nothing can be asked.
     """
     require_free_names(rivals or ())
+    require_counts(draws=draws)
     part = partition(table, _rows(table, what), seed=seed)
     bench = _Bench(what=what, part=part, tolerance=tolerance, draws=draws, seed=seed)
     own = bench.measure(table)

@@ -175,6 +175,32 @@ def test_command_gives_a_rival_of_a_methods_name_another(tmp_path: Path) -> None
     assert [each.rival for each in result.comparisons if each.metric == "mae"].count("mean") == 2
 
 
+def test_counts_below_one_are_refused(tmp_path: Path) -> None:
+    for asked in ({"draws": 0}, {"seeds": 0}):
+        with pytest.raises(EchofmError, match="is 0; give 1 or more"):
+            evaluate(table(), target="ef_percent", **asked)
+    for probe in (probe_phase, probe_retrieval):
+        with pytest.raises(EchofmError, match="draws is 0; give 1 or more"):
+            probe(table(), draws=0)
+    for option in ("--draws", "--seeds", "--windows", "--batch", "--processes"):
+        with pytest.raises(EchofmError, match=f"{option} is 0; give 1 or more"):
+            main([str(tmp_path), "--target", "ef_percent", "--out", str(tmp_path / "out"), option, "0"])
+
+
+def test_a_mistyped_target_is_told_before_the_first_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table().save(tmp_path / "t")
+    monkeypatch.setattr("probe.targets.probe_target", lambda *given, **more: pytest.fail("probed"))
+    command = [str(tmp_path / "t"), "--out", str(tmp_path / "out"), "--target", "ef_percent"]
+    for more, says in (
+        (["--target", "ef_per_cent"], "no label 'ef_per_cent'"),
+        (["--target", "retrieval:heart"], "retrieval is of"),
+        (["--kind", "upsampling"], "for segmentation"),
+        (["--features", "motion"], "this table offers video"),
+    ):
+        with pytest.raises(EchofmError, match=says):
+            main([*command, *more])
+
+
 def test_a_dead_embedding_is_told_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     alive = table()
     dead = EmbeddingTable(video_ND=np.ones_like(alive.video_ND), rows=alive.rows, encoder_digest="d")
