@@ -1,6 +1,6 @@
 """Rows: some rows of a feature matrix, read a block at a time, and the moments that linear probes need of them.
 
-Shapes: N rows of the matrix, M of them chosen, D features.
+Shapes: N rows of the matrix, M of them chosen, D features, R directions among them.
 """
 
 from __future__ import annotations
@@ -63,44 +63,82 @@ class Moments:
     """Of the rows standardised: mean 0, variance 1.
 
     mean_D, scale_D: of the features as they are; a feature that does not vary has an infinite scale, so that its
-        weight is zero. gram_DD: sum over rows of the products of standardised features. product_D: of features and
-        centred target, (D, K) of K targets; zero without a target. eigenvalues_D, vectors_DD: of gram_DD, none
-        below zero.
+        weight is zero. product_D: sum over rows of standardised features times centred target, (D, K) of K targets;
+        zero without a target. eigenvalues_R, vectors_DR: of the (D, D) sum over rows of the products of standardised
+        features, none below zero. R is D, or the rows' rank where they are fewer than the features: the vectors then
+        span the rows, and the weights of every penalised fit lie in that span.
     """
 
     mean_D: npt.NDArray[np.float64]
     scale_D: npt.NDArray[np.float64]
     product_D: npt.NDArray[np.float64]
-    eigenvalues_D: npt.NDArray[np.float64]
-    vectors_DD: npt.NDArray[np.float64]
+    eigenvalues_R: npt.NDArray[np.float64]
+    vectors_DR: npt.NDArray[np.float64]
 
 
 def moments(rows: Rows, target_M: npt.NDArray[np.float64] | None = None, *, advance: Advance | None = None) -> Moments:
-    """Two passes over the rows; sums are kept in double precision. advance: told the part done, 0 to 1, by block."""
+    """Two passes over the rows; sums are kept in double precision. advance: told the part done, 0 to 1, by block.
+
+    Fewer rows than features are held once, standardised: they are smaller than the Gram matrix of the features.
+    """
     total = np.zeros(rows.dim)
     for part, block in rows.blocks():
         total += block.sum(0, dtype=np.float64)
         _tell(advance, 0.2 * part.stop / len(rows))
     mean = total / len(rows)
     centred_M = None if target_M is None else target_M - target_M.mean(0)
+    of = _of_few_rows if len(rows) < rows.dim else _of_many_rows
+    return of(rows, mean, centred_M, advance)
+
+
+def _of_many_rows(rows: Rows, mean_D: npt.NDArray, centred_M: npt.NDArray | None, advance: Advance | None) -> Moments:
+    """By the (D, D) Gram matrix of the features."""
     gram = np.zeros((rows.dim, rows.dim), order="F")
-    product = np.zeros((rows.dim, *(() if target_M is None else target_M.shape[1:])))
+    product = _no_product(rows, centred_M)
     for part, block in rows.blocks():
-        centred = block - mean
+        centred = block - mean_D
         gram = dsyrk(1.0, centred.T, beta=1.0, c=gram, overwrite_c=1)
         if centred_M is not None:
             product += centred.T @ centred_M[part]
         _tell(advance, 0.2 + 0.8 * part.stop / len(rows))
-    scale = np.sqrt(np.diag(gram) / len(rows))
-    scale = np.where(scale > 1e-12 * max(1.0, float(np.abs(mean).max())), scale, np.inf)
+    scale = _scale(np.diag(gram) / len(rows), mean_D)
     values, vectors = np.linalg.eigh(gram / np.outer(scale, scale), UPLO="U")
     return Moments(
-        mean_D=mean,
+        mean_D=mean_D,
         scale_D=scale,
         product_D=(product.T / scale).T,
-        eigenvalues_D=np.maximum(values, 0),
-        vectors_DD=vectors,
+        eigenvalues_R=np.maximum(values, 0),
+        vectors_DR=vectors,
     )
+
+
+def _of_few_rows(rows: Rows, mean_D: npt.NDArray, centred_M: npt.NDArray | None, advance: Advance | None) -> Moments:
+    """By the (M, M) Gram matrix of the rows, which has the same eigenvalues above zero."""
+    z = np.empty((len(rows), rows.dim))
+    for part, block in rows.blocks():
+        np.subtract(block, mean_D, out=z[part])
+        _tell(advance, 0.2 + 0.8 * part.stop / len(rows))
+    scale = _scale(np.einsum("md,md->d", z, z) / len(rows), mean_D)
+    z /= scale
+    values, vectors = np.linalg.eigh(dsyrk(1.0, z.T, trans=1), UPLO="U")
+    # Below this an eigenvalue is rounding and its vector nothing; centred rows have one such at least.
+    kept = values > max(float(values[-1]), 0.0) * len(rows) * np.finfo(np.float64).eps
+    return Moments(
+        mean_D=mean_D,
+        scale_D=scale,
+        product_D=_no_product(rows, centred_M) if centred_M is None else z.T @ centred_M,
+        eigenvalues_R=values[kept],
+        vectors_DR=z.T @ (vectors[:, kept] / np.sqrt(values[kept])),
+    )
+
+
+def _no_product(rows: Rows, centred_M: npt.NDArray | None) -> npt.NDArray[np.float64]:
+    return np.zeros((rows.dim, *(() if centred_M is None else centred_M.shape[1:])))
+
+
+def _scale(variance_D: npt.NDArray[np.float64], mean_D: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    scale_D = np.sqrt(variance_D)
+    return np.where(scale_D > 1e-12 * max(1.0, float(np.abs(mean_D).max())), scale_D, np.inf)
 
 
 def _tell(advance: Advance | None, part: float) -> None:

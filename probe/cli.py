@@ -98,14 +98,20 @@ def main(argv: list[str]) -> int:
     if not arguments.target:
         raise EchofmError("name a label to predict: --target ef_percent")
     fractions = parse_fractions(arguments.label_fractions)
-    gathered = _gathered(arguments, sources)
+    _require_counts(arguments)
     asks = [_ask(arguments, target, fractions) for target in arguments.target]
     # Only now, so that --help needs no torch.
+    from echofm.embed.store import is_table
     from echofm.progress import progress_bar
+    from probe.asked import check_before_embedding, check_before_probing
     from probe.report import write_report
     from probe.sanity import check_embedding, problems_of
     from probe.targets import probe_target, steps_of
 
+    if not is_table(Path(sources[0])):
+        check_before_embedding(asks, data=arguments.data)
+    gathered = _gathered(arguments, sources)
+    check_before_probing(asks, gathered)
     checks = [*gathered.checks, *check_embedding(gathered.table).checks]
     for problem in problems_of(checks):
         _say(f"warning: {problem}")
@@ -119,10 +125,19 @@ def main(argv: list[str]) -> int:
     for problem in problems:
         _say(f"warning: {problem}")
     for probed in probes:
+        for note in probed.result.notes:
+            _say(f"note: {probed.result.target}: {note}")
         _print(probed.result)
     write_report(arguments.out, probes, table=gathered.table, frames_of=_frames_of(arguments.data))
     _say(f"report: {arguments.out / 'report.html'}")
     return int(bool(problems))
+
+
+def _require_counts(arguments: Arguments) -> None:
+    from probe.counts import require_counts
+
+    names = ("windows", "batch", "processes", "seeds", "draws")
+    require_counts(**{f"--{name}": getattr(arguments, name) for name in names})
 
 
 def _gathered(arguments: Arguments, sources: tuple[str, ...]) -> Gathered:

@@ -4,7 +4,7 @@ Minimises  mean of loss(Zw, e) + penalty / 2 |w|^2  over weights w and a few fre
 Z, by L-BFGS. Weights are sought in the coordinates in which the loss is round to second order (the eigenvectors of the
 Gram matrix, each scaled by its curvature): correlated features then cost ten steps rather than hundreds.
 
-Shapes: M rows, B of a block, D features, K scores of a row, E free numbers.
+Shapes: M rows, B of a block, D features, K scores of a row, E free numbers, R directions (`Moments`).
 """
 
 from __future__ import annotations
@@ -39,17 +39,19 @@ def minimise(
     typical second derivative of one row's loss by its score. tolerance: of the gradient in the round coordinates, and
     (squared) of the loss's relative fall.
     """
-    basis = stats.vectors_DD * (curvature * stats.eigenvalues_D / len(rows) + penalty) ** -0.5
-    inverse = stats.vectors_DD * (curvature * stats.eigenvalues_D / len(rows) + penalty) ** 0.5
+    basis = stats.vectors_DR * (curvature * stats.eigenvalues_R / len(rows) + penalty) ** -0.5
+    inverse = stats.vectors_DR * (curvature * stats.eigenvalues_R / len(rows) + penalty) ** 0.5
     weights_DK, free_E = start
-    shape, narrow = weights_DK.shape, rows.features_ND.dtype == np.float32
+    # Weights outside the span of the rows cost penalty and change no score, so none are sought there.
+    shape, narrow = (basis.shape[1], weights_DK.shape[1]), rows.features_ND.dtype == np.float32
+    size = shape[0] * shape[1]
     kind: type[np.floating] = np.float32 if narrow else np.float64
     mean, factor = stats.mean_D.astype(kind), (1 / stats.scale_D).astype(kind)
 
     def value_and_gradient(place: Array) -> tuple[float, Array]:
-        w = basis @ place[: weights_DK.size].reshape(shape)
-        e = place[weights_DK.size :]
-        total, slope_w, slope_e = 0.0, np.zeros(shape), np.zeros(len(e))
+        w = basis @ place[:size].reshape(shape)
+        e = place[size:]
+        total, slope_w, slope_e = 0.0, np.zeros(w.shape), np.zeros(len(e))
         narrowed = w.astype(kind)
         for part, block in rows.blocks():
             z = (block - mean) * factor
@@ -69,4 +71,4 @@ def minimise(
         method="L-BFGS-B",
         options={"maxiter": most_steps, "maxcor": 20, "gtol": tolerance, "ftol": tolerance**2},
     )
-    return basis @ found.x[: weights_DK.size].reshape(shape), found.x[weights_DK.size :], int(found.nit)
+    return basis @ found.x[:size].reshape(shape), found.x[size:], int(found.nit)

@@ -18,11 +18,13 @@ from echofm.errors import EchofmError
 from probe.blocks import Rows
 from probe.choose import Chosen, Fitted, Labels, Plan, fit_best
 from probe.constant import CONSTANT, constant
+from probe.counts import require_counts
 from probe.features import Features, Matrix, feature_choices, read_features
 from probe.judge import Judge, prediction_frame
 from probe.near_duplicates import check_split
 from probe.partition import Partition, partition, some_patients
 from probe.result import Check, Kind, Probed, ProbeResult, SanityFigures
+from probe.rivals import require_free_names
 from probe.sanity import check_embedding
 from probe.target import ClipTask, Target, read_target
 
@@ -54,14 +56,17 @@ def evaluate(
         in pairs.
     sanity: what is known of the embedding already; near-duplicates across the split are looked for in any case.
     advance: called after each of `fits_of` fits with a note, for a progress bar.
-    Raises EchofmError on a target, split or rival that does not fit, and on a patient in two splits.
+    Raises EchofmError on a target, split or rival that does not fit, on one of several labels that no training or no
+    validation clip has, and on a patient in two splits.
     """
     if not label_fractions or not all(0 < fraction <= 1 for fraction in label_fractions):
         raise EchofmError(f"label fractions {tuple(label_fractions)} must lie above 0 and at most at 1")
-    if kind == "upsampling":
-        raise EchofmError("an up-sampling head is for segmentation; probe a clip's label by linear, attentive or knn")
+    require_clip_kind(kind)
+    require_counts(seeds=seeds, draws=draws)
+    require_free_names(rivals or ())
     goal = read_target(table, target, task=task, order=order)
     part = partition(table, goal.rows_M, seed=seed)
+    goal.require_known(training=part.train, validation=part.val)
     bench = _Bench(goal=goal, part=part, kind=kind, features=features, seeds=seeds, seed=seed, advance=advance)
     judge = Judge(table=table, goal=goal, part=part, draws=draws, seed=seed)
     best = bench.predict("probe", table, fraction=1.0)
@@ -87,9 +92,15 @@ def evaluate(
         scores=judge.scores,
         comparisons=judge.comparisons(),
         subgroups=judge.subgroups(best),
-        notes=bench.notes,
+        notes=[*part.notes, *bench.notes],
     )
     return Probed(result=result, predictions=prediction_frame(table, goal, part, best))
+
+
+def require_clip_kind(kind: Kind) -> None:
+    """Raises EchofmError on a probe that cannot read a clip's label."""
+    if kind == "upsampling":
+        raise EchofmError("an up-sampling head is for segmentation; probe a clip's label by linear, attentive or knn")
 
 
 def fits_of(*, kind: Kind, label_fractions: Sequence[float], seeds: int, rivals: int = 0) -> int:

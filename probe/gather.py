@@ -25,8 +25,11 @@ from echofm.ids import IdKey
 from probe.embedded import embedded
 from probe.encoder_checks import CLIPS, check_encoder, windows_of
 from probe.result import Check
+from probe.rivals import METHODS
 
-UNTRAINED, PIXELS = "random init", "pixel PCA"
+UNTRAINED, PIXELS, MOMENT_PIXELS = "random init", "pixel PCA", "pixels"
+# Rows of a result that a source's own name must not take the place of.
+_TAKEN = METHODS | {UNTRAINED, PIXELS, MOMENT_PIXELS, "mean mask"}
 # Clips looked at for the checks: enough to meet 8 of different patients.
 _LOOKED_AT = 64
 
@@ -206,7 +209,10 @@ def _fitting(asked: TokenGrid | None, encoder: AnyEncoder) -> TokenGrid | None:
 
 
 def _names(sources: Sequence[str]) -> list[str]:
-    """A short name for each: the last part of a folder, two where that is `export`; a spec as it is written."""
+    """A short name for each: the last part of a folder, two where that is `export`; a spec as it is written.
+
+    " (given)" is added to a name that a result has for something else.
+    """
     names = []
     for source in sources:
         parts = Path(source).parts
@@ -215,6 +221,7 @@ def _names(sources: Sequence[str]) -> list[str]:
         else:
             head, _, tail = source.rpartition(":")
             names.append(f"{head}:{Path(tail).name}" if head and "/" in tail else source)
+    names = [f"{name} (given)" if name in _TAKEN else name for name in names]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise EchofmError(f"two encoders or tables have the name {twice[0]!r}; rename a folder")
     return names

@@ -21,7 +21,8 @@ class GramRidge(RegressorMixin, BaseEstimator):
     """Ridge regression on standardised features, min |y - Xw - b|^2 + alpha |w|^2, from X'X and X'y.
 
     The Gram matrix is added up over blocks of rows, so that features may be mapped from disk; its eigenvectors give the
-    weights for every penalty at once (`ridge_path`). Equal to StandardScaler + scikit-learn's Ridge.
+    weights for every penalty at once (`ridge_path`). Of fewer rows than features it is the rows' Gram matrix. Equal to
+    StandardScaler + scikit-learn's Ridge.
     """
 
     def __init__(self, alpha: float = 1.0) -> None:
@@ -42,8 +43,8 @@ class GramRidge(RegressorMixin, BaseEstimator):
         return np.asarray(features_ND @ self.coef_ + self.intercept_, np.float64)
 
     def _solve(self, stats: Moments, mean: float | npt.NDArray[np.float64]) -> GramRidge:
-        rotated = ((stats.vectors_DD.T @ stats.product_D).T / (stats.eigenvalues_D + self.alpha)).T
-        self.coef_ = ((stats.vectors_DD @ rotated).T / stats.scale_D).T
+        rotated = ((stats.vectors_DR.T @ stats.product_D).T / (stats.eigenvalues_R + self.alpha)).T
+        self.coef_ = ((stats.vectors_DR @ rotated).T / stats.scale_D).T
         self.intercept_ = mean - stats.mean_D @ self.coef_
         self.n_features_in_ = len(self.coef_)
         return self

@@ -1,4 +1,4 @@
-"""Logistic regression, block by block: never a second copy of the features.
+"""Logistic regression, block by block: no second copy of the features where clips outnumber them.
 
 Shapes: N or M clips, D features, K classes.
 """

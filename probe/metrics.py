@@ -22,6 +22,8 @@ Array = npt.NDArray[np.float64]
 Weighted = Callable[[npt.NDArray, npt.NDArray, Array], Array]
 # Which way is better decides on validation patients and in comparisons.
 LOWER_IS_BETTER = frozenset(["mae", "rmse", "mae_levels"])
+# Variance that is no more than rounding: as a part of the undrawn clips' variance, and of their mean square.
+_OF_VARIANCE, _OF_SQUARE = 1e-12, 1e-28
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,15 +51,14 @@ def rmse(true_N: npt.NDArray, said_N: npt.NDArray, weights_WN: Array) -> Array:
 @Metric
 def r2(true_N: npt.NDArray, said_N: npt.NDArray, weights_WN: Array) -> Array:
     """Coefficient of determination; NaN where the true values do not vary."""
-    total = _covariance(true_N, true_N, weights_WN)
-    return 1 - _ratio(_mean((true_N - said_N) ** 2, weights_WN), total)
+    return 1 - _ratio(_mean((true_N - said_N) ** 2, weights_WN), _variance(true_N, weights_WN))
 
 
 @Metric
 def pearson(true_N: npt.NDArray, said_N: npt.NDArray, weights_WN: Array) -> Array:
     """Correlation; 0 by chance. NaN where either side does not vary."""
-    spread = _covariance(true_N, true_N, weights_WN) * _covariance(said_N, said_N, weights_WN)
-    return _ratio(_covariance(true_N, said_N, weights_WN), np.sqrt(np.maximum(spread, 0)))
+    spread = np.sqrt(_variance(true_N, weights_WN) * _variance(said_N, weights_WN))
+    return _ratio(_covariance(true_N, said_N, weights_WN), spread)
 
 
 @Metric
@@ -175,6 +176,13 @@ def _covariance(left_N: npt.NDArray, right_N: npt.NDArray, weights_WN: Array) ->
     # Centred once on the plain mean, so that the two products are no difference of large numbers.
     left, right = left_N - left_N.mean(), right_N - right_N.mean()
     return _mean(left * right, weights_WN) - _mean(left, weights_WN) * _mean(right, weights_WN)
+
+
+def _variance(values_N: npt.NDArray, weights_WN: Array) -> Array:
+    """0 where only rounding keeps it from 0, as in a redrawn test set of one patient with one label."""
+    found = _covariance(values_N, values_N, weights_WN)
+    rounding = _OF_VARIANCE * values_N.var() + _OF_SQUARE * np.mean(np.square(values_N))
+    return np.where(found > rounding, found, 0.0)
 
 
 def _ratio(above: Array, below: Array) -> Array:

@@ -13,13 +13,14 @@ from echofm.embed.places import without_places
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.intervals import Estimate, patient_bootstrap
+from probe.counts import require_counts
 from probe.evaluate import sanity_figures
 from probe.partition import Partition, partition
 from probe.phase_events import Readout, event_errors, fit_readout
 from probe.phase_match import COMPARINGS, Comparing, circular_distance, descriptors, in_another_beat, in_other_patients
 from probe.phase_notes import phase_notes
 from probe.result import Comparison, Probed, ProbeResult, Score
-from probe.rivals import same_clips
+from probe.rivals import require_free_names, same_clips
 
 
 def probe_phase(
@@ -37,7 +38,7 @@ def probe_phase(
 
     systole: clip_id -> phase of end-systole (`probe.phase_events.systole_phases` reads them off masks);
         without it end-diastole alone is timed.
-    rivals: name -> table of another encoder, or of pixels (`probe.pixel_moments.pixel_table`), over the same clips.
+    rivals: name -> table of another encoder, or of pixels (`probe.moment_tables.pixel_table`), over the same clips.
     tolerance: of a match, part of a cycle. apart_s: how far a match in the same clip must be away.
 
     Scores, each with method "probe", the rivals and, where it has one, "chance":
@@ -56,6 +57,8 @@ def probe_phase(
     match_time_s, match_phase, hit (NaN where nothing was asked), event ("ed" or "es" at the token nearest an event),
     event_error_ms. Raises EchofmError where the table has no phase tokens of known phase.
     """
+    require_free_names(rivals or ())
+    require_counts(draws=draws)
     if table.phase is None or not np.isfinite(table.phase.cycle_P).any():
         raise EchofmError("the table has no phase tokens of known phase; embed clips with phase truth, with phase on")
     part = partition(table, _clips_with_truth(table), seed=seed)
@@ -85,14 +88,17 @@ def probe_phase(
         sanity=sanity_figures(table),
         scores=scores,
         comparisons=comparisons,
-        notes=phase_notes(
-            table,
-            own.test.phase,
-            asked=len(own.beats),
-            with_systole="es_error_ms" in own.sums,
-            tolerance=tolerance,
-            apart_s=apart_s,
-        ),
+        notes=[
+            *part.notes,
+            *phase_notes(
+                table,
+                own.test.phase,
+                asked=len(own.beats),
+                with_systole="es_error_ms" in own.sums,
+                tolerance=tolerance,
+                apart_s=apart_s,
+            ),
+        ],
     )
     return Probed(result=result, predictions=own.frame())
 

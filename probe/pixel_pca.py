@@ -36,6 +36,7 @@ def pixel_pca(
     """
     goal = read_target(pixels, target, task=task, order=order)
     part = partition(pixels, goal.rows_M, seed=seed)
+    goal.require_known(training=part.train, validation=part.val)
     scores_NK = component_scores(pixels.video_ND, part.train, seed=seed)
     values = goal.values_M[np.searchsorted(goal.rows_M, np.concatenate([part.train, part.val]))]
     train, val = values[: len(part.train)], values[len(part.train) :]

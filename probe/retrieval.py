@@ -14,12 +14,13 @@ from echofm.embed.places import without_places
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.intervals import patient_bootstrap
+from probe.counts import require_counts
 from probe.evaluate import sanity_figures
 from probe.partition import Partition, partition
 from probe.phase_match import Comparing, circular_distance, descriptors
 from probe.rankings import Ranked, rank
 from probe.result import Comparison, Probed, ProbeResult, Score
-from probe.rivals import same_clips
+from probe.rivals import require_free_names, same_clips
 
 What = Literal["patient", "view", "phase"]
 DEPTHS = (1, 5, 10)
@@ -55,6 +56,8 @@ def probe_retrieval(
     the first relevant row), relevant, offered, best_clip_id, best_patient_id.
     Raises EchofmError where nothing can be asked.
     """
+    require_free_names(rivals or ())
+    require_counts(draws=draws)
     part = partition(table, _rows(table, what), seed=seed)
     bench = _Bench(what=what, part=part, tolerance=tolerance, draws=draws, seed=seed)
     own = bench.measure(table)
@@ -83,7 +86,7 @@ def probe_retrieval(
         sanity=sanity_figures(table),
         scores=scores,
         comparisons=comparisons,
-        notes=own.notes(what),
+        notes=[*part.notes, *own.notes(what)],
     )
     return Probed(result=result, predictions=own.frame())
 

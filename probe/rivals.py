@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
+from probe.constant import CONSTANT
+
+# What a result calls the probe itself and the predictors that look at no features.
+METHODS = frozenset(["probe", "chance", *CONSTANT.values()])
+
+
+def require_free_names(rivals: Iterable[str]) -> None:
+    """Raises EchofmError where a rival has a method's own name: its figures would be taken for the method's."""
+    taken = sorted(METHODS & set(rivals))
+    if taken:
+        raise EchofmError(f"a rival cannot be named {taken[0]!r}, as a method of the result is; give another name")
 
 
 def same_clips(rival: EmbeddingTable, table: EmbeddingTable, name: str, *, phase: bool = False) -> EmbeddingTable:

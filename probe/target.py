@@ -42,6 +42,19 @@ class Target:
         """The values of some of these clips, by their rows in the table."""
         return self.values_M[np.searchsorted(self.rows_M, rows)]
 
+    def require_known(self, **parts: npt.NDArray[np.int64]) -> None:
+        """Raises EchofmError where one of several labels is unknown in all clips of a part; parts: name -> rows."""
+        if self.task != "multilabel":
+            return
+        for part, rows in parts.items():
+            unknown = np.isnan(self.of(rows)).all(0)
+            if unknown.any():
+                label = self.classes[int(unknown.argmax())]
+                raise EchofmError(
+                    f"the label {label!r} of {self.name!r} is unknown in all {len(rows)} {part} clips, so that nothing "
+                    "can be fitted and chosen for it; leave it out, or give splits whose clips have it"
+                )
+
 
 def read_target(table: EmbeddingTable, name: str, *, task: ClipTask | None = None, order: Sequence[str] = ()) -> Target:
     """A label, `view` or `kind` as a target; `a+b+c` are several 0/1 labels at once.

@@ -10,7 +10,7 @@ from typing import Any, cast, get_args
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from probe.features import Features
-from probe.gather import PIXELS, Gathered
+from probe.gather import MOMENT_PIXELS, PIXELS, Gathered
 from probe.pixel_pca import pixel_pca
 from probe.result import Check, Kind, Probed
 from probe.sanity import with_checks
@@ -81,7 +81,7 @@ def _label(ask: Ask, gathered: Gathered) -> Probed:
     rivals: dict[str, EmbeddingTable] = dict(gathered.rivals)
     if gathered.pixels is not None and ask.kind == "attentive":
         # It reads tokens: those of the pixels are the moments of the window, 14 x 14 each.
-        rivals["pixels"] = gathered.pixels
+        rivals[MOMENT_PIXELS] = gathered.pixels
     elif gathered.pixels is not None:
         rivals[PIXELS] = pixel_pca(gathered.pixels, target=ask.target, task=ask.task, order=ask.order, seed=ask.seed)
     return evaluate(
@@ -122,7 +122,7 @@ def _retrieval(ask: Ask, gathered: Gathered) -> Probed:
         raise EchofmError(f"--target {ask.target}: retrieval is of {', '.join(get_args(What))}")
     rivals = _moments(gathered) if what == "phase" else dict(gathered.rivals)
     if what != "phase" and gathered.pixels is not None:
-        rivals["pixels"] = gathered.pixels
+        rivals[MOMENT_PIXELS] = gathered.pixels
     return probe_retrieval(
         gathered.table, what=what, rivals=rivals, draws=ask.draws, seed=ask.seed, advance=ask.advance
     )
@@ -157,5 +157,5 @@ def _moments(gathered: Gathered) -> dict[str, EmbeddingTable]:
 
     rivals = {name: table for name, table in gathered.rivals.items() if table.phase is not None}
     if gathered.pixels is not None and gathered.clips is not None and gathered.table.phase is not None:
-        rivals["pixels"] = pixel_table(gathered.table, gathered.clips())
+        rivals[MOMENT_PIXELS] = pixel_table(gathered.table, gathered.clips())
     return rivals

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import textwrap
 from pathlib import Path
 
@@ -223,6 +224,26 @@ def test_what_cannot_be_opened_is_told_in_one_line(spec: str, message: str) -> N
     with pytest.raises(EchofmError, match=message) as caught:
         open_encoder(spec)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("def build(:", r"cannot be imported: SyntaxError: .*line 1"),
+        ("{}['weights']", r"cannot be imported: KeyError: 'weights'"),
+        ("import torch\ntorch.no_such_thing", "cannot be imported: AttributeError: .*no_such_thing"),
+        ("import no_such_dependency", "cannot be imported: ModuleNotFoundError: .*no_such_dependency"),
+    ],
+)
+def test_a_fault_of_ones_own_module_is_told_as_such(
+    code: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "faulty_encoders.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    # A half-imported module is not kept, but the folder's listing may be.
+    importlib.invalidate_caches()
+    with pytest.raises(EchofmError, match=f"module 'faulty_encoders' {message}"):
+        open_encoder("faulty_encoders:build")
 
 
 def test_weights_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:

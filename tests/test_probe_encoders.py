@@ -237,6 +237,10 @@ def test_what_cannot_be_probed_is_told(data: Path, tmp_path: Path) -> None:
         main([*out, "--target", "view"])
     with pytest.raises(EchofmError, match="the name"):
         main([TIMM, TIMM, "--data", str(data), *out, "--target", "view"])
+    with pytest.raises(EchofmError, match="shards have no label 'ef_per_cent'; they have: "):
+        main(["never opened", "--data", str(data), *out, "--target", "view", "--target", "ef_per_cent"])
+    with pytest.raises(EchofmError, match="for segmentation"):
+        main(["never opened", "--data", str(data), *out, "--target", "view", "--kind", "upsampling"])
     with pytest.raises(EchofmError, match="unknown kind"):
         main(["jimm:vit-small", "--data", str(data), *out, "--target", "view"])
 

@@ -12,8 +12,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from probe.attentive import AttentiveClassifier, AttentiveRegressor
-from probe.blocks import Rows
-from probe.linear import ALPHAS, GramRidge, fit_ridge
+from probe.blocks import Rows, _of_many_rows, moments
+from probe.linear import ALPHAS, GramRidge, fit_ridge, ridge_path
 from probe.logistic import BlockLogistic
 from probe.neighbours import CosineNeighboursClassifier, CosineNeighboursRegressor, fit_neighbours
 from probe.ordinal import OrdinalLogistic, _cumulative
@@ -46,6 +46,40 @@ def test_ridge_path_equals_scikit_learn_at_every_penalty(monkeypatch: pytest.Mon
     for alpha, ours in zip(ALPHAS, fit_ridge(X, y)):
         reference = make_pipeline(StandardScaler(), Ridge(alpha=alpha)).fit(X, y)
         np.testing.assert_allclose(ours.predict(fresh), reference.predict(fresh), rtol=1e-5, atol=1e-5)
+
+
+def wide(rows: int, width: int) -> np.ndarray:
+    """Fewer clips than features, one of which does not vary."""
+    X = np.random.default_rng(9).standard_normal((rows, width)).astype(np.float32) * np.logspace(0, -2, width) + 3
+    X[:, 5] = 7
+    return X.astype(np.float32)
+
+
+def test_fewer_clips_than_features_are_solved_in_the_clips_own_span(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("probe.blocks._BLOCK_NUMBERS", 7 * 400)
+    X = wide(60, 400)
+    y = X[:, :3].sum(1).astype(float) + np.random.default_rng(10).standard_normal(60)
+    rows = Rows(features_ND=X, index_M=np.arange(40))
+    assert moments(rows).vectors_DR.shape == (400, 39)
+    targets = np.stack([y, -y], 1)[:40]
+    for alpha, both, ours in zip(ALPHAS, ridge_path(rows, targets), ridge_path(rows, y[:40])):
+        theirs = make_pipeline(StandardScaler(), Ridge(alpha=alpha)).fit(X[:40].astype(float), y[:40])
+        np.testing.assert_allclose(ours.predict(X), theirs.predict(X.astype(float)), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(both.predict(X), np.stack([ours.predict(X), -ours.predict(X)], 1), atol=1e-8)
+
+
+def test_both_gram_matrices_give_one_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    X = wide(60, 100)
+    y, rows = X[:, 0].astype(float), Rows(features_ND=X)
+    classes = np.digitize(y, np.quantile(y, [0.4, 0.7]))
+    kinds = (BlockLogistic, OrdinalLogistic)
+    dual = [ridge_path(rows, y), *(penalty_path(kind, rows, classes) for kind in kinds)]
+    monkeypatch.setattr("probe.blocks._of_few_rows", _of_many_rows)
+    primal = [ridge_path(rows, y), *(penalty_path(kind, rows, classes) for kind in kinds)]
+    for one, other in zip(dual[0], primal[0]):
+        np.testing.assert_allclose(one.coef_, other.coef_, rtol=1e-6, atol=1e-9)
+    for one, other in zip(dual[1] + dual[2], primal[1] + primal[2]):
+        np.testing.assert_allclose(one.predict_proba(X), other.predict_proba(X), atol=2e-3)
 
 
 def test_ridge_leaves_out_constant_features() -> None:

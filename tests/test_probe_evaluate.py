@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from probe.cli import main
 from probe.evaluate import evaluate
+from probe.phase import probe_phase
 from probe.result import Kind, ProbeResult
+from probe.retrieval import probe_retrieval
 from probe.sanity import check_embedding
 
 WIDTH, CLIPS = 24, 3
@@ -100,6 +103,37 @@ def test_own_splits_are_kept_and_hashed_ones_share_no_patient() -> None:
     assert sum(dealt.patients.values()) == 120
 
 
+def test_the_tables_test_patients_are_kept_where_validation_clips_lack_the_label() -> None:
+    splits = ["train"] * 240 + ["val"] * 30 + ["test"] * 90
+    made = table(splits=splits)
+    ef = made.rows["ef_percent"].where(made.rows["split"] != "val")
+    probed = evaluate(replace(made, rows=made.rows.assign(ef_percent=ef)), target="ef_percent", draws=20)
+    assert probed.result.splits_from == "table" and probed.result.clips["test"] == 90
+    assert set(probed.predictions["clip_id"]) == set(made.clip_id[270:])
+    assert probed.result.patients["train"] + probed.result.patients["val"] == 80
+    assert 8 <= probed.result.patients["val"] <= 32
+    assert any("a quarter of its training patients" in note for note in probed.result.notes)
+
+
+def test_splits_that_are_not_used_are_told() -> None:
+    splits: list[str | None] = ["train"] * 210 + ["val"] * 60 + ["test"] * 90
+    some = table(splits=[None, None, None, *splits[3:]])  # type: ignore[list-item]
+    found = evaluate(some, target="ef_percent", draws=20)
+    assert found.result.splits_from == "patients"
+    moved = set(found.predictions["clip_id"]) & set(some.clip_id[3:210])
+    told = f"{len(moved)} of the {found.result.clips['test']} test clips were training clips of the table"
+    assert any("3 of 360 clips with this label have none" in note and told in note for note in found.result.notes)
+    made = table(splits=splits)  # type: ignore[arg-type]
+    untested = made.rows.assign(ef_percent=made.rows["ef_percent"].where(made.rows["split"] != "test"))
+    notes = evaluate(replace(made, rows=untested), target="ef_percent", draws=20).result.notes
+    assert any("no clip with this label is a test clip" in note for note in notes)
+    assert evaluate(table(), target="ef_percent", draws=20).result.notes == []
+    # A patient in two of the splits given is a leak, whatever the clips without one.
+    leaking = table(splits=[None, *["train"] * 199, *["val"] * 60, *["test"] * 100])  # type: ignore[list-item]
+    with pytest.raises(EchofmError, match=r"patient p0066 is in the splits train and val"):
+        evaluate(leaking, target="ef_percent")
+
+
 def test_more_labels_help_and_fractions_are_of_patients() -> None:
     found = evaluate(table(noise=1.0), target="ef_percent", label_fractions=(0.05, 1.0), seeds=3, draws=50).result
     assert found.score("mae", label_fraction=0.05).value > found.score("mae").value
@@ -118,6 +152,53 @@ def test_rivals_are_compared_in_pairs() -> None:
     itself = [each.difference for each in same.comparisons if each.rival == "itself"]
     assert len(itself) == 8
     assert all(each.low == each.high == 0 for each in itself)
+
+
+@pytest.mark.parametrize("name", ["probe", "mean", "chance"])
+def test_a_rival_cannot_take_a_methods_name(name: str) -> None:
+    for asked in (
+        lambda rivals: evaluate(table(), target="ef_percent", rivals=rivals),
+        lambda rivals: probe_phase(table(), rivals=rivals),
+        lambda rivals: probe_retrieval(table(), rivals=rivals),
+    ):
+        with pytest.raises(EchofmError, match=f"cannot be named '{name}'"):
+            asked({name: table(digest="b" * 64)})
+
+
+def test_command_gives_a_rival_of_a_methods_name_another(tmp_path: Path) -> None:
+    for name in ("ours", "mean"):
+        table(digest=name[0] * 64).save(tmp_path / name)
+    paths = [str(tmp_path / "ours"), str(tmp_path / "mean")]
+    main([*paths, "--target", "ef_percent", "--features", "video", "--draws", "20", "--out", str(tmp_path / "out")])
+    result = ProbeResult.from_json(tmp_path / "out" / "ef_percent" / "probe.json")
+    assert result.score("r2", method="mean").value < 0.1 < result.score("r2", method="mean (given)").value
+    assert [each.rival for each in result.comparisons if each.metric == "mae"].count("mean") == 2
+
+
+def test_counts_below_one_are_refused(tmp_path: Path) -> None:
+    for asked in ({"draws": 0}, {"seeds": 0}):
+        with pytest.raises(EchofmError, match="is 0; give 1 or more"):
+            evaluate(table(), target="ef_percent", **asked)
+    for probe in (probe_phase, probe_retrieval):
+        with pytest.raises(EchofmError, match="draws is 0; give 1 or more"):
+            probe(table(), draws=0)
+    for option in ("--draws", "--seeds", "--windows", "--batch", "--processes"):
+        with pytest.raises(EchofmError, match=f"{option} is 0; give 1 or more"):
+            main([str(tmp_path), "--target", "ef_percent", "--out", str(tmp_path / "out"), option, "0"])
+
+
+def test_a_mistyped_target_is_told_before_the_first_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table().save(tmp_path / "t")
+    monkeypatch.setattr("probe.targets.probe_target", lambda *given, **more: pytest.fail("probed"))
+    command = [str(tmp_path / "t"), "--out", str(tmp_path / "out"), "--target", "ef_percent"]
+    for more, says in (
+        (["--target", "ef_per_cent"], "no label 'ef_per_cent'"),
+        (["--target", "retrieval:heart"], "retrieval is of"),
+        (["--kind", "upsampling"], "for segmentation"),
+        (["--features", "motion"], "this table offers video"),
+    ):
+        with pytest.raises(EchofmError, match=says):
+            main([*command, *more])
 
 
 def test_a_dead_embedding_is_told_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,3 +247,12 @@ def test_command_writes_the_same_bytes_twice(tmp_path: Path, capsys: pytest.Capt
     rows = pd.read_parquet(tmp_path / "a" / "ef_percent" / "predictions.parquet")
     assert result.score("mae").value == pytest.approx((rows["true"] - rows["predicted"]).abs().mean())
     assert "balanced_accuracy" in capsys.readouterr().out
+
+
+def test_command_says_on_the_terminal_and_in_the_report_that_splits_were_not_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table(splits=[None, *["train"] * 209, *["val"] * 60, *["test"] * 90]).save(tmp_path / "t")  # type: ignore[list-item]
+    main([str(tmp_path / "t"), "--target", "ef_percent", "--draws", "20", "--out", str(tmp_path / "out")])
+    assert "note: ef_percent: the table's splits were not used because" in capsys.readouterr().err
+    assert "were training clips of the table" in (tmp_path / "out" / "report.html").read_text()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from probe import metrics
+from probe.measure import Sample
 from probe.ordinal import median_level
 
 CASES = settings(max_examples=40, deadline=None)
@@ -116,3 +117,27 @@ def test_what_is_not_defined_is_unknown_and_never_better() -> None:
     assert metrics.better("r2", 0.1, float("nan"))
     assert not metrics.better("r2", float("nan"), 0.1)
     assert metrics.better("mae", 1.0, 2.0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_redrawn_test_set_of_one_patient_has_no_r2(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = np.repeat(rng.uniform(15, 80, 5), 3)
+    said = truth + rng.standard_normal(15)
+    of_one = 5 * np.repeat(np.eye(5), 3, 1)
+    assert np.isnan(metrics.r2.redrawn(truth, said, of_one)).all()
+    assert np.isnan(metrics.pearson.redrawn(truth, said, of_one)).all()
+    assert np.isnan(metrics.pearson.redrawn(said, truth, of_one)).all()
+    sample = Sample(truth_N=truth, patients_N=np.repeat([f"p{n}" for n in range(5)], 3), draws=2000, seed=seed)
+    found = sample.measure({("r2", ""): metrics.r2, ("pearson", ""): metrics.pearson}, said[:, None])
+    for each in found.values():
+        # One draw in 625 holds one patient alone.
+        assert np.isnan(each.values_J).any()
+        assert -100 < np.nanmin(each.values_J) <= each.estimate.low < each.estimate.high <= 1
+
+
+def test_a_narrow_label_varies_and_rounding_does_not() -> None:
+    rng = np.random.default_rng(0)
+    narrow = 1000 + 1e-6 * rng.standard_normal(50)
+    assert metrics.r2(narrow, narrow) == 1
+    assert np.isnan(metrics.r2(np.full(50, 0.1), narrow)) and np.isnan(metrics.pearson(narrow, np.full(50, 0.1)))

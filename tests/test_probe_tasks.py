@@ -14,6 +14,7 @@ import probe
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from probe.evaluate import evaluate, fits_of
+from probe.pixel_pca import pixel_pca
 from probe.result import Kind
 from probe.target import read_target
 
@@ -90,6 +91,19 @@ def test_several_labels_at_once(kind: Kind) -> None:
     assert probed.predictions["true_reduced"].isna().any()
     alone = evaluate(labelled(), target="apical", kind=kind, draws=50).result
     assert alone.score("auroc").value > 0.9
+
+
+@pytest.mark.parametrize(("split", "part"), [("train", "training"), ("val", "validation")])
+def test_one_of_several_labels_that_a_split_lacks_is_told(split: str, part: str) -> None:
+    splits = np.array(["train"] * 210 + ["val"] * 60 + ["test"] * 90)
+    made = labelled()
+    rows = made.rows.assign(split=splits, apical=made.rows["apical"].where(splits != split))
+    rows["split"] = rows["split"].astype("string")
+    lacking = replace(made, rows=rows)
+    with pytest.raises(EchofmError, match=rf"'apical' of 'reduced\+apical' is unknown in all \d+ {part} clips"):
+        evaluate(lacking, target="reduced+apical", draws=20)
+    with pytest.raises(EchofmError, match="'apical' of 'reduced"):
+        pixel_pca(lacking, target="reduced+apical")
 
 
 def test_words_joined_by_bars_are_labels() -> None:

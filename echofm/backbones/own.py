@@ -189,17 +189,24 @@ def _function(name: str) -> Callable[..., Any]:
         # The console script, unlike `python -m`, does not look in the working folder.
         sys.path.insert(0, here)
     try:
-        return getattr(importlib.import_module(module), function)
-    except ImportError as error:
-        raise EchofmError(
-            f"{name}: neither a module that can be imported ({_first_line(error)}) nor one of "
-            + ", ".join(f"{prefix}:" for prefix in PREFIXES)
-        ) from None
-    except AttributeError:
-        raise EchofmError(f"{name}: module {module!r} has no function {function!r}") from None
+        found = importlib.import_module(module)
+    except Exception as error:  # whatever somebody's code raises
+        raise EchofmError(_not_imported(name, module, error)) from None
     finally:
         if added and here in sys.path:
             sys.path.remove(here)
+    if not hasattr(found, function):
+        raise EchofmError(f"{name}: module {module!r} has no function {function!r}")
+    return getattr(found, function)
+
+
+def _not_imported(name: str, module: str, error: Exception) -> str:
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    # A module that is there may lack one of its own; that is another mistake than a mistyped name.
+    if missing is None or not f"{module}.".startswith(f"{missing}."):
+        return f"{name}: module {module!r} cannot be imported: {_first_line(error)}"
+    prefixes = ", ".join(f"{prefix}:" for prefix in PREFIXES)
+    return f"{name}: neither a module that can be imported ({_first_line(error)}) nor one of {prefixes}"
 
 
 def _call(function: Callable[..., Any], spec: Spec) -> Any:

@@ -1,0 +1,64 @@
+"""What is wrong with the targets asked for, as far as it can be known before hours of embedding or of other probes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from echofm.embed.table import COLUMNS
+from echofm.errors import EchofmError
+from echofm.shards.manifest import MANIFEST, read_manifest
+from probe.evaluate import require_clip_kind
+from probe.features import feature_choices
+from probe.gather import Gathered
+from probe.partition import partition
+from probe.retrieval import What
+from probe.target import read_target
+from probe.targets import RETRIEVAL, Ask
+
+
+def check_before_embedding(asks: Sequence[Ask], *, data: Path | None) -> None:
+    """Raises EchofmError on a target that an encoder's table over the data cannot have.
+
+    data: where it is to be embedded. The labels of shards are known; those of a folder are when it is read.
+    """
+    labels = None
+    if data is not None and (data / MANIFEST).is_file():
+        labels = set(read_manifest(data).labels)
+    for ask in asks:
+        if ask.target == "phase" or _is_retrieval(ask):
+            continue
+        if ask.target != "mask":
+            require_clip_kind(ask.kind)
+        if ask.target == "mask" or labels is None:
+            continue
+        strange = [name for name in ask.target.split("+") if name not in labels | set(COLUMNS)]
+        if strange:
+            raise EchofmError(
+                f"--target {ask.target}: the shards have no label {strange[0]!r}; they have: "
+                f"{', '.join(sorted(labels)) or 'none'}"
+            )
+
+
+def check_before_probing(asks: Sequence[Ask], gathered: Gathered) -> None:
+    """Raises EchofmError on a clip's label that the table cannot answer, before the first probe of any target."""
+    table = gathered.table
+    for ask in asks:
+        if ask.target not in table.rows.columns and (ask.target in ("phase", "mask") or _is_retrieval(ask)):
+            continue
+        require_clip_kind(ask.kind)
+        goal = read_target(table, ask.target, task=ask.task, order=ask.order)
+        part = partition(table, goal.rows_M, seed=ask.seed)
+        goal.require_known(training=part.train, validation=part.val)
+        feature_choices(table, ask.features, kind=ask.kind)
+
+
+def _is_retrieval(ask: Ask) -> bool:
+    """Raises EchofmError where it is, but of what there is none of."""
+    what = ask.target.removeprefix(RETRIEVAL)
+    if what == ask.target:
+        return False
+    if what not in get_args(What):
+        raise EchofmError(f"--target {ask.target}: retrieval is of {', '.join(get_args(What))}")
+    return True
