@@ -62,8 +62,12 @@ class ApproximateIndex:
 
     def _trained(self, lists: int, code_bytes: int, seed: int) -> faiss.Index:
         rows, width = self._reference.shape
-        index = faiss.IndexIVFPQ(faiss.IndexFlatIP(width), width, lists, code_bytes, 8, faiss.METRIC_INNER_PRODUCT)
-        index.cp.seed = index.pq.cp.seed = seed + 1
+        codes = faiss.IndexIVFPQ(faiss.IndexFlatIP(width), width, lists, code_bytes, 8, faiss.METRIC_INNER_PRODUCT)
+        codes.cp.seed = codes.pq.cp.seed = seed + 1
+        # Each code stands for some neighbouring features; turned, all codes have the same part of the variance to tell.
+        turned = faiss.RandomRotationMatrix(width, width)
+        turned.init(seed + 1)
+        index = faiss.IndexPreTransform(turned, codes)
         sample = np.random.default_rng(seed).permutation(rows)[: max(_TRAINING_ROWS_PER_LIST * lists, _TRAINING_ROWS)]
         index.train(unit_rows(self._reference[np.sort(sample)], metric=self._metric))
         return index

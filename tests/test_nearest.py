@@ -76,6 +76,13 @@ def test_approximate_index_with_reranking_reaches_its_recall() -> None:
     np.testing.assert_array_equal(index.nearest(queries).similarity_QK[same], exact.similarity_QK[same])
 
 
+def test_features_of_unlike_spread_are_found_as_well() -> None:
+    spread = np.arange(1, 97) ** -1.0
+    rng = np.random.default_rng(0)
+    reference, queries = ((rng.standard_normal((rows, 96)) * spread).astype(np.float32) for rows in (10_000, 300))
+    assert ApproximateIndex(reference, code_bytes=8, candidates=50).recall(queries) > 0.9
+
+
 def test_shards_on_disk_find_what_one_index_in_memory_finds(tmp_path: Path) -> None:
     reference, queries = clustered(12_000, 32, 7), clustered(300, 32, 8)
     path = tmp_path / "reference.npy"
