@@ -239,6 +239,8 @@ def _probe_json(path: str | Path) -> Path:
     path = Path(path)
     folder = path.parent if path.name == "report.json" else path
     if not folder.is_dir():
+        if not path.is_file():
+            raise EchofmError(f"{path}: there is no such file or folder; name a target's probe.json")
         return path
     if (folder / "probe.json").is_file():
         return folder / "probe.json"

@@ -48,6 +48,11 @@ def test_a_run_of_several_targets_is_asked_which(runs: Path) -> None:
             compare(named, runs / "b")
 
 
+def test_a_path_that_is_not_there_is_said(runs: Path) -> None:
+    with pytest.raises(EchofmError, match="no such file or folder"):
+        compare(runs / "a" / "wiev", runs / "b" / "view")
+
+
 def test_a_run_of_one_target_is_that_target(runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs / "a" / "view", tmp_path / "view")
     assert compare(tmp_path, runs / "b" / "view", draws=20) == compare(tmp_path / "view", runs / "b" / "view", draws=20)
