@@ -116,7 +116,7 @@ def _write_real(source: Path, out: Path, rows: Sequence[dict[str, str]]) -> None
     """Some patients of a phantom folder as one of its own; videos are linked, not copied, where the disk can."""
     (out / "Videos").mkdir(parents=True)
     shutil.copy(source / "phantom.json", out)
-    _write_table(out, rows)
+    _write_table(out / "FileList.csv", rows)
     for row in rows:
         name = f"{row['FileName']}.avi"
         try:
@@ -126,7 +126,7 @@ def _write_real(source: Path, out: Path, rows: Sequence[dict[str, str]]) -> None
 
 
 def _write_synthetic(out: Path, sources: Sequence[Path], fresh: Sequence[Path], *, seed: int) -> dict[str, str]:
-    """A folder in EchoNet-Synthetic's layout: changed copies of `sources`, and `fresh` as they are, in mixed order."""
+    """A folder with a manifest: changed copies of `sources`, and `fresh` as they are, in mixed order."""
     (out / "Videos").mkdir(parents=True)
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(sources) + len(fresh))
@@ -135,15 +135,15 @@ def _write_synthetic(out: Path, sources: Sequence[Path], fresh: Sequence[Path], 
         for number, place in enumerate(order):
             stem = f"sample_{number:05d}"
             target = out / "Videos" / f"{stem}.avi"
+            source = [*sources, *fresh][place]
             if place < len(sources):
-                copied[stem] = sources[place].stem
-                _write_copy(sources[place], target, LIGHT[int(rng.integers(len(LIGHT)))], seed=seed)
+                copied[stem] = source.stem
+                _write_copy(source, target, LIGHT[int(rng.integers(len(LIGHT)))], seed=seed)
             else:
-                shutil.copy(fresh[place - len(sources)], target)
-            empty = {"EF": 55, "ESV": 50, "EDV": 110, "FrameHeight": 112, "FrameWidth": 112, "FPS": 50}
-            rows.append({"FileName": stem, **empty, "NumberOfFrames": 0, "Split": "TRAIN"})
+                shutil.copy(source, target)
+            rows.append({"path": f"Videos/{target.name}", "view": source.stem.split("-")[-1]})
             bar.advance()
-    _write_table(out, rows)
+    _write_table(out / "manifest.csv", rows)
     return copied
 
 
@@ -153,8 +153,8 @@ def _write_copy(source: Path, target: Path, change: tuple[str, float], *, seed: 
     write_mjpeg(target, np.moveaxis(changed.frames_TCHW, 1, 3), clip.frame_rate_hz or 50.0)
 
 
-def _write_table(out: Path, rows: Sequence[dict]) -> None:
-    with open(out / "FileList.csv", "w", newline="", encoding="utf-8") as table:
+def _write_table(path: Path, rows: Sequence[dict]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as table:
         writer = csv.DictWriter(table, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
