@@ -175,8 +175,8 @@ def require_comparable(sets: Sets) -> None:
         flat = table.video_ND.any(axis=1).argmin()
         if not table.video_ND[flat].any():
             raise EchofmError(
-                f"the {name} table: the features of row {flat} are all 0, so nothing is like them; embed that clip again "
-                "or drop the row"
+                f"the {name} table: the features of row {flat} are all 0, so nothing is like them; embed that clip "
+                "again or drop the row"
             )
     fix = "the null needs patients whom the generator never saw: take them out of one"
     patients = sorted(set(sets.train.patient_id) & set(sets.holdout.patient_id))
