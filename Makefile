@@ -32,7 +32,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.run
 
 bench-audit: $(STAMP)
-	$(BIN)/python -m benchmarks.audit
+	$(BIN)/python -m benchmarks.audit --large 1000000
 
 bench-probe: $(STAMP)
 	$(BIN)/python -m benchmarks.probe
