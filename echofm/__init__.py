@@ -5,12 +5,12 @@ Importing this package imports neither torch nor any video library; both come wi
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
 from echofm import compat
 from echofm.clip import Clip, ClipBatch
 from echofm.errors import EchofmError
+from echofm.lazy import on_first_use
 
 if TYPE_CHECKING:
     from echofm.embed.table import EmbeddingTable
@@ -28,8 +28,4 @@ _LAZY = {
 
 compat.install()
 
-
-def __getattr__(name: str) -> object:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'echofm' has no attribute {name!r}")
-    return getattr(importlib.import_module(_LAZY[name]), name)
+__getattr__ = on_first_use(__name__, _LAZY)

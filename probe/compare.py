@@ -94,9 +94,10 @@ def compare(first: str | Path, second: str | Path, *, draws: int = 1000, seed: i
 
     Raises EchofmError where targets, tasks, classes, true values or test sets are unlike.
     """
-    ours, theirs = (ProbeResult.from_json(_probe_json(path)) for path in (first, second))
+    files = [_probe_json(path) for path in (first, second)]
+    ours, theirs = map(ProbeResult.from_json, files)
     _require_alike(ours, theirs)
-    rows = [_predictions(Path(path)) for path in (first, second)]
+    rows = [_predictions(file.with_name(PREDICTIONS)) for file in files]
     metrics = _metrics(ours, rows)
     notes = [] if ours.kind == theirs.kind else [f"A is a {ours.kind} probe, B a {theirs.kind} one"]
     if metrics and rows[0] is not None and rows[1] is not None:
@@ -251,8 +252,7 @@ def _probe_json(path: str | Path) -> Path:
     return inside[0]
 
 
-def _predictions(path: Path) -> pd.DataFrame | None:
-    file = _probe_json(path).with_name(PREDICTIONS)
+def _predictions(file: Path) -> pd.DataFrame | None:
     if not file.is_file():
         return None
     try:

@@ -69,6 +69,7 @@ class UpsamplingHead(nn.Module):
 
 
 HEADS: dict[str, Callable[..., nn.Module]] = {"linear": LinearHead, "upsampling": UpsamplingHead}
+# The schedule's highest.
 LEARNING_RATES = {"linear": 1e-2, "upsampling": 2e-3}
 
 
@@ -76,7 +77,7 @@ class PlacedHead(nn.Module):
     """A head whose logits are added to a bias for each class and pixel.
 
     The bias begins at the logarithm of the class's share there among the training frames, so that a head of blind
-    tokens says the mean mask, and what a head adds to it comes from the tokens.
+    tokens says each pixel's commonest class over all views, and what a head adds to it comes from the tokens.
     """
 
     def __init__(self, head: nn.Module, mask_FHW: npt.NDArray[np.uint8], *, classes: int) -> None:
@@ -124,21 +125,19 @@ def fit_head(
     weight_decays: tuple[float, ...] = (1e-4, 1e-2, 1.0),
     steps: int = 600,
     batch: int = 16,
-    learning_rate: float | None = None,
     seed: int = 0,
     advance: Callable[[], None] = lambda: None,
 ) -> Trained:
     """Train a head and a bias for each place on frozen tokens: cross-entropy and soft Dice, AdamW, a cosine schedule.
 
     train, val: tokens (F, R, C, D) and class maps (F, H, W), 255 where not annotated. Weight decay and the number of
-    steps (a tenth of `steps` at a time) are those of the best mean Dice on the validation frames. learning_rate: the
-    schedule's highest; by default LEARNING_RATES of the kind.
+    steps (a tenth of `steps` at a time) are those of the best mean Dice on the validation frames.
     """
     tokens_FRCD, mask_FHW = train
     flat = tokens_FRCD.reshape(-1, tokens_FRCD.shape[-1]).astype(np.float32)
     mean_D, scale_D = torch.from_numpy(flat.mean(0)), torch.from_numpy(flat.std(0) + 1e-6)
     shape = {"width": tokens_FRCD.shape[-1], "grid": tokens_FRCD.shape[1:3], "size": mask_FHW.shape[-1]}
-    peak = learning_rate or LEARNING_RATES[kind]
+    peak = LEARNING_RATES[kind]
     best: Trained | None = None
     for weight_decay in weight_decays:
         # The same start and order of frames for each: weight decay alone decides.

@@ -86,6 +86,13 @@ def test_camus_companions_go_with_their_view(tmp_path: Path) -> None:
     assert done["that belong to no clip, left out"] == 1 and done["companions of clips left out"] == 2
 
 
+def test_a_clip_and_its_still_of_one_name_are_one() -> None:
+    names = ClipNames()
+    for path, stays in (("A/scan_2CH.avi", True), ("A/scan_2CH.png", True), ("A/scan_4CH.avi", False)):
+        names.add(PurePosixPath(path), stays=stays)
+    assert names.companion(PurePosixPath("A/Info_2CH.cfg")) and names.companion(PurePosixPath("A/scan.txt")) is None
+
+
 def test_cells_that_are_no_names_mean_no_clip() -> None:
     names = ClipNames()
     names.add(PurePosixPath("Videos/0XA.avi"), stays=True)

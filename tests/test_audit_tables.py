@@ -246,16 +246,6 @@ def test_command_writes_report_figures_and_samples(tmp_path: Path, capsys: pytes
     assert main(asked(tmp_path, f"--out={out}", "--fail-above=1", f"--canary-table={tmp_path / 'c'}")) == 0
 
 
-@pytest.mark.parametrize("dataset", ["phantom", "hospital"])
-def test_the_page_says_that_patients_are_simulated(tmp_path: Path, dataset: str) -> None:
-    words = asked(tmp_path, f"--out={tmp_path / 'out'}", "--fail-above=1")
-    rows = TRAIN.rows.assign(dataset=dataset)
-    EmbeddingTable(video_ND=TRAIN.video_ND, rows=rows, encoder_digest=TRAIN.encoder_digest).save(tmp_path / "t")
-    main(words)
-    page = (tmp_path / "out" / "report.html").read_text()
-    assert ("phantom patients" in page) == (dataset == "phantom")
-
-
 def test_splits_of_one_table_are_the_training_and_the_held_out_set(tmp_path: Path) -> None:
     real = EmbeddingTable.concat([TRAIN, HOLDOUT])
     split = ["train"] * len(TRAIN) + ["val", "test"] * (len(HOLDOUT) // 2)

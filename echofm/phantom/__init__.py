@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Literal
+
+from echofm.lazy import on_first_use
 
 if TYPE_CHECKING:
     from echofm.phantom.clip import PhantomClip, render_clip, truth_arrays
@@ -22,8 +23,4 @@ _LAZY = {
     "truth_arrays": "echofm.phantom.clip",
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'echofm.phantom' has no attribute {name!r}")
-    return getattr(importlib.import_module(_LAZY[name]), name)
+__getattr__ = on_first_use(__name__, _LAZY)

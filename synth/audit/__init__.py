@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from echofm.lazy import on_first_use
 
 if TYPE_CHECKING:
     from synth.audit.assess import Audited as Audited
@@ -13,12 +15,6 @@ if TYPE_CHECKING:
     from synth.audit.result import AuditResult as AuditResult
 
 __all__ = ["AuditResult", "Audited", "audit"]
-_HOMES = {"audit": "assess", "Audited": "assess", "AuditResult": "result"}
+_LAZY = {"audit": "synth.audit.assess", "Audited": "synth.audit.assess", "AuditResult": "synth.audit.result"}
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = on_first_use(__name__, _LAZY)

@@ -19,14 +19,14 @@ class ClipNames:
         self._stays: dict[PurePosixPath, bool] = {}
         self._of_stem: defaultdict[str, set[PurePosixPath]] = defaultdict(set)
         self._of_part: defaultdict[tuple[PurePosixPath, str], set[PurePosixPath]] = defaultdict(set)
-        self._in_folder: defaultdict[PurePosixPath, int] = defaultdict(int)
+        self._in_folder: defaultdict[PurePosixPath, set[PurePosixPath]] = defaultdict(set)
 
     def add(self, path: PurePosixPath, *, stays: bool) -> None:
         """A clip, by its path below the root."""
         clip = _named(path)
         self._stays[clip] = self._stays.get(clip, True) and stays
         self._of_stem[clip.name].add(clip)
-        self._in_folder[clip.parent] += 1
+        self._in_folder[clip.parent].add(clip)
         for part in set(_MARK.split(clip.name)):
             self._of_part[clip.parent, part].add(clip)
 
@@ -56,7 +56,7 @@ class ClipNames:
                 return self._all(_likest(self._of_stem[name], path))
             name = name[: max(name.rfind(mark) for mark in "._-")] if _MARK.search(name) else ""
         shared: set[PurePosixPath] = set()
-        clips = self._in_folder.get(path.parent, 0)
+        clips = len(self._in_folder.get(path.parent, ()))
         for part in set(_MARK.split(stem_of(Path(path)))):
             found = self._of_part.get((path.parent, part), set())
             if len(found) < clips or clips == 1:

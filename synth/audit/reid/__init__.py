@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from echofm.lazy import on_first_use
 
 if TYPE_CHECKING:
     from synth.audit.reid.build import fit_reid
@@ -20,8 +21,4 @@ _LAZY = {
     "require_separate": "synth.audit.reid.model",
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'synth.audit.reid' has no attribute {name!r}")
-    return getattr(importlib.import_module(_LAZY[name]), name)
+__getattr__ = on_first_use(__name__, _LAZY)
