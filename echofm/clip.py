@@ -27,7 +27,8 @@ class Clip:
     frames_TCHW: uint8, C 1 (BT.601 luma) or 3 (RGB); zero outside the sector in every frame.
     sector_HW: bool, True inside the ultrasound sector.
     frame_time_s: (T,) seconds since the first frame, strictly increasing; None where the file does not tell.
-    clip_id, patient_id: keyed hashes (echofm.ids), never a name, a path or a tag.
+    clip_id, patient_id, study_id: keyed hashes (echofm.ids), never a name, a path or a tag. A study is one examination
+        of a patient; None where the source does not tell.
     pixel_spacing_mm: (row, column) millimetres between pixel centres; None where unknown.
     view: "A4C", "A2C", "PLAX", "PSAX", ...; None where unknown.
     kind: "bmode", "colour_doppler", "spectral", "still" or "unknown".
@@ -41,6 +42,7 @@ class Clip:
     sector_HW: npt.NDArray[np.bool_]
     clip_id: str
     patient_id: str
+    study_id: str | None = None
     frame_time_s: npt.NDArray[np.float64] | None = None
     pixel_spacing_mm: tuple[float, float] | None = None
     view: str | None = None

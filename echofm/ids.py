@@ -38,6 +38,10 @@ class IdKey:
         """Id of a patient from the name that the source uses (a tag, a folder, a column)."""
         return self._hash("patient", name.encode("utf-8", "surrogateescape"))
 
+    def study(self, patient: str, name: str) -> str:
+        """Id of a patient's study from the names that the source uses; many number each patient's studies anew."""
+        return self._hash("study", f"{patient}\0{name}".encode("utf-8", "surrogateescape"))
+
     def clip(self, content_sha256: bytes) -> str:
         """Id of a clip from the digest of its file: the same file has one id wherever it lies."""
         return self._hash("clip", content_sha256)

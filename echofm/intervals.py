@@ -44,7 +44,7 @@ def patient_bootstrap(
     widened for the number of patients (`estimate`), those of the smallest group.
     """
     rng = np.random.default_rng(seed)
-    clips_of = {name: rows_by_patient(patients) for name, (_, patients) in groups.items()}
+    clips_of = {name: rows_by_group(patients) for name, (_, patients) in groups.items()}
     redrawn = np.empty(draws)
     for draw in range(draws):
         chosen = {}
@@ -56,9 +56,9 @@ def patient_bootstrap(
     return estimate(value, redrawn, level=level, patients=min(map(len, clips_of.values())))
 
 
-def rows_by_patient(patients: Names) -> list[npt.NDArray[np.int64]]:
-    """The row numbers of each patient, patients in the order of their names."""
-    numbers = np.unique(patients, return_inverse=True)[1]
+def rows_by_group(names: Names) -> list[npt.NDArray[np.int64]]:
+    """The row numbers of each name (a patient's, a study's), in the order of the names."""
+    numbers = np.unique(names, return_inverse=True)[1]
     order = np.argsort(numbers, kind="stable")
     return np.split(order, np.cumsum(np.bincount(numbers))[:-1])
 

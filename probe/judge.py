@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from echofm.embed.table import EmbeddingTable
-from probe.measure import Key, Redrawn, Sample, averaged, by_patient
+from probe.measure import Key, Redrawn, Sample
 from probe.metrics import METRICS, Metric, auroc, average_precision, of_label
 from probe.ordinal import median_level
 from probe.partition import Partition
@@ -52,15 +52,22 @@ class Judge:
         )
 
     def hear(self, method: str, said: npt.NDArray, *, fraction: float) -> None:
-        """Take down every metric by clip and, where the label is the patient's own, by patient."""
+        """Take down every metric by clip and, where the label is the study's or the patient's own, by those.
+
+        A label that changes from study to study of one patient has no figure by patient. Studies are left out where
+        some test clip's is unknown or each patient has one: the figure would be the patients'.
+        """
         sample = self.sample
         measured: dict[Level, dict[Key, Redrawn]] = {"clip": sample.measure(self.metrics, said)}
-        grouped = by_patient(sample.truth_N, sample.patients_N)
-        if grouped is not None:
-            rows_of, truth = grouped
-            patients = np.unique(sample.patients_N)
-            whole = Sample(truth_N=truth, patients_N=patients, draws=self.draws, seed=self.seed)
-            measured["patient"] = whole.measure(self.metrics, averaged(said, rows_of))
+        groups: dict[Level, npt.NDArray[np.str_]] = {"patient": sample.patients_N}
+        studies = self.table.rows["study_id"].iloc[self.part.test]
+        if studies.notna().all() and studies.nunique() > len(np.unique(sample.patients_N)):
+            groups = {"study": studies.to_numpy(str), **groups}
+        for level, groups_N in groups.items():
+            grouped = sample.averaged(groups_N, said)
+            if grouped is not None:
+                whole, mean = grouped
+                measured[level] = whole.measure(self.metrics, mean)
         for level, found in measured.items():
             if fraction == 1.0:
                 self.heard[method, level] = found

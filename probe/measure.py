@@ -6,12 +6,12 @@ Shapes: N test clips, S seeds, J redrawn test sets; predictions are (N, S) or (N
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from echofm.intervals import Estimate, estimate, patient_weights, rows_by_patient
+from echofm.intervals import Estimate, estimate, patient_weights, rows_by_group
 from probe.metrics import Metric
 
 Array = npt.NDArray[np.float64]
@@ -77,20 +77,20 @@ class Sample:
             for key, metric in metrics.items()
         }
 
+    def averaged(self, groups_N: npt.NDArray[np.str_], said_NS: npt.NDArray) -> tuple[Sample, npt.NDArray] | None:
+        """The sample of which each group of clips (a patient's, a study's) is one row, and its mean predictions.
 
-def by_patient(
-    truth_N: npt.NDArray, patients_N: npt.NDArray[np.str_]
-) -> tuple[list[npt.NDArray[np.int64]], npt.NDArray] | None:
-    """The rows of each patient and the patient's truth; None where clips of a patient differ or each has one clip."""
-    rows_of = rows_by_patient(patients_N)
-    truth = truth_N[[rows[0] for rows in rows_of]]
-    alike = all(
-        np.array_equal(truth_N[rows], np.broadcast_to(own, truth_N[rows].shape), equal_nan=truth.dtype.kind == "f")
-        for rows, own in zip(rows_of, truth)
-    )
-    return (rows_of, truth) if alike and len(rows_of) < len(truth_N) else None
+        None where clips of a group differ in their truth or their patient, or each group is one clip.
+        """
+        rows_of = rows_by_group(groups_N)
+        first = [rows[0] for rows in rows_of]
+        alike = all(_alike(self.truth_N[rows]) and _alike(self.patients_N[rows]) for rows in rows_of)
+        if not alike or len(rows_of) == len(groups_N):
+            return None
+        whole = replace(self, truth_N=self.truth_N[first], patients_N=self.patients_N[first])
+        return whole, np.stack([said_NS[rows].mean(0) for rows in rows_of])
 
 
-def averaged(said_NS: npt.NDArray, rows_of: list[npt.NDArray[np.int64]]) -> npt.NDArray:
-    """Predictions averaged over the clips of each patient."""
-    return np.stack([said_NS[rows].mean(0) for rows in rows_of])
+def _alike(values_N: npt.NDArray) -> bool:
+    every = np.broadcast_to(values_N[0], values_N.shape)
+    return np.array_equal(values_N, every, equal_nan=values_N.dtype.kind == "f")

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from echofm.intervals import rows_by_patient
+from echofm.intervals import rows_by_group
 from echofm.split import SPLITS, split_of
 
 # Of train, val and test; without a test split train and val keep their ratio.
@@ -95,7 +95,7 @@ def _dealt(patients: npt.NDArray[np.str_], *, seed: int, fractions: tuple[float,
 
 def _require_disjoint(patients: npt.NDArray[np.str_], given: npt.NDArray[np.object_]) -> None:
     """Of the clips that have a split: a leak is one whether or not other clips have none."""
-    for rows in rows_by_patient(patients):
+    for rows in rows_by_group(patients):
         found = sorted(set(given[rows]) - {None})
         if len(found) > 1:
             raise EchofmError(
@@ -108,7 +108,7 @@ def some_patients(
     table: EmbeddingTable, rows: npt.NDArray[np.int64], *, fraction: float, seed: int
 ) -> npt.NDArray[np.int64]:
     """The clips of a part of the patients, at least two of them; a smaller fraction's patients are among a larger's."""
-    clips_of = rows_by_patient(table.patient_id[rows].astype(str))
+    clips_of = rows_by_group(table.patient_id[rows].astype(str))
     order = np.random.default_rng(seed).permutation(len(clips_of))
     chosen = order[: max(2, round(fraction * len(clips_of)))]
     return rows[np.sort(np.concatenate([clips_of[i] for i in chosen]))]

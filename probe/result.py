@@ -19,7 +19,7 @@ from echofm.intervals import Estimate
 Kind = Literal["linear", "attentive", "knn", "upsampling"]
 # A clip's label; then what is asked of moments, of pairs of clips and of pixels.
 Task = Literal["regression", "classification", "ordinal", "multilabel", "phase", "retrieval", "segmentation"]
-Level = Literal["clip", "patient"]
+Level = Literal["clip", "study", "patient"]
 
 
 class Score(Recipe):
@@ -30,7 +30,7 @@ class Score(Recipe):
     label_fraction: float = 1.0
     """Part of the training patients whose labels were used."""
     level: Level = "clip"
-    """patient: predictions averaged over a patient's clips."""
+    """study, patient: predictions averaged over the clips of one."""
     metric: str
     of: str = ""
     """The one class, structure or label that the metric is of; empty: all of them."""

@@ -65,17 +65,17 @@ def test_manifest(tmp_path: Path) -> None:
     source = open_source(
         write_manifest(
             tmp_path,
-            "path,patient,split,view,kind,ef_percent,lvidd_cm,sex,rhythm,physician\n"
-            "v/1.avi,p1,train,a4c,bmode,55.5,,Female,sinus,Dr Who\n"
-            "v/0.avi,p0,Validation,PLAX,,=HYPERLINK(0),4.5,M,=1+1,Dr No\n"
-            "v/7.avi,p7,test,A2C,,1,2,F,af,x\n",
+            "path,patient,study,split,view,kind,ef_percent,lvidd_cm,sex,rhythm,physician\n"
+            "v/1.avi,p1,2,train,a4c,bmode,55.5,,Female,sinus,Dr Who\n"
+            "v/0.avi,p0,,Validation,PLAX,,=HYPERLINK(0),4.5,M,=1+1,Dr No\n"
+            "v/7.avi,p7,1,test,A2C,,1,2,F,af,x\n",
         )
     )
     rows = list(source.rows())
     assert [row.path.name for row in rows] == ["0.avi", "1.avi"]
-    assert [(row.patient, row.split, row.view, row.kind) for row in rows] == [
-        ("p0", "val", "PLAX", None),
-        ("p1", "train", "A4C", "bmode"),
+    assert [(row.patient, row.study, row.split, row.view, row.kind) for row in rows] == [
+        ("p0", None, "val", "PLAX", None),
+        ("p1", "2", "train", "A4C", "bmode"),
     ]
     assert dict(rows[0].labels) == {"lvidd_cm": 4.5, "sex": "M"}, "a formula is neither number nor word"
     assert dict(rows[1].labels) == {"ef_percent": 55.5, "sex": "F", "rhythm": "sinus"}

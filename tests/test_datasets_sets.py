@@ -215,6 +215,7 @@ def test_tmed2(sets: dict[str, Path]) -> None:
         None,
     ]
     assert rows["1009s2_12.png"].patient == rows["1009s2_13.png"].patient != rows["4012s1_1.png"].patient
+    assert rows["1009s2_12.png"].study == rows["1009s2_13.png"].study == "s2" and rows["2010s1_3.png"].study == "s1"
     assert source.notes["images in labels_per_image.csv that are not in the folder"] == 1
 
 
@@ -224,6 +225,7 @@ def test_mimic(sets: dict[str, Path]) -> None:
     assert dict(first.labels) == {"ef_percent": 55.0, "lvidd_cm": 4.7, "sex": "F"}
     assert dict(second.labels) == {}, "`>55` is no number"
     assert first.kind is None and first.split is None and first.patient != second.patient
+    assert (first.study, second.study) == ("94106955", "96000000")
     assert dict(source.notes) == {
         "files in echo-record-list.csv that were not downloaded": 3,
         "values of ivsd_cm in another unit (left out)": 1,

@@ -323,6 +323,12 @@ def test_hostile_tables_get_one_line(tmp_path: Path, name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_table_without_studies_is_read(tmp_path: Path) -> None:
+    example().save(tmp_path)
+    _rows(tmp_path, lambda rows: rows.drop(columns="study_id"))
+    assert EmbeddingTable.load(tmp_path).rows["study_id"].isna().all()
+
+
 def test_a_failed_save_leaves_no_table_that_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     example().save(tmp_path)
 

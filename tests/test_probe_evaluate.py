@@ -87,6 +87,38 @@ def test_shuffled_patients_leave_chance_inside_the_interval(kind: Kind) -> None:
     assert sum(inside) >= 12
 
 
+def with_studies(studies: list[str | None], ef: np.ndarray) -> EmbeddingTable:
+    """Patients of three clips each; features that tell the label up to noise of each clip's own."""
+    noise = np.random.default_rng(0).standard_normal((len(ef), 1))
+    return EmbeddingTable.from_arrays(
+        np.concatenate([(ef - 50)[:, None] / 10 + noise, noise[::-1]], 1),
+        clip_id=[f"c{i:03d}" for i in range(len(ef))],
+        patient_id=[f"p{i // 3:03d}" for i in range(len(ef))],
+        study_id=studies,
+        labels={"ef_percent": ef},
+        encoder_digest="b" * 64,
+    )
+
+
+def test_a_study_is_a_level_where_the_label_is_its_own() -> None:
+    patient = np.arange(360) // 3
+    rng = np.random.default_rng(1)
+    ef = rng.uniform(20, 75, (120, 2))
+    # Two clips in a patient's first study, one in the second, a year later and with another ejection fraction.
+    later = np.arange(360) % 3 == 2
+    studies = [f"s{p:03d}{int(late)}" for p, late in zip(patient, later)]
+    found = evaluate(with_studies(studies, ef[patient, later.astype(int)]), target="ef_percent", draws=100).result
+    assert {score.level for score in found.scores} == {"clip", "study"}
+    assert found.score("mae", level="study").value < found.score("mae").value
+    assert {each.level for each in found.comparisons} == {"clip", "study"}
+    one_each = [f"s{p}" for p in patient]
+    some_unknown = [None if n % 3 == 0 else name for n, name in enumerate(studies)]
+    for names, expected in ((studies, ["clip", "study", "patient"]), (one_each, ["clip", "patient"]),
+                            (some_unknown, ["clip", "patient"])):  # fmt: skip
+        scores = evaluate(with_studies(names, ef[patient, 0]), target="ef_percent", draws=20).result.scores
+        assert list(dict.fromkeys(score.level for score in scores)) == expected
+
+
 def test_patient_in_two_splits_stops_the_run() -> None:
     splits = ["train"] * 200 + ["val"] * 60 + ["test"] * 100
     with pytest.raises(EchofmError, match=r"patient p0066 is in the splits train and val"):

@@ -231,6 +231,14 @@ def test_the_patient_is_the_tag_then_the_study_then_the_name(tmp_path: Path) -> 
         content.save_as(path)
         assert read_clip(path, key=KEY).patient_id == KEY.patient(name)
     assert read_clip(path, key=KEY, patient="other").patient_id == KEY.patient("other")
+    assert read_clip(path, key=KEY).study_id is None
+
+
+def test_the_study_is_the_tags_unless_it_is_given(tmp_path: Path) -> None:
+    path = tmp_path / "s.dcm"
+    path.write_bytes(dicom(PatientID="4711", StudyInstanceUID="1.2.3"))
+    assert read_clip(path, key=KEY).study_id == KEY.study("4711", "1.2.3") != KEY.study("4712", "1.2.3")
+    assert read_clip(path, key=KEY, study="7").study_id == KEY.study("4711", "7")
 
 
 def test_a_missing_codec_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ def assert_same(one: Clip, other: Clip) -> None:
     for name in FIELDS:
         assert np.array_equal(getattr(one, name), getattr(other, name)), name
         assert getattr(one, name) is None or getattr(one, name).dtype == getattr(other, name).dtype
-    for name in ("clip_id", "patient_id", "view", "kind", "labels", "pixel_spacing_mm"):
+    for name in ("clip_id", "patient_id", "study_id", "view", "kind", "labels", "pixel_spacing_mm"):
         assert getattr(one, name) == getattr(other, name), name
 
 
@@ -242,6 +242,7 @@ def any_clip(draw: st.DrawFn) -> Clip:
         sector_HW=sector,
         clip_id=f"{draw(st.integers(0, 16**20 - 1)):020x}",
         patient_id="0" * 20,
+        study_id=draw(st.none() | st.just("1" * 20)),
         frame_time_s=draw(st.none() | st.just(np.cumsum(rng.uniform(1e-3, 1, n_frames)))),
         pixel_spacing_mm=draw(st.none() | st.tuples(st.floats(0.01, 2), st.floats(0.01, 2))),
         view=draw(st.none() | st.sampled_from(["A4C", "PLAX"])),

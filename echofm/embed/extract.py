@@ -261,6 +261,7 @@ def _row(item: Item, windows: int) -> dict[str, object]:
     return {
         "clip_id": clip.clip_id,
         "patient_id": clip.patient_id,
+        "study_id": clip.study_id,
         "split": item.split,
         "dataset": item.dataset,
         "view": clip.view,

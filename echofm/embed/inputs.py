@@ -107,7 +107,8 @@ class FileInput:
         return _digest(repr((self._key.file(row.path), _state(row.path), self._said(row))) for row in self._rows)
 
     def _said(self, row: Row) -> tuple[object, ...]:
-        return self._key.patient(row.patient), row.split, row.view, row.kind, sorted(row.labels.items())
+        study = row.study and self._key.study(row.patient, row.study)
+        return self._key.patient(row.patient), study, row.split, row.view, row.kind, sorted(row.labels.items())
 
     def read(self, indices: Sequence[int]) -> Iterator[Item | UnreadableFile]:
         """Read ahead in the pool; a file that cannot be read gives its reason."""

@@ -148,6 +148,9 @@ def load_table(folder: Path) -> EmbeddingTable:
         raise EchofmError(f"{FEATURES} holds {found}; meta.json promises float32 ({meta.clips}, {meta.features})")
     if len(rows) != meta.clips:
         raise EchofmError(f"{ROWS} holds {len(rows)} rows; meta.json promises {meta.clips}")
+    if "study_id" not in rows.columns:
+        # Tables written before there were studies.
+        rows = rows.assign(study_id=pd.array([None] * len(rows), "string"))
     missing = [name for name in (*COLUMNS, *meta.labels) if name not in rows.columns]
     if missing:
         raise EchofmError(f"{ROWS} lacks the columns {', '.join(missing)}")

@@ -18,7 +18,7 @@ from echofm.embed.phase import PhaseTokens
 from echofm.embed.tokens import SpaceTimeTokens
 from echofm.errors import EchofmError
 
-TEXT_COLUMNS = ("clip_id", "patient_id", "split", "dataset", "view", "kind")
+TEXT_COLUMNS = ("clip_id", "patient_id", "study_id", "split", "dataset", "view", "kind")
 NUMBER_COLUMNS = ("frame_rate_hz", "frames", "windows")
 COLUMNS = TEXT_COLUMNS + NUMBER_COLUMNS
 SPLITS = ("train", "val", "test")
@@ -31,9 +31,10 @@ class EmbeddingTable:
     """Features of one encoder, a row per clip. Equal digests mean comparable features; others are refused.
 
     video_ND: float32, finite; may be mapped from disk and read-only.
-    rows: N rows. clip_id (unique) and patient_id: text; split: "train", "val", "test" or missing; dataset, view, kind:
-        text or missing; frame_rate_hz: of the source, missing where it does not tell, never assumed; frames: how many
-        the encoder could choose from; windows: how many were averaged; then the labels, named as in `Clip.labels`.
+    rows: N rows. clip_id (unique) and patient_id: text; split: "train", "val", "test" or missing; study_id, dataset,
+        view, kind: text or missing; frame_rate_hz: of the source, missing where it does not tell, never assumed;
+        frames: how many the encoder could choose from; windows: how many were averaged; then the labels, named as in
+        `Clip.labels`.
     motion_NRCD: float32, how much each feature varies over time (standard deviation over a window's times, mean over
         windows) in each cell of a coarse grid of R x C, at most 4 x 4, rows downwards; 1 x 1 for an encoder without
         places, None for one without time. A mean over time hides how far the heart moves; this does not.
@@ -167,6 +168,7 @@ class EmbeddingTable:
         clip_id: Sequence[str],
         patient_id: Sequence[str],
         encoder_digest: str,
+        study_id: Sequence[str | None] | None = None,
         split: Sequence[str | None] | None = None,
         dataset: Sequence[str | None] | None = None,
         view: Sequence[str | None] | None = None,
@@ -181,8 +183,8 @@ class EmbeddingTable:
     ) -> EmbeddingTable:
         """A table from plain arrays, for features of any encoder. Ids are kept as given: hash real names first."""
         video = np.ascontiguousarray(video_ND, np.float32)
-        optional = {"split": split, "dataset": dataset, "view": view, "kind": kind, "frame_rate_hz": frame_rate_hz}
-        optional |= {"frames": None, "windows": None}
+        optional: dict[str, Any] = {"study_id": study_id, "split": split, "dataset": dataset, "view": view}
+        optional |= {"kind": kind, "frame_rate_hz": frame_rate_hz, "frames": None, "windows": None}
         columns: dict[str, Any] = {"clip_id": clip_id, "patient_id": patient_id}
         columns |= {name: [None] * len(video) if values is None else values for name, values in optional.items()}
         columns |= {} if labels is None else {str(name): labels[name] for name in labels}

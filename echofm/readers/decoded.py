@@ -35,8 +35,8 @@ class Region:
 class Decoded:
     """frames_TCHW uint8, C 1 or 3; chroma_HW uint8, the largest RGB spread of saturated colours over sampled frames.
 
-    patient: the name the file itself gives, None where it gives none. kind: None where the header does not tell.
-    frame_time_s, pixel_spacing_mm: as in `Clip`. regions: in this image's pixels, none where one
+    patient, study: the names the file itself gives, None where it gives none. kind: None where the header does not
+    tell. frame_time_s, pixel_spacing_mm: as in `Clip`. regions: in this image's pixels, none where one
     lies outside of it. companion_sha256: of the pixels where they lie in a second file, else empty.
     """
 
@@ -46,6 +46,7 @@ class Decoded:
     pixel_spacing_mm: tuple[float, float] | None = None
     kind: str | None = None
     patient: str | None = None
+    study: str | None = None
     regions: tuple[Region, ...] = ()
     companion_sha256: bytes = b""
 

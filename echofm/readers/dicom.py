@@ -1,4 +1,4 @@
-"""Ultrasound DICOM: pixels frame by frame, frame times, scale and regions; no tag but the patient's id leaves here."""
+"""Ultrasound DICOM: pixels frame by frame, frame times, scale, regions; no tag but patient and study leaves here."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ def decode_dicom(source: BinaryIO, *, channels: int, limits: Limits) -> Decoded:
             frame_time_s=_frame_times(data_set, frames),
             pixel_spacing_mm=_pixel_spacing(data_set, regions),
             kind=kind,
-            patient=_patient(data_set),
+            patient=_text(data_set, "PatientID") or _text(data_set, "StudyInstanceUID"),
+            study=_text(data_set, "StudyInstanceUID"),
             regions=regions,
         )
 
@@ -185,10 +186,6 @@ def _positive_pair(row: Any, column: Any, *, scale: float) -> tuple[float, float
     return pair if all(np.isfinite(value) and value > 0 for value in pair) else None
 
 
-def _patient(data_set: Dataset) -> str | None:
-    """PatientID, else StudyInstanceUID, as text to be hashed."""
-    for tag in ("PatientID", "StudyInstanceUID"):
-        value = str(data_set.get(tag) or "").strip()
-        if value:
-            return value
-    return None
+def _text(data_set: Dataset, tag: str) -> str | None:
+    """A tag as text to be hashed; None where it is missing or empty."""
+    return str(data_set.get(tag) or "").strip() or None

@@ -28,6 +28,7 @@ def read_clip(
     channels: int = 1,
     key: IdKey | None = None,
     patient: str | None = None,
+    study: str | None = None,
     limits: Limits = Limits(),  # noqa: B008 (frozen)
     keep_outside: bool = False,
 ) -> Clip:
@@ -40,6 +41,7 @@ def read_clip(
     ----------
     channels: 1 grey, 3 RGB. key: hashes the ids; this user's own key by default.
     patient: the patient's name in the source; by default DICOM's PatientID, else StudyInstanceUID, else the stem.
+    study: the study's name in the source; by default DICOM's StudyInstanceUID, else there is none.
     keep_outside: leave the pixels outside the sector as they are, and take the whole frame for the sector where none
         is found. Only for images that were never a patient's (the phantom): burned-in names stay in.
 
@@ -60,11 +62,13 @@ def read_clip(
         raise UnreadableFile(key.file(path), f"decoding it took too much ({type(error).__name__})") from None
     from echofm.readers.kinds import kind_by_pixels
 
+    patient, study = patient or decoded.patient or path.stem, study or decoded.study
     return Clip(
         frames_TCHW=frames_TCHW,
         sector_HW=sector_HW,
         clip_id=key.clip(digest),
-        patient_id=key.patient(patient or decoded.patient or path.stem),
+        patient_id=key.patient(patient),
+        study_id=key.study(patient, study) if study else None,
         frame_time_s=decoded.frame_time_s,
         pixel_spacing_mm=decoded.pixel_spacing_mm,
         kind=decoded.kind or kind_by_pixels(frames_TCHW, decoded.chroma_HW, sector_HW),
@@ -81,7 +85,13 @@ def read_row(
 ) -> Clip:
     """Read a data set's row: its file, then what the set says about it, then the set's own truth."""
     clip = read_clip(
-        row.path, channels=channels, key=key, patient=row.patient, limits=limits, keep_outside=keep_outside
+        row.path,
+        channels=channels,
+        key=key,
+        patient=row.patient,
+        study=row.study,
+        limits=limits,
+        keep_outside=keep_outside,
     )
     clip = clip.replace(view=row.view, kind=row.kind or clip.kind, labels=dict(row.labels))
     return clip if row.add_truth is None else row.add_truth(clip)

@@ -14,7 +14,8 @@ from echofm.clip import Clip, Label
 class Row:
     """One file of a data set. Holds real names: a Row never leaves the machine's memory.
 
-    patient: the name by which the set groups files; hashed by `IdKey.patient` before it leaves.
+    patient, study: the names by which the set groups files; hashed by `IdKey` before they leave. study: None where the
+        set does not tell; the file may.
     split: "train", "val" or "test" where the set gives one.
     add_truth: puts the set's own masks, traces or phases on the clip as read, at the clip's native size; it may
         open further files, so it runs where the clip is read, in a worker process. Must be picklable.
@@ -22,6 +23,7 @@ class Row:
 
     path: Path
     patient: str
+    study: str | None = None
     split: str | None = None
     view: str | None = None
     kind: str | None = None

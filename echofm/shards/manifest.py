@@ -36,6 +36,7 @@ class ClipMeta(_Strict):
     schema_version: Literal[1] = SCHEMA_VERSION
     clip_id: Id
     patient_id: Id
+    study_id: Id | None = None
     split: Split
     dataset: Annotated[str, StringConstraints(max_length=64)]
     view: Annotated[str, StringConstraints(max_length=64)] | None

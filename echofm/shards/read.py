@@ -81,6 +81,7 @@ class ShardSet:
             mask_THW=self._mask_THW(record) if record.n_masks else None,
             clip_id=meta.clip_id,
             patient_id=meta.patient_id,
+            study_id=meta.study_id,
             pixel_spacing_mm=meta.pixel_spacing_mm,
             view=meta.view,
             kind=meta.kind,

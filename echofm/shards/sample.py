@@ -73,6 +73,7 @@ def clip_meta(clip: Clip, *, split: Split, dataset: str) -> ClipMeta:
         f"clip {clip.clip_id}",
         clip_id=clip.clip_id,
         patient_id=clip.patient_id,
+        study_id=clip.study_id,
         split=split,
         dataset=dataset,
         view=clip.view,

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import scipy.stats
 
 from echofm.errors import EchofmError
-from echofm.intervals import Interval, estimate, patient_weights, rows_by_patient
+from echofm.intervals import Interval, estimate, patient_weights, rows_by_group
 from echofm.nearest import Metric, Neighbours, nearest
 
 Doubles = npt.NDArray[np.float64]
@@ -101,7 +101,7 @@ def closer_to_train(
     redrawn synthetic clips.
     """
     rng = np.random.default_rng(seed)
-    sides = [(each, rows_by_patient(each.patient_N)) for each in (train, holdout)]
+    sides = [(each, rows_by_group(each.patient_N)) for each in (train, holdout)]
     patients = min(len(own) for _, own in sides)
     drawn = [_by_draw(synthetic_SD, *side, patients, metric=metric, draws=draws, rng=rng) for side in sides]
     shares, redrawn = [], []

@@ -1,6 +1,6 @@
 """Any folder of echo files, with or without a table about them: manifest.csv, one line per file.
 
-Columns: path (relative to the manifest), and, each optional, patient, split, view, kind, and labels: a name that
+Columns: path (relative to the manifest), and, each optional, patient, study, split, view, kind, and labels: a name that
 ends in its unit (ef_percent, lvidd_cm) or a known word (sex, image_quality). Other columns are not read.
 """
 
@@ -49,7 +49,7 @@ def rows(root: Path, notes: Notes, *, patient_from: str = "dicom", manifest: Pat
         return
     columns = header(manifest)
     label_columns = [name for name in columns if has_unit(name) or name in WORDS]
-    own = ("path", "patient", "split", "view", "kind")
+    own = ("path", "patient", "study", "split", "view", "kind")
     ignored = len(set(columns) - set(own) - set(label_columns))
     if ignored:
         notes[f"columns of {manifest.name} that are no label (a label ends in its unit)"] += ignored
@@ -62,6 +62,7 @@ def rows(root: Path, notes: Notes, *, patient_from: str = "dicom", manifest: Pat
             yield Row(
                 path=path,
                 patient=cells["patient"] or patient_of(path),
+                study=cells["study"] or None,
                 split=given_split(cells["split"], table=manifest.name, column="split"),
                 view=view_word(cells["view"], notes),
                 kind=cells["kind"] if cells["kind"] in _KINDS else None,

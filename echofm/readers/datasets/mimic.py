@@ -61,6 +61,7 @@ def _rows(root: Path, notes: Notes) -> Iterator[Row]:
             yield Row(
                 path=path,
                 patient=f"mimic-iv-echo/{cells['subject_id']}",
+                study=cells["study_id"],
                 labels=labels.get(cells["study_id"], {}),
             )
 

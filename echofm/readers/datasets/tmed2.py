@@ -19,7 +19,7 @@ from echofm.readers.source import Row
 
 _TABLE = "labels_per_image.csv"
 _FOLD = "TMED2_fold0_labeledpart.csv"
-_NAME = re.compile(r"(\d+)s\d+_\d+\.png")
+_NAME = re.compile(r"(\d+)(s\d+)_\d+\.png")
 # The set's own word for "a four-chamber, two-chamber or any other view" names no view.
 _VIEWS = {"plax": "PLAX", "psax": "PSAX", "a4c": "A4C", "a2c": "A2C"}
 _NO_SPLIT = ("", "not_used", "not used", "unlabeled", "none", "nan")
@@ -48,6 +48,7 @@ def _rows(root: Path, notes: Notes) -> Iterator[Row]:
         yield Row(
             path=path,
             patient=f"tmed-2/{match[1]}",
+            study=match[2],
             split=splits.get(path.name),
             view=_VIEWS.get(cells["view_label"].casefold()) if cells else None,
             kind="still",
