@@ -6,6 +6,7 @@ are, enter the table as numbers alone.
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import matplotlib
@@ -16,7 +17,7 @@ import pydicom.data
 from echofm import Clip
 from echofm.conform import conform
 from echofm.phantom import PhantomClip, render_clip
-from echofm.phantom.acquisition import VIEWS, Acquisition, draw_acquisition
+from echofm.phantom.acquisition import VIEWS, Acquisition, Spread, draw_acquisition
 from echofm.phantom.realism import BANDS, LAGS_S, PERCENTILES, ImageStatistics, image_statistics, speckle_statistics
 from echofm.readers import read_clip
 
@@ -39,6 +40,7 @@ def main() -> None:
     phantom = [render_clip(number, view="A4C", frame_rate_hz=50.0) for number in _PATIENTS]
     _IMAGES.mkdir(parents=True, exist_ok=True)
     _draw_views(_IMAGES / "phantom_views.png")
+    _draw_spreads(_IMAGES / "phantom_varied.png")
     _draw_beside(_IMAGES / "phantom_beside_real.png", cine, phantom)
     text = _DOCUMENT.read_text(encoding="utf-8")
     head, rest = text.split(_MARKS[0])
@@ -119,6 +121,19 @@ def _draw_views(path: Path) -> None:
             axis.imshow(image, cmap="gray", vmin=0, vmax=255)
         line[4].imshow(mask[begin], cmap="inferno", vmin=0, vmax=3)
         line[0].set_ylabel(view + (" colour" if colour else ""))
+    _finish(figure, axes, titles, path)
+
+
+def _draw_spreads(path: Path) -> None:
+    """End-diastole of four patients in every view, their usual acquisition and the varied one."""
+    kinds: tuple[Spread, ...] = ("usual", "varied")
+    figure, axes = plt.subplots(len(VIEWS), 8, figsize=(13, 6.6), facecolor="white")
+    for view, line in zip(VIEWS, axes, strict=True):
+        line[0].set_ylabel(view)
+        for axis, (kind, number) in zip(line, itertools.product(kinds, range(4)), strict=True):
+            clip = render_clip(number, view=view, frames=2, spread=kind)
+            axis.imshow(clip.frames_THWC[0, ..., 0], cmap="gray", vmin=0, vmax=255)
+    titles = [f"{kind}, patient {number}" for kind, number in itertools.product(kinds, range(4))]
     _finish(figure, axes, titles, path)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
+
 import numpy as np
 import pytest
 import torch
 
 from echofm.phantom import render_clip
-from echofm.phantom.acquisition import VIEWS, draw_acquisition
+from echofm.phantom.acquisition import VIEWS, Spread, draw_acquisition
 from echofm.phantom.anatomy import RHYTHMS, draw_patient
 from echofm.phantom.clip import build_scene
 from echofm.phantom.cycle import cycle_curves, draw_onsets
@@ -141,3 +143,35 @@ def test_the_gpu_renders_the_same_clip() -> None:
         difference = np.abs(one.frames_THWC.astype(int) - other.frames_THWC.astype(int))
         assert difference.mean() < 0.2 and np.quantile(difference, 0.999) <= 4
         assert (one.pixels.mask_THW != other.pixels.mask_THW).mean() < 1e-3
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_mirrored_acquisition_shows_the_same_heart_the_other_way_round(view: str) -> None:
+    seen = render_clip(3, view=view, frames=3, spread="varied")
+    way_round = (replace(seen.acquisition, mirrored=mirrored) for mirrored in (False, True))
+    usual, mirrored = (render_clip(3, frames=3, acquisition=each) for each in way_round)
+    flipped = mirrored.pixels.mask_THW[..., ::-1]
+    # A pixel centre may lie on a border, which belongs to one side.
+    assert (flipped == usual.pixels.mask_THW).mean() > 0.998 and (mirrored.pixels.mask_THW == flipped).mean() < 0.99
+    moved, back = usual.pixels.displacement_T2HW, mirrored.pixels.displacement_T2HW[..., ::-1].copy()
+    back[:, 0] *= -1
+    assert np.abs(moved).max() > 0.1 and np.abs(moved - back).mean() < 0.05 * np.abs(moved).mean()
+    middle = (len(usual.sector_HW) - 1) / 2
+    assert np.allclose(mirrored.outline_TSL2[..., 0] - middle, middle - usual.outline_TSL2[..., 0])
+
+
+def test_varied_acquisitions_differ_more_and_begin_from_the_usual_ones() -> None:
+    def drawn(spread: Spread) -> dict[str, np.ndarray]:
+        options = {"view": "A4C", "frame_rate_hz": None, "overlay": False, "colour": False}
+        taken = [asdict(draw_acquisition(0, number, 0, spread=spread, **options)) for number in range(200)]
+        return {
+            name: np.array([each[name] for each in taken]) for name in ("depth_mm", "tilt_deg", "mirrored", "cycles")
+        }
+
+    usual, varied = drawn("usual"), drawn("varied")
+    assert (
+        varied["depth_mm"].std() > 2 * usual["depth_mm"].std()
+        and varied["tilt_deg"].std() > 1.5 * usual["tilt_deg"].std()
+    )
+    assert not usual["mirrored"].any() and 0.4 < varied["mirrored"].mean() < 0.6
+    assert (varied["cycles"] == usual["cycles"]).all()

@@ -10,6 +10,7 @@ import tyro
 
 from echofm.errors import EchofmError
 from echofm.phantom import LayoutName
+from echofm.phantom.acquisition import Spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,8 @@ class Arguments:
     """Share of clips with a colour-Doppler overlay; their greyscale frames are in the truth."""
     overlay: bool | None = None
     """Burned-in text and ECG trace; by default where the layout's real set has them."""
+    acquisitions: Spread = "usual"
+    """How unlike the clips of one view are: as of one laboratory, or varied as of many (docs/phantom.md)."""
     displacement: bool = True
     """Keep the dense displacement of the tissue in the truth."""
     processes: int | None = None

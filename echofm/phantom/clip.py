@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from echofm.phantom.acquisition import Acquisition, draw_acquisition
+from echofm.phantom.acquisition import Acquisition, Spread, draw_acquisition
 from echofm.phantom.anatomy import Patient, draw_patient
 from echofm.phantom.apical import build_apical
 from echofm.phantom.cycle import Cycle, cycle_curves, draw_onsets
@@ -137,6 +137,7 @@ def render_clip(
     frame_rate_hz: float | None = None,
     colour: bool = False,
     overlay: bool = False,
+    spread: Spread = "usual",
     acquisition: Acquisition | None = None,
     device: torch.device | str = "cpu",
     noise: Noise = drawn_noise,
@@ -144,11 +145,19 @@ def render_clip(
     """Render one clip of a patient (a number, or a Patient of one's own making).
 
     frames None: as many as 2.4 beats take. frame_rate_hz None: drawn with the acquisition, 20 to 80 Hz.
-    acquisition: one's own instead of the drawn one. noise: another draw, or none, of what is new in every frame.
+    spread: how unlike drawn acquisitions are. acquisition: one's own instead of the drawn one.
+    noise: another draw, or none, of what is new in every frame.
     """
     person = draw_patient(seed, patient) if isinstance(patient, int) else patient
     taken = acquisition or draw_acquisition(
-        person.seed, person.number, clip, view=view, frame_rate_hz=frame_rate_hz, overlay=overlay, colour=colour
+        person.seed,
+        person.number,
+        clip,
+        view=view,
+        frame_rate_hz=frame_rate_hz,
+        overlay=overlay,
+        colour=colour,
+        spread=spread,
     )
     count = frames or int(np.ceil(_BEATS * 60 / person.heart_rate_bpm * taken.frame_rate_hz))
     time_s = np.arange(count) / taken.frame_rate_hz

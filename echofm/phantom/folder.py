@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from echofm import __version__
 from echofm.errors import EchofmError
 from echofm.phantom import LayoutName, unfinished
-from echofm.phantom.acquisition import VIEWS
+from echofm.phantom.acquisition import VIEWS, Spread
 from echofm.phantom.clip import PhantomClip, render_clip, truth_arrays
 from echofm.phantom.layout_camus import Camus
 from echofm.phantom.layout_dicom import Dicom
@@ -70,6 +70,7 @@ class _Job:
     frame_rate_hz: float | None
     colour: bool
     overlay: bool
+    acquisitions: Spread
     displacement: bool
     device: str
 
@@ -90,6 +91,7 @@ class _Job:
             frame_rate_hz=self.frame_rate_hz,
             colour=self.colour,
             overlay=self.overlay,
+            spread=self.acquisitions,
             device=self.device,
         )
         split = patient_split(self.seed, self.patient)
@@ -123,6 +125,7 @@ def generate(
     frame_rate_hz: float | None = None,
     colour_fraction: float = 0.0,
     overlay: bool | None = None,
+    acquisitions: Spread = "usual",
     displacement: bool = True,
     processes: int | None = None,
     device: str = "cpu",
@@ -139,6 +142,8 @@ def generate(
     frame_rate_hz: None: drawn per clip, 20 to 80 Hz.
     colour_fraction: share of clips with a colour-Doppler overlay.
     overlay: burned-in text and ECG trace; None: where the layout's real set has them.
+    acquisitions: "usual", as of one laboratory, or "varied", as of many: depth, sector, place, tilt, gain, noise and
+        shadows drawn wider, half of the clips mirrored.
     displacement: keep the dense displacement (about 1 MB a clip).
     processes: None: one per core. The files' bytes do not depend on it.
 
@@ -155,6 +160,7 @@ def generate(
         "frames": frames,
         "frame_rate_hz": frame_rate_hz,
         "overlay": kind.overlay if overlay is None else overlay,
+        "acquisitions": acquisitions,
         "displacement": displacement,
     }
     asked = {"patients": patients, "clips_per_patient": clips_per_patient, "views": chosen}

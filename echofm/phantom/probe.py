@@ -102,7 +102,10 @@ def make_sector(acquisition: Acquisition, size: int) -> Sector:
 
 @dataclass(frozen=True, kw_only=True)
 class Pose:
-    """Where the heart frame lies in the image plane, frame by frame: x, d = R(angle) (across, along) + offset."""
+    """Where the heart frame lies in the image plane, frame by frame: x, d = R (across, along) + offset.
+
+    rotation_T22: orthogonal; a turn, and a reflection where the image is mirrored.
+    """
 
     rotation_T22: Array
     offset_T2: Array
@@ -134,7 +137,7 @@ def make_pose(
 ) -> Pose:
     """The pose that puts the heart point `pivot` at the image point `at`, turned by angle and the operator's tilt.
 
-    Breathing and the hand move it slowly.
+    Breathing and the hand move it slowly. A mirrored acquisition shows all of it the other way round.
     """
     a = acquisition
     breath = np.sin(2 * np.pi * time_s / a.breathing_s + a.tilt_deg)
@@ -145,4 +148,7 @@ def make_pose(
     place = np.array(at_mm) + np.array(a.shift_mm) + hand
     place[:, 1] += a.breathing_mm * breath
     offset = place - rotation @ np.array(pivot_mm)
+    if a.mirrored:
+        rotation[:, 0] *= -1
+        offset[:, 0] *= -1
     return Pose(rotation_T22=rotation, offset_T2=offset)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-_PURPOSES = ("patient", "acquisition", "texture", "noise", "beats", "split", "tags", "doppler")
+_PURPOSES = ("patient", "acquisition", "texture", "noise", "beats", "split", "tags", "doppler", "varied")
 
 
 def generator(seed: int, purpose: str, *keys: int) -> np.random.Generator:
