@@ -128,7 +128,8 @@ def main(argv: list[str]) -> int:
         for note in probed.result.notes:
             _say(f"note: {probed.result.target}: {note}")
         _print(probed.result)
-    write_report(arguments.out, probes, table=gathered.table, frames_of=_frames_of(arguments.data))
+    frames_of = gathered.frames_of or _frames_of(arguments.data)
+    write_report(arguments.out, probes, table=gathered.table, frames_of=frames_of)
     _say(f"report: {arguments.out / 'report.html'}")
     return int(bool(problems))
 
@@ -182,7 +183,7 @@ def _ask(arguments: Arguments, target: str, fractions: tuple[float, ...]) -> Ask
 
 
 def _frames_of(data: Path | None) -> FramesOf | None:
-    """Frames for the report's film strips: of shards alone, where a clip is found by its id."""
+    """Frames for the report's film strips where tables are probed: of shards alone, which tell a clip by its id."""
     from echofm.shards.manifest import MANIFEST
     from probe.report.frames import ShardFrames
 

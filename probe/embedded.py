@@ -38,7 +38,7 @@ def embedded(
     The key is the encoder's digest, the data's fingerprint and the settings: whatever changes, another table.
     name: of the encoder, for the line that `say` gets. Raises EchofmError where nothing can be read or written.
     """
-    folder = (cache or default_cache()) / _key(extractor, source)
+    folder = folder_of(extractor, source, cache=cache)
     if is_table(folder):
         say(f"{name}: embedded before, taken from the cache")
         return EmbeddingTable.load(folder)
@@ -58,6 +58,11 @@ def embedded(
             f"the cache of embeddings cannot be written ({error.strerror}); name another folder with --cache"
         ) from None
     return EmbeddingTable.load(folder)
+
+
+def folder_of(extractor: Extractor, source: Input, *, cache: Path | None = None) -> Path:
+    """Where the table of an encoder over data lies, or will."""
+    return (cache or default_cache()) / _key(extractor, source)
 
 
 def _key(extractor: Extractor, source: Input) -> str:

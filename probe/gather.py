@@ -15,15 +15,17 @@ import torch
 from echofm.backbones import PixelEncoder, open_encoder, random_spec
 from echofm.clip import Clip
 from echofm.embed.extract import Extractor
-from echofm.embed.inputs import Input, Item, open_input
+from echofm.embed.inputs import FileInput, Input, Item, open_input
+from echofm.embed.run import places_of
 from echofm.embed.store import is_table
 from echofm.embed.table import EmbeddingTable
 from echofm.embed.tokens import TokenGrid
 from echofm.encoder import AnyEncoder
 from echofm.errors import EchofmError
 from echofm.ids import IdKey
-from probe.embedded import embedded
+from probe.embedded import embedded, folder_of
 from probe.encoder_checks import CLIPS, check_encoder, windows_of
+from probe.report.frames import FileFrames, FramesOf, ShardFrames
 from probe.result import Check
 from probe.rivals import METHODS
 
@@ -58,7 +60,8 @@ class Gathered:
 
     encoder, rival_encoders: the same before they were tables; None and empty for tables as given.
     pixels: not yet reduced (`probe.pixel_pca`); None where no data was given. checks: of the encoder under its
-    contract. clips: reads the data's clips under that contract; None for a table alone. device: of the encoders.
+    contract. clips: reads the data's clips under that contract; frames_of: one clip's frames, by its id; both None for
+    a table alone. device: of the encoders.
     """
 
     name: str
@@ -70,6 +73,7 @@ class Gathered:
     pixels: EmbeddingTable | None = None
     checks: tuple[Check, ...] = ()
     clips: Callable[[], Iterator[Clip]] | None = None
+    frames_of: FramesOf | None = None
 
 
 def gather(
@@ -135,13 +139,25 @@ class _Maker:
             pixels=pixels,
             checks=checks,
             clips=lambda: (item.clip for item in _items(source, range(len(source)))),
+            frames_of=self._frames_of(encoder, source, table),
         )
 
     def table(self, encoder: Any, name: str, *, plain: bool = False) -> EmbeddingTable:
         """Embed, or take from the cache. plain: clip features alone."""
         options = self._options
         encoder = encoder.to(options.device)
-        extractor = Extractor(
+        return embedded(
+            self._extractor(encoder, plain=plain),
+            self._input(encoder),
+            name=name,
+            cache=options.cache,
+            say=self._say,
+            show_progress=options.show_progress,
+        )
+
+    def _extractor(self, encoder: Any, *, plain: bool = False) -> Extractor:
+        options = self._options
+        return Extractor(
             encoder=encoder,
             windows=options.windows,
             batch=options.batch,
@@ -149,14 +165,12 @@ class _Maker:
             phase=not plain,
             tokens=None if plain else _fitting(options.tokens, encoder),
         )
-        return embedded(
-            extractor,
-            self._input(encoder),
-            name=name,
-            cache=options.cache,
-            say=self._say,
-            show_progress=options.show_progress,
-        )
+
+    def _frames_of(self, encoder: Any, source: Input, table: EmbeddingTable) -> FramesOf:
+        if not isinstance(source, FileInput):
+            return ShardFrames(self._data)
+        folder = folder_of(self._extractor(encoder), source, cache=self._options.cache)
+        return FileFrames(source, places_of(table, folder, source.file_ids))
 
     def _twin(self, spec: str) -> AnyEncoder | None:
         options, twin = self._options, random_spec(spec)

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hearts import write_avi
+from lookalikes import heart
 from shardfolder import KEY, Hearts, read_heart
 
 import probe.segment
+from echofm.conform import conform
 from echofm.contract import InputContract
 from echofm.embed.inputs import open_input
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.hub import save_model
 from echofm.model.mae import VideoMae
+from echofm.readers import read_clip
 from echofm.shards.write import write_shards
 from probe.cli import main, parse_fractions
+from probe.gather import Options, gather
 from probe.pixel_pca import component_scores, pixel_pca
+from probe.report import write_report
 from probe.result import ProbeResult
+from probe.targets import Ask, probe_target
 
 TIMM = "timm:test_vit?random&frames=4&size=32"
 MODULE = """
@@ -221,6 +229,32 @@ def test_pixels_are_reduced_on_training_patients_alone(data: Path) -> None:
 )
 def test_label_fractions_as_people_write_them(words: tuple[str, ...], fractions: tuple[float, ...]) -> None:
     assert parse_fractions(words) == fractions
+
+
+def test_the_clips_of_a_folder_are_shown_as_film_strips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["path,patient,split,ef_percent"]
+    for number in range(12):
+        (tmp_path / "files").mkdir(exist_ok=True)
+        write_avi(tmp_path / "files" / f"{number}.avi", heart(number))
+        lines.append(f"{number}.avi,p{number},{('train', 'train', 'val', 'test')[number % 4]},{40 + number}")
+    # What cannot be read and what comes twice have no row, so that rows and files are not numbered alike.
+    (tmp_path / "files" / "broken.avi").write_bytes(b"RIFF")
+    shutil.copy(tmp_path / "files" / "0.avi", tmp_path / "files" / "copy.avi")
+    lines += ["broken.avi,p20,train,50", "copy.avi,p0,train,40"]
+    (tmp_path / "files" / "manifest.csv").write_text("\n".join(lines) + "\n")
+    monkeypatch.chdir(tmp_path)
+    options = Options(key=KEY, windows=1, processes=1, cache=tmp_path / "cache", with_rivals=False, show_progress=False)
+    gathered = gather([encoder("ours", tmp_path)], data=tmp_path / "files", options=options)
+    assert gathered.frames_of is not None and len(gathered.table) == 12
+    for number in (0, 7):
+        clip = read_clip(tmp_path / "files" / f"{number}.avi", key=KEY, patient=f"p{number}")
+        shown = gathered.frames_of(clip.clip_id)
+        assert shown is not None and np.array_equal(shown, conform(clip, size=32).frames_TCHW)
+        assert gathered.table.select(clip_id=clip.clip_id).patient_id.tolist() == [clip.patient_id]
+    assert gathered.frames_of("0" * 20) is None
+    probed = probe_target(Ask(target="ef_percent", draws=20), gathered)
+    write_report(tmp_path / "out", [probed], table=gathered.table, frames_of=gathered.frames_of)
+    assert 'class="strip"' in (tmp_path / "out" / "report.html").read_text()
 
 
 @pytest.mark.parametrize("words", [("0",), ("1.5",), ("ten",), ("",)])

@@ -102,6 +102,11 @@ class FileInput:
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def file_ids(self) -> list[str]:
+        """Each file's hashed name, in the order of the indices."""
+        return [self._key.file(row.path) for row in self._rows]
+
     def fingerprint(self) -> str:
         """Of every file's hashed name, size, time of change and what its set says about it."""
         return _digest(repr((self._key.file(row.path), _state(row.path), self._said(row))) for row in self._rows)

@@ -199,6 +199,20 @@ class Run:
         os.replace(draft, self._part(number))
 
 
+def places_of(table: EmbeddingTable, folder: Path, file_ids: Sequence[str]) -> dict[str, int]:
+    """Which file gave each clip: clip id to the file's place in the input, for a run's whole table in its folder.
+
+    Raises EchofmError where the files are not those of the run.
+    """
+    aside = {each.file_id for each in _read_set_aside(folder / SET_ASIDE)}
+    kept = [place for place, file_id in enumerate(file_ids) if file_id not in aside]
+    if len(kept) != len(table):
+        raise EchofmError(
+            f"the embeddings do not fit the files ({len(table)} against {len(kept)}); remove them and run again"
+        )
+    return dict(zip((str(each) for each in table.clip_id), kept))
+
+
 def _copy(file_id: str, clip_id: str) -> SetAside:
     return SetAside(file_id, f"an exact copy of clip {clip_id}")
 

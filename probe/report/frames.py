@@ -5,13 +5,16 @@ T frames, C channels, H rows, W columns.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from echofm.clip import Clip
+from echofm.embed.inputs import FileInput, Item
 from echofm.shards.read import ShardSet
 
 Frames = npt.NDArray[np.uint8]
@@ -39,6 +42,30 @@ class ShardFrames:
         """(T,) seconds; None where unknown."""
         place = self._places.get(clip_id)
         return None if place is None else self._shards.frame_time_s(place)
+
+
+class FileFrames:
+    """Frames of files under an encoder's contract; called with a clip's id. places: where in the input each clip is."""
+
+    def __init__(self, files: FileInput, places: Mapping[str, int]) -> None:
+        self._files, self._places = files, places
+        # Frames and times are asked for one after the other.
+        self._clip = functools.lru_cache(maxsize=2)(self._read)
+
+    def __call__(self, clip_id: str) -> Frames | None:
+        """(T, C, H, W); None for a clip that is not there or cannot be read any more."""
+        clip = self._clip(clip_id)
+        return None if clip is None else clip.frames_TCHW
+
+    def time_s(self, clip_id: str) -> npt.NDArray[np.float64] | None:
+        """(T,) seconds; None where unknown."""
+        clip = self._clip(clip_id)
+        return None if clip is None else clip.frame_time_s
+
+    def _read(self, clip_id: str) -> Clip | None:
+        place = self._places.get(clip_id)
+        found = None if place is None else next(self._files.read([place]))
+        return found.clip if isinstance(found, Item) else None
 
 
 def evenly(frames_TCHW: Frames, count: int) -> Frames:

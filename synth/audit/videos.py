@@ -6,7 +6,6 @@ A table names clips by their ids alone; canaries, film strips and fingerprints n
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, TypeVar
 from echofm.clip import Clip
 from echofm.contract import InputContract
 from echofm.embed.inputs import FileInput, Input, ShardInput
-from echofm.embed.run import SET_ASIDE
+from echofm.embed.run import places_of
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError, UnreadableFile
 from echofm.ids import IdKey
@@ -68,15 +67,10 @@ class Videos:
         if self.shards is not None:
             self._places = {record.clip_id: place for place, record in enumerate(self.shards.records)}
             return
-        lines = (folder / SET_ASIDE).read_text(encoding="utf-8").splitlines()
-        aside = {json.loads(line)["file_id"] for line in lines}
-        kept = [place for place, row in enumerate(self.rows) if self.key.file(row.path) not in aside]
-        if len(kept) != len(table):
-            raise EchofmError(
-                f"the {self.name} set's embeddings do not fit its files ({len(table)} against {len(kept)}); "
-                "remove them and run again"
-            )
-        self._places = dict(zip((str(each) for each in table.clip_id), kept))
+        try:
+            self._places = places_of(table, folder, [self.key.file(row.path) for row in self.rows])
+        except EchofmError as error:
+            raise EchofmError(f"the {self.name} set: {error}") from None
 
     def read(self, asked: Sequence[Asked], task: Callable[[Clip, Any], R]) -> Iterator[R | UnreadableFile]:
         """task(clip, argument) for each (clip id, argument), in order, where the clip is read; pixels stay there."""
