@@ -46,10 +46,10 @@ def main(argv: list[str]) -> int:
     from pretrain.start import dry_run, start
 
     if command.dry_run:
-        dry_run(recipe, data=command.data)
+        dry_run(recipe, data=command.data, init=command.init)
     else:
         out = command.out or Path("runs") / recipe.name
-        start(recipe, data=command.data, out=out, resume=command.resume, argv=argv)
+        start(recipe, data=command.data, out=out, init=command.init, resume=command.resume, argv=argv)
     return 0
 
 
@@ -61,6 +61,8 @@ class Command:
     """Folder of shards, from `echofm shards`."""
     out: Path | None = None
     """Folder of the run: new, or with --resume that of a run; runs/RECIPE by default."""
+    init: str | None = None
+    """Begin from the weights of an export, a folder or a hub id, decoder included, instead of from random ones."""
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Go on with the run in --out from its last saved state; start it if it is not there."""
     dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False

@@ -6,6 +6,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,6 +17,8 @@ from echofm.engine.fit import fit
 from echofm.engine.run import Run
 from echofm.engine.update import Updater, processes
 from echofm.errors import EchofmError
+from echofm.hub import load_encoder, load_model
+from echofm.model.mae import VideoMae
 from echofm.progress import console
 from echofm.shards.loader import train_batches
 from echofm.shards.read import ShardSet
@@ -24,20 +27,39 @@ from pretrain.monitor import HeldOut, Monitor
 from pretrain.recipes import PretrainRecipe
 from pretrain.task import PretrainTask, contract_of
 
+# What a model is trained for, not what it is: another choice fits the same weights.
+_FREE = frozenset(
+    {
+        *("mask", "mask_ratio", "decode_ratio", "normalised_target", "median_target", "sector_only"),
+        *("prior", "prior_centre", "prior_reach"),
+        *("triplet_weight", "triplet_margin", "cycle_weight", "cycle_temperature"),
+    }
+)
 
-def start(recipe: PretrainRecipe, *, data: Path, out: Path, resume: bool = False, argv: Sequence[str] = ()) -> None:
+
+def start(
+    recipe: PretrainRecipe,
+    *,
+    data: Path,
+    out: Path,
+    init: str | None = None,
+    resume: bool = False,
+    argv: Sequence[str] = (),
+) -> None:
     """Pretrain, or go on pretraining, into the run folder `out`. Every process of a launch calls it.
 
-    argv: the command, for env.json.
+    init: an export to begin from. argv: the command, for env.json.
     """
     main = processes().is_main_process
     recipe.fit.micro_batch(processes().num_processes)
     shards = open_shards(recipe, data, show_progress=main)
-    digests = {entry.name: entry.sha256 for entry in shards.manifest.tars}
+    initial = None if init is None else Initial.of(init, recipe)
+    digests = {entry.name: entry.sha256 for entry in shards.manifest.tars} | ({} if initial is None else initial.told)
     # Before the folder: a run that cannot start leaves none behind.
     monitor = make_monitor(recipe, shards, folder=out) if main and recipe.monitor.every else None
     run = Run.open(out, recipe, env=describe(argv, data=digests), resume=resume)
-    task = PretrainTask(recipe, card=card_of(recipe, shards), watcher=monitor)
+    card = card_of(recipe, shards) | ({} if initial is None else initial.told)
+    task = PretrainTask(recipe, card=card, initial=None if initial is None else initial.model, watcher=monitor)
     if main and run.start_step:
         console.print(f"going on from step {run.start_step} of {recipe.fit.steps}", highlight=False)
     done = fit(task, batches_of(recipe, shards, start_step=run.start_step), recipe.fit, run)
@@ -48,11 +70,11 @@ def start(recipe: PretrainRecipe, *, data: Path, out: Path, resume: bool = False
     processes().destroy_process_group()
 
 
-def dry_run(recipe: PretrainRecipe, *, data: Path) -> None:
+def dry_run(recipe: PretrainRecipe, *, data: Path, init: str | None = None) -> None:
     """Take two steps, the second one timed, and print what the run would be. Writes nothing."""
     world = processes().num_processes
     shards = open_shards(recipe, data, show_progress=processes().is_main_process)
-    task = PretrainTask(recipe, card={})
+    task = PretrainTask(recipe, card={}, initial=None if init is None else Initial.of(init, recipe).model)
     updater = Updater(task, recipe.fit)
     batches = batches_of(recipe, shards, start_step=0)
     for step in (1, 2):
@@ -76,6 +98,28 @@ def dry_run(recipe: PretrainRecipe, *, data: Path) -> None:
         f"time        {step_s:.2f} s a step, {waited_s / step_s:.0%} of it waiting for data; {_hours(step_s * steps)}"
     )
     print(f"loss        {update.figures['loss']:.4f} after the first step")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Initial:
+    """The model whose weights a run begins from, and its digest for env.json and the card."""
+
+    model: VideoMae
+    told: dict[str, str]
+
+    @classmethod
+    def of(cls, source: str, recipe: PretrainRecipe) -> Initial:
+        """Load an export. Raises EchofmError where it is none, or its network is not the recipe's."""
+        model, digest = load_model(source), load_encoder(source).digest
+        for name, value in recipe.model.model_dump().items():
+            own = model.arguments[name]
+            if name not in _FREE and own != value:
+                option = "--model." + name.replace("_", "-")
+                raise EchofmError(
+                    f"--init: the network given has {name} {own}, the recipe {value}; add {option} {own} or take "
+                    "another recipe"
+                )
+        return cls(model=model, told={"initial weights": digest})
 
 
 def open_shards(recipe: PretrainRecipe, data: Path, *, show_progress: bool = True) -> ShardSet:

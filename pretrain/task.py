@@ -42,7 +42,7 @@ class Watcher(Protocol):
 class PretrainTask:
     """Masked reconstruction with periodic contrastive learning.
 
-    net: the VideoMae. contract: the clips it takes.
+    net: the VideoMae. contract: the clips it takes. initial: the model whose weights it begins from, else random ones.
     card: facts for the model card, to which the watcher's last figures are added.
     """
 
@@ -51,10 +51,13 @@ class PretrainTask:
         recipe: PretrainRecipe,
         *,
         card: Mapping[str, Any],
+        initial: VideoMae | None = None,
         watcher: Watcher | None = None,
     ) -> None:
         torch.manual_seed(recipe.fit.seed)
         self.net = VideoMae(**recipe.model.model_dump())
+        if initial is not None:
+            self.net.load_state_dict(initial.state_dict())
         self.net.set_grad_checkpointing(recipe.recompute)
         self.contract = contract_of(recipe)
         self._data, self._recompute, self._card, self._watcher = recipe.data, recipe.recompute, card, watcher

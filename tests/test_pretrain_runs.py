@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -21,9 +22,12 @@ from pretrain_process import finish, launch, launch_two, records, tiny_words, wa
 
 from echofm.contract import InputContract
 from echofm.errors import EchofmError
-from echofm.hub import load_encoder
+from echofm.hub import load_encoder, load_model
 from pretrain.cli import main
 from pretrain.hooks import Snapshot
+from pretrain.recipes import PretrainRecipe
+from pretrain.start import Initial
+from pretrain.task import PretrainTask
 
 STEPS = 30
 
@@ -194,6 +198,29 @@ def test_mistakes(shards: Path, unbroken: Path, tmp_path: Path) -> None:
         main(words(shards, tmp_path / "b", "--monitor", "json:nothing"))
     with pytest.raises(EchofmError, match="10 clips, fewer than one global batch of 16"):
         main(words(shards, tmp_path / "c", "--fit.batch", "16"))
+
+
+def test_a_run_begins_from_the_weights_of_another(shards: Path, unbroken: Path, tmp_path: Path) -> None:
+    more = ["--init", str(unbroken / "export"), "--fit.steps", "2", "--model.prior-reach", "2"]
+    command = [*words(shards, tmp_path / "on"), *more]
+    main(command)
+    recipe = PretrainRecipe.from_json(tmp_path / "on" / "config.json")
+    initial = Initial.of(str(unbroken / "export"), recipe)
+    begun = PretrainTask(recipe, card={}, initial=initial.model).net.state_dict()
+    assert all(
+        torch.equal(begun[name], tensor) for name, tensor in load_model(unbroken / "export").state_dict().items()
+    )
+    assert begun.keys() == initial.model.state_dict().keys()
+    # Trained, so step 0 already reconstructs better than an untrained network.
+    assert records(tmp_path / "on")[0]["monitor/psnr_db"] > records(unbroken)[0]["monitor/psnr_db"] + 0.2
+    digest = load_encoder(unbroken / "export").digest
+    assert json.loads((tmp_path / "on" / "env.json").read_text())[0]["data"]["initial weights"] == digest
+    assert digest in (tmp_path / "on" / "export" / "README.md").read_text()
+    with pytest.raises(EchofmError, match=r"\(--init\) are not those that this run began with"):
+        main([*words(shards, tmp_path / "on"), *more[2:], "--resume"])
+    with pytest.raises(EchofmError, match=r"has depth 1, the recipe 2; add --model\.depth 1"):
+        main([*words(shards, tmp_path / "x"), *more, "--model.depth", "2"])
+    assert not (tmp_path / "x").exists()
 
 
 def limit_files(snapshot: Snapshot) -> dict[str, float]:

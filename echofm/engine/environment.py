@@ -39,7 +39,7 @@ def describe(argv: Sequence[str], *, data: dict[str, Any]) -> dict[str, Any]:
 def without_paths(argv: Sequence[str]) -> list[str]:
     """The command's words, each path replaced: folders and files of patients are often named after them.
 
-    A word is a path if it follows --data, --out or --config, holds a separator, or names something that exists.
+    A word is a path if it follows --data, --out, --config or --init, holds a separator, or names something that exists.
     """
     cleaned: list[str] = []
     previous = ""
@@ -47,7 +47,7 @@ def without_paths(argv: Sequence[str]) -> list[str]:
         option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
         if option and not equals:
             cleaned.append(word)
-        elif (option or previous) in ("--data", "--out", "--config") or _looks_like_path(value):
+        elif (option or previous) in ("--data", "--out", "--config", "--init") or _looks_like_path(value):
             cleaned.append(f"{option}={HIDDEN}" if option else HIDDEN)
         else:
             cleaned.append(word)

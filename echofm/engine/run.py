@@ -119,7 +119,9 @@ def _prepare(folder: Path, config: Recipe, env: dict[str, Any], resume: bool) ->
         if (folder / "env.json").exists():
             starts = json.loads((folder / "env.json").read_text(encoding="utf-8"))
         if starts and starts[0].get("data") != env.get("data"):
-            raise EchofmError("the data given as --data are not those that this run began with (their digests differ)")
+            raise EchofmError(
+                "the data (--data) or the weights (--init) are not those that this run began with: their digests differ"
+            )
         if starts:
             _warn_of_other_bits(starts[0], env)
     elif folder.exists() and any(child.name not in ("state", "config.json.new") for child in folder.iterdir()):
