@@ -45,6 +45,19 @@ def phase_contrast(
     return _mean_where(similarity_BP, same_BP) - _mean_where(similarity_BP, opposite_BP)
 
 
+def place_share(phase_BTD: torch.Tensor) -> float:
+    """Part, in [0, 1], of what tells a clip's moments apart that is the moment's place in its window.
+
+    The variance over time of the mean vector of each time index over that of the vectors about their clip's mean, both
+    less what B clips beating out of step would give. Similarity falls with the distance in time in every clip, so an
+    encoder with positions may learn that alone: near 1 it knows no heart. NaN where nothing moves.
+    """
+    about_BTD = phase_BTD.double() - phase_BTD.double().mean(1, keepdim=True)
+    by_chance = about_BTD.square().sum((1, 2)).mean() / len(about_BTD)
+    of_places, of_all = about_BTD.mean(0).square().sum(), by_chance * len(about_BTD)
+    return float(((of_places - by_chance) / (of_all - by_chance)).clamp(min=0))
+
+
 def circular_distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Distance of two phases in cycles, in [0, 0.5]."""
     away = (a - b).abs() % 1

@@ -21,13 +21,15 @@ from echofm.progress import console
 from echofm.shards.loader import window_batches
 from echofm.shards.read import ShardSet
 from echofm.window import even_starts_s, window_indices
-from pretrain.figures import phase_contrast, prior_correlation, token_phase
+from pretrain.figures import phase_contrast, place_share, prior_correlation, token_phase
 from pretrain.hooks import Hook, Snapshot
 from pretrain.picture import reconstruct, sheet
 from pretrain.task import fit_to
 
 # A living cycle needs two directions (it is a ring); these are far below any run that went well.
 _COLLAPSED_RANK, _COLLAPSED_SPREAD = 1.5, 0.01
+# Runs on a first plateau had 0.96 to 1.00, those that learnt the heart 0.01 to 0.47 (docs/results-phantom.md).
+_ONLY_PLACES = 0.9
 _CLIPS_AT_ONCE = 4
 
 
@@ -86,6 +88,7 @@ class Monitor:
         self._held_out, self._every, self._steps = held_out, every, steps
         self._snapshot, self._hooks = snapshot, hooks
         self.latest: dict[str, float] = {}
+        self._knew_places_only = False
 
     def __call__(self, model: VideoMae, step: int) -> Mapping[str, Figure]:
         """Figures and a picture under "monitor/...", or nothing where none are due."""
@@ -106,6 +109,12 @@ class Monitor:
         figures["collapsed"] = float(step > 0 and collapsed(figures))
         if figures["collapsed"]:
             cry_out(figures, step)
+        wants_phase = model.triplet_weight > 0 or model.cycle_weight > 0
+        knows_places_only = step > 0 and wants_phase and figures["place_share"] > _ONLY_PLACES
+        # Every run passes through it; one that is still there at the next measurement may stay.
+        if knows_places_only and self._knew_places_only:
+            warn_of_places(figures["place_share"], step)
+        self._knew_places_only = knows_places_only
         self.latest = {f"monitor/{key}": value for key, value in figures.items()}
         return {**self.latest, "monitor/reconstruction": picture_HW3}
 
@@ -115,7 +124,7 @@ def measure(model: VideoMae, held_out: HeldOut) -> tuple[dict[str, float], npt.N
 
     prior_correlation, phase_contrast: see pretrain.figures. phase_contrast_min: of all clips.
     phase_contrast_positive: share of the clips where it is. psnr_db: of hidden tubelets.
-    rankme, spread: of all phase vectors. video_rankme: of the clip vectors.
+    place_share: see pretrain.figures. rankme, spread: of all phase vectors. video_rankme: of the clip vectors.
     """
     device = next(model.parameters()).device
     correlation, contrast, phases, videos, psnr, pictures = [], [], [], [], [], []
@@ -129,20 +138,21 @@ def measure(model: VideoMae, held_out: HeldOut) -> tuple[dict[str, float], npt.N
         phase_BT = token_phase(held_out.phase_BF[part], tubelet=model.encoder.tubelet)
         correlation.append(prior_correlation(similarity_BTT, prior_BTT))
         contrast.append(phase_contrast(similarity_BTT, prior_BTT=prior_BTT, phase_BT=phase_BT))
-        phases.append(encoding.phase_BTD.float().flatten(0, 1).cpu())
+        phases.append(encoding.phase_BTD.float().cpu())
         videos.append(encoding.video_BD.float().cpu())
         reconstruction = reconstruct(model, video_BCTHW, batch.draw_B, sector_BHW=batch.sector_BHW)
         psnr.append(reconstruction.psnr_db_B.cpu())
         pictures.append(sheet(reconstruction))
-    contrasts = torch.cat(contrast)
+    contrasts, phase_BTD = torch.cat(contrast), torch.cat(phases)
     known = contrasts[contrasts.isfinite()]
     figures = {
         "prior_correlation": float(torch.cat(correlation).nanmean()),
         "phase_contrast": float(known.mean()),
         "phase_contrast_min": float(known.min()) if len(known) else math.nan,
         "phase_contrast_positive": float((known > 0).double().mean()),
-        "rankme": rankme(torch.cat(phases)),
-        "spread": spread(torch.cat(phases)),
+        "place_share": place_share(phase_BTD),
+        "rankme": rankme(phase_BTD.flatten(0, 1)),
+        "spread": spread(phase_BTD.flatten(0, 1)),
         "video_rankme": rankme(torch.cat(videos)),
         "psnr_db": float(torch.cat(psnr).mean()),
     }
@@ -160,5 +170,15 @@ def cry_out(figures: Mapping[str, float], step: int) -> None:
         f"[bold white on red] COLLAPSE [/] step {step}: every moment of every clip looks alike to the encoder (rank "
         f"{figures['rankme']:.2f}, spread {figures['spread']:.4f}). Lower --fit.optim.lr-per-256, lengthen "
         "--fit.optim.warmup-steps, or take --model.prior pixel",
+        highlight=False,
+    )
+
+
+def warn_of_places(share: float, step: int) -> None:
+    """Tell of an encoder that has learnt how far apart moments are, and nothing of the heart."""
+    console.print(
+        f"[bold black on yellow] NO HEART YET [/] step {step}: {share:.0%} of what tells a clip's moments apart is "
+        "their place in the window. If this lasts, lower --fit.optim.lr-per-256, lengthen --fit.optim.warmup-steps, "
+        "try another --fit.seed, or begin from a trained encoder (--init)",
         highlight=False,
     )

@@ -21,7 +21,7 @@ from echofm.shards.read import ShardSet
 from pretrain.figures import circular_distance
 from pretrain.monitor import HeldOut, collapsed, cry_out
 from pretrain.recipes import RECIPES, PretrainRecipe
-from pretrain.start import batches_of, open_shards
+from pretrain.start import batches_of, make_monitor, open_shards
 from pretrain.task import PretrainTask, fit_to, vary
 
 GOLDEN = Path(__file__).parent / "golden" / "pretrain_loss_curve.json"
@@ -183,6 +183,22 @@ def test_collapse_is_noticed_and_cried_out(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("pretrain.monitor.console.print", lambda text, **_: said.append(text))
     cry_out({"rankme": 1.2, "spread": 0.3}, 40)
     assert "COLLAPSE" in said[0] and "step 40" in said[0] and "--fit.optim.lr-per-256" in said[0]
+
+
+def test_an_encoder_that_knows_places_alone_is_told_when_it_lasts(
+    shards: ShardSet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("pretrain.monitor.console.print", lambda text, **_: said.append(text))
+    recipe, shares = tiny_recipe(), iter([0.99, 0.99, 0.3, 0.95, 0.99])
+    monkeypatch.setattr("pretrain.monitor.place_share", lambda _: next(shares))
+    monitor = make_monitor(recipe, shards, folder=tmp_path)
+    model = PretrainTask(recipe, card={}).net
+    for step in range(0, 5 * recipe.monitor.every, recipe.monitor.every):
+        monitor(model, step)
+    steps = [text.split("step ")[1].split(":")[0] for text in said if "NO HEART YET" in text]
+    # Untrained (step 0) it is no news, and once is not yet lasting.
+    assert steps == [str(4 * recipe.monitor.every)]
 
 
 def test_colour_shards_need_a_colour_model(shards: ShardSet, monkeypatch: pytest.MonkeyPatch) -> None:
