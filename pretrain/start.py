@@ -6,7 +6,6 @@ import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -53,13 +52,12 @@ def start(
     main = processes().is_main_process
     recipe.fit.micro_batch(processes().num_processes)
     shards = open_shards(recipe, data, show_progress=main)
-    initial = None if init is None else Initial.of(init, recipe)
-    digests = {entry.name: entry.sha256 for entry in shards.manifest.tars} | ({} if initial is None else initial.told)
+    initial, began_from = initial_model(init, recipe)
+    digests = {entry.name: entry.sha256 for entry in shards.manifest.tars} | began_from
     # Before the folder: a run that cannot start leaves none behind.
     monitor = make_monitor(recipe, shards, folder=out) if main and recipe.monitor.every else None
     run = Run.open(out, recipe, env=describe(argv, data=digests), resume=resume)
-    card = card_of(recipe, shards) | ({} if initial is None else initial.told)
-    task = PretrainTask(recipe, card=card, initial=None if initial is None else initial.model, watcher=monitor)
+    task = PretrainTask(recipe, card=card_of(recipe, shards) | began_from, initial=initial, watcher=monitor)
     if main and run.start_step:
         console.print(f"going on from step {run.start_step} of {recipe.fit.steps}", highlight=False)
     done = fit(task, batches_of(recipe, shards, start_step=run.start_step), recipe.fit, run)
@@ -74,7 +72,7 @@ def dry_run(recipe: PretrainRecipe, *, data: Path, init: str | None = None) -> N
     """Take two steps, the second one timed, and print what the run would be. Writes nothing."""
     world = processes().num_processes
     shards = open_shards(recipe, data, show_progress=processes().is_main_process)
-    task = PretrainTask(recipe, card={}, initial=None if init is None else Initial.of(init, recipe).model)
+    task = PretrainTask(recipe, card={}, initial=initial_model(init, recipe)[0])
     updater = Updater(task, recipe.fit)
     batches = batches_of(recipe, shards, start_step=0)
     for step in (1, 2):
@@ -100,26 +98,23 @@ def dry_run(recipe: PretrainRecipe, *, data: Path, init: str | None = None) -> N
     print(f"loss        {update.figures['loss']:.4f} after the first step")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Initial:
-    """The model whose weights a run begins from, and its digest for env.json and the card."""
+def initial_model(source: str | None, recipe: PretrainRecipe) -> tuple[VideoMae | None, dict[str, str]]:
+    """The export that a run begins from, and its digest for env.json and the card; None and nothing for random weights.
 
-    model: VideoMae
-    told: dict[str, str]
-
-    @classmethod
-    def of(cls, source: str, recipe: PretrainRecipe) -> Initial:
-        """Load an export. Raises EchofmError where it is none, or its network is not the recipe's."""
-        model, digest = load_model(source), load_encoder(source).digest
-        for name, value in recipe.model.model_dump().items():
-            own = model.arguments[name]
-            if name not in _FREE and own != value:
-                option = "--model." + name.replace("_", "-")
-                raise EchofmError(
-                    f"--init: the network given has {name} {own}, the recipe {value}; add {option} {own} or take "
-                    "another recipe"
-                )
-        return cls(model=model, told={"initial weights": digest})
+    Raises EchofmError where it is no export, or its network is not the recipe's.
+    """
+    if source is None:
+        return None, {}
+    model = load_model(source)
+    for name, value in recipe.model.model_dump().items():
+        own = model.arguments[name]
+        if name not in _FREE and own != value:
+            option = "--model." + name.replace("_", "-")
+            raise EchofmError(
+                f"--init: the network given has {name} {own}, the recipe {value}; add {option} {own} or take another "
+                "recipe"
+            )
+    return model, {"initial weights": load_encoder(source).digest}
 
 
 def open_shards(recipe: PretrainRecipe, data: Path, *, show_progress: bool = True) -> ShardSet:

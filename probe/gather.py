@@ -166,11 +166,16 @@ class _Maker:
             tokens=None if plain else _fitting(options.tokens, encoder),
         )
 
-    def _frames_of(self, encoder: Any, source: Input, table: EmbeddingTable) -> FramesOf:
+    def _frames_of(self, encoder: Any, source: Input, table: EmbeddingTable) -> FramesOf | None:
         if not isinstance(source, FileInput):
             return ShardFrames(self._data)
         folder = folder_of(self._extractor(encoder), source, cache=self._options.cache)
-        return FileFrames(source, places_of(table, folder, source.file_ids))
+        try:
+            return FileFrames(source, places_of(table, folder, source.file_ids))
+        except EchofmError as error:
+            # Pictures are no reason to lose the figures.
+            self._say(f"no film strips: {error}")
+            return None
 
     def _twin(self, spec: str) -> AnyEncoder | None:
         options, twin = self._options, random_spec(spec)
