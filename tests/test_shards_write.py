@@ -171,6 +171,33 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_later(
     assert contents(tmp_path / "shards") == expected
 
 
+def test_ctrl_c_while_the_journal_goes_to_disk_doubles_no_line(
+    whole: tuple[Path, dict[str, bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, expected = whole
+    monkeypatch.setattr(staging, "_CHECKPOINT_S", 0.0)
+    real, journal, calls = os.fsync, tmp_path / "shards.partial" / "journal.jsonl", iter(range(1000))
+
+    def interrupted(descriptor: int) -> None:
+        real(descriptor)
+        if os.path.samestat(os.fstat(descriptor), journal.stat()) and next(calls) == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            again(files, tmp_path / "shards")
+    lines = journal.read_bytes().splitlines()
+    assert len(lines) == len(set(lines)) == 6
+    # What an earlier version left behind is not gone on with: a doubled line would cost a clip.
+    journal.write_bytes(b"".join(line + b"\n" for line in [*lines, lines[-1]]))
+    with pytest.raises(EchofmError, match="damaged; remove that folder"):
+        again(files, tmp_path / "shards")
+    journal.write_bytes(b"".join(line + b"\n" for line in lines))
+    again(files, tmp_path / "shards")
+    assert contents(tmp_path / "shards") == expected
+
+
 def test_an_unfinished_run_of_other_settings_is_not_mixed_in(
     whole: tuple[Path, dict[str, bytes]], tmp_path: Path
 ) -> None:

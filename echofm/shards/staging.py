@@ -96,7 +96,10 @@ class Staging:
             )
         try:
             outcomes = [_outcomes.validate_json(line) for line in lines[1:]]
-        except pydantic.ValidationError:
+            clips = [outcome.clip_id for outcome in outcomes if isinstance(outcome, Written)]
+            if len(set(clips)) != len(clips):
+                raise ValueError("a clip comes twice, so as many files would be skipped as lines are too many")
+        except ValueError:
             raise EchofmError(f"{self._partial.name}/{JOURNAL} is damaged; remove that folder to start anew") from None
         self._journal.truncate(len(text + end))
         if not end:
@@ -150,10 +153,12 @@ class Staging:
         """Bring everything added so far to the disk: the tars first, then the journal."""
         for tar in self._growing.values():
             tar.sync()
-        self._journal.write("".join(line + "\n" for line in self._pending).encode())
+        # Taken before they are written: after a Ctrl-C in the midst of it `__exit__` must not write them once more.
+        lines, self._pending, self._pending_bytes = self._pending, [], 0
+        self._journal.write("".join(line + "\n" for line in lines).encode())
         self._journal.flush()
         os.fsync(self._journal.fileno())
-        self._pending, self._pending_bytes, self._last_sync = [], 0, time.monotonic()
+        self._last_sync = time.monotonic()
 
     def close_tars(self) -> tuple[TarEntry, ...]:
         """End every tar; nothing can be added after it. In the order train, val, test, then by number."""
