@@ -220,6 +220,28 @@ def test_finished_shards_are_never_written_over(tmp_path: Path) -> None:
         write_hearts(tmp_path / "shards", 2)
 
 
+def test_out_may_be_a_link_to_an_empty_folder_or_the_folder_one_is_in(
+    whole: tuple[Path, dict[str, bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, expected = whole
+    for name in ("disk/shards", "home", "here"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "home" / "link").symlink_to(tmp_path / "disk" / "shards")
+
+    def watched(row: Row) -> Clip:
+        assert (tmp_path / "disk" / "shards.partial").is_dir(), "it grows on the disk that the link leads to"
+        return read_heart(row)
+
+    again(files, tmp_path / "home" / "link", watched)
+    assert contents(tmp_path / "home" / "link") == expected == contents(tmp_path / "disk" / "shards")
+    monkeypatch.chdir(tmp_path / "here")
+    again(files, Path())
+    assert contents(tmp_path / "here") == expected
+    monkeypatch.setattr(os.path, "ismount", lambda path: True)
+    with pytest.raises(EchofmError, match="name a new folder on that disk"):
+        again(files, tmp_path / "mounted")
+
+
 def test_two_writers_of_one_folder(tmp_path: Path) -> None:
     def another(row: Row) -> Clip:
         with pytest.raises(EchofmError, match="another process is writing shards"):

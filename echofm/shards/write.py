@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -71,9 +72,12 @@ def write_shards(
     shard_mb: most 10^6 bytes per tar. limits: on each file.
     read: a reader of your own for files that echofm does not know; it runs in this process.
     """
-    out, key = Path(out), key or load_key()
+    # What grows beside it must lie on the disk that a link leads to; and `.` has no name to put a suffix to.
+    out, key = Path(os.path.realpath(out)), key or load_key()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise EchofmError(f"{out.name} is there already; remove it or name another folder")
+    if os.path.ismount(out):
+        raise EchofmError(f"{out.name or 'OUT'} is where a disk is mounted; name a new folder on that disk")
     settings = checked(
         Settings,
         "the settings of the shards",
