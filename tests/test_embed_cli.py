@@ -107,6 +107,26 @@ def test_a_file_a_folder_and_shards_give_the_same(encoder: Path, folder: Path, t
     same(slow, whole)
 
 
+def test_one_split_of_a_patient_is_all_files_split_and_two_are_refused(encoder: Path, tmp_path: Path) -> None:
+    src = tmp_path / "src"
+    src.mkdir()
+    for seed in range(4):
+        write_avi(src / f"{seed}.avi", beating_heart(frames=12, size=48, seed=seed)[0])
+    lines = ["0.avi,Jane,", "1.avi,Jane,test", "2.avi,Joe,train", "3.avi,Joe,"]
+    (src / "manifest.csv").write_text("\n".join(["path,patient,split", *lines]))
+    table = embedded(encoder, src, tmp_path / "out")
+    key = load_key()
+    assert dict(zip(table.patient_id, table.split)) == {key.patient("Jane"): "test", key.patient("Joe"): "train"}
+    assert list(table.split).count("test") == 2
+    write_shards(open_source(src), tmp_path / "shards", size=32, frame_rate_hz=None, show_progress=False)
+    same(embedded(encoder, tmp_path / "shards", tmp_path / "again"), table)
+
+    (src / "manifest.csv").write_text("\n".join(["path,patient,split", *lines, "3.avi,Jane,val"]))
+    with pytest.raises(EchofmError, match=f"patient {key.patient('Jane')} is in two splits") as caught:
+        main([str(encoder), str(src), str(tmp_path / "refused")])
+    assert "Jane" not in str(caught.value) and not (tmp_path / "refused").exists()
+
+
 def test_no_name_survives(encoder: Path, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     src = tmp_path / "JaneDoe_1950"
     shutil.copytree(folder, src)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +23,7 @@ from echofm.readers.limits import Limits
 from echofm.readers.source import Row
 from echofm.shards.manifest import MANIFEST
 from echofm.shards.read import ShardSet
+from echofm.shards.splits import given_splits
 from echofm.split import split_of
 
 
@@ -83,12 +84,17 @@ class ShardInput:
 
 
 class FileInput:
-    """The files of a folder or data set; read in processes of their own, under a watchdog."""
+    """The files of a folder or data set; read in processes of their own, under a watchdog.
+
+    Raises EchofmError where the set puts one patient into two splits.
+    """
 
     def __init__(
         self, rows: Sequence[Row], *, dataset: str, contract: InputContract, key: IdKey, processes: int, limits: Limits
     ) -> None:
-        self._rows = sorted(rows, key=lambda row: key.file(row.path))
+        # One file's split is its patient's, as `echofm shards` has it.
+        given = (replace(row, split=split) for row, split in zip(rows, given_splits(rows, key=key)))
+        self._rows = sorted(given, key=lambda row: key.file(row.path))
         self._contract, self._key = contract, key
         self._open_pool = functools.partial(
             ReaderPool,
