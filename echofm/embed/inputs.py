@@ -119,7 +119,9 @@ class FileInput:
 
     def _said(self, row: Row) -> tuple[object, ...]:
         study = row.study and self._key.study(row.patient, row.study)
-        return self._key.patient(row.patient), study, row.split, row.view, row.kind, sorted(row.labels.items())
+        said = (self._key.patient(row.patient), study, row.split, row.view, row.kind, sorted(row.labels.items()))
+        # Only where it is told, so that tables of before hold for all other sets.
+        return said if row.frame_rate_hz is None else (*said, row.frame_rate_hz)
 
     def read(self, indices: Sequence[int]) -> Iterator[Item | UnreadableFile]:
         """Read ahead in the pool; a file that cannot be read gives its reason."""

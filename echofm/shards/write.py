@@ -153,8 +153,9 @@ def _fingerprint(rows: list[Row], key: IdKey, choices: str) -> str:
             state = (stat.st_size, stat.st_mtime_ns)
         except OSError:
             state = (0, 0)
-        told = (key.file(row.path), key.patient(row.patient), row.split, row.view, row.kind, sorted(row.labels.items()))
-        digest.update(repr((*told, *state)).encode())
+        told = (key.file(row.path), key.patient(row.patient), row.study and key.study(row.patient, row.study))
+        said = (row.split, row.view, row.kind, row.frame_rate_hz, sorted(row.labels.items()))
+        digest.update(repr((*told, *said, *state)).encode())
     return digest.hexdigest()
 
 
