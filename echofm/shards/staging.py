@@ -8,6 +8,7 @@ more than there is; what the tars hold beyond it is cut off on resuming. At the 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -125,6 +126,17 @@ class Staging:
                 self._growing[outcome.split] = _Tar(path, outcome.split, keep_bytes=outcome.end, clips=clips[name])
                 bar.advance()
 
+    def cut(self, count: int) -> None:
+        """Forget all but the first `count` outcomes, as if the run had been stopped there. Not after `add`."""
+        self._journal.seek(0)
+        self._journal.truncate(sum(len(line) for line in itertools.islice(self._journal, 1 + count)))
+        # Before a tar is written over: the journal must not speak of what it no longer holds.
+        os.fsync(self._journal.fileno())
+        self._close_growing()
+        self._growing, self._entries = {}, []
+        del self.outcomes[count:]
+        self._reopen_tars(show_progress=False)
+
     def add(self, outcome: Outcome, blocks: bytes = b"") -> None:
         """Append one file's outcome, and its blocks to the tar of its split."""
         if isinstance(outcome, Written):
@@ -188,5 +200,8 @@ class Staging:
             if not isinstance(error, OSError):
                 self.checkpoint()
             self._journal.close()
+        self._close_growing()
+
+    def _close_growing(self) -> None:
         for tar in self._growing.values():
             tar.close()
