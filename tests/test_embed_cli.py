@@ -201,6 +201,25 @@ def test_a_second_call_finds_the_table_and_another_request_is_refused(
         main([str(encoder), str(folder), str(folder)])
 
 
+@pytest.mark.parametrize("limit", ["--max-clip-mb", "--max-seconds"])
+def test_a_table_of_other_limits_is_not_taken_for_the_one_asked_for(
+    encoder: Path, folder: Path, tmp_path: Path, limit: str
+) -> None:
+    src = tmp_path / "src"
+    src.mkdir()
+    for seed in (0, 5):
+        shutil.copy(folder / f"JaneDoe{seed}.avi", src)
+    command = [str(encoder), str(src), str(tmp_path / "out"), "--processes", "1"]
+    # The longer clip, of 55 frames of 48 x 48, is above it.
+    low = "0.1" if limit == "--max-clip-mb" else "60"
+    assert main([*command, limit, low]) == (1 if limit == "--max-clip-mb" else 0)
+    with pytest.raises(EchofmError, match="another encoder, input or option"):
+        main(command)
+    assert main([*command, limit, low]) == (1 if limit == "--max-clip-mb" else 0)
+    shutil.rmtree(tmp_path / "out")
+    assert len(embedded(encoder, src, tmp_path / "out")) == 2
+
+
 def make_run(encoder: Path, folder: Path, out: Path, *, rank: int = 0, world: int = 1) -> Run:
     loaded = load_encoder(encoder)
     source = open_input(folder, contract=loaded.contract, key=load_key(), show_progress=False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,7 +49,7 @@ class Input(Protocol):
     def __len__(self) -> int: ...
 
     def fingerprint(self) -> str:
-        """Changes when a clip is added, removed or altered."""
+        """Changes when a clip is added, removed or altered, or other limits may set other files aside."""
         ...
 
     def read(self, indices: Sequence[int]) -> Iterator[Item | UnreadableFile]:
@@ -95,7 +96,7 @@ class FileInput:
         # One file's split is its patient's, as `echofm shards` has it.
         given = (replace(row, split=split) for row, split in zip(rows, given_splits(rows, key=key)))
         self._rows = sorted(given, key=lambda row: key.file(row.path))
-        self._contract, self._key = contract, key
+        self._contract, self._key, self._limits = contract, key, limits
         self._open_pool = functools.partial(
             ReaderPool,
             functools.partial(_item, contract=contract, dataset=dataset, key=key),
@@ -114,8 +115,11 @@ class FileInput:
         return [self._key.file(row.path) for row in self._rows]
 
     def fingerprint(self) -> str:
-        """Of every file's hashed name, size, time of change and what its set says about it."""
-        return _digest(repr((self._key.file(row.path), _state(row.path), self._said(row))) for row in self._rows)
+        """Of every file's hashed name, size, time of change and what its set says about it, and of the limits."""
+        # Only where they are not the usual ones, so that tables of before hold.
+        limits = [] if self._limits == Limits() else [repr(self._limits)]
+        files = (repr((self._key.file(row.path), _state(row.path), self._said(row))) for row in self._rows)
+        return _digest(itertools.chain(limits, files))
 
     def _said(self, row: Row) -> tuple[object, ...]:
         study = row.study and self._key.study(row.patient, row.study)
