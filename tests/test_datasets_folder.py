@@ -8,12 +8,14 @@ from pathlib import Path
 
 import lookalikes
 import pytest
+from hearts import beating_heart, write_avi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echofm.errors import EchofmError
 from echofm.readers.datasets import open_source
 from echofm.readers.datasets.labels import NUMBERS, WORDS, has_unit, number, word
+from echofm.readers.read import read_row
 
 
 def touch(path: Path, content: bytes = b"RIFF") -> Path:
@@ -84,6 +86,25 @@ def test_manifest(tmp_path: Path) -> None:
         "columns of manifest.csv that are no label (a label ends in its unit)": 1,
         "cells of ef_percent that hold no number": 1,
         "cells of rhythm that are no word": 1,
+    }
+
+
+def test_the_manifests_frame_rate_is_for_files_that_do_not_tell(tmp_path: Path) -> None:
+    frames_THW, _ = beating_heart(frames=10, size=48)
+    write_avi(tmp_path / "told.avi", frames_THW)
+    header = "NDims = 3\nDimSize = 48 48 10\nElementType = MET_UCHAR\nElementDataFile = untold.raw\n"
+    (tmp_path / "untold.mhd").write_text(header)
+    (tmp_path / "untold.raw").write_bytes(frames_THW.tobytes())
+    lines = ["path,frame_rate_hz", "told.avi,20", "untold.mhd,40", "./told.avi,1e9", "./untold.mhd,fast"]
+    (tmp_path / "manifest.csv").write_text("\n".join(lines))
+    source = open_source(tmp_path)
+    rows = list(source.rows())
+    rates = {row.frame_rate_hz: read_row(row, keep_outside=True).frame_rate_hz for row in rows if row.frame_rate_hz}
+    assert rates == {20: pytest.approx(50), 40: pytest.approx(40)} and not any(row.labels for row in rows)
+    assert len(rows) == 4
+    assert dict(source.notes) == {
+        "cells of frame_rate_hz that are not 1 to 1000": 1,
+        "cells of frame_rate_hz that hold no number": 1,
     }
 
 

@@ -107,6 +107,26 @@ def test_a_file_a_folder_and_shards_give_the_same(encoder: Path, folder: Path, t
     same(slow, whole)
 
 
+def test_one_split_of_a_patient_is_all_files_split_and_two_are_refused(encoder: Path, tmp_path: Path) -> None:
+    src = tmp_path / "src"
+    src.mkdir()
+    for seed in range(4):
+        write_avi(src / f"{seed}.avi", beating_heart(frames=12, size=48, seed=seed)[0])
+    lines = ["0.avi,Jane,", "1.avi,Jane,test", "2.avi,Joe,train", "3.avi,Joe,"]
+    (src / "manifest.csv").write_text("\n".join(["path,patient,split", *lines]))
+    table = embedded(encoder, src, tmp_path / "out")
+    key = load_key()
+    assert dict(zip(table.patient_id, table.split)) == {key.patient("Jane"): "test", key.patient("Joe"): "train"}
+    assert list(table.split).count("test") == 2
+    write_shards(open_source(src), tmp_path / "shards", size=32, frame_rate_hz=None, show_progress=False)
+    same(embedded(encoder, tmp_path / "shards", tmp_path / "again"), table)
+
+    (src / "manifest.csv").write_text("\n".join(["path,patient,split", *lines, "3.avi,Jane,val"]))
+    with pytest.raises(EchofmError, match=f"patient {key.patient('Jane')} is in two splits") as caught:
+        main([str(encoder), str(src), str(tmp_path / "refused")])
+    assert "Jane" not in str(caught.value) and not (tmp_path / "refused").exists()
+
+
 def test_no_name_survives(encoder: Path, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     src = tmp_path / "JaneDoe_1950"
     shutil.copytree(folder, src)
@@ -179,6 +199,25 @@ def test_a_second_call_finds_the_table_and_another_request_is_refused(
         main([*command, "--windows", "1"])
     with pytest.raises(EchofmError, match="is no embedding run"):
         main([str(encoder), str(folder), str(folder)])
+
+
+@pytest.mark.parametrize("limit", ["--max-clip-mb", "--max-seconds"])
+def test_a_table_of_other_limits_is_not_taken_for_the_one_asked_for(
+    encoder: Path, folder: Path, tmp_path: Path, limit: str
+) -> None:
+    src = tmp_path / "src"
+    src.mkdir()
+    for seed in (0, 5):
+        shutil.copy(folder / f"JaneDoe{seed}.avi", src)
+    command = [str(encoder), str(src), str(tmp_path / "out"), "--processes", "1"]
+    # The longer clip, of 55 frames of 48 x 48, is above it.
+    low = "0.1" if limit == "--max-clip-mb" else "60"
+    assert main([*command, limit, low]) == (1 if limit == "--max-clip-mb" else 0)
+    with pytest.raises(EchofmError, match="another encoder, input or option"):
+        main(command)
+    assert main([*command, limit, low]) == (1 if limit == "--max-clip-mb" else 0)
+    shutil.rmtree(tmp_path / "out")
+    assert len(embedded(encoder, src, tmp_path / "out")) == 2
 
 
 def make_run(encoder: Path, folder: Path, out: Path, *, rank: int = 0, world: int = 1) -> Run:

@@ -90,6 +90,14 @@ def test_a_row_says_what_is_known() -> None:
     assert (row.frame_rate_hz, row.frames, row.windows, row.ef_percent) == (50, 20, 3, 55)
 
 
+def test_no_label_takes_the_place_of_a_column() -> None:
+    labels = {"frame_rate_hz": 1.0, "split": "test", "clip_id": "other", "esv_ml": 40.0}
+    table = embed_clips(MeanGrey(), [ramp(20).replace(labels=labels)])
+    row = table.rows.iloc[0]
+    assert (row.clip_id, row.frame_rate_hz, row.esv_ml) == ("clip", 50, 40) and table.split[0] is None
+    assert list(table.labels) == ["esv_ml"]
+
+
 def test_windows_are_averaged() -> None:
     # Windows of frames 0-7, 6-13 and 12-19: mean grey 3.5, 9.5, 15.5.
     table = embed_clips(MeanGrey(), [ramp(20)])

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
+import signal
+import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hearts import beating_heart, write_avi
 
 from echofm.clip import Clip
 from echofm.errors import EchofmError, UnreadableFile
+from echofm.ids import IdKey, load_key
 from echofm.readers import Limits
 from echofm.readers.guarded import ReaderPool
 from echofm.readers.source import Row
-from echofm.readers.worker import TaskFailed
+from echofm.readers.worker import Job, Slot, Task, TaskFailed, Worker
 
 
 def n_frames(row: Row, clip: Clip) -> int:
@@ -67,6 +73,45 @@ def test_a_worker_that_is_lost_costs_one_file(rows: list[Row], how: str, reason:
         first, second, third = (result for _, result in pool.map(good))
     assert first == "p0" and third == "p2"
     assert isinstance(second, UnreadableFile) and reason in second.reason
+
+
+def many_bytes(row: Row, clip: Clip) -> bytes:
+    return bytes(50_000_000)
+
+
+def test_a_worker_killed_while_it_answers_costs_one_file(rows: list[Row]) -> None:
+    job = Job(task=many_bytes, channels=1, key=load_key(), limits=Limits(), keep_outside=False)
+    worker, slot = Worker(job), Slot(rows[0])
+    worker.start(slot)
+    assert worker.connection.poll(60)
+    worker.receive()  # It is ready.
+    # A pipe holds far less than the answer, so with nobody reading it stays under way.
+    with socket.socket(fileno=os.dup(worker.connection.fileno())) as pipe:
+        while len(pipe.recv(100, socket.MSG_PEEK)) < 100:
+            time.sleep(0.01)
+    os.kill(worker.process_id, signal.SIGKILL)
+    worker.receive()
+    assert isinstance(slot.result, UnreadableFile) and "SIGKILL (out of memory?)" in slot.result.reason
+    assert worker.slot is None
+    worker.kill()
+
+
+def unreadable_mask(clip: Clip) -> Clip:
+    raise UnreadableFile("some-mask.gz", "this mask cannot be read")
+
+
+def unreadable_task(row: Row, clip: Clip) -> None:
+    raise UnreadableFile("some-other.gz", "this cannot be used")
+
+
+@pytest.mark.parametrize(("task", "truth"), [(n_frames, unreadable_mask), (unreadable_task, None)])
+def test_what_is_set_aside_has_the_rows_own_name(rows: list[Row], task: Task[Any], truth: Any) -> None:
+    """Whatever file beside it was at fault: by that name a set-aside list is matched with the rows."""
+    key = IdKey(b"a key for tests only")
+    with ReaderPool(task, key=key) as pool:
+        ((_, result),) = pool.map([replace(rows[0], add_truth=truth)])
+    assert isinstance(result, UnreadableFile) and "cannot be" in result.reason
+    assert result.file_id == key.file(rows[0].path)
 
 
 def test_a_fault_of_the_task_is_raised_without_its_text(rows: list[Row]) -> None:

@@ -24,7 +24,7 @@ from shardfolder import KEY, Hearts, read_heart, write_hearts
 
 from echofm import cli
 from echofm.clip import Clip
-from echofm.errors import EchofmError
+from echofm.errors import EchofmError, UnreadableFile
 from echofm.readers.source import Row
 from echofm.shards import staging
 from echofm.shards.read import ShardSet
@@ -171,6 +171,33 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_later(
     assert contents(tmp_path / "shards") == expected
 
 
+def test_ctrl_c_while_the_journal_goes_to_disk_doubles_no_line(
+    whole: tuple[Path, dict[str, bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, expected = whole
+    monkeypatch.setattr(staging, "_CHECKPOINT_S", 0.0)
+    real, journal, calls = os.fsync, tmp_path / "shards.partial" / "journal.jsonl", iter(range(1000))
+
+    def interrupted(descriptor: int) -> None:
+        real(descriptor)
+        if os.path.samestat(os.fstat(descriptor), journal.stat()) and next(calls) == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            again(files, tmp_path / "shards")
+    lines = journal.read_bytes().splitlines()
+    assert len(lines) == len(set(lines)) == 6
+    # What an earlier version left behind is not gone on with: a doubled line would cost a clip.
+    journal.write_bytes(b"".join(line + b"\n" for line in [*lines, lines[-1]]))
+    with pytest.raises(EchofmError, match="damaged; remove that folder"):
+        again(files, tmp_path / "shards")
+    journal.write_bytes(b"".join(line + b"\n" for line in lines))
+    again(files, tmp_path / "shards")
+    assert contents(tmp_path / "shards") == expected
+
+
 def test_an_unfinished_run_of_other_settings_is_not_mixed_in(
     whole: tuple[Path, dict[str, bytes]], tmp_path: Path
 ) -> None:
@@ -191,6 +218,28 @@ def test_finished_shards_are_never_written_over(tmp_path: Path) -> None:
     write_hearts(tmp_path / "shards", 2)
     with pytest.raises(EchofmError, match="is there already"):
         write_hearts(tmp_path / "shards", 2)
+
+
+def test_out_may_be_a_link_to_an_empty_folder_or_the_folder_one_is_in(
+    whole: tuple[Path, dict[str, bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, expected = whole
+    for name in ("disk/shards", "home", "here"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "home" / "link").symlink_to(tmp_path / "disk" / "shards")
+
+    def watched(row: Row) -> Clip:
+        assert (tmp_path / "disk" / "shards.partial").is_dir(), "it grows on the disk that the link leads to"
+        return read_heart(row)
+
+    again(files, tmp_path / "home" / "link", watched)
+    assert contents(tmp_path / "home" / "link") == expected == contents(tmp_path / "disk" / "shards")
+    monkeypatch.chdir(tmp_path / "here")
+    again(files, Path())
+    assert contents(tmp_path / "here") == expected
+    monkeypatch.setattr(os.path, "ismount", lambda path: True)
+    with pytest.raises(EchofmError, match="name a new folder on that disk"):
+        again(files, tmp_path / "mounted")
 
 
 def test_two_writers_of_one_folder(tmp_path: Path) -> None:
@@ -242,6 +291,59 @@ def test_too_many_unreadable_files_stop_it_and_a_higher_limit_goes_on(tmp_path: 
         assert not (tmp_path / "shards").exists()
     manifest = write_shards(source, tmp_path / "shards", max_bad=0.3, **options)
     assert manifest.set_aside == 3
+
+
+def test_what_could_not_be_read_is_read_again_once_that_is_mended(
+    whole: tuple[Path, dict[str, bytes]], tmp_path: Path
+) -> None:
+    """A codec was missing, say: no file changes, and the run goes on from the first file that it cost."""
+    files, expected = whole
+    order: list[str] = []
+    again(files, tmp_path / "order", lambda row: (order.append(row.path.name), read_heart(row))[1])
+    out, seen = tmp_path / "shards", list[str]()
+
+    def without(places: set[int], *, reason: str = "no codec", killed_at: int = 99) -> None:
+        def read(row: Row) -> Clip:
+            place = order.index(row.path.name)
+            if place == killed_at:
+                raise Killed
+            seen.append(row.path.name)
+            if place in places:
+                raise UnreadableFile("x", reason)
+            return read_heart(row)
+
+        again(files, out, read)
+
+    with pytest.raises(EchofmError, match=r"no codec\..*once that is mended the same command reads them again"):
+        without({4, 9, 15})
+    seen.clear()
+    with pytest.raises(EchofmError, match=r"3 of 20 .*3 times\): another reason"):
+        without({4, 9, 15}, reason="another reason")
+    assert seen == [order[place] for place in (4, 9, 15)], "the others are not read twice"
+    with pytest.raises(Killed):
+        without({4}, killed_at=17)
+    seen.clear()
+    without(set())
+    assert seen == [order[4], *order[4:]]
+    assert contents(out) == expected
+
+
+def test_what_still_cannot_be_read_leaves_the_bytes_as_they_were(tmp_path: Path) -> None:
+    source, reads = Hearts(tmp_path / "files", 12), list[Row]()
+    (source.folder / "3.avi").write_text("broken")
+    options = {"size": 16, "key": KEY, "shard_mb": 0.1}
+
+    def dies(row: Row) -> Clip:
+        if len(reads) == 11:
+            raise Killed
+        reads.append(row)
+        return read_heart(row)
+
+    write_shards(source, tmp_path / "whole", read=read_heart, **options)
+    with pytest.raises(Killed):
+        write_shards(source, tmp_path / "shards", read=dies, **options)
+    write_shards(source, tmp_path / "shards", read=read_heart, **options)
+    assert contents(tmp_path / "shards") == contents(tmp_path / "whole")
 
 
 def test_kinds_not_asked_for_are_counted_and_an_empty_choice_says_what_there_is(tmp_path: Path) -> None:

@@ -259,6 +259,8 @@ def _mean(values_WTS: npt.NDArray, valid_WTS: npt.NDArray[np.bool_]) -> npt.NDAr
 def _row(item: Item, windows: int) -> dict[str, object]:
     clip = item.clip
     return {
+        # First, so that a label under the name of one of the table's own columns (of older shards) takes no place.
+        **clip.labels,
         "clip_id": clip.clip_id,
         "patient_id": clip.patient_id,
         "study_id": clip.study_id,
@@ -269,5 +271,4 @@ def _row(item: Item, windows: int) -> dict[str, object]:
         "frame_rate_hz": item.frame_rate_hz,
         "frames": len(clip.frames_TCHW),
         "windows": windows,
-        **clip.labels,
     }

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +24,7 @@ from echofm.readers.limits import Limits
 from echofm.readers.source import Row
 from echofm.shards.manifest import MANIFEST
 from echofm.shards.read import ShardSet
+from echofm.shards.splits import given_splits
 from echofm.split import split_of
 
 
@@ -47,7 +49,7 @@ class Input(Protocol):
     def __len__(self) -> int: ...
 
     def fingerprint(self) -> str:
-        """Changes when a clip is added, removed or altered."""
+        """Changes when a clip is added, removed or altered, or other limits may set other files aside."""
         ...
 
     def read(self, indices: Sequence[int]) -> Iterator[Item | UnreadableFile]:
@@ -83,13 +85,18 @@ class ShardInput:
 
 
 class FileInput:
-    """The files of a folder or data set; read in processes of their own, under a watchdog."""
+    """The files of a folder or data set; read in processes of their own, under a watchdog.
+
+    Raises EchofmError where the set puts one patient into two splits.
+    """
 
     def __init__(
         self, rows: Sequence[Row], *, dataset: str, contract: InputContract, key: IdKey, processes: int, limits: Limits
     ) -> None:
-        self._rows = sorted(rows, key=lambda row: key.file(row.path))
-        self._contract, self._key = contract, key
+        # One file's split is its patient's, as `echofm shards` has it.
+        given = (replace(row, split=split) for row, split in zip(rows, given_splits(rows, key=key)))
+        self._rows = sorted(given, key=lambda row: key.file(row.path))
+        self._contract, self._key, self._limits = contract, key, limits
         self._open_pool = functools.partial(
             ReaderPool,
             functools.partial(_item, contract=contract, dataset=dataset, key=key),
@@ -108,12 +115,17 @@ class FileInput:
         return [self._key.file(row.path) for row in self._rows]
 
     def fingerprint(self) -> str:
-        """Of every file's hashed name, size, time of change and what its set says about it."""
-        return _digest(repr((self._key.file(row.path), _state(row.path), self._said(row))) for row in self._rows)
+        """Of every file's hashed name, size, time of change and what its set says about it, and of the limits."""
+        # Only where they are not the usual ones, so that tables of before hold.
+        limits = [] if self._limits == Limits() else [repr(self._limits)]
+        files = (repr((self._key.file(row.path), _state(row.path), self._said(row))) for row in self._rows)
+        return _digest(itertools.chain(limits, files))
 
     def _said(self, row: Row) -> tuple[object, ...]:
         study = row.study and self._key.study(row.patient, row.study)
-        return self._key.patient(row.patient), study, row.split, row.view, row.kind, sorted(row.labels.items())
+        said = (self._key.patient(row.patient), study, row.split, row.view, row.kind, sorted(row.labels.items()))
+        # Only where it is told, so that tables of before hold for all other sets.
+        return said if row.frame_rate_hz is None else (*said, row.frame_rate_hz)
 
     def read(self, indices: Sequence[int]) -> Iterator[Item | UnreadableFile]:
         """Read ahead in the pool; a file that cannot be read gives its reason."""

@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 from echofm.clip import Clip
 from echofm.errors import EchofmError, UnreadableFile
 from echofm.ids import IdKey, load_key
@@ -94,6 +96,8 @@ def read_row(
         keep_outside=keep_outside,
     )
     clip = clip.replace(view=row.view, kind=row.kind or clip.kind, labels=dict(row.labels))
+    if clip.frame_time_s is None and row.frame_rate_hz is not None:
+        clip = clip.replace(frame_time_s=np.arange(len(clip.frames_TCHW)) / row.frame_rate_hz)
     return clip if row.add_truth is None else row.add_truth(clip)
 
 

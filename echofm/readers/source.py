@@ -17,6 +17,7 @@ class Row:
     patient, study: the names by which the set groups files; hashed by `IdKey` before they leave. study: None where the
         set does not tell; the file may.
     split: "train", "val" or "test" where the set gives one.
+    frame_rate_hz: for a file that does not tell its own.
     add_truth: puts the set's own masks, traces or phases on the clip as read, at the clip's native size; it may
         open further files, so it runs where the clip is read, in a worker process. Must be picklable.
     """
@@ -27,6 +28,7 @@ class Row:
     split: str | None = None
     view: str | None = None
     kind: str | None = None
+    frame_rate_hz: float | None = None
     labels: Mapping[str, Label] = field(default_factory=dict)
     add_truth: Callable[[Clip], Clip] | None = None
 

@@ -97,7 +97,8 @@ class Worker:
         assert self.slot is not None
         try:
             answer = self.connection.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):
+            # OSError: it was killed while its answer was on the way.
             self._buried()
             return
         if answer == _READY:
@@ -167,6 +168,9 @@ def _answer(row: Row, job: Job) -> Done | EchofmError | TaskFailed:
     name = job.key.file(row.path)
     try:
         clip = read_row(row, channels=job.channels, key=job.key, limits=job.limits, keep_outside=job.keep_outside)
+    except UnreadableFile as error:
+        # It may name a mask beside the file; what is set aside is the row's own, under this job's key.
+        return UnreadableFile(name, error.reason)
     except EchofmError as error:
         return error
     except Exception as error:
@@ -174,6 +178,8 @@ def _answer(row: Row, job: Job) -> Done | EchofmError | TaskFailed:
         return UnreadableFile(name, f"a fault of echofm, please report it: {_where(error)}")
     try:
         return Done(job.task(row, clip))
+    except UnreadableFile as error:
+        return UnreadableFile(name, error.reason)
     except EchofmError as error:
         return error
     except MemoryError:

@@ -71,6 +71,7 @@ def main(argv: list[str]) -> int:
     """Entry point of `echofm shards`."""
     options = tyro.cli(Shards, args=argv, prog="echofm shards", description=__doc__)
     source = open_source(options.src, dataset=options.dataset, patient_from=options.patient_from)
+    is_here = os.path.realpath(options.out) == os.path.realpath(os.curdir)
     manifest = write_shards(
         source,
         options.out,
@@ -89,6 +90,9 @@ def main(argv: list[str]) -> int:
         limits=Limits(max_clip_mb=options.max_clip_mb),
     )
     print(_summary(manifest, source.notes))
+    if is_here:
+        # The shards' folder took the place of the one in which the shell still is.
+        print('the shards are in this folder: `cd "$PWD"` shows them')
     return 0
 
 

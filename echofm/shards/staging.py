@@ -8,6 +8,7 @@ more than there is; what the tars hold beyond it is cut off on resuming. At the 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -96,7 +97,10 @@ class Staging:
             )
         try:
             outcomes = [_outcomes.validate_json(line) for line in lines[1:]]
-        except pydantic.ValidationError:
+            clips = [outcome.clip_id for outcome in outcomes if isinstance(outcome, Written)]
+            if len(set(clips)) != len(clips):
+                raise ValueError("a clip comes twice, so as many files would be skipped as lines are too many")
+        except ValueError:
             raise EchofmError(f"{self._partial.name}/{JOURNAL} is damaged; remove that folder to start anew") from None
         self._journal.truncate(len(text + end))
         if not end:
@@ -121,6 +125,17 @@ class Staging:
                 path = self._tars / name
                 self._growing[outcome.split] = _Tar(path, outcome.split, keep_bytes=outcome.end, clips=clips[name])
                 bar.advance()
+
+    def cut(self, count: int) -> None:
+        """Forget all but the first `count` outcomes, as if the run had been stopped there. Not after `add`."""
+        self._journal.seek(0)
+        self._journal.truncate(sum(len(line) for line in itertools.islice(self._journal, 1 + count)))
+        # Before a tar is written over: the journal must not speak of what it no longer holds.
+        os.fsync(self._journal.fileno())
+        self._close_growing()
+        self._growing, self._entries = {}, []
+        del self.outcomes[count:]
+        self._reopen_tars(show_progress=False)
 
     def add(self, outcome: Outcome, blocks: bytes = b"") -> None:
         """Append one file's outcome, and its blocks to the tar of its split."""
@@ -150,10 +165,12 @@ class Staging:
         """Bring everything added so far to the disk: the tars first, then the journal."""
         for tar in self._growing.values():
             tar.sync()
-        self._journal.write("".join(line + "\n" for line in self._pending).encode())
+        # Taken before they are written: after a Ctrl-C in the midst of it `__exit__` must not write them once more.
+        lines, self._pending, self._pending_bytes = self._pending, [], 0
+        self._journal.write("".join(line + "\n" for line in lines).encode())
         self._journal.flush()
         os.fsync(self._journal.fileno())
-        self._pending, self._pending_bytes, self._last_sync = [], 0, time.monotonic()
+        self._last_sync = time.monotonic()
 
     def close_tars(self) -> tuple[TarEntry, ...]:
         """End every tar; nothing can be added after it. In the order train, val, test, then by number."""
@@ -183,5 +200,8 @@ class Staging:
             if not isinstance(error, OSError):
                 self.checkpoint()
             self._journal.close()
+        self._close_growing()
+
+    def _close_growing(self) -> None:
         for tar in self._growing.values():
             tar.close()

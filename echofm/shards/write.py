@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -58,8 +60,9 @@ def write_shards(
     """Write the clips of a source as shards into the folder `out`, which must not exist; returns its manifest.
 
     Files are read in `processes` processes (`echofm.readers.guarded`) and written in one order that `seed` alone
-    decides, so the bytes are the same whatever their number. A killed run goes on when called again alike; `out`
-    appears only when complete. Call it below `if __name__ == "__main__":`, as the processes are spawned.
+    decides, so the bytes are the same whatever their number. A killed run goes on when called again alike, and tries
+    again the files that it could not read; `out` appears only when complete. Call it below
+    `if __name__ == "__main__":`, as the processes are spawned.
 
     Parameters
     ----------
@@ -71,9 +74,12 @@ def write_shards(
     shard_mb: most 10^6 bytes per tar. limits: on each file.
     read: a reader of your own for files that echofm does not know; it runs in this process.
     """
-    out, key = Path(out), key or load_key()
+    # What grows beside it must lie on the disk that a link leads to; and `.` has no name to put a suffix to.
+    out, key = Path(os.path.realpath(out)), key or load_key()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise EchofmError(f"{out.name} is there already; remove it or name another folder")
+    if os.path.ismount(out):
+        raise EchofmError(f"{out.name or 'OUT'} is where a disk is mounted; name a new folder on that disk")
     settings = checked(
         Settings,
         "the settings of the shards",
@@ -98,17 +104,19 @@ def write_shards(
             ) as staging,
             ExitStack() as stack,
         ):
-            todo = rows[len(staging.outcomes) :]
+            results: Callable[[Iterable[Row]], Iterator[tuple[Row, Result]]]
             if read is None:
                 pool = ReaderPool(
                     encode, processes=processes, channels=channels, key=key, limits=limits, keep_outside=keep_outside
                 )
-                results = stack.enter_context(pool).map(todo)
+                results = stack.enter_context(pool).map
             else:
-                results = ((row, _read_here(row, read, encode)) for row in todo)
+                results = functools.partial(_read_here, read=read, encode=encode)
+            _try_again(staging, rows, results, show_progress=show_progress)
+            todo = rows[len(staging.outcomes) :]
             with progress_bar("shards", len(rows), show=show_progress) as bar:
                 bar.advance(len(rows) - len(todo))
-                _gather(staging, results, n_rows=len(rows), max_bad=max_bad, key=key, bar=bar)
+                _gather(staging, results(todo), n_rows=len(rows), max_bad=max_bad, key=key, bar=bar)
             manifest = tally(
                 staging.outcomes, staging.close_tars(), settings=settings, dataset=source.name, skipped=skipped
             )
@@ -149,16 +157,43 @@ def _fingerprint(rows: list[Row], key: IdKey, choices: str) -> str:
             state = (stat.st_size, stat.st_mtime_ns)
         except OSError:
             state = (0, 0)
-        told = (key.file(row.path), key.patient(row.patient), row.split, row.view, row.kind, sorted(row.labels.items()))
-        digest.update(repr((*told, *state)).encode())
+        told = (key.file(row.path), key.patient(row.patient), row.study and key.study(row.patient, row.study))
+        said = (row.split, row.view, row.kind, row.frame_rate_hz, sorted(row.labels.items()))
+        digest.update(repr((*told, *said, *state)).encode())
     return digest.hexdigest()
 
 
-def _read_here(row: Row, read: Callable[[Row], Clip], encode: Encode) -> Result:
-    try:
-        return encode(row, read(row))
-    except UnreadableFile as error:
-        return error
+def _read_here(rows: Iterable[Row], *, read: Callable[[Row], Clip], encode: Encode) -> Iterator[tuple[Row, Result]]:
+    for row in rows:
+        try:
+            yield row, encode(row, read(row))
+        except UnreadableFile as error:
+            yield row, error
+
+
+def _try_again(
+    staging: Staging,
+    rows: Sequence[Row],
+    results: Callable[[Iterable[Row]], Iterator[tuple[Row, Result]]],
+    *,
+    show_progress: bool,
+) -> None:
+    """Read again what an interrupted run could not, as a codec or a file beside it may have been put in place.
+
+    The run goes on from the first such file that can be read now, so that the bytes are those of a run without a stop.
+    """
+    bad = [number for number, outcome in enumerate(staging.outcomes) if isinstance(outcome, SetAside) and outcome.bad]
+    mended: list[int] = []
+    with progress_bar("reading again what could not be read", len(bad), show=show_progress and bool(bad)) as bar:
+        for number, (_, result) in zip(bad, results([rows[number] for number in bad])):
+            if isinstance(result, UnreadableFile):
+                outcome = staging.outcomes[number]
+                staging.outcomes[number] = outcome.model_copy(update={"reason": result.reason})
+            else:
+                mended.append(number)
+            bar.advance()
+    if mended:
+        staging.cut(mended[0])
 
 
 def _gather(
@@ -193,5 +228,6 @@ def _check_bad(bad: Counter[str], n_files: int, max_bad: float) -> None:
         [(reason, count)] = bad.most_common(1)
         raise EchofmError(
             f"{bad.total()} of {n_files} files cannot be read, more than --max-bad {max_bad:g} allows; the commonest "
-            f"reason ({count} times): {reason}. `echofm check SRC` lists them; raise --max-bad to go on without them"
+            f"reason ({count} times): {reason}. `echofm check SRC` lists them; once that is mended the same command "
+            "reads them again; a higher --max-bad goes on without them"
         )

@@ -1,7 +1,8 @@
 """Any folder of echo files, with or without a table about them: manifest.csv, one line per file.
 
-Columns: path (relative to the manifest), and, each optional, patient, study, split, view, kind, and labels: a name that
-ends in its unit (ef_percent, lvidd_cm) or a known word (sex, image_quality). Other columns are not read.
+Columns: path (relative to the manifest), and, each optional, patient, study, split, view, kind, frame_rate_hz (of files
+that do not tell theirs), and labels: a name that ends in its unit (ef_percent, lvidd_cm) or a known word (sex,
+image_quality). Other columns are not read.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from echofm.readers.datasets.labels import WORDS, given_split, has_unit, numbers
 from echofm.readers.datasets.table import header, read_table
 from echofm.readers.datasets.truth import phantom_truth
 from echofm.readers.datasets.walk import Notes, is_regular, media_files, stem_of
+from echofm.readers.limits import PLAUSIBLE_RATE_HZ
 from echofm.readers.source import Row
 
 MANIFEST = "manifest.csv"
@@ -48,8 +50,8 @@ def rows(root: Path, notes: Notes, *, patient_from: str = "dicom", manifest: Pat
             yield Row(path=path, patient=patient_of(path), add_truth=phantom_truth(root, stem_of(path)))
         return
     columns = header(manifest)
-    label_columns = [name for name in columns if has_unit(name) or name in WORDS]
-    own = ("path", "patient", "study", "split", "view", "kind")
+    own = ("path", "patient", "study", "split", "view", "kind", "frame_rate_hz")
+    label_columns = [name for name in columns if (has_unit(name) or name in WORDS) and name not in own]
     ignored = len(set(columns) - set(own) - set(label_columns))
     if ignored:
         notes[f"columns of {manifest.name} that are no label (a label ends in its unit)"] += ignored
@@ -66,6 +68,7 @@ def rows(root: Path, notes: Notes, *, patient_from: str = "dicom", manifest: Pat
                 split=given_split(cells["split"], table=manifest.name, column="split"),
                 view=view_word(cells["view"], notes),
                 kind=cells["kind"] if cells["kind"] in _KINDS else None,
+                frame_rate_hz=_rate(cells["frame_rate_hz"], notes),
                 labels=_labels({name: cells[name] for name in label_columns}, notes),
                 add_truth=phantom_truth(root, stem_of(path)),
             )
@@ -88,6 +91,15 @@ def view_word(cell: str, notes: Notes) -> str | None:
     if word(cell) is None:
         notes["cells of view that are no word"] += 1
     return word(cell)
+
+
+def _rate(cell: str, notes: Notes) -> float | None:
+    rate = numbers({"frame_rate_hz": cell}, notes).get("frame_rate_hz")
+    low_hz, high_hz = PLAUSIBLE_RATE_HZ
+    if rate is None or low_hz <= float(rate) <= high_hz:
+        return None if rate is None else float(rate)
+    notes[f"cells of frame_rate_hz that are not {low_hz:g} to {high_hz:g}"] += 1
+    return None
 
 
 def _labels(cells: dict[str, str], notes: Notes) -> dict[str, Label]:
