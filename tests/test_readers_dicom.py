@@ -24,6 +24,7 @@ from echofm.ids import IdKey
 from echofm.readers import Limits, dicom_pixels
 from echofm.readers.decoded import Decoded
 from echofm.readers.dicom import decode_dicom
+from echofm.readers.refused import Refused
 
 KEY = IdKey(b"0123456789abcdef")
 HEART, _ = beating_heart(frames=8)
@@ -127,6 +128,26 @@ def test_signed_values_go_through_rescale_and_window() -> None:
     whole = apply_windowing(apply_modality_lut(every, data_set), data_set)
     expected = (shown - whole.min()) * 255 / np.ptp(whole)
     assert np.abs(decode(content).frames_TCHW[:, 0] - expected).max() <= 0.5001
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        {"WindowCenter": "", "WindowWidth": ""},
+        {"WindowWidth": "100"},
+        {"WindowCenter": " ", "WindowWidth": "100"},
+        {"VOILUTSequence": []},
+        {"VOILUTSequence": [Dataset()]},
+        {"RescaleSlope": "", "RescaleIntercept": ""},
+        {"RescaleSlope": "", "RescaleIntercept": "5"},
+    ],
+    ids=str,
+)
+def test_empty_grey_tags_count_as_absent(empty: dict[str, object]) -> None:
+    wide = {"pixels": (HEART.astype(np.uint16) * 16).tobytes(), "BitsAllocated": 16, "BitsStored": 12, "HighBit": 11}
+    without = decode(dicom(**wide)).frames_TCHW
+    assert without.min() == 0 and without.max() == 255
+    assert (decode(dicom(**wide, **empty)).frames_TCHW == without).all()
 
 
 def test_monochrome1_is_turned_so_that_echo_is_bright() -> None:
@@ -245,6 +266,13 @@ def test_a_missing_codec_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dicom_pixels, "_has_gdcm", lambda: False)
     with pytest.raises(UnreadableFile, match=r"echofm\[dicom-lossless\]"):
         read_clip(path_of("JPGLosslessP14SV1_1s_1f_8b.dcm"))
+
+
+@pytest.mark.parametrize(("syntax", "name"), [("100", "MPEG2"), ("102", "H.264"), ("107", "HEVC"), ("102.1", "H.264")])
+def test_video_within_dicom_is_named(syntax: str, name: str) -> None:
+    content = dicom(syntax="1.2.840.10008.1.2.4." + syntax, pixels=encapsulate([bytes(3000)]))
+    with pytest.raises(Refused, match=rf"{name}.*\(video within DICOM\) is not read"):
+        decode(content)
 
 
 @pytest.mark.parametrize("name", ["JPGLosslessP14SV1_1s_1f_8b.dcm", "MR_small_jpeg_ls_lossless.dcm"])
