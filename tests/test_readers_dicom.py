@@ -180,6 +180,12 @@ def test_rle_of_a_cine() -> None:
         ({"FrameTime": 0, "CineRate": 50, "RecommendedDisplayFrameRate": 10}, range(0, 160, 20)),
         ({"RecommendedDisplayFrameRate": 40}, range(0, 200, 25)),
         ({"CineRate": 0}, None),
+        ({"FrameTime": "0.02"}, None),
+        ({"FrameTime": "0.02", "CineRate": 50}, range(0, 160, 20)),
+        ({"FrameTime": 2000, "CineRate": 5000, "RecommendedDisplayFrameRate": 40}, range(0, 200, 25)),
+        ({"FrameTimeVector": [0, *[0.02] * 7], "FrameTime": 25}, range(0, 200, 25)),
+        ({"FrameTime": 1}, range(8)),
+        ({"FrameTime": 1000}, range(0, 8000, 1000)),
         ({}, None),
     ],
 )
@@ -253,6 +259,15 @@ def test_the_patient_is_the_tag_then_the_study_then_the_name(tmp_path: Path) -> 
         assert read_clip(path, key=KEY).patient_id == KEY.patient(name)
     assert read_clip(path, key=KEY, patient="other").patient_id == KEY.patient("other")
     assert read_clip(path, key=KEY).study_id is None
+
+
+@pytest.mark.parametrize(
+    ("file_name", "patient"),
+    [("1.2.840.113619.2.1.100", "1.2.840.113619.2.1.100"), ("IM.0001.DCM", "IM.0001"), ("IM_0001", "IM_0001")],
+)
+def test_the_name_loses_its_suffix_only_where_it_has_one(tmp_path: Path, file_name: str, patient: str) -> None:
+    (tmp_path / file_name).write_bytes(dicom(PatientID=""))
+    assert read_clip(tmp_path / file_name, key=KEY).patient_id == KEY.patient(patient)
 
 
 def test_the_study_is_the_tags_unless_it_is_given(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from echofm.readers.luma import luma
 from echofm.readers.refused import Refused
 
+# Outside these a header's rate is a placeholder or in another unit, not a scanner's frame rate.
+PLAUSIBLE_RATE_HZ = (1.0, 1000.0)
 # Frames looked at to tell a colour clip from a grey one.
 _COLOUR_SAMPLES = 16
 

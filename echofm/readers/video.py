@@ -16,15 +16,12 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from echofm.readers.decoded import Decoded, gather
+from echofm.readers.decoded import PLAUSIBLE_RATE_HZ, Decoded, gather
 from echofm.readers.limits import Limits
 from echofm.readers.refused import Refused
 
 if TYPE_CHECKING:
     import av.container
-
-# Outside these a header's rate is a placeholder, not a scanner's frame rate.
-_PLAUSIBLE_RATE_HZ = (1.0, 1000.0)
 
 
 def container_format(head: bytes) -> str | None:
@@ -134,6 +131,6 @@ def _frame_times(times: list[float | None]) -> npt.NDArray[np.float64] | None:
     steps_s = np.diff(time_s)
     if not len(steps_s):
         return time_s - time_s[0]
-    low_hz, high_hz = _PLAUSIBLE_RATE_HZ
+    low_hz, high_hz = PLAUSIBLE_RATE_HZ
     plausible = (steps_s > 0).all() and low_hz <= 1 / np.median(steps_s) <= high_hz
     return time_s - time_s[0] if plausible else None

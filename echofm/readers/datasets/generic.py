@@ -17,8 +17,9 @@ from echofm.readers.datasets.adapter import Adapter
 from echofm.readers.datasets.labels import WORDS, given_split, has_unit, numbers, sex, word
 from echofm.readers.datasets.table import header, read_table
 from echofm.readers.datasets.truth import phantom_truth
-from echofm.readers.datasets.walk import Notes, is_regular, media_files, stem_of
+from echofm.readers.datasets.walk import Notes, is_regular, media_files
 from echofm.readers.source import Row
+from echofm.readers.suffixes import stem_of
 
 MANIFEST = "manifest.csv"
 VIEWS = ("A4C", "A2C", "A3C", "A5C", "PLAX", "PSAX", "SC", "SSN")
