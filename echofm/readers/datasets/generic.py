@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from echofm.clip import Label
+from echofm.clip import LABEL_NAME, Label
 from echofm.errors import EchofmError
 from echofm.readers.datasets.adapter import Adapter
 from echofm.readers.datasets.labels import WORDS, given_split, has_unit, numbers, sex, word
@@ -49,9 +50,14 @@ def rows(root: Path, notes: Notes, *, patient_from: str = "dicom", manifest: Pat
             yield Row(path=path, patient=patient_of(path), add_truth=phantom_truth(root, stem_of(path)))
         return
     columns = header(manifest)
-    label_columns = [name for name in columns if has_unit(name) or name in WORDS]
+    measured = [name for name in columns if has_unit(name) or name in WORDS]
+    label_columns = [name for name in measured if re.fullmatch(LABEL_NAME, name)]
     own = ("path", "patient", "study", "split", "view", "kind")
-    ignored = len(set(columns) - set(own) - set(label_columns))
+    ignored = len(set(columns) - set(own) - set(measured))
+    misnamed = len(measured) - len(label_columns)
+    if misnamed:
+        fix = "take a-z, digits and _, a letter first"
+        notes[f"columns of {manifest.name} whose name no label can have ({fix})"] += misnamed
     if ignored:
         notes[f"columns of {manifest.name} that are no label (a label ends in its unit)"] += ignored
     table = read_table(manifest, columns=("path",), optional=(*own[1:], *label_columns))
