@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import torch
 
 Label = float | int | str
+# What a label may be called wherever it is kept.
+LABEL_NAME = r"^[a-z][a-z0-9_]{0,63}$"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

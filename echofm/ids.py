@@ -87,7 +87,10 @@ _SUFFIXES = frozenset(
 def default_key_path() -> Path:
     """$ECHOFM_HOME/id.key, else ~/.config/echofm/id.key."""
     home = os.environ.get("ECHOFM_HOME") or Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config") / "echofm"
-    return Path(home).expanduser() / "id.key"
+    try:
+        return Path(home).expanduser() / "id.key"
+    except RuntimeError:
+        raise _homeless("this user has no home folder") from None
 
 
 def load_key(path: str | Path | None = None) -> IdKey:
@@ -100,14 +103,30 @@ def load_key(path: str | Path | None = None) -> IdKey:
 
 @functools.lru_cache(maxsize=8)
 def _load_default(path: Path) -> IdKey:
+    try:
+        if not path.exists():
+            _make(path)
+    except OSError as error:
+        raise _homeless(os.strerror(error.errno or 0)) from None
+    return IdKey(_read(path))
+
+
+def _make(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        return IdKey(_read(path))
+        # Another process was faster.
+        return
     with os.fdopen(descriptor, "wb") as file:
         file.write(secrets.token_hex(32).encode() + b"\n")
-    return IdKey(_read(path))
+
+
+def _homeless(reason: str) -> EchofmError:
+    return EchofmError(
+        f"your own id key cannot be made ({reason}); set $ECHOFM_HOME to a folder that can be written, or name a key's "
+        "file by --id-key"
+    )
 
 
 def _read(path: Path) -> bytes:

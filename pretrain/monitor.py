@@ -48,8 +48,8 @@ class HeldOut:
         """The middle window of clips evenly spread over a split. Raises EchofmError where it is empty."""
         if not len(shards):
             raise EchofmError(
-                "the shards have no val clips for the monitor; write them with a larger --val-fraction, or switch the "
-                "monitor off: --monitor.every 0"
+                "the shards have no val clips for the monitor; write them with some "
+                "(`echofm shards --fractions 0.8 0.1 0.1`), or switch the monitor off: --monitor.every 0"
             )
         indices = np.unique(np.linspace(0, len(shards) - 1, clips).round().astype(int))
         chosen = [shards.clip(int(index)) for index in indices]

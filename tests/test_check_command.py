@@ -100,6 +100,25 @@ def test_bad_input_is_an_error(tmp_path: Path) -> None:
         main([str(tmp_path), "--processes", "1"])
 
 
+@pytest.mark.parametrize("home", ["a_file", "a_file/below"])
+def test_a_home_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+    """As in a container. A file stands for a folder without rights, which root would not notice."""
+    (tmp_path / "a_file").touch()
+    monkeypatch.setenv("ECHOFM_HOME", str(tmp_path / home))
+    with pytest.raises(EchofmError, match=r"\$ECHOFM_HOME .* --id-key") as caught:
+        main([str(tmp_path), "--processes", "1"])
+    assert str(tmp_path) not in str(caught.value)
+    key = tmp_path / "id.key"
+    key.write_text("0123456789abcdef")
+    assert main([str(tmp_path), "--processes", "1", "--id-key", str(key)]) == 1, "an empty folder, which is a finding"
+
+
+def test_a_user_without_a_home_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ECHOFM_HOME", "~nobody-of-this-name/echofm")
+    with pytest.raises(EchofmError, match=r"no home folder.* --id-key"):
+        load_key()
+
+
 def test_an_empty_folder_is_a_finding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path), "--html", str(tmp_path / "report.html")]) == 1
     assert "no file of this folder can be used" in capsys.readouterr().out

@@ -108,6 +108,14 @@ def test_the_manifests_frame_rate_is_for_files_that_do_not_tell(tmp_path: Path) 
     }
 
 
+def test_columns_whose_name_no_label_can_have_are_counted(tmp_path: Path) -> None:
+    odd = ["größe_cm", "e'_cm_s", "2d_ef_percent", "e_a ratio_percent", "a" * 63 + "_cm"]
+    source = open_source(write_manifest(tmp_path, f"path,{','.join(odd)},ef_percent\nv/0.avi,1,2,3,4,5,6\n"))
+    assert [dict(row.labels) for row in source.rows()] == [{"ef_percent": 6.0}]
+    advice = "(take a-z, digits and _, a letter first)"
+    assert dict(source.notes) == {f"columns of manifest.csv whose name no label can have {advice}": 5}
+
+
 def test_manifest_given_by_name(tmp_path: Path) -> None:
     write_manifest(tmp_path, "path,patient\nv/2.avi,p\n", "my list.csv")
     source = open_source(tmp_path / "my list.csv")

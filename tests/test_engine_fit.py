@@ -7,6 +7,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -144,6 +145,45 @@ def test_sigterm_saves_and_ends(tmp_path: Path) -> None:
     assert train(tmp_path / "cut", resume=True) == 12
     train(tmp_path / "whole")
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+
+
+class Measured(ToyTask):
+    """Exports what it measured last, as a model card does."""
+
+    def after_update(self, step: int) -> dict[str, float]:
+        if step in (0, 5, 10, 12):
+            self.measured = f"{step}: {self.net.encode.weight.sum()}"
+        return {}
+
+    def export(self, folder: Path, *, step: int) -> None:
+        super().export(folder, step=step)
+        (folder / "card").write_text(f"{step} steps, {self.measured}")
+
+
+def test_a_finished_run_keeps_its_export(tmp_path: Path) -> None:
+    train(tmp_path / "run", task=Measured())
+    card = tmp_path / "run" / "export" / "card"
+    written = card.read_text(), card.stat().st_ino, card.stat().st_mtime_ns
+    assert train(tmp_path / "run", task=Measured(), resume=True) == 12
+    assert (card.read_text(), card.stat().st_ino, card.stat().st_mtime_ns) == written
+    card.parent.rename(tmp_path / "taken away")
+    train(tmp_path / "run", task=Measured(), resume=True)
+    assert card.read_text() == written[0]
+
+
+def test_killed_before_the_export_it_is_made_as_if_unbroken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(tmp_path / "whole", task=Measured())
+    task = Measured()
+    monkeypatch.setattr(task, "export", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "cut", task=task)
+    # What an earlier stop exported must not pass for the end's.
+    shutil.copytree(tmp_path / "whole" / "export", tmp_path / "cut" / "export")
+    (tmp_path / "cut" / "export" / "card").write_text("7 steps")
+    assert train(tmp_path / "cut", task=Measured(), resume=True) == 12
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+    cards = [(tmp_path / name / "export" / "card").read_text() for name in ("cut", "whole")]
+    assert cards[0] == cards[1] and cards[0].startswith("12 steps, 12: ")
 
 
 def test_bad_loss_stops_and_names_the_clips_of_its_part(tmp_path: Path) -> None:

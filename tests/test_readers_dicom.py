@@ -24,6 +24,7 @@ from echofm.ids import IdKey
 from echofm.readers import Limits, dicom_pixels
 from echofm.readers.decoded import Decoded
 from echofm.readers.dicom import decode_dicom
+from echofm.readers.refused import Refused
 
 KEY = IdKey(b"0123456789abcdef")
 HEART, _ = beating_heart(frames=8)
@@ -129,6 +130,26 @@ def test_signed_values_go_through_rescale_and_window() -> None:
     assert np.abs(decode(content).frames_TCHW[:, 0] - expected).max() <= 0.5001
 
 
+@pytest.mark.parametrize(
+    "empty",
+    [
+        {"WindowCenter": "", "WindowWidth": ""},
+        {"WindowWidth": "100"},
+        {"WindowCenter": " ", "WindowWidth": "100"},
+        {"VOILUTSequence": []},
+        {"VOILUTSequence": [Dataset()]},
+        {"RescaleSlope": "", "RescaleIntercept": ""},
+        {"RescaleSlope": "", "RescaleIntercept": "5"},
+    ],
+    ids=str,
+)
+def test_empty_grey_tags_count_as_absent(empty: dict[str, object]) -> None:
+    wide = {"pixels": (HEART.astype(np.uint16) * 16).tobytes(), "BitsAllocated": 16, "BitsStored": 12, "HighBit": 11}
+    without = decode(dicom(**wide)).frames_TCHW
+    assert without.min() == 0 and without.max() == 255
+    assert (decode(dicom(**wide, **empty)).frames_TCHW == without).all()
+
+
 def test_monochrome1_is_turned_so_that_echo_is_bright() -> None:
     content = dicom(pixels=(255 - HEART).tobytes(), PhotometricInterpretation="MONOCHROME1")
     assert (decode(content).frames_TCHW[:, 0] == HEART).all()
@@ -159,6 +180,12 @@ def test_rle_of_a_cine() -> None:
         ({"FrameTime": 0, "CineRate": 50, "RecommendedDisplayFrameRate": 10}, range(0, 160, 20)),
         ({"RecommendedDisplayFrameRate": 40}, range(0, 200, 25)),
         ({"CineRate": 0}, None),
+        ({"FrameTime": "0.02"}, None),
+        ({"FrameTime": "0.02", "CineRate": 50}, range(0, 160, 20)),
+        ({"FrameTime": 2000, "CineRate": 5000, "RecommendedDisplayFrameRate": 40}, range(0, 200, 25)),
+        ({"FrameTimeVector": [0, *[0.02] * 7], "FrameTime": 25}, range(0, 200, 25)),
+        ({"FrameTime": 1}, range(8)),
+        ({"FrameTime": 1000}, range(0, 8000, 1000)),
         ({}, None),
     ],
 )
@@ -234,6 +261,15 @@ def test_the_patient_is_the_tag_then_the_study_then_the_name(tmp_path: Path) -> 
     assert read_clip(path, key=KEY).study_id is None
 
 
+@pytest.mark.parametrize(
+    ("file_name", "patient"),
+    [("1.2.840.113619.2.1.100", "1.2.840.113619.2.1.100"), ("IM.0001.DCM", "IM.0001"), ("IM_0001", "IM_0001")],
+)
+def test_the_name_loses_its_suffix_only_where_it_has_one(tmp_path: Path, file_name: str, patient: str) -> None:
+    (tmp_path / file_name).write_bytes(dicom(PatientID=""))
+    assert read_clip(tmp_path / file_name, key=KEY).patient_id == KEY.patient(patient)
+
+
 def test_the_study_is_the_tags_unless_it_is_given(tmp_path: Path) -> None:
     path = tmp_path / "s.dcm"
     path.write_bytes(dicom(PatientID="4711", StudyInstanceUID="1.2.3"))
@@ -245,6 +281,13 @@ def test_a_missing_codec_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dicom_pixels, "_has_gdcm", lambda: False)
     with pytest.raises(UnreadableFile, match=r"echofm\[dicom-lossless\]"):
         read_clip(path_of("JPGLosslessP14SV1_1s_1f_8b.dcm"))
+
+
+@pytest.mark.parametrize(("syntax", "name"), [("100", "MPEG2"), ("102", "H.264"), ("107", "HEVC"), ("102.1", "H.264")])
+def test_video_within_dicom_is_named(syntax: str, name: str) -> None:
+    content = dicom(syntax="1.2.840.10008.1.2.4." + syntax, pixels=encapsulate([bytes(3000)]))
+    with pytest.raises(Refused, match=rf"{name}.*\(video within DICOM\) is not read"):
+        decode(content)
 
 
 @pytest.mark.parametrize("name", ["JPGLosslessP14SV1_1s_1f_8b.dcm", "MR_small_jpeg_ls_lossless.dcm"])

@@ -59,7 +59,12 @@ def fit(task: Task, batches: Iterator[ClipBatch], config: FitConfig, run: Run) -
                     run.save(step, trained, updater.accelerator, keep=config.keep_states)
             if update.stop:
                 break
-    if run.main:
+        nothing_left = run.start_step == step
+        if nothing_left and not run.exported:
+            # Killed between its last state and its export, which wants the figures of that step.
+            with tracker.aside("measuring"):
+                task.after_update(step)
+    if run.main and not (nothing_left and run.exported):
         with updater.ema.applied(task.net) if updater.ema else nullcontext():
             run.export(task, step=step)
     return step

@@ -19,7 +19,16 @@ from accelerate import Accelerator
 
 from echofm.config import Recipe
 from echofm.engine.config import FitConfig
-from echofm.engine.state import Trained, read_state, rng_of_this_process, sync, write_state, writing
+from echofm.engine.state import (
+    Trained,
+    is_exported,
+    read_state,
+    rng_of_this_process,
+    state_json,
+    sync,
+    write_state,
+    writing,
+)
 from echofm.engine.task import Task
 from echofm.engine.track import Tracker, cut_metrics
 from echofm.engine.update import on_main, processes
@@ -33,10 +42,12 @@ class Run:
     """One run's folder. Only the main process writes.
 
     start_step: the step of the state from which the run goes on; 0 at its start.
+    exported: whether export/ was written, whole, from that state.
     """
 
     def __init__(self, folder: Path, *, start_step: int) -> None:
         self.folder, self.start_step = folder, start_step
+        self.exported = (folder / "export").is_dir() and is_exported(folder / "state" / _state_name(start_step))
         self.main = processes().is_main_process
 
     @classmethod
@@ -80,12 +91,18 @@ class Run:
             shutil.rmtree(old)
 
     def export(self, task: Task, *, step: int) -> Path:
-        """Have the task write its result to export/, replacing an older one. The main process only."""
+        """Have the task write its result to export/, replacing an older one, and note it in the state of that step.
+
+        The main process only.
+        """
         final = self.folder / "export"
         with writing("the export"), _whole_folder(final) as folder:
             task.export(folder, step=step)
             if final.exists():
                 shutil.rmtree(final)
+        state = self.folder / "state" / _state_name(step)
+        with writing("the export"):
+            _replace(state / "state.json", state_json(step=step, exported=True))
         return final
 
     def tracker(self, config: FitConfig) -> Tracker:

@@ -5,7 +5,7 @@ state/step_00000100/
     ema.safetensors         its running mean, where there is one
     optimizer.safetensors   "<parameter>/<moment>": exp_avg, exp_avg_sq, step
     rng.safetensors         "cpu" and "device": (processes, bytes) states of torch's generators
-    state.json              format, step
+    state.json              format, step, and whether export/ was written from it
 The learning rate is a function of the step and the order of the clips one of (seed, step), so neither is here.
 """
 
@@ -71,10 +71,24 @@ def write_state(folder: Path, trained: Trained, *, step: int, rng: dict[str, tor
     if trained.ema:
         _save(trained.ema.mean, folder / "ema.safetensors")
     _save(rng, folder / "rng.safetensors")
-    (folder / "state.json").write_text(json.dumps({"format": FORMAT, "step": step}) + "\n", encoding="utf-8")
+    (folder / "state.json").write_text(state_json(step=step, exported=False), encoding="utf-8")
     for path in folder.iterdir():
         sync(path)
     sync(folder)
+
+
+def state_json(*, step: int, exported: bool) -> str:
+    """The text of state.json."""
+    return json.dumps({"format": FORMAT, "step": step, "exported": exported}) + "\n"
+
+
+def is_exported(folder: Path) -> bool:
+    """Whether a saved state says that the export was written from it; states of earlier versions do not."""
+    try:
+        return json.loads((folder / "state.json").read_text(encoding="utf-8")).get("exported") is True
+    except (OSError, ValueError, AttributeError):
+        # What is damaged, `read_state` tells.
+        return False
 
 
 def read_state(folder: Path, trained: Trained, *, process: int, device: torch.device) -> None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from echofm.readers.decoded import Decoded, Region, gather
 from echofm.readers.dicom_pixels import dicom_frames
-from echofm.readers.limits import Limits
+from echofm.readers.limits import PLAUSIBLE_RATE_HZ, Limits
 from echofm.readers.refused import Refused
 
 if TYPE_CHECKING:
@@ -146,7 +146,10 @@ def _kind(data_set: Dataset, regions: tuple[Region, ...], frames: int) -> str | 
 
 
 def _frame_times(data_set: Dataset, frames: int) -> npt.NDArray[np.float64] | None:
-    """Seconds since the first frame by FrameTimeVector, FrameTime, CineRate, RecommendedDisplayFrameRate, else None."""
+    """Seconds since the first frame by FrameTimeVector, FrameTime, CineRate, RecommendedDisplayFrameRate, else None.
+
+    A tag whose rate is not plausible (FrameTime in seconds, say, not in milliseconds) leaves the word to the next one.
+    """
     if frames == 1:
         return None
     vector = data_set.get("FrameTimeVector")
@@ -154,7 +157,8 @@ def _frame_times(data_set: Dataset, frames: int) -> npt.NDArray[np.float64] | No
         steps_s = np.array([_number(step) for step in vector]) / 1000
         # The first entry is the first frame's own offset, always 0 in practice, and left out by some writers.
         steps_s = steps_s[1:] if len(steps_s) == frames else steps_s
-        if len(steps_s) == frames - 1 and np.isfinite(steps_s).all() and (steps_s > 0).all():
+        whole = len(steps_s) == frames - 1 and np.isfinite(steps_s).all() and (steps_s > 0).all()
+        if whole and _is_plausible(float(np.median(steps_s))):
             return np.concatenate([[0.0], np.cumsum(steps_s)])
     for tag, to_step_s in (
         ("FrameTime", lambda value: value / 1000),
@@ -162,9 +166,14 @@ def _frame_times(data_set: Dataset, frames: int) -> npt.NDArray[np.float64] | No
         ("RecommendedDisplayFrameRate", lambda value: 1 / value),
     ):
         value = _number(data_set.get(tag))
-        if np.isfinite(value) and value > 0:
+        if value > 0 and _is_plausible(to_step_s(value)):
             return np.arange(frames) * to_step_s(value)
     return None
+
+
+def _is_plausible(step_s: float) -> bool:
+    low_hz, high_hz = PLAUSIBLE_RATE_HZ
+    return 1 / high_hz <= step_s <= 1 / low_hz
 
 
 def _pixel_spacing(data_set: Dataset, regions: tuple[Region, ...]) -> tuple[float, float] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -21,6 +22,10 @@ Frame = npt.NDArray[np.uint8]
 _NEEDS_GDCM = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
 _JPEG_12_BIT = "1.2.840.10008.1.2.4.51"
 _PILLOW_READS = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
+# MPEG-2, H.264 and HEVC: all frames in one stream, which no decoder of pydicom takes.
+_VIDEO = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.10[0-8](\.1)?")
+# Some anonymisers leave these in the file without a value.
+_GREY_NUMBERS = ("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth")
 
 
 def dicom_frames(data_set: Dataset, *, frames: int) -> Iterator[Frame]:
@@ -56,8 +61,10 @@ def _rgb_of_ybr(frame: Frame) -> Frame:
 
 
 def _check_codec(data_set: Dataset, frames: int) -> None:
-    """Refuse before decoding: a missing library, fewer compressed frames than claimed, a frame of another size."""
+    """Refuse before decoding: video, a missing library, fewer frames than claimed, a frame of another size."""
     syntax = data_set.file_meta.TransferSyntaxUID
+    if _VIDEO.fullmatch(syntax):
+        raise Refused(f"{syntax.name} (video within DICOM) is not read; have it exported as MP4 or as JPEG frames")
     needs_gdcm = syntax in _NEEDS_GDCM or (syntax == _JPEG_12_BIT and int(data_set.get("BitsStored") or 8) > 8)
     if needs_gdcm and not _has_gdcm():
         raise Refused(f"{syntax.name.split(',')[0]} needs python-gdcm: pip install 'echofm[dicom-lossless]'")
@@ -101,6 +108,9 @@ def _has_gdcm() -> bool:
 def _grey(data_set: Dataset, raw: Iterator[npt.NDArray], *, inverted: bool) -> Iterator[Frame]:
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
+    for tag in _GREY_NUMBERS:
+        if tag in data_set and data_set[tag].is_empty:
+            del data_set[tag]
     stored = deque(frame.astype(frame.dtype.newbyteorder("="), copy=False) for frame in raw)
     kind = stored[0].dtype
     if kind.itemsize > 2 or kind.kind not in "iu":
@@ -109,7 +119,7 @@ def _grey(data_set: Dataset, raw: Iterator[npt.NDArray], *, inverted: bool) -> I
     bits = np.dtype(f"u{kind.itemsize}")
     every_value = np.arange(2 ** (8 * kind.itemsize), dtype=bits).view(kind)
     shown = np.asarray(apply_modality_lut(every_value, data_set))
-    if "WindowWidth" in data_set or "VOILUTSequence" in data_set:
+    if _has_window(data_set):
         shown = np.asarray(apply_voi_lut(shown, data_set), np.float64)
         low, high = shown.min(), shown.max()
     elif kind == np.uint8:
@@ -121,6 +131,14 @@ def _grey(data_set: Dataset, raw: Iterator[npt.NDArray], *, inverted: bool) -> I
     table = 255 - table if inverted else table
     while stored:  # each frame goes as soon as it is converted
         yield table[stored.popleft().view(bits)]
+
+
+def _has_window(data_set: Dataset) -> bool:
+    """Whether pydicom finds a window or a table of grey values to apply: without one it changes nothing."""
+    tables = data_set.get("VOILUTSequence")
+    if tables and None not in (tables[0].get("LUTDescriptor"), tables[0].get("LUTData")):
+        return True
+    return "WindowCenter" in data_set and "WindowWidth" in data_set
 
 
 def _palette(data_set: Dataset, raw: Iterator[npt.NDArray]) -> Iterator[Frame]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from echofm.readers.refused import Refused
 
-# Outside these what is told is a placeholder or a slip, not a scanner's frame rate.
+# Outside these what is told is a placeholder or in another unit, not a scanner's frame rate.
 PLAUSIBLE_RATE_HZ = (1.0, 1000.0)
 _MEGABYTE = 1_000_000
 # An uncompressed file is as large as its clip and some tags; one larger than this holds something else.

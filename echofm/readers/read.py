@@ -19,6 +19,7 @@ from echofm.readers.limits import Limits
 from echofm.readers.opening import open_plain
 from echofm.readers.refused import Refused
 from echofm.readers.source import Row
+from echofm.readers.suffixes import stem_of
 
 # Up to here a file is held in memory and read once; above, it is read twice, the second time from the page cache.
 _IN_MEMORY_BYTES = 256_000_000
@@ -64,7 +65,7 @@ def read_clip(
         raise UnreadableFile(key.file(path), f"decoding it took too much ({type(error).__name__})") from None
     from echofm.readers.kinds import kind_by_pixels
 
-    patient, study = patient or decoded.patient or path.stem, study or decoded.study
+    patient, study = patient or decoded.patient or stem_of(path), study or decoded.study
     return Clip(
         frames_TCHW=frames_TCHW,
         sector_HW=sector_HW,

@@ -22,3 +22,9 @@ def media_suffix(path: str | Path) -> str:
 def is_media(path: str | Path) -> bool:
     """Whether a file's name says that it holds an echo. DICOM exported without a suffix is not told by name."""
     return media_suffix(path) in MEDIA
+
+
+def stem_of(path: Path) -> str:
+    """The file's name without its suffix, `.nii.gz` counting as one; a DICOM name's last number is no suffix."""
+    suffix = media_suffix(path)
+    return path.name[: -len(suffix)] if suffix in MEDIA else path.name

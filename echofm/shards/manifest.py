@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import pydantic
 from pydantic import Field, StringConstraints
 
+from echofm.clip import LABEL_NAME
 from echofm.errors import EchofmError
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -20,7 +21,7 @@ Split = Literal["train", "val", "test"]
 Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{20}$")]
 TarName = Annotated[str, StringConstraints(pattern=r"^(train|val|test)-[0-9]{6}\.tar$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-LabelName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+LabelName = Annotated[str, StringConstraints(pattern=LABEL_NAME)]
 LabelValue = int | float | Annotated[str, StringConstraints(max_length=256)]
 Count = Annotated[int, Field(ge=0)]
 M = TypeVar("M", bound=pydantic.BaseModel)

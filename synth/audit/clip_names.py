@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
 
-from echofm.readers.datasets.walk import stem_of
+from echofm.readers.suffixes import stem_of
 
 _MARK = re.compile(r"[._-]")
 

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from echofm.clip import Label
+from echofm.clip import LABEL_NAME, Label
 from echofm.errors import EchofmError
 from echofm.readers.datasets.adapter import Adapter
 from echofm.readers.datasets.labels import WORDS, given_split, has_unit, numbers, sex, word
 from echofm.readers.datasets.table import header, read_table
 from echofm.readers.datasets.truth import phantom_truth
-from echofm.readers.datasets.walk import Notes, is_regular, media_files, stem_of
+from echofm.readers.datasets.walk import Notes, is_regular, media_files
 from echofm.readers.limits import PLAUSIBLE_RATE_HZ
 from echofm.readers.source import Row
+from echofm.readers.suffixes import stem_of
 
 MANIFEST = "manifest.csv"
 VIEWS = ("A4C", "A2C", "A3C", "A5C", "PLAX", "PSAX", "SC", "SSN")
@@ -51,8 +53,13 @@ def rows(root: Path, notes: Notes, *, patient_from: str = "dicom", manifest: Pat
         return
     columns = header(manifest)
     own = ("path", "patient", "study", "split", "view", "kind", "frame_rate_hz")
-    label_columns = [name for name in columns if (has_unit(name) or name in WORDS) and name not in own]
-    ignored = len(set(columns) - set(own) - set(label_columns))
+    measured = [name for name in columns if (has_unit(name) or name in WORDS) and name not in own]
+    label_columns = [name for name in measured if re.fullmatch(LABEL_NAME, name)]
+    ignored = len(set(columns) - set(own) - set(measured))
+    misnamed = len(measured) - len(label_columns)
+    if misnamed:
+        fix = "take a-z, digits and _, a letter first"
+        notes[f"columns of {manifest.name} whose name no label can have ({fix})"] += misnamed
     if ignored:
         notes[f"columns of {manifest.name} that are no label (a label ends in its unit)"] += ignored
     table = read_table(manifest, columns=("path",), optional=(*own[1:], *label_columns))

@@ -8,18 +8,12 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from echofm.readers.suffixes import MEDIA, is_media, media_suffix
+from echofm.readers.suffixes import is_media
 
 Notes = Counter[str]
 
 _DICOM_MAGIC_AT = 128
 _NO_MEDIA = (".csv", ".json", ".txt", ".npz", ".npy", ".cfg", ".md", ".html", ".tar", ".gz", ".zip", ".raw", ".py")
-
-
-def stem_of(path: Path) -> str:
-    """The file's name without its suffix, `.nii.gz` counting as one; a DICOM name's last number is no suffix."""
-    suffix = media_suffix(path)
-    return path.name[: -len(suffix)] if suffix in MEDIA else path.name
 
 
 def is_echo_file(path: Path) -> bool:
