@@ -40,6 +40,8 @@ class MonitorConfig(Recipe):
 class PretrainRecipe(Recipe):
     """One pretraining run, whole but for the data and the folder."""
 
+    rounding_on_resume: ClassVar[frozenset[str]] = frozenset(["recompute"])
+
     name: Annotated[str, tyro.conf.Fixed]
     """The recipe that it began as."""
     model: Architecture

@@ -267,6 +267,16 @@ def test_resume_refuses_what_changes_the_weights(tmp_path: Path) -> None:
         Run.open(tmp_path / "run", config_of(), env={"data": {"toy": 2}}, resume=True)
 
 
+def test_what_helps_where_memory_ran_out_is_free_on_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("echofm.engine.run.console.print", lambda text, **_: said.append(text))
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "run", killed_at=8)
+    assert train(tmp_path / "run", config=config_of(accumulate=2), resume=True) == 12
+    told = [text.partition(";")[0] for text in said if "only to round-off" in text]
+    assert told == ["accumulate: 1 when this run began, 2 now"]
+
+
 def test_damaged_state_is_named(tmp_path: Path) -> None:
     train(tmp_path / "run")
     path = tmp_path / "run" / "state" / "step_00000012" / "optimizer.safetensors"

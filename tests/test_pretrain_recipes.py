@@ -7,12 +7,14 @@ import subprocess
 import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pydantic
 import pytest
 import torch
 from torch import nn
 
+from echofm.engine.run import Run
 from echofm.errors import EchofmError
 from echofm.model.mae import VideoMae
 from pretrain import hooks, recipes
@@ -148,3 +150,19 @@ def test_wrong_settings_are_explained(words: list[str], said: str, capsys: pytes
         main(["demo", *words])
     assert caught.value.code == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "told"), [({"recompute": True}, "recompute"), ({"fit": {"accumulate": 2}}, "fit.accumulate")]
+)
+def test_what_saves_memory_may_differ_on_resume(
+    change: dict[str, Any], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("echofm.engine.run.console.print", lambda text, **_: said.append(text))
+    first = RECIPES["demo"]()
+    fit = first.fit.model_copy(update=change.get("fit", {}))
+    Run.open(tmp_path / "run", first, env={"data": {}}, resume=False)
+    changed = first.model_copy(update={**change, "fit": fit})
+    Run.open(tmp_path / "run", changed, env={"data": {}}, resume=True)
+    assert len(said) == 1 and said[0].startswith(told + ": ") and "only to round-off" in said[0]

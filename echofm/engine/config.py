@@ -33,10 +33,12 @@ class OptimConfig(Recipe):
 class FitConfig(Recipe):
     """The one training loop."""
 
-    # What may differ when a run is resumed: none of these changes the weights that come out.
+    # What may differ when a run is resumed: none of these changes the weights that come out...
     free_on_resume: ClassVar[frozenset[str]] = frozenset(
         ["save_every", "keep_states", "log_every", "on_nonfinite", "workers", "wandb"]
     )
+    # ... and these change them by round-off alone. They are what helps where memory ran out.
+    rounding_on_resume: ClassVar[frozenset[str]] = frozenset(["accumulate"])
 
     steps: int = pydantic.Field(default=1000, ge=1)
     """Updates of the weights."""

@@ -132,7 +132,7 @@ def _prepare(folder: Path, config: Recipe, env: dict[str, Any], resume: bool) ->
     if path.exists():
         if not resume:
             raise EchofmError("the folder given as --out holds a run; --resume goes on with it, or name another one")
-        _refuse_differences(type(config).from_json(path), config)
+        roundings = _refuse_differences(type(config).from_json(path), config)
         if (folder / "env.json").exists():
             starts = json.loads((folder / "env.json").read_text(encoding="utf-8"))
         if starts and starts[0].get("data") != env.get("data"):
@@ -141,6 +141,8 @@ def _prepare(folder: Path, config: Recipe, env: dict[str, Any], resume: bool) ->
             )
         if starts:
             _warn_of_other_bits(starts[0], env)
+        for name, was, now in roundings:
+            _say_other_bits(name, was, now)
     elif folder.exists() and any(child.name not in ("state", "config.json.new") for child in folder.iterdir()):
         raise EchofmError("the folder given as --out is not empty and holds no run; name another one")
     (folder / "state").mkdir(parents=True, exist_ok=True)
@@ -156,11 +158,15 @@ def _warn_of_other_bits(first: dict[str, Any], now: dict[str, Any]) -> None:
     """The order of additions depends on these; the run goes on, but not to the very bits."""
     for name in ("processes", "threads", "device", "packages"):
         if first.get(name) != now.get(name):
-            console.print(
-                f"{name}: {first.get(name)} when this run began, {now.get(name)} now; it goes on, but its weights will "
-                "equal those of an unbroken run only to round-off",
-                highlight=False,
-            )
+            _say_other_bits(name, first.get(name), now.get(name))
+
+
+def _say_other_bits(name: str, was: Any, now: Any) -> None:
+    console.print(
+        f"{name}: {was} when this run began, {now} now; it goes on, but its weights will equal those of an unbroken "
+        "run only to round-off",
+        highlight=False,
+    )
 
 
 def _replace(path: Path, text: str) -> None:
@@ -170,17 +176,26 @@ def _replace(path: Path, text: str) -> None:
     unfinished.replace(path)
 
 
-def _refuse_differences(old: Recipe, new: Recipe, prefix: str = "") -> None:
+def _refuse_differences(old: Recipe, new: Recipe, prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """Name, value then and value now of the fields that differ and change the weights by round-off alone.
+
+    Raises EchofmError on one that changes them by more.
+    """
     free: frozenset[str] = getattr(type(old), "free_on_resume", frozenset())
+    rounding: frozenset[str] = getattr(type(old), "rounding_on_resume", frozenset())
+    found: list[tuple[str, Any, Any]] = []
     for field in type(old).model_fields:
         was, now = getattr(old, field), getattr(new, field)
         if isinstance(was, Recipe) and type(was) is type(now):
-            _refuse_differences(was, now, f"{prefix}{field}.")
+            found += _refuse_differences(was, now, f"{prefix}{field}.")
+        elif was != now and field in rounding:
+            found.append((f"{prefix}{field}", was, now))
         elif was != now and field not in free:
             raise EchofmError(
                 f"this run has {prefix}{field} = {was}, asked for is {now}; a resumed run keeps it: change it back, or "
                 "start another run in a new folder"
             )
+    return found
 
 
 def _state_name(step: int) -> str:
