@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import ClassVar
 
@@ -316,6 +318,12 @@ def test_cut_files_and_bombs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(EchofmError, match="unpacks to"):
         load_arrays(good, name="training", max_gb=1e-6)
     good.write_bytes(good.read_bytes()[:900])
+    with pytest.raises(EchofmError, match=r"no sound \.npz"):
+        load_arrays(good, name="training")
+    # numpy takes it for a header of Python 2 and hands it to tokenize.
+    description = b"{'descr': '|u1', 'fortran_order'[ False, 'shape': (1,), }\n"
+    with zipfile.ZipFile(good, "w") as packed:
+        packed.writestr("encoder.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(description)) + description + b"0")
     with pytest.raises(EchofmError, match=r"no sound \.npz"):
         load_arrays(good, name="training")
 

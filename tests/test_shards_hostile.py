@@ -216,6 +216,8 @@ def header(text: str, data: bytes = b"", version: bytes = b"\x01\x00") -> bytes:
         (header("{'descr': '|u1', 'fortran_order': True, 'shape': (1, 1, 8, 8)}", bytes(64)), "not"),
         (header("__import__('os').system('true')"), "no sound"),
         (header("(" * 60_000), "no sound"),
+        # numpy takes it for a header of Python 2 and hands it to tokenize.
+        (header("{'descr': '|u1', 'fortran_order'[ False, 'shape': (1, 1, 8, 8)}", bytes(64)), "no sound"),
         (
             header("{'descr': '|u1', 'fortran_order': False, 'shape': (1, 1, 8, 8)}" + " " * 60_000, bytes(64)),
             "no sound",

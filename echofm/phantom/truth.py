@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +46,7 @@ def add_truth(clip: Clip, path: Path) -> Clip:
             view, kind = str(stored["view"]), str(stored["kind"])
     except FileNotFoundError:
         raise UnreadableFile(file_id(path), "the phantom's truth is missing; make the folder again") from None
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError, SyntaxError, TokenError):
         raise UnreadableFile(file_id(path), "the phantom's truth is damaged; make the folder again") from None
     frames, _, height, width = clip.frames_TCHW.shape
     if mask.shape != (frames, height, width):

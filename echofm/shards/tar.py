@@ -13,6 +13,7 @@ import tarfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from tokenize import TokenError
 from typing import BinaryIO
 
 import numpy as np
@@ -80,7 +81,7 @@ def read_array_header(file: BinaryIO, member: Member, *, name: str) -> Array:
             if np.lib.format.read_magic(stream) != (1, 0):
                 raise ValueError
             shape, fortran, found = np.lib.format.read_array_header_1_0(stream, max_header_size=_MAX_NPY_HEADER_BYTES)
-    except (ValueError, UserWarning, SyntaxError, RecursionError, MemoryError):
+    except (ValueError, UserWarning, SyntaxError, TokenError, RecursionError, MemoryError):
         raise EchofmError(f"shard {name}: {member.suffix} of clip {member.clip_id} has no sound .npy header") from None
     if found.hasobject:
         raise EchofmError(f"shard {name}: {member.suffix} of clip {member.clip_id} holds pickled objects; refused")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ def _read(path: Path, name: str, *, max_gb: float) -> Mapping[str, npt.NDArray]:
             return {key: stored[key] for key in stored.files}
     except EchofmError:
         raise
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, MemoryError, SyntaxError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, MemoryError, SyntaxError, TokenError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
         raise EchofmError(
             f"the {name} file is no sound .npz of plain arrays ({reason}); write it by numpy.savez, without objects"
