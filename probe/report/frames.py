@@ -5,8 +5,7 @@ T frames, C channels, H rows, W columns.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,8 +48,7 @@ class FileFrames:
 
     def __init__(self, files: FileInput, places: Mapping[str, int]) -> None:
         self._files, self._places = files, places
-        # Frames and times are asked for one after the other.
-        self._clip = functools.lru_cache(maxsize=2)(self._read)
+        self._held: dict[str, Clip | None] = {}
 
     def __call__(self, clip_id: str) -> Frames | None:
         """(T, C, H, W); None for a clip that is not there or cannot be read any more."""
@@ -62,10 +60,22 @@ class FileFrames:
         clip = self._clip(clip_id)
         return None if clip is None else clip.frame_time_s
 
-    def _read(self, clip_id: str) -> Clip | None:
-        place = self._places.get(clip_id)
-        found = None if place is None else next(self._files.read([place]))
-        return found.clip if isinstance(found, Item) else None
+    def hold(self, clip_ids: Sequence[str]) -> None:
+        """Read clips at once and keep them until others are held: readers take longer to start than to read."""
+        there = [clip_id for clip_id in dict.fromkeys(clip_ids) if clip_id in self._places]
+        found = self._files.read([self._places[clip_id] for clip_id in there])
+        self._held = {clip_id: each.clip if isinstance(each, Item) else None for clip_id, each in zip(there, found)}
+
+    def _clip(self, clip_id: str) -> Clip | None:
+        if clip_id not in self._held:
+            self.hold([clip_id])
+        return self._held.get(clip_id)
+
+
+def read_ahead(frames_of: FramesOf, clip_ids: Sequence[str]) -> None:
+    """Tell which clips will be asked for, where that spares time."""
+    if isinstance(frames_of, FileFrames):
+        frames_of.hold(clip_ids)
 
 
 def evenly(frames_TCHW: Frames, count: int) -> Frames:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from echofm.report.blocks import Block, FilmStrip
-from probe.report.frames import FramesOf, evenly
+from probe.report.frames import FramesOf, evenly, read_ahead
 
 COLUMNS = frozenset(["clip_id", "patient_id", "best_clip_id", "best_patient_id", "average_precision"])
 _QUERIES, _FRAMES = 5, 6
@@ -18,9 +18,10 @@ def retrieved(predictions: pd.DataFrame, *, frames_of: FramesOf) -> list[Block]:
         return []
     # Of moments many are asked of one clip; a clip is shown once.
     ordered = predictions.sort_values("average_precision", ascending=False, kind="stable").drop_duplicates("clip_id")
+    chosen = ordered.iloc[np.unique(np.linspace(0, len(ordered) - 1, _QUERIES).round().astype(int))]
+    read_ahead(frames_of, chosen[["clip_id", "best_clip_id"]].to_numpy(str).ravel().tolist())
     strips = {}
-    for number, place in enumerate(np.unique(np.linspace(0, len(ordered) - 1, _QUERIES).round().astype(int)), 1):
-        row = ordered.iloc[place]
+    for number, (_, row) in enumerate(chosen.iterrows(), 1):
         pair = [frames_of(str(row[name])) for name in ("clip_id", "best_clip_id")]
         if pair[0] is None or pair[1] is None:
             continue

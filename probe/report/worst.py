@@ -5,7 +5,7 @@ from __future__ import annotations
 from echofm.report.blocks import Block, FilmStrip, Table
 from probe.figures.canvas import in_words
 from probe.findings.worst import WorstClips
-from probe.report.frames import FramesOf, evenly
+from probe.report.frames import FramesOf, evenly, read_ahead
 
 _FRAMES = 8
 
@@ -19,6 +19,7 @@ def worst(found: WorstClips, *, target: str, frames_of: FramesOf | None) -> list
     )
     if frames_of is None:
         return [table]
+    read_ahead(frames_of, [each.clip_id for each in found.clips])
     strips = {}
     for number, each in enumerate(found.clips, 1):
         frames = frames_of(each.clip_id)
