@@ -94,12 +94,12 @@ def smoothed_truth_similarity(curve: AreaCurve, *, frames: int) -> npt.NDArray[n
     return -((state_F2[:, None] - state_F2) ** 2).sum(-1)
 
 
-def noise_ceiling(curve: AreaCurve, *, frames: int, draws: int = 500, seed: int = 0) -> tuple[float, float]:
-    """What a perfect reader of the phase reaches where beats are alike and outlines err: area difference, direction.
+def noise_ceiling(curve: AreaCurve, *, frames: int, draws: int = 500, seed: int = 0) -> tuple[float, float, float]:
+    """Where beats are alike and outlines err, what a perfect reader of the phase reaches: area difference, direction.
 
     The ventricle's course is the area smoothed by a parabola over `frames`; what that takes off, freed from the
     parabola's own share of it, is the error of a frame's outline. Both frames of a match show the same point of the
-    course, each under an error of its own.
+    course, each under an error of its own. Last the error's standard deviation, a share of the range like the first.
     """
     area_F = curve.area_F / np.ptp(curve.area_F)
     course_F = savgol_filter(area_F, frames, 2)
@@ -111,7 +111,7 @@ def noise_ceiling(curve: AreaCurve, *, frames: int, draws: int = 500, seed: int 
         pair = [replace(curve, area_F=course_F + rng.choice(error_F, len(error_F))) for _ in range(2)]
         difference.append(np.abs(pair[0].area_F - pair[1].area_F).mean())
         same.append((pair[0].direction_F() == pair[1].direction_F()).mean())
-    return float(np.mean(difference)), float(np.mean(same))
+    return float(np.mean(difference)), float(np.mean(same)), float(error_F.std())
 
 
 def with_random_weights(encoder: Encoder, *, seed: int = 0) -> Encoder:
@@ -179,8 +179,8 @@ def main(arguments: Arguments) -> None:
         found = [judge(smoothed_truth_similarity(curve, frames=frames), curve) for _, curve in real]
         print(line(f"the true area and its rate, smoothed over {frames} frames", found, prior))
     for frames in _SMOOTHED:
-        difference, same = np.mean([noise_ceiling(curve, frames=frames) for _, curve in real], axis=0)
-        name = f"a perfect reader of the phase, outlines erring by what {frames} frames smooth away"
+        difference, same, error = np.mean([noise_ceiling(curve, frames=frames) for _, curve in real], axis=0)
+        name = f"a perfect reader of the phase, outlines erring by what {frames} frames smooth away ({error:.1%})"
         print(f"| {name} | {difference:.3f} | {same:.1%} | - |")
     shards = None if arguments.choose_on is None else ShardSet.open(arguments.choose_on)
     for folder in arguments.encoders:

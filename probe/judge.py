@@ -59,10 +59,11 @@ class Judge:
         """
         sample = self.sample
         measured: dict[Level, dict[Key, Redrawn]] = {"clip": sample.measure(self.metrics, said)}
-        groups: dict[Level, npt.NDArray[np.str_]] = {"patient": sample.patients_N}
+        groups: dict[Level, npt.NDArray[np.str_]] = {}
         studies = self.table.rows["study_id"].iloc[self.part.test]
         if studies.notna().all() and studies.nunique() > len(np.unique(sample.patients_N)):
-            groups = {"study": studies.to_numpy(str), **groups}
+            groups["study"] = studies.to_numpy(str)
+        groups["patient"] = sample.patients_N
         for level, groups_N in groups.items():
             grouped = sample.averaged(groups_N, said)
             if grouped is not None:
