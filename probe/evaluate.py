@@ -92,7 +92,7 @@ def evaluate(
         scores=judge.scores,
         comparisons=judge.comparisons(),
         subgroups=judge.subgroups(best),
-        notes=[*part.notes, *bench.notes],
+        notes=[*part.notes, *_class_notes(goal, part), *bench.notes],
     )
     return Probed(result=result, predictions=prediction_frame(table, goal, part, best))
 
@@ -107,6 +107,23 @@ def fits_of(*, kind: Kind, label_fractions: Sequence[float], seeds: int, rivals:
     """How many times `evaluate` calls `advance`."""
     whole = seeds if kind == "attentive" else 1
     return whole * (1 + rivals) + seeds * len({*label_fractions} - {1.0})
+
+
+def _class_notes(goal: Target, part: Partition) -> list[str]:
+    """Classes and labels of which the training or the test clips tell nothing."""
+    if goal.task == "regression":
+        return []
+    several, notes = goal.task == "multilabel", []
+    if goal.left_out:
+        notes.append(f"{', '.join(goal.left_out)}: the same in every clip that has it, and not probed")
+    if untold := ", ".join(goal.lacking(part.train)):
+        same = f"{untold}: the same in all training clips that have it, and the probe says nothing else"
+        notes.append(same if several else f"no training clip is {untold}: the probe cannot say it")
+    if unseen := ", ".join(goal.lacking(part.test)):
+        same = f"{unseen}: the same in all test clips that have it; without figures, and the means leave it out"
+        lost = ", and AUROC and average precision are not defined" if goal.task == "classification" else ""
+        notes.append(same if several else f"no test clip is {unseen}: how well it is told is not known{lost}")
+    return notes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -18,9 +18,11 @@ from echofm.errors import EchofmError
 from echofm.readers.datasets.labels import ORDERS
 
 ClipTask = Literal["regression", "classification", "ordinal", "multilabel"]
-_FEWEST_CLIPS, _MOST_LEVELS = 10, 20
+_FEWEST_CLIPS, _MOST_LEVELS, _MOST_CLASSES = 10, 20, 200
 # Joins the columns of a multi-label target; separates the words of one column.
 _JOIN, _BAR = "+", "|"
+# A number as tables write it: with a decimal comma, a sign for "less than", a per cent sign.
+_WRITTEN_NUMBER = r"\s*[<>=≤≥~]*\s*[-+]?\d+([.,]\d+)?\s*%?\s*"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,6 +32,7 @@ class Target:
     rows_M: these clips' rows in the table. values_M: float64 (regression), int64 class or level numbers
         (classification, ordinal), or (M, L) float64 of 0, 1 and NaN for unknown (multilabel).
     classes: names of the classes or labels in the order of their numbers, of levels rising; empty for regression.
+    left_out: labels of a multi-label target that are the same in every clip that has them.
     """
 
     name: str
@@ -37,10 +40,20 @@ class Target:
     rows_M: npt.NDArray[np.int64]
     values_M: npt.NDArray
     classes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray:
         """The values of some of these clips, by their rows in the table."""
         return self.values_M[np.searchsorted(self.rows_M, rows)]
+
+    def lacking(self, rows: npt.NDArray[np.int64]) -> list[str]:
+        """Classes that none of these clips is of; of several labels those that are the same in all that have them."""
+        values = self.of(rows)
+        if self.task == "multilabel":
+            there = (values == 0).any(0) & (values == 1).any(0)
+        else:
+            there = np.isin(np.arange(len(self.classes)), values)
+        return [name for name, found in zip(self.classes, there) if not found]
 
     def require_known(self, **parts: npt.NDArray[np.int64]) -> None:
         """Raises EchofmError where one of several labels is unknown in all clips of a part; parts: name -> rows."""
@@ -67,6 +80,8 @@ def read_target(table: EmbeddingTable, name: str, *, task: ClipTask | None = Non
         return _several(table, name, task)
     known = _known(table, name)
     text = not pd.api.types.is_numeric_dtype(known.dtype)
+    if text and task is None and not order:
+        _require_words(name, known)
     task = task or _task(name, known, text=text, order=order)
     if known.nunique() < 2:
         raise EchofmError(f"the label {name!r} is the same in every clip that has it: there is nothing to learn")
@@ -81,7 +96,12 @@ def read_target(table: EmbeddingTable, name: str, *, task: ClipTask | None = Non
         if text:
             raise EchofmError(f"the label {name!r} is text; take --task classification")
         return Target(name=name, task=task, rows_M=rows, values_M=known.to_numpy(np.float64))
-    classes, numbers = np.unique(known.map(_class_name).to_numpy(str), return_inverse=True)
+    classes, numbers = np.unique(known.map(class_name).to_numpy(str), return_inverse=True)
+    if len(classes) > _MOST_CLASSES:
+        raise EchofmError(
+            f"the label {name!r} has {len(classes)} different values, too many for classes (at most {_MOST_CLASSES}); "
+            "is it free text, an id, or a number? --task regression takes numbers"
+        )
     return Target(name=name, task=task, rows_M=rows, values_M=numbers.astype(np.int64), classes=tuple(classes.tolist()))
 
 
@@ -97,6 +117,16 @@ def _known(table: EmbeddingTable, name: str) -> pd.Series:
     return known
 
 
+def _require_words(name: str, known: pd.Series) -> None:
+    """One cell of text makes a column of numbers text, and each number would become a class of its own."""
+    numbers = int(known.str.fullmatch(_WRITTEN_NUMBER).sum())
+    if numbers > len(known) / 2 and known.nunique() > _MOST_LEVELS:
+        raise EchofmError(
+            f"the label {name!r} is text, but {numbers} of its {len(known)} values are numbers; make them all plain "
+            "numbers or missing (no decimal comma, sign or unit), or take --task classification"
+        )
+
+
 def _task(name: str, known: pd.Series, *, text: bool, order: Sequence[str]) -> ClipTask:
     if order:
         return "ordinal"
@@ -109,13 +139,13 @@ def _task(name: str, known: pd.Series, *, text: bool, order: Sequence[str]) -> C
 
 
 def _levels(name: str, known: pd.Series, order: Sequence[str], *, text: bool) -> Target:
-    values = known.map(_class_name)
+    values = known.map(class_name)
     if not order:
         if text:
-            raise EchofmError(f"the order of {name!r}'s levels is not known; give it, rising: --order mild,severe")
+            raise EchofmError(f"the order of {name!r}'s levels is not known; give it, rising: --order mild severe")
         if known.nunique() > _MOST_LEVELS:
             raise EchofmError(f"{name!r} has {known.nunique()} values, too many for levels; take --task regression")
-        order = [_class_name(value) for value in sorted(known.unique())]
+        order = [class_name(value) for value in sorted(known.unique())]
     strangers = int((~values.isin(order)).sum())
     if strangers:
         raise EchofmError(f"{strangers} clips have a word for {name!r} that is not among {', '.join(order)}; add it")
@@ -149,9 +179,15 @@ def _multilabel(name: str, rows: npt.NDArray[np.int64], values: npt.NDArray, cla
     varies = np.nanmax(values, 0) > np.nanmin(values, 0)
     if not varies.any():
         raise EchofmError(f"no label of {name!r} varies: there is nothing to learn")
-    kept = tuple(np.array(classes)[varies].tolist())
-    return Target(name=name, task="multilabel", rows_M=rows, values_M=values[:, varies], classes=kept)
+    kept, left_out = (tuple(np.array(classes)[chosen].tolist()) for chosen in (varies, ~varies))
+    values = values[:, varies]
+    # Of a clip that has none of the labels left nothing can be learnt.
+    known = ~np.isnan(values).all(1)
+    return Target(
+        name=name, task="multilabel", rows_M=rows[known], values_M=values[known], classes=kept, left_out=left_out
+    )
 
 
-def _class_name(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def class_name(value: object) -> str:
+    """A class's name; numbers that differ have names that differ."""
+    return f"{value:.15g}" if isinstance(value, float) else str(value)

@@ -192,3 +192,49 @@ def test_import_is_cheap_and_names_are_there() -> None:
     assert all(getattr(probe, name) is not None for name in probe.__all__)
     with pytest.raises(AttributeError):
         probe.nothing  # noqa: B018
+
+
+def test_classes_whose_numbers_differ_late_stay_apart() -> None:
+    made = table()
+    site = np.where(np.arange(len(made)) % 2, 1_000_001.0, 1_000_002.0)
+    goal = read_target(replace(made, rows=made.rows.assign(site=site)), "site", task="classification")
+    assert goal.classes == ("1000001", "1000002")
+    levels = read_target(replace(made, rows=made.rows.assign(site=site)), "site", task="ordinal")
+    assert levels.classes == ("1000001", "1000002")
+
+
+@pytest.mark.parametrize("written", ["{:.1f}", "{:.1f}%", "< {:.0f}.{:.0f}"])
+def test_numbers_that_one_cell_has_made_text_are_told(written: str) -> None:
+    made = table()
+    values = [written.format(each, each) for each in made.rows["ef_percent"]]
+    rows = made.rows.assign(said=["not seen", *values[1:]])
+    with pytest.raises(EchofmError, match=r"'said' is text, but 359 of its 360 values are numbers"):
+        read_target(replace(made, rows=rows), "said")
+
+
+def test_free_text_is_no_class() -> None:
+    made = table()
+    rows = made.rows.assign(said=[f"report {number}" for number in range(len(made))])
+    with pytest.raises(EchofmError, match="'said' has 360 different values, too many for classes"):
+        read_target(replace(made, rows=rows), "said")
+
+
+def test_a_label_that_never_changes_is_left_out_and_said() -> None:
+    made = labelled()
+    never = replace(made, rows=made.rows.assign(never=0.0))
+    result = evaluate(never, target="reduced+never", draws=20).result
+    assert result.classes == ["reduced"]
+    assert any(note.startswith("never: the same in every clip") for note in result.notes)
+    # Clips of which `never` alone is known teach nothing.
+    assert sum(result.clips.values()) == made.rows["reduced"].notna().sum()
+
+
+def test_a_class_that_a_split_lacks_is_said() -> None:
+    made = table(splits=["train"] * 210 + ["val"] * 60 + ["test"] * 90)
+    for rows, words in ((slice(0, 3), "no test clip is rare"), (slice(-3, None), "no training clip is rare")):
+        view = made.view.copy()
+        view[rows] = "rare"
+        changed = replace(made, rows=made.rows.assign(view=view.astype(str)).astype({"view": "string"}))
+        result = evaluate(changed, target="view", draws=20).result
+        assert any(note.startswith(words) for note in result.notes)
+        assert np.isnan(result.score("auroc").value) == ("test" in words)

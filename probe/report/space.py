@@ -13,6 +13,7 @@ from probe.figures.canvas import in_words
 from probe.figures.maps import feature_map
 from probe.findings.plane import Plane, plane
 from probe.result import ProbeResult, SanityFigures
+from probe.target import class_name
 
 _PASSED = {True: "passed", False: "FAILED", None: "not checked"}
 
@@ -44,7 +45,7 @@ def maps(table: EmbeddingTable, results: Sequence[ProbeResult], *, seed: int = 0
 def _coloured(table: EmbeddingTable, found: Plane, result: ProbeResult) -> Panels:
     name, values = result.target, table.rows[result.target].iloc[found.rows_P].reset_index(drop=True)
     if result.task != "regression" and pd.api.types.is_numeric_dtype(values.dtype):
-        values = values.map(lambda value: None if pd.isna(value) else f"{value:g}")
+        values = values.map(lambda value: None if pd.isna(value) else class_name(value))
     draw = partial(feature_map, values_P=values, name=name, classes=result.classes)
     first, second = found.shares
     drawn = [
