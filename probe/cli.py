@@ -135,8 +135,9 @@ def main(argv: list[str]) -> int:
 
 
 def _require_counts(arguments: Arguments) -> None:
-    from probe.counts import require_counts
+    from probe.counts import require_counts, require_seed
 
+    require_seed(arguments.seed)
     names = ("windows", "batch", "processes", "seeds", "draws")
     require_counts(**{f"--{name}": getattr(arguments, name) for name in names})
 
@@ -213,8 +214,8 @@ def _print(result: ProbeResult) -> None:
     wide = max(10, *(len(score.method) for score in result.scores))
     for score in result.scores:
         if score.level == "clip":
-            found = score.estimate
+            found, part = score.estimate, f"{100 * score.label_fraction:.3g}%"
             print(
-                f"{result.target:<16} {score.method:<{wide}} {score.label_fraction:>5.0%} of labels  "
+                f"{result.target:<16} {score.method:<{wide}} {part:>5} of labels  "
                 f"{f'{score.metric} {score.of}'.rstrip():<18} {found.value:8.3f}  [{found.low:.3f}, {found.high:.3f}]"
             )

@@ -17,6 +17,7 @@ import tyro
 from echofm.config import Recipe
 from echofm.errors import EchofmError
 from echofm.intervals import Estimate
+from probe.counts import require_counts, require_seed
 from probe.measure import Key, Sample
 from probe.metrics import METRICS, Metric
 from probe.result import ProbeResult
@@ -94,12 +95,14 @@ def compare(first: str | Path, second: str | Path, *, draws: int = 1000, seed: i
 
     Raises EchofmError where targets, tasks, classes, true values or test sets are unlike.
     """
+    require_counts(draws=draws)
+    require_seed(seed)
     files = [_probe_json(path) for path in (first, second)]
     ours, theirs = map(ProbeResult.from_json, files)
     _require_alike(ours, theirs)
     rows = [_predictions(file.with_name(PREDICTIONS)) for file in files]
     metrics = _metrics(ours, rows)
-    notes = [] if ours.kind == theirs.kind else [f"A is a {ours.kind} probe, B a {theirs.kind} one"]
+    notes = [] if ours.kind == theirs.kind else [f"of A the probe is {ours.kind}, of B {theirs.kind}"]
     if metrics and rows[0] is not None and rows[1] is not None:
         return _paired(ours, theirs, rows[0], rows[1], metrics=metrics, notes=notes, draws=draws, seed=seed)
     if (ours.clips["test"], ours.patients["test"]) != (theirs.clips["test"], theirs.patients["test"]):
@@ -135,7 +138,12 @@ def _paired(
             "a clip that both were tested on has another patient or another true value in each; embed one version of "
             "the set with both encoders"
         )
-    for name, own in (("A", first), ("B", second)):
+    for name, result, own in (("A", ours, first), ("B", theirs, second)):
+        if result.kind == "attentive" and result.seeds > 1:
+            notes.append(
+                f"{name} is judged by its predictions averaged over {result.seeds} seeds, which are better than one "
+                "seed's; its probe.json has the mean of the seeds' own figures"
+            )
         if len(own) > len(shared):
             notes.append(f"{len(own) - len(shared)} of {len(own)} test clips of {name} are not in the other; left out")
     place = pd.Index(shared["clip_id"])

@@ -155,11 +155,11 @@ class _Bench:
             said.append(fitted.said(Rows(features_ND=matrices[name].values_NF, index_M=self.part.test)))
             if number == 0 and fraction == 1.0:
                 self.chosen[method] = {"features": name, **fitted.chosen}
-            self.advance(f"{fraction:.0%} of the labels")
+            self.advance(f"{100 * fraction:.3g}% of the labels")
         if one_class:
             self.notes.append(
-                f"{one_class} of {len(numbers)} draws of {fraction:.0%} of the training patients hold one class only; "
-                "the probe says that class"
+                f"{one_class} of {len(numbers)} draws of {100 * fraction:.3g}% of the training patients hold one class "
+                "only; the probe says that class"
             )
         return np.stack(said, 1)
 

@@ -108,6 +108,19 @@ def test_command_prints_and_writes(runs: Path, tmp_path: Path, capsys: pytest.Ca
         main(["compare", files[0], str(tmp_path / "missing.json")])
 
 
+def test_draws_and_seeds_that_cannot_be_are_told(runs: Path) -> None:
+    for word, value in (("--draws", "0"), ("--seed", "-1")):
+        with pytest.raises(EchofmError, match=f"{word[2:]}.* is {value}; give"):
+            main(["compare", str(runs / "a" / "view"), str(runs / "b" / "view"), word, value])
+
+
+def test_a_mean_over_seeds_is_said_to_be_one(runs: Path, tmp_path: Path) -> None:
+    _copy(runs / "a" / "view", tmp_path, result={"kind": "attentive"})
+    (kind, seeds) = compare(tmp_path, runs / "b" / "view", draws=20).notes
+    assert kind == "of A the probe is attentive, of B linear"
+    assert seeds.startswith("A is judged by its predictions averaged over 5 seeds")
+
+
 def _copy(source: Path, folder: Path, *, result: dict | None = None, rows=lambda rows: rows) -> None:  # type: ignore[no-untyped-def,type-arg]
     """A probe's files, changed; no predictions where `rows` is None."""
     folder.mkdir(parents=True, exist_ok=True)

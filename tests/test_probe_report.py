@@ -27,11 +27,13 @@ from echofm.embed.provenance import is_phantom
 from echofm.embed.table import EmbeddingTable, tidy_rows
 from echofm.intervals import Estimate
 from echofm.report.blocks import FilmStrip, Picture
+from probe.figures.maps import feature_map
 from probe.findings.agreement import agreement
-from probe.findings.calibration import calibration
+from probe.findings.calibration import calibration, of_classes
 from probe.findings.gathered import Findings, target_findings
 from probe.findings.plane import plane
 from probe.findings.worst import worst_clips
+from probe.ordinal import median_level
 from probe.report import page, write_report
 from probe.report.frames import evenly
 from probe.report.masks import outlined
@@ -93,6 +95,15 @@ def test_calibration_tells_the_honest_from_the_boastful() -> None:
     assert few.bins[5].said is None and few.bins[5].observed is None
 
 
+def test_calibration_of_levels_is_of_the_level_said() -> None:
+    said_NK, true_N = np.array([[0.4, 0.25, 0.35], [0.1, 0.1, 0.8]]), np.array([1, 2])
+    found = of_classes(said_NK, true_N, median_level(said_NK), np.array(["p", "q"]), classes=["a", "b", "c"])
+    said = [each.said for each in found.bins if each.said is not None]
+    # Of the first the median is the middle level, right although the first is likelier.
+    assert said == pytest.approx([0.25, 0.8])
+    assert [each.observed.value for each in found.bins if each.observed is not None] == [1, 1]
+
+
 def test_worst_clips_are_the_furthest_off(probes: list[Probed]) -> None:
     rows = probes[0].predictions
     found = worst_clips(rows, task="regression", classes=[])
@@ -139,6 +150,7 @@ def test_page_begins_with_results_and_holds_every_part(written: Path) -> None:
     for picture in (*agreement_pictures, *class_pictures, "principal components", "t-SNE"):
         assert picture in alts
     assert html.count('class="strip"') == 2 and "Limits" in html
+    assert "as though all classes were equally common" in html
     assert not re.search(r'(src|href|srcset)="(?!data:|#)', html)
 
 
@@ -201,6 +213,14 @@ def test_plane_parts_what_is_apart_the_same_way_each_time() -> None:
     assert plane(dead) is None
 
 
+def test_classes_on_a_map_are_told_apart() -> None:
+    names = pd.Series([f"class {number:02d}" for number in range(12)])
+    figure = feature_map(np.zeros((12, 2)), names, name="view", title="", axis="component")
+    drawn = figure.axes[0].collections[1:]
+    marks = {(str(dots.get_paths()[0].vertices.tolist()), str(dots.get_facecolor()[0].tolist())) for dots in drawn}
+    assert len(drawn) == len(marks) == 12
+
+
 def test_moments_and_masks_have_their_pictures() -> None:
     frame = heart_frames("1")[0, 0]
     true = np.zeros_like(frame)
@@ -247,6 +267,8 @@ def test_words_of_figures() -> None:
     less, more = Estimate(value=-1, low=-2, high=-0.5), Estimate(value=1, low=-0.1, high=2)
     assert verdict("mae", less) == "better" and verdict("r2", less) == "worse"
     assert verdict("es_error_ms", less) == "better" and verdict("mae", more) == "not told apart"
+    nan = Estimate(value=np.nan, low=np.nan, high=np.nan)
+    assert verdict("auroc", nan) == verdict("mae", nan) == "not defined"
 
 
 def _score(metric: str, value: float, *, of: str = "") -> Score:

@@ -181,8 +181,8 @@ def test_a_copy_across_the_split_is_told() -> None:
 
 def test_a_draw_of_one_class_says_so() -> None:
     made = table()
-    found = evaluate(made, target="reduced", label_fractions=(0.02,), seeds=6, draws=20).result
-    assert any("hold one class only" in note for note in found.notes)
+    found = evaluate(made, target="reduced", label_fractions=(0.004,), seeds=6, draws=20).result
+    assert any("draws of 0.4% of" in note and "hold one class only" in note for note in found.notes)
 
 
 def test_import_is_cheap_and_names_are_there() -> None:

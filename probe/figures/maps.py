@@ -68,7 +68,7 @@ def _by_class(axes: Axes, points_P2: npt.NDArray, names_P: pd.Series, *, size: f
     for number, name in enumerate(order):
         chosen = (names_P == name).to_numpy(bool)
         axes.scatter(
-            x_P[chosen], y_P[chosen], s=size, marker=_MARKERS[number // 6 % 6 if number >= 6 else number],
+            x_P[chosen], y_P[chosen], s=size, marker=_MARKERS[(number + number // 6) % 6],
             color=f"C{number % 6}", alpha=0.8, linewidths=0, label=cut(name, 14),
         )  # fmt: skip
     rest = ~names_P.isin(common).to_numpy(bool)

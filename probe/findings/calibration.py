@@ -71,16 +71,28 @@ def calibration(
 
 
 def of_classes(
-    probability_NK: npt.NDArray, true_N: npt.NDArray[np.int64], patients_N: npt.NDArray[np.str_], *, classes: list[str]
+    probability_NK: npt.NDArray,
+    true_N: npt.NDArray[np.int64],
+    said_N: npt.NDArray[np.int64],
+    patients_N: npt.NDArray[np.str_],
+    *,
+    classes: list[str],
 ) -> Calibration:
-    """Two classes: of the second one's probability. More: of the likeliest class's probability, from 1/K on."""
+    """Two classes: of the second one's probability. More: of the probability of the class said, from 1/K on.
+
+    said_N: what the probe answers, of levels not always the likeliest one.
+    """
     if len(classes) == 2:
         name = classes[1]
         words = {"said_as": f"said probability of {name}", "seen_as": f"part that is {name}"}
         return calibration(probability_NK[:, 1], true_N == 1, patients_N, **words)  # type: ignore[arg-type]
-    said = probability_NK.max(1)
-    right = probability_NK.argmax(1) == true_N
+    said = probability_NK[np.arange(len(said_N)), said_N]
     low = min(1 / len(classes), float(said.min()))
     return calibration(
-        said, right, patients_N, said_as="probability of the class said", seen_as="part that is right", low=low
+        said,
+        said_N == true_N,
+        patients_N,
+        said_as="probability of the class said",
+        seen_as="part that is right",
+        low=low,
     )

@@ -95,8 +95,8 @@ def _calibrations(rows: pd.DataFrame, result: ProbeResult, *, one_class: bool) -
     if one_class:
         place = {name: number for number, name in enumerate(classes)}
         said_NK = rows[[f"probability_{name}" for name in classes]].to_numpy(float)
-        true_N = rows["true"].astype(str).map(place).to_numpy(np.int64)
-        return {"": of_classes(said_NK, true_N, patients, classes=class_words(result))}
+        true_N, answer_N = (rows[name].astype(str).map(place).to_numpy(np.int64) for name in ("true", "predicted"))
+        return {"": of_classes(said_NK, true_N, answer_N, patients, classes=class_words(result))}
     if result.task != "multilabel":
         return {}
     found = {}

@@ -69,7 +69,7 @@ def _of_classes(probed: Probed, found: TargetFindings) -> list[Block]:
                 draw=partial(classes.reliability, calibration),
                 alt=f"reliability diagram{of}",
                 caption=f"Reliability{of}: above the dashed line things happen more often than said. Hollow: bins of "
-                "fewer than 5 clips. Few clips alone make an error above 0.",
+                f"fewer than 5 clips. Few clips alone make an error above 0.{_weighed(probed.result)}",
             )
         )
     # Two side by side: three would be too small to read.
@@ -83,6 +83,15 @@ def _of_classes(probed: Probed, found: TargetFindings) -> list[Block]:
             )
         )
     return blocks
+
+
+def _weighed(result: ProbeResult) -> str:
+    if result.kind == "knn":
+        return ""
+    return (
+        " The probe was fitted as though all classes were equally common; where they are not, its probabilities are "
+        "off by that, whatever the encoder."
+    )
 
 
 def _curves(probed: Probed) -> dict[str, tuple[np.ndarray, np.ndarray]]:

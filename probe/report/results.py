@@ -72,7 +72,7 @@ def details(result: ProbeResult) -> list[Block]:
     single = [each for each in result.scores if each.of]
     blocks: list[Block] = []
     if more:
-        caption = "Per patient: predictions averaged over a patient's clips, where all of them have one label."
+        caption = "Per study or patient: predictions averaged over the clips of one, where all of them have one label."
         blocks.append(scores_table(more, caption=caption, conditions=True))
     if single:
         blocks.append(_of_classes(single))
@@ -114,6 +114,8 @@ def comparison_table(found: Sequence[Comparison]) -> Table:
 
 def verdict(metric: str, difference: Estimate) -> str:
     """Whether the first of two is better, by the interval of first minus second."""
+    if math.isnan(difference.value):
+        return "not defined"
     if difference.low <= 0 <= difference.high:
         return "not told apart"
     return "better" if (difference.value < 0) == lower_is_better(metric) else "worse"
