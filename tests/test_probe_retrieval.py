@@ -9,6 +9,7 @@ from test_probe_phase import table as phase_table
 
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
+from probe import retrieval
 from probe.phase_match import circular_distance
 from probe.rankings import rank
 from probe.retrieval import probe_retrieval
@@ -118,3 +119,28 @@ def test_what_cannot_be_asked_is_said() -> None:
         probe_retrieval(table(), what="phase")
     with pytest.raises(EchofmError, match="'other' lacks"):
         probe_retrieval(table(), rivals={"other": table().select(np.arange(90))})
+
+
+def test_equal_rows_are_listed_in_their_order_wherever_they_lie() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((40, 33)).astype(np.float32)[rng.integers(0, 40, 700)]
+    queries = np.arange(700)
+    itself = queries[:, None] == queries
+    order = rank(features, queries, ~itself, itself)
+    same = (features[:, None, :1] == features[None, :, :1])[..., 0] & ~itself
+    twins = np.flatnonzero(same.any(1))
+    np.testing.assert_array_equal(order.best_Q[twins], same[twins].argmax(1))
+
+
+def test_rescaling_copies_no_more_training_clips_than_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    plain = retrieval._rescaled
+
+    def rescaled(train_ND: np.ndarray, features_ND: np.ndarray, how: str) -> np.ndarray:
+        seen.append(len(train_ND))
+        return plain(train_ND, features_ND, how)
+
+    monkeypatch.setattr(retrieval, "_rescaled", rescaled)
+    monkeypatch.setattr(retrieval, "_MOST_ROWS", 50)
+    probe_retrieval(table(), draws=20)
+    assert set(seen) == {50}
