@@ -26,7 +26,7 @@ class _Neighbours(BaseEstimator):
     def _keep(self, X: npt.ArrayLike, y: npt.ArrayLike, **checks: Any) -> npt.NDArray:
         features_ND, values_N = validate_data(self, X, y, dtype=(np.float64, np.float32), **checks)
         self._mean = np.asarray(features_ND).mean(0, dtype=np.float64).astype(features_ND.dtype)
-        self._features = _with_direction(features_ND - self._mean)
+        self._features = _with_direction(features_ND, self._mean)
         return np.asarray(values_N)
 
     def neighbours(self, X: npt.ArrayLike) -> npt.NDArray[np.int64]:
@@ -34,7 +34,7 @@ class _Neighbours(BaseEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=(np.float64, np.float32))
         return nearest(
-            _with_direction(X - self._mean), self._features, k=min(self.n_neighbors, len(self._features))
+            _with_direction(X, self._mean), self._features, k=min(self.n_neighbors, len(self._features))
         ).index_QK
 
 
@@ -92,7 +92,11 @@ def mean_votes(model: Any, neighbours_NK: npt.NDArray[np.int64]) -> npt.NDArray[
     return (votes[:, :, None] == np.arange(len(model.classes_))).mean(1)
 
 
-def _with_direction(rows_ND: npt.NDArray) -> npt.NDArray:
+def _with_direction(rows_ND: npt.NDArray, mean_D: npt.NDArray) -> npt.NDArray:
+    """(N, D + 1) the rows less the mean, in one new array."""
+    found = np.empty((len(rows_ND), rows_ND.shape[1] + 1), rows_ND.dtype)
+    centred = np.subtract(rows_ND, mean_D, out=found[:, :-1])
     # A clip at the mean has no direction; a constant feature, the same for all, gives it one.
-    length = np.linalg.norm(rows_ND, axis=1).mean()
-    return np.concatenate([rows_ND, np.full((len(rows_ND), 1), 1e-6 * length or 1.0, rows_ND.dtype)], 1)
+    length = np.sqrt(np.einsum("nd,nd->n", centred, centred)).mean()
+    found[:, -1] = 1e-6 * length or 1.0
+    return found

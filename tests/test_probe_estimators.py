@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -175,3 +176,12 @@ def test_ordinal_path_takes_rows_of_a_larger_matrix() -> None:
     ):
         alone = OrdinalLogistic(C=ours.C).fit(X[rows], y[rows])
         np.testing.assert_allclose(ours.predict_proba(X), alone.predict_proba(X), atol=2e-3)
+
+
+def test_neighbours_make_one_copy_of_the_features() -> None:
+    X = np.random.default_rng(0).standard_normal((20_000, 64), np.float32)
+    tracemalloc.start()
+    CosineNeighboursRegressor().fit(X, np.zeros(len(X)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.5 * X.nbytes
