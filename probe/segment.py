@@ -107,7 +107,7 @@ def probe_segmentation(
         comparisons=[
             each for name in frames if name != "probe" for each in bench.compare(name, frames["probe"], frames[name])
         ],
-        notes=_notes(data["test"], data["train"], encoder.contract.size),
+        notes=[*_left_out(shards, clips), *_notes(data["test"], data["train"], encoder.contract.size)],
     )
     overlays = _overlays(data["test"], said["probe"], frames["probe"], result.classes)
     return Probed(result=result, predictions=frames["probe"], overlays=overlays)
@@ -269,6 +269,13 @@ def _mean_tokens(encoder: Encoder, data: Mapping[str, Frames]) -> EmbeddingTable
         patient_id=[rows["patient_id"].iloc[index[0]] for index in groups.values()],
         encoder_digest=encoder.digest,
     )
+
+
+def _left_out(shards: ShardSet, clips: int | None) -> list[str]:
+    """What `clips` leaves unread."""
+    counts = {split: sum(record.n_masks > 0 for record in shards.split(split).records) for split in SPLITS}
+    over = [f"{counts[split]} of {split}" for split in SPLITS if clips is not None and counts[split] > clips]
+    return [f"Of the clips with masks ({', '.join(over)}) the first {clips} of a split were read."] if over else []
 
 
 def _notes(test: Frames, train: Frames, size: int) -> list[str]:

@@ -23,7 +23,7 @@ from echofm.readers.source import Row
 from echofm.shards.read import ShardSet
 from echofm.shards.windows import Windowing
 from echofm.shards.write import write_shards
-from probe.segment import probe_segmentation
+from probe.segment import _left_out, probe_segmentation
 from probe.segment_data import _window_of, annotated_frames, gather_frames
 from probe.segment_heads import HEADS, PlacedHead, fit_head, mean_dice, segmentation_loss
 from probe.segment_metrics import dice, hausdorff_95
@@ -253,6 +253,12 @@ def test_the_probe_finds_what_tokens_tell(shards: ShardSet, head: str, steps: in
     gains = {(each.rival, each.metric): each.difference for each in result.comparisons}
     assert gains["blind", "dice"].low > 0.1 and gains["blind", "hd95_px"].value < 0
     assert any("size of a pixel is unknown" in note for note in result.notes)
+
+
+def test_clips_that_are_not_read_are_told(shards: ShardSet) -> None:
+    (note,) = _left_out(shards, 10)
+    assert note == "Of the clips with masks (16 of train) the first 10 of a split were read."
+    assert _left_out(shards, 400) == _left_out(shards, None) == []
 
 
 def test_training_is_the_same_twice() -> None:
