@@ -80,10 +80,12 @@ def monitor(argument: str) -> Callable[[Snapshot], dict[str, float]]:
 def quick_probe(table: EmbeddingTable, *, target: str) -> dict[str, float]:
     """Figures of a ridge and a neighbour probe, fitted on the table's train clips, on its val clips.
 
-    Raises EchofmError where too few clips of either split have the label, or it does not vary among the training
-    clips. r2 is NaN where it does not vary among the validation clips.
+    Raises EchofmError where too few clips of either split have the label, it does not vary among the training clips,
+    or it is several labels in one. r2 is NaN where it does not vary among the validation clips.
     """
     goal = read_target(table, target)
+    if goal.task == "multilabel":
+        raise EchofmError(f"--monitor probe:{target}: several labels in one; the quick probe takes one at a time")
     split = table.split[goal.rows_M]
     train, val = np.flatnonzero(split == "train"), np.flatnonzero(split == "val")
     if len(train) < _FEWEST_TRAIN or len(val) < _FEWEST_VAL or len(np.unique(goal.values_M[train])) < 2:

@@ -198,6 +198,12 @@ def test_with_labels() -> None:
         table.with_labels(pd.DataFrame({"clip_id": ["clip0"], "ef_percent": [1]}))
     with pytest.raises(EchofmError, match="twice"):
         table.with_labels(pd.DataFrame({"clip_id": ["clip0", "clip0"], "x": [1, 2]}))
+    with pytest.raises(EchofmError, match="clip_id is int64; the ids of a table are text"):
+        table.with_labels(pd.DataFrame({"clip_id": [1, 2], "x": [1, 2]}))
+    with pytest.raises(EchofmError, match="2 rows of the labels have no clip_id"):
+        table.with_labels(pd.DataFrame({"clip_id": ["clip0", None, None], "x": [1, 2, 3]}))
+    with pytest.raises(EchofmError, match="name no clip_id of the table"):
+        table.with_labels(pd.DataFrame({"clip_id": ["0X1A.avi"], "x": [1]}))
 
 
 @pytest.mark.parametrize(

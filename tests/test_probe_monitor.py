@@ -99,6 +99,10 @@ def test_what_cannot_be_probed_is_refused(snapshot: Snapshot) -> None:
     few = table(splits=["train"] * 359 + ["val"], patients=120)
     with pytest.raises(EchofmError, match=r"359 training and 1 val clips.* --fractions 0\.8 0\.1 0\.1"):
         quick_probe(few, target="ef_percent")
+    made = table(splits=SPLITS, patients=120)
+    words = np.where(made.view == "A4C", "a|b", "b|c")
+    with pytest.raises(EchofmError, match="several labels in one"):
+        quick_probe(replace(made, rows=made.rows.assign(found=words)), target="found")
 
 
 def test_installed_for_pretraining_under_its_name(snapshot: Snapshot) -> None:

@@ -169,6 +169,14 @@ def test_copies_between_train_and_test_are_named() -> None:
     assert check_embedding(table(same_patient)).problems == ()
 
 
+def test_a_clip_of_zeros_is_looked_at_like_any_other() -> None:
+    features = random()
+    features[5] = 0
+    assert check_embedding(table(features)).problems == ()
+    features[20] = 0
+    assert check_embedding(table(features)).repeated == 2
+
+
 def test_unknown_rates_and_looped_clips_are_told() -> None:
     contract = {"size": 16, "frames": 32, "frame_rate_hz": 50.0}
     unknown = table(random(), contract=contract)

@@ -125,9 +125,20 @@ class EmbeddingTable:
         )
 
     def with_labels(self, labels: pd.DataFrame, *, on: str = "clip_id") -> EmbeddingTable:
-        """Add label columns, matched by clip_id or patient_id; clips that `labels` does not name get NaN."""
+        """Add label columns, matched by clip_id or patient_id; clips that `labels` does not name get NaN.
+
+        Raises EchofmError where ids are no text, missing or twice, none is the table's, or a column is there already.
+        """
         if on not in ("clip_id", "patient_id") or on not in labels.columns:
             raise EchofmError("labels need a column clip_id or patient_id to be matched by; name it in `on`")
+        if not pd.api.types.is_string_dtype(labels[on]):
+            raise EchofmError(f"the labels' {on} is {labels[on].dtype}; the ids of a table are text, as it gives them")
+        if labels[on].isna().any():
+            raise EchofmError(f"{int(labels[on].isna().sum())} rows of the labels have no {on}; leave them out")
+        if not labels[on].isin(self.rows[on]).any():
+            raise EchofmError(
+                f"the labels name no {on} of the table; its ids are keyed hashes of the names (`echofm.ids.load_key`)"
+            )
         if labels[on].duplicated().any():
             raise EchofmError(f"labels name one {on} twice; give one row for each")
         taken = set(labels.columns) & set(self.rows.columns) - {on}
