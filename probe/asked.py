@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
@@ -16,6 +17,21 @@ from probe.partition import partition
 from probe.retrieval import What
 from probe.target import read_target
 from probe.targets import RETRIEVAL, Ask
+
+# File systems take 255 bytes a name; of a longer one so many characters and a hash are kept.
+_LONGEST_BYTES, _KEPT = 200, 48
+
+
+def target_folder(out: Path, target: str) -> Path:
+    """The folder of a target's result, made. Raises EchofmError where it cannot be."""
+    name = target.replace(":", "-")
+    if len(name.encode()) > _LONGEST_BYTES:
+        name = f"{name[:_KEPT]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    try:
+        (out / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EchofmError(f"--out {out}: no folder can be made there ({error.strerror}); name another") from None
+    return out / name
 
 
 def check_before_embedding(asks: Sequence[Ask], *, data: Path | None) -> None:

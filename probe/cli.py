@@ -103,13 +103,14 @@ def main(argv: list[str]) -> int:
     # Only now, so that --help needs no torch.
     from echofm.embed.store import is_table
     from echofm.progress import progress_bar
-    from probe.asked import check_before_embedding, check_before_probing
+    from probe.asked import check_before_embedding, check_before_probing, target_folder
     from probe.report import write_report
     from probe.sanity import check_embedding, problems_of
     from probe.targets import probe_target, steps_of
 
     if not is_table(Path(sources[0])):
         check_before_embedding(asks, data=arguments.data)
+    folders = {ask.target: target_folder(arguments.out, ask.target) for ask in asks}
     gathered = _gathered(arguments, sources)
     check_before_probing(asks, gathered)
     checks = [*gathered.checks, *check_embedding(gathered.table).checks]
@@ -119,7 +120,7 @@ def main(argv: list[str]) -> int:
     with progress_bar("probing", sum(steps_of(ask, gathered) for ask in asks)) as bar:
         for ask in asks:
             probed = probe_target(replace(ask, advance=partial(_advance, bar, ask.target)), gathered, checks=checks)
-            probed.result.save(arguments.out / ask.target.replace(":", "-"), probed.predictions)
+            probed.result.save(folders[ask.target], probed.predictions)
             probes.append(probed)
     problems = list(dict.fromkeys(problem for probed in probes for problem in probed.result.sanity.problems))
     for problem in problems:

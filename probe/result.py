@@ -90,7 +90,7 @@ class ProbeResult(Recipe):
     task: Task
     kind: Kind
     features: str = "video"
-    """What the probe read: "video" (a clip's mean), "motion" (how it moves, by place), "both", "phase", "tokens"."""
+    """What the probe read of a clip, one of `probe.features.Features`: "video" is its mean, "motion" how it moves."""
     classes: list[str]
     """Classes, levels in rising order (ordinal), labels (multilabel) or structures (segmentation); else empty."""
     encoder_digest: str

@@ -80,7 +80,7 @@ def _label(ask: Ask, gathered: Gathered) -> Probed:
 
     rivals: dict[str, EmbeddingTable] = dict(gathered.rivals)
     if gathered.pixels is not None and ask.kind == "attentive":
-        # It reads tokens: those of the pixels are the moments of the window, 14 x 14 each.
+        # Not reduced: the pixels' table has no tokens, and their one vector is read as one (the result says so).
         rivals[MOMENT_PIXELS] = gathered.pixels
     elif gathered.pixels is not None:
         rivals[PIXELS] = pixel_pca(gathered.pixels, target=ask.target, task=ask.task, order=ask.order, seed=ask.seed)

@@ -24,6 +24,7 @@ from echofm.hub import save_model
 from echofm.model.mae import VideoMae
 from echofm.readers import read_clip
 from echofm.shards.write import write_shards
+from probe.asked import target_folder
 from probe.cli import main, parse_fractions
 from probe.gather import Options, gather
 from probe.pixel_pca import component_scores, pixel_pca
@@ -277,6 +278,16 @@ def test_what_cannot_be_probed_is_told(data: Path, tmp_path: Path) -> None:
         main(["never opened", "--data", str(data), *out, "--target", "view", "--kind", "upsampling"])
     with pytest.raises(EchofmError, match="unknown kind"):
         main(["jimm:vit-small", "--data", str(data), *out, "--target", "view"])
+
+
+def test_an_out_that_cannot_be_is_told_before_anything_is_embedded(data: Path, tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
+    with pytest.raises(EchofmError, match=r"--out .*taken: no folder can be made there"):
+        main(["never opened", "--data", str(data), "--out", str(taken), "--target", "view"])
+    long = target_folder(tmp_path, "+".join(f"aortic_regurgitation_{number}" for number in range(14)))
+    assert long.is_dir() and long != target_folder(tmp_path, "+".join(f"aortic_regurgitation_{n}" for n in range(15)))
+    assert target_folder(tmp_path, "retrieval:view").name == "retrieval-view"
 
 
 def test_the_cache_knows_data_and_encoder(data: Path, tmp_path: Path) -> None:
