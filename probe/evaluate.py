@@ -110,7 +110,7 @@ def fits_of(*, kind: Kind, label_fractions: Sequence[float], seeds: int, rivals:
 
 
 def _class_notes(goal: Target, part: Partition) -> list[str]:
-    """Classes and labels of which the training or the test clips tell nothing."""
+    """Classes and labels of which the clips of a split tell nothing."""
     if goal.task == "regression":
         return []
     several, notes = goal.task == "multilabel", []
@@ -119,6 +119,9 @@ def _class_notes(goal: Target, part: Partition) -> list[str]:
     if untold := ", ".join(goal.lacking(part.train)):
         same = f"{untold}: the same in all training clips that have it, and the probe says nothing else"
         notes.append(same if several else f"no training clip is {untold}: the probe cannot say it")
+    if unjudged := ", ".join(goal.lacking(part.val)):
+        same = f"{unjudged}: the same in all validation clips that have it"
+        notes.append(f"{same if several else f'no validation clip is {unjudged}'}: nothing was chosen by it")
     if unseen := ", ".join(goal.lacking(part.test)):
         same = f"{unseen}: the same in all test clips that have it; without figures, and the means leave it out"
         lost = ", and AUROC and average precision are not defined" if goal.task == "classification" else ""

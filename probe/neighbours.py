@@ -26,7 +26,7 @@ class _Neighbours(BaseEstimator):
     def _keep(self, X: npt.ArrayLike, y: npt.ArrayLike, **checks: Any) -> npt.NDArray:
         features_ND, values_N = validate_data(self, X, y, dtype=(np.float64, np.float32), **checks)
         self._mean = np.asarray(features_ND).mean(0, dtype=np.float64).astype(features_ND.dtype)
-        self._features = _with_direction(features_ND, self._mean)
+        self._features = _with_direction(np.asarray(features_ND), self._mean)
         return np.asarray(values_N)
 
     def neighbours(self, X: npt.ArrayLike) -> npt.NDArray[np.int64]:
@@ -34,7 +34,7 @@ class _Neighbours(BaseEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=(np.float64, np.float32))
         return nearest(
-            _with_direction(X, self._mean), self._features, k=min(self.n_neighbors, len(self._features))
+            _with_direction(np.asarray(X), self._mean), self._features, k=min(self.n_neighbors, len(self._features))
         ).index_QK
 
 

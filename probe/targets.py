@@ -56,6 +56,8 @@ def probe_target(ask: Ask, gathered: Gathered, *, checks: Sequence[Check] = ()) 
         probed = _label(ask, gathered)
     notes = [check.says for check in checks if check.name == "time" and check.passed is None]
     result = probed.result
+    if result.task in ("phase", "retrieval", "segmentation") and set(ask.label_fractions) != {1.0}:
+        notes.append("--label-fractions is for labels of clips: here all labels were used")
     result = result.model_copy(
         update={
             "sanity": with_checks(result.sanity, checks),

@@ -10,9 +10,11 @@ from test_probe_phase import table as phase_table
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from probe import retrieval
+from probe.gather import Gathered
 from probe.phase_match import circular_distance
 from probe.rankings import rank
 from probe.retrieval import probe_retrieval
+from probe.targets import Ask, probe_target
 
 
 def table(patients: int = 40, *, identity: float = 3.0, view: float = 0.0, seed: int = 0) -> EmbeddingTable:
@@ -144,3 +146,11 @@ def test_rescaling_copies_no_more_training_clips_than_it_needs(monkeypatch: pyte
     monkeypatch.setattr(retrieval, "_MOST_ROWS", 50)
     probe_retrieval(table(), draws=20)
     assert set(seen) == {50}
+
+
+def test_label_fractions_that_do_nothing_are_told() -> None:
+    gathered = Gathered(name="x", table=table())
+    ask = Ask(target="retrieval:patient", label_fractions=(0.1, 1.0), draws=20)
+    assert any("here all labels were used" in note for note in probe_target(ask, gathered).result.notes)
+    whole = probe_target(Ask(target="retrieval:patient", draws=20), gathered).result.notes
+    assert not any("all labels" in note for note in whole)
