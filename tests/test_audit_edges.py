@@ -18,12 +18,13 @@ from echofm.ids import IdKey
 from echofm.intervals import Interval
 from synth.audit.arrays import load_arrays
 from synth.audit.assess import audit
-from synth.audit.calibrate import conformal_p
+from synth.audit.calibrate import at_most, conformal_p, flagged_at_any, q_values
 from synth.audit.cli import main
 from synth.audit.duplicates import exact_copies
 from synth.audit.names import safe_table
 from synth.audit.power import Recall, sees_copies
 from synth.audit.result import AuditResult
+from synth.audit.scoring import combined_p
 from synth.audit.strips import closest_pairs
 
 
@@ -66,6 +67,15 @@ def test_a_p_of_alpha_is_not_above_alpha(clips: int, patients: int) -> None:
     above = round(0.05 * (patients + 1)) - 1
     p = conformal_p(np.array([patients - above]), null, names)
     assert p[0] == pytest.approx(0.05) and p[0] <= 0.05
+
+
+def test_the_least_p_of_just_enough_patients_still_counts() -> None:
+    """1/60 is a rounding above 0.05/3, and 250 copies of 300 are as few as 23 patients can flag."""
+    copies, null = np.ones(50), np.linspace(0, 0.5, 59)
+    assert flagged_at_any([(copies, null)] * 3, np.arange(59).astype(str)).fraction == 1
+    assert at_most(combined_p([conformal_p(copies, null)] * 3), 0.05).all()
+    p = conformal_p(np.repeat([1.0, -1.0], [250, 50]), np.linspace(0, 0.5, 23))
+    assert (q_values(p)[:250] <= 0.05).all()
 
 
 def test_numbers_that_look_like_a_hash_are_hashed() -> None:

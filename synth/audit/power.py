@@ -12,6 +12,7 @@ import scipy.stats
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.intervals import Interval
+from synth.audit.calibrate import at_most
 from synth.audit.canaries import FAITHFUL, REQUIRED_RECALL
 from synth.audit.marks import KIND, SOURCE, STRENGTH
 from synth.audit.names import text
@@ -65,8 +66,8 @@ def power(
                 kind=kind,
                 strength=strength,
                 planted=len(p),
-                recall=_part(p <= alpha),
-                recall_at_a_tenth=_part(p <= alpha / 10 + 1e-12),
+                recall=_part(at_most(p, alpha)),
+                recall_at_a_tenth=_part(at_most(p, alpha / 10)),
                 right_patient=float(right[chosen].mean()),
             )
         )
