@@ -90,3 +90,14 @@ def test_a_new_beat_is_another_clip_of_the_patient_and_is_left_out_itself() -> N
     assert len(with_new_beats(planted("exact", 0.0), TRAIN, wanted=50, seed=0)) == 50 + 50
     single = TRAIN.select(np.arange(0, len(TRAIN), 2))
     assert len(with_new_beats(planted("exact", 0.0), single, wanted=50, seed=0)) == 50
+
+
+def test_files_that_lie_elsewhere_change_no_draw() -> None:
+    turned = TRAIN.select(np.random.default_rng(0).permutation(len(TRAIN)))
+    assert sources(turned, wanted=50, budget=10**6, seed=0) == sources(TRAIN, wanted=50, budget=10**6, seed=0)
+    beats = [
+        with_new_beats(planted("exact", 0.0), train, wanted=40, seed=0).select(canary_kind=NEW_BEAT)
+        for train in (TRAIN, turned)
+    ]
+    assert beats[0].rows[[SOURCE, LEFT_OUT]].equals(beats[1].rows[[SOURCE, LEFT_OUT]])
+    assert np.array_equal(beats[0].video_ND, beats[1].video_ND)

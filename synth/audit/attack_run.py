@@ -20,7 +20,11 @@ _MOST_KEPT = 200
 
 def clips_of(table: EmbeddingTable, head: Head | None) -> attacks.Clips:
     """A real set at clip level."""
-    return attacks.Clips(features_ND=projected(table, "clip", head).video_ND, patient_N=text(table.patient_id))
+    return attacks.Clips(
+        features_ND=projected(table, "clip", head).video_ND,
+        patient_N=text(table.patient_id),
+        clip_N=text(table.clip_id),
+    )
 
 
 def kept_neighbours(train: EmbeddingTable) -> int:

@@ -146,7 +146,7 @@ def _attacks(result: AuditResult) -> list[Block]:
     table = Table(
         columns=("attack", "found (95 % interval)", "with nothing memorised"),
         rows=rows,
-        caption="Each compares training with held-out patients; intervals redraw patients with all their clips.",
+        caption="Each compares training with held-out patients; intervals are over patients, not over clips.",
     )
     return [table, *(Notice(f"{note[0].upper()}{note[1:]}.") for note in result.notes)]
 
