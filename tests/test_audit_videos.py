@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -20,7 +22,7 @@ from echofm.clip import Clip
 from echofm.contract import InputContract
 from echofm.errors import EchofmError
 from echofm.hub import save_model
-from echofm.ids import load_key
+from echofm.ids import IdKey, load_key
 from echofm.model.mae import VideoMae
 from echofm.readers.datasets import open_source
 from echofm.readers.read import read_row
@@ -166,6 +168,26 @@ def test_filter_copies_what_is_kept_and_accounts_for_the_rest(sets: Path, out: P
         main(asked)
     with pytest.raises(EchofmError, match="no clip of this set is kept"):
         main([*asked[:2], f"--synthetic={sets / 'Plantedname-holdout'}", f"--out={tmp_path / 'none'}"])
+
+
+def test_an_id_of_digits_alone_is_one_id_everywhere(sets: Path, tmp_path: Path) -> None:
+    """One in ten thousand of our ids is such, and is hashed again as it might be a hospital's number."""
+    content = hashlib.sha256((sets / "Plantedname-train" / "Janet-0.avi").read_bytes()).digest()
+    secret = next(
+        each for each in map("key {:020d}".format, itertools.count()) if IdKey(each.encode()).clip(content).isdigit()
+    )
+    (tmp_path / "id.key").write_text(secret)
+    more = [f"--id-key={tmp_path / 'id.key'}", "--canaries=0"]
+    folders = [f"--train={sets / 'Plantedname-train'}", f"--holdout={sets / 'Plantedname-holdout'}"]
+    assert main([*words(sets, tmp_path / "out", *more), *folders]) == 1
+    samples = pd.read_parquet(tmp_path / "out" / "samples.parquet")
+    assert (samples["duplicate_of"] != "").sum() == 2 and not samples["clip_id"].str.isdigit().any()
+    assert (tmp_path / "out" / "report.html").read_text().count('<figure class="strip">') == 5
+    asked = ["filter", f"--audit={tmp_path / 'out'}", f"--synthetic={sets / 'synthetic'}", f"--out={tmp_path / 'kept'}"]
+    assert main([*asked, more[0]]) == 0
+    told = json.loads((tmp_path / "kept" / "filter.json").read_text())
+    assert set(told["kept"]) == set(samples["clip_id"][~samples["removed"]])
+    assert sum("not there" in each["reason"] for each in told["left_out"]) == 1
 
 
 def test_filtered_shards_hold_the_same_clips(sets: Path, tmp_path: Path) -> None:

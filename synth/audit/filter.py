@@ -23,6 +23,7 @@ from echofm.shards.manifest import MANIFEST as SHARDS
 from echofm.shards.read import ShardSet
 from echofm.shards.write import write_shards
 from synth.audit.folder_copy import FolderCopy
+from synth.audit.names import shown
 from synth.audit.result import AuditResult
 from synth.audit.sources import parsed
 
@@ -94,10 +95,10 @@ def write_kept(
     if path.is_dir() and (path.resolve() == out.resolve() or path.resolve() in out.resolve().parents):
         raise EchofmError("--out lies in the synthetic set itself; name a folder beside it")
     decisions, digest = read_decisions(audit)
+    key = load_key(id_key)
     if (path / SHARDS).is_file():
-        kept, left_out, others = _shards(path, splits, out, decisions)
+        kept, left_out, others = _shards(path, splits, out, decisions, key)
     elif path.exists() and path.suffix.lower() != ".npz":
-        key = load_key(id_key)
         source = open_source(path, dataset=dataset, patient_from=patient_from)
         kept, left_out, others = _files(source, splits, out, decisions, key)
     else:
@@ -142,7 +143,7 @@ def _files(source: FolderSource, splits: list[str], out: Path, decisions: Decisi
         for row in rows:
             bar.advance()
             try:
-                clip_id = clip_id_of(row.path, key)
+                clip_id = shown(clip_id_of(row.path, key), key)
                 why = decisions.why_not(clip_id)
             except UnreadableFile as error:
                 clip_id, why = error.file_id, error.reason
@@ -196,18 +197,19 @@ class _KeptShards:
         return self.shards.clip(self.places[row.path.name])
 
 
-def _shards(path: Path, splits: list[str], out: Path, decisions: Decisions) -> Done:
+def _shards(path: Path, splits: list[str], out: Path, decisions: Decisions, key: IdKey) -> Done:
     shards = ShardSet.open(path)
     places: dict[str, int] = {}
     left_out = []
     for place, record in enumerate(shards.records):
-        why = decisions.why_not(record.clip_id)
+        name = shown(record.clip_id, key)
+        why = decisions.why_not(name)
         if why is not None and splits and record.meta.split not in splits:
             why = "of a split that was not audited"
         if why is None:
             places[record.clip_id] = place
         else:
-            left_out.append(LeftOut(id=record.clip_id, reason=why))
+            left_out.append(LeftOut(id=name, reason=why))
     if not places:
         raise EchofmError(_NONE_KEPT)
     settings = shards.manifest.settings
@@ -224,4 +226,4 @@ def _shards(path: Path, splits: list[str], out: Path, decisions: Decisions) -> D
         seed=settings.seed,
         read=kept.read,
     )
-    return list(places), left_out, Counter()
+    return [shown(clip_id, key) for clip_id in places], left_out, Counter()

@@ -141,5 +141,7 @@ class Embedder:
         assert side.videos is not None
         source = side.videos.input(self.encoder.contract)
         table, folder, side.set_aside = self.embed(source, title=f"{side.name} set")
+        # Under the names of samples.parquet, by which clips are read again.
+        table = safe_table(table, key=side.videos.key)
         side.videos.of(table, folder)
         return chosen(table, side)

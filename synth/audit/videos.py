@@ -24,6 +24,7 @@ from echofm.readers.limits import Limits
 from echofm.readers.source import Row
 from echofm.shards.manifest import MANIFEST
 from echofm.shards.read import ShardSet
+from synth.audit.names import shown
 
 R = TypeVar("R")
 Asked = tuple[str, Any]
@@ -65,7 +66,8 @@ class Videos:
     def of(self, table: EmbeddingTable, folder: Path) -> None:
         """Learn which clip lies where, from the set's whole table and the set-aside list beside it in `folder`."""
         if self.shards is not None:
-            self._places = {record.clip_id: place for place, record in enumerate(self.shards.records)}
+            ids = (shown(record.clip_id, self.key) for record in self.shards.records)
+            self._places = {clip: place for place, clip in enumerate(ids)}
             return
         try:
             self._places = places_of(table, folder, [self.key.file(row.path) for row in self.rows])
