@@ -20,6 +20,7 @@ from hearts import beating_heart, write_avi
 
 from echofm.clip import Clip
 from echofm.contract import InputContract
+from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.hub import save_model
 from echofm.ids import IdKey, load_key
@@ -31,11 +32,19 @@ from echofm.shards.read import ShardSet
 from echofm.shards.write import write_shards
 from synth.audit.canaries import plan
 from synth.audit.cli import main
+from synth.audit.marks import KIND
 from synth.audit.result import AuditResult
 from synth.audit.strips import MOMENTS, together
 
 TRAINING, HELD_OUT = range(6), range(100, 108)
 NAMES = ("Plantedname", "Janet")
+
+
+def mae(channels: int = 1) -> VideoMae:
+    return VideoMae(
+        size=48, frames=8, channels=channels, patch=8, tubelet=2, width=32, depth=2, heads=2,
+        decoder_width=16, decoder_depth=1, decoder_heads=2, predicted_frames=4,
+    )  # fmt: skip
 
 
 def heart(seed: int) -> np.ndarray:
@@ -62,11 +71,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     three new hearts and a broken file."""
     root = tmp_path_factory.mktemp("audit")
     torch.manual_seed(0)
-    net = VideoMae(
-        size=48, frames=8, channels=1, patch=8, tubelet=2, width=32, depth=2, heads=2,
-        decoder_width=16, decoder_depth=1, decoder_heads=2, predicted_frames=4,
-    )  # fmt: skip
-    save_model(net, root / "encoder", contract=InputContract(size=48, frames=8, frame_rate_hz=25.0), card={})
+    save_model(mae(), root / "encoder", contract=InputContract(size=48, frames=8, frame_rate_hz=25.0), card={})
     shards(root / "train", TRAINING)
     shards(root / "holdout", HELD_OUT)
     videos = root / "synthetic" / "Videos"
@@ -117,6 +122,23 @@ def test_canaries_are_planted_through_the_same_path(out: Path) -> None:
     right = {each.kind: each.right_patient for each in result.power}
     assert right["exact"] == 1 and right["re-encoded"] >= 0.8
     assert [each.level for each in result.levels] == ["clip", "frame"]
+
+
+def test_a_judge_gets_canaries_of_its_own_encoder(sets: Path, out: Path, tmp_path: Path) -> None:
+    def canaries(cache: Path) -> list[EmbeddingTable]:
+        tables = [EmbeddingTable.load(path.parent) for path in cache.rglob("meta.json")]
+        return [each for each in tables if KIND in each.rows]
+
+    planted = next(
+        path.parent for path in (out / "cache").rglob("meta.json") if KIND in EmbeddingTable.load(path.parent).rows
+    )
+    torch.manual_seed(1)
+    save_model(mae(), tmp_path / "judge", contract=InputContract(size=48, frames=8, frame_rate_hz=25.0), card={})
+    more = [f"--judge={tmp_path / 'judge'}", f"--canary-table={planted}", "--duplicates=off", "--strips=0"]
+    main(words(sets, tmp_path / "out", *more, f"--cache={tmp_path / 'cache'}"))
+    assert len(canaries(tmp_path / "cache")) == 1
+    result = AuditResult.from_json(tmp_path / "out" / "audit.json")
+    assert result.judge is not None and result.judge.sees_copies is not None
 
 
 def test_the_page_shows_pairs_and_no_name(out: Path) -> None:

@@ -101,7 +101,7 @@ def audit(
     samples = sample_rows(sets, found, decision, duplicates)
     attacks, notes = attack(sets, clip_level, head=head, alpha=alpha, metric=metric, seed=seed)
     removed = samples["removed"].to_numpy(bool)
-    second = None if judge is None else judged(judge, removed, alpha=alpha, metric=metric, index=index, seed=seed)
+    second = None if judge is None else judged(judge, samples, alpha=alpha, metric=metric, index=index, seed=seed)
     flagged = decision.flagged
     result = AuditResult(
         echofm_version=echofm.__version__,
