@@ -58,9 +58,16 @@ class CanaryInput:
     def __len__(self) -> int:
         return len(self.source_ids) * len(plan())
 
+    @property
+    def _channels(self) -> int:
+        """As the training clips themselves are read (echofm.embed.inputs)."""
+        return 3 if self.contract.colour == "rgb" else 1
+
     def fingerprint(self) -> str:
         """Of the training set, the sample and what is planted."""
         told = [self.videos.fingerprint(), *self.source_ids, str(self.seed), repr(plan())]
+        # Only where there is colour, so that canaries of before hold for all other encoders.
+        told += ["in colour"] if self._channels == 3 else []
         return hashlib.sha256("\n".join(told).encode()).hexdigest()
 
     def read(self, indices: Sequence[int]) -> Iterator[Item | UnreadableFile]:
@@ -75,7 +82,8 @@ class CanaryInput:
             asked.append((self.source_ids[place], tuple(wanted)))
             if any(kind == IN_BETWEEN for kind, _ in wanted):
                 asked.append((self.source_ids[(place + 1) % len(self.source_ids)], ()))
-        made = self.videos.read(asked, functools.partial(_planted, contract=self.contract, seed=self.seed))
+        task = functools.partial(_planted, contract=self.contract, seed=self.seed)
+        made = self.videos.read(asked, task, channels=self._channels)
         for place, wanted in by_source:
             own = next(made)
             other = next(made) if any(kind == IN_BETWEEN for kind, _ in wanted) else None

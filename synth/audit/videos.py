@@ -74,8 +74,13 @@ class Videos:
         except EchofmError as error:
             raise EchofmError(f"the {self.name} set: {error}") from None
 
-    def read(self, asked: Sequence[Asked], task: Callable[[Clip, Any], R]) -> Iterator[R | UnreadableFile]:
-        """task(clip, argument) for each (clip id, argument), in order, where the clip is read; pixels stay there."""
+    def read(
+        self, asked: Sequence[Asked], task: Callable[[Clip, Any], R], *, channels: int = 1
+    ) -> Iterator[R | UnreadableFile]:
+        """task(clip, argument) for each (clip id, argument), in order, where the clip is read; pixels stay there.
+
+        channels: in which files are read; a shard's clip has its own.
+        """
         if self.shards is not None:
             yield from (task(self.shards.clip(self._places[clip]), argument) for clip, argument in asked)
             return
@@ -83,6 +88,7 @@ class Videos:
         pool = ReaderPool(
             functools.partial(_with_argument, task=task),
             processes=min(self.processes, max(1, len(work))),
+            channels=channels,
             key=self.key,
             limits=self.limits,
         )
