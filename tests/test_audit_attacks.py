@@ -7,6 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from echofm.errors import EchofmError
+from echofm.nearest import nearest
 from synth.audit.attacks import (
     Clips,
     _Told,
@@ -143,3 +144,10 @@ def test_too_few_patients_are_refused() -> None:
         naming_risk(TRAIN, real(39, "h", 1), FRESH, metric="cosine")
     with pytest.raises(EchofmError, match="two training patients"):
         distance_ratio(FRESH, real(1, "t", 0), metric="cosine")
+
+
+def test_distance_ratio_looks_past_a_patient_who_fills_what_was_kept() -> None:
+    many = real(2, "m", 10, clips=30)
+    kept = nearest(many.features_ND[:3], many.features_ND, k=5, metric="cosine")
+    whole = distance_ratio(many.features_ND[:3], many, metric="cosine")
+    assert distance_ratio(many.features_ND[:3], many, metric="cosine", found=kept) == pytest.approx(whole, abs=1e-6)

@@ -14,7 +14,7 @@ from synth.audit.names import text
 from synth.audit.result import Attacks, Estimate
 from synth.audit.scoring import LevelScores, Sets
 
-# A patient with more clips than this could fill the neighbours kept; the ratio then counts its own clip as another's.
+# A patient with more clips than this can fill the neighbours kept; the ratio then seeks another patient's.
 _MOST_KEPT = 200
 
 

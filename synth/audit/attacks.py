@@ -195,15 +195,25 @@ def distance_ratio(
     """(Q,) distance to the nearest training patient over that to the nearest other one, in [0, 1]; 0 is a copy.
 
     The nearest-neighbour distance ratio with patients for records: a second clip of the same patient does not hide
-    the first. Distance is the chord, sqrt(2 - 2 similarity). found: the `neighbours_needed` nearest, if known.
+    the first. Distance is the chord, sqrt(2 - 2 similarity). found: the nearest ones, if known;
+    where they are all one patient's, others are sought.
     Raises EchofmError for fewer than two patients.
     """
     found = found or nearest(queries_QD, train.features_ND, k=neighbours_needed(train), metric=metric)
     distance = np.sqrt(np.maximum(0.0, 2 - 2 * found.similarity_QK))
     patients = train.patient_N[found.index_QK]
-    # As many clips are looked at as the largest patient has, and one more: another patient is among them.
-    other = (patients != patients[:, :1]).argmax(1)
-    second = distance[np.arange(len(distance)), other]
+    other = patients != patients[:, :1]
+    second = distance[np.arange(len(distance)), other.argmax(1)]
+    alone = ~other.any(1)
+    if alone.any():
+        # One patient fills what was kept.
+        rest = nearest(
+            queries_QD[alone],
+            train.features_ND,
+            metric=metric,
+            exclude_QN=(patients[alone, 0], train.patient_N),
+        )
+        second[alone] = np.sqrt(np.maximum(0.0, 2 - 2 * rest.similarity_QK[:, 0]))
     return np.divide(distance[:, 0], second, out=np.ones(len(second)), where=second > 0)
 
 
