@@ -171,7 +171,7 @@ def test_filter_copies_what_is_kept_and_accounts_for_the_rest(sets: Path, out: P
     reasons = sorted(each["reason"] for each in told["left_out"])
     samples = pd.read_parquet(out / "samples.parquet")
     assert told["clips_kept"] == (~samples["removed"]).sum() == 6 - len(reasons)
-    assert sum("shows the recording of training clip" in each for each in reasons) == 2
+    assert sum("shows the recording of real clip" in each for each in reasons) == 2
     assert sum("could not be read" in each for each in reasons) == 1
     for path in (kept / "Videos").iterdir():
         assert path.read_bytes() == (sets / "synthetic" / "Videos" / path.name).read_bytes()

@@ -44,8 +44,8 @@ def judged(
     sets, removed_S = judge.sets, samples["removed"].to_numpy(bool)
     if text(safe_table(sets.synthetic).clip_id).tolist() != samples["clip_id"].tolist():
         raise EchofmError(
-            f"the judge's synthetic set ({len(sets.synthetic)} clips) is not the audit's ({len(samples)}), clip by clip "
-            "in one order; embed the same"
+            f"the judge's synthetic set ({len(sets.synthetic)} clips) is not the audit's ({len(samples)}), clip by "
+            "clip in one order; embed the same"
         )
     before, membership_before, sees = _asked(judge, sets, alpha=alpha, metric=metric, index=index, seed=seed)
     after = membership_after = None
