@@ -7,6 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from echofm.errors import EchofmError
+from echofm.nearest import nearest
 from synth.audit.attacks import (
     Clips,
     _Told,
@@ -71,6 +72,36 @@ def test_closer_to_train_is_one_half_whatever_the_sizes() -> None:
     assert closer_to_train(TRAIN, HOLDOUT, COPIES, metric="cosine").value > 0.65
 
 
+def test_the_interval_of_closer_to_train_holds_one_half_where_nothing_was_memorised() -> None:
+    """A few real patients are nearest to many clips, so that these do not count each: as if they did, 23 of 40 held."""
+    rng, held = np.random.default_rng(9), 0
+    spread = 1 / np.sqrt(np.arange(1, 33))
+    for _ in range(40):
+        train, holdout, fresh = (
+            (spread * rng.standard_normal((size, 32))).astype(np.float32) for size in (100, 100, 1000)
+        )
+        sides = [Clips(features_ND=each, patient_N=np.arange(100).astype(str)) for each in (train, holdout)]
+        found = closer_to_train(*sides, fresh, metric="cosine", draws=1)
+        held += found.low <= 0.5 <= found.high
+    assert held >= 36
+
+
+def test_the_order_of_the_rows_changes_no_draw() -> None:
+    def named(side: Clips, order: np.ndarray) -> Clips:
+        clips = np.array([f"{patient}-{row}" for row, patient in enumerate(side.patient_N)])
+        return Clips(features_ND=side.features_ND[order], patient_N=side.patient_N[order], clip_N=clips[order])
+
+    rng = np.random.default_rng(8)
+    plain, turned = (
+        closer_to_train(named(TRAIN, train), named(HOLDOUT, holdout), FRESH[own], metric="cosine", draws=3)
+        for train, holdout, own in (
+            [np.arange(len(each)) for each in (TRAIN.patient_N, HOLDOUT.patient_N, FRESH)],
+            [rng.permutation(len(each)) for each in (TRAIN.patient_N, HOLDOUT.patient_N, FRESH)],
+        )
+    )
+    assert turned.value == pytest.approx(plain.value) and turned.low == pytest.approx(plain.low)
+
+
 def test_many_clips_of_a_held_out_patient_do_not_hide_copies() -> None:
     many = real(200, "h", 4, clips=6)
     alone = Clips(features_ND=TRAIN.features_ND[::2], patient_N=TRAIN.patient_N[::2])
@@ -113,3 +144,10 @@ def test_too_few_patients_are_refused() -> None:
         naming_risk(TRAIN, real(39, "h", 1), FRESH, metric="cosine")
     with pytest.raises(EchofmError, match="two training patients"):
         distance_ratio(FRESH, real(1, "t", 0), metric="cosine")
+
+
+def test_distance_ratio_looks_past_a_patient_who_fills_what_was_kept() -> None:
+    many = real(2, "m", 10, clips=30)
+    kept = nearest(many.features_ND[:3], many.features_ND, k=5, metric="cosine")
+    whole = distance_ratio(many.features_ND[:3], many, metric="cosine")
+    assert distance_ratio(many.features_ND[:3], many, metric="cosine", found=kept) == pytest.approx(whole, abs=1e-6)

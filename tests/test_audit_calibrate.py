@@ -201,3 +201,13 @@ def test_false_flags_are_alpha_of_the_flags_on_average() -> None:
         recall.append(flags[:40].mean())
     assert np.mean(false_part) <= 0.05 + 2 * np.std(false_part) / np.sqrt(60)
     assert np.mean(recall) >= 0.95
+
+
+def test_the_order_of_the_clips_changes_no_interval() -> None:
+    rng = np.random.default_rng(0)
+    score_LS, null, patients = rng.random((2, 999)) + 0.1, rng.random(60), np.arange(60).astype(str)
+    plain, again = (
+        flagged_at_any([(own, null) for own in score_LS[:, order]], patients, alpha=0.1)
+        for order in (np.arange(999), rng.permutation(999))
+    )
+    assert plain == again

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import av
 import numpy as np
 import pytest
 from audit_sets import TRAIN, planted
 from hearts import beating_heart
 
 from echofm.clip import Clip
+from echofm.contract import InputContract
+from echofm.embed.inputs import conformed
 from echofm.embed.table import EmbeddingTable
+from echofm.errors import UnreadableFile
+from echofm.ids import IdKey
+from echofm.nearest import Neighbours
+from echofm.readers.limits import Limits
+from echofm.readers.read import read_row
+from echofm.readers.source import Row
+from synth.audit import videos
 from synth.audit.canaries import FAITHFUL, KINDS, NEW_BEAT, STRENGTHS, in_between, plan, transformed
+from synth.audit.levels import vectors
 from synth.audit.marks import KIND, LEFT_OUT, SOURCE
-from synth.audit.planting import canary_id, sources, with_new_beats
+from synth.audit.planting import CanaryInput, canary_id, sources, with_new_beats
+from synth.audit.scoring import _of_canaries
+from synth.audit.search import Search
+from synth.audit.videos import open_videos
 
 
 def heart(seed: int, size: int = 48) -> Clip:
@@ -90,3 +108,68 @@ def test_a_new_beat_is_another_clip_of_the_patient_and_is_left_out_itself() -> N
     assert len(with_new_beats(planted("exact", 0.0), TRAIN, wanted=50, seed=0)) == 50 + 50
     single = TRAIN.select(np.arange(0, len(TRAIN), 2))
     assert len(with_new_beats(planted("exact", 0.0), single, wanted=50, seed=0)) == 50
+
+
+def test_files_that_lie_elsewhere_change_no_draw() -> None:
+    turned = TRAIN.select(np.random.default_rng(0).permutation(len(TRAIN)))
+    assert sources(turned, wanted=50, budget=10**6, seed=0) == sources(TRAIN, wanted=50, budget=10**6, seed=0)
+    beats = [
+        with_new_beats(planted("exact", 0.0), train, wanted=40, seed=0).select(canary_kind=NEW_BEAT)
+        for train in (TRAIN, turned)
+    ]
+    assert beats[0].rows[[SOURCE, LEFT_OUT]].equals(beats[1].rows[[SOURCE, LEFT_OUT]])
+    assert np.array_equal(beats[0].video_ND, beats[1].video_ND)
+
+
+def test_canaries_are_sought_as_synthetic_clips_are_but_for_new_beats() -> None:
+    """An index that misses neighbours must miss those of copies, or the power told is not the audit's."""
+    asked = []
+
+    class Spy(Search):
+        def nearest(self, queries_QD: np.ndarray, *, k: int = 1, exclude_QN: Any = None) -> Neighbours:
+            asked.append((len(queries_QD), exclude_QN is not None))
+            return super().nearest(queries_QD, k=k, exclude_QN=exclude_QN)
+
+    canaries = with_new_beats(planted("exact", 0.0), TRAIN, wanted=40, seed=0)
+    own = vectors(canaries, "clip", head=None, moments=1)
+    train = vectors(TRAIN, "clip", head=None, moments=1)
+    found = _of_canaries(own, canaries, TRAIN, train, Spy(train.vectors_VD, metric="cosine"))
+    assert asked == [(50, False), (40, True)]
+    assert np.allclose(found.score[:50], 1) and (found.score[50:] < 0.999).all()
+
+
+def test_canaries_of_an_encoder_of_colour_are_read_in_colour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    colour_THWC = np.stack([beating_heart(frames=8, size=48, seed=seed)[0] for seed in range(3)], -1)
+    with av.open(str(tmp_path / "a.avi"), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 48, "yuvj444p"
+        for frame in colour_THWC:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+        container.mux(stream.encode())
+    monkeypatch.setattr(videos, "ReaderPool", InProcess)
+    key = IdKey(bytes(16))
+    own = open_videos(tmp_path, name="training", key=key, processes=1, limits=Limits())
+    clip = read_row(own.rows[0], channels=3, key=key)
+    own._places = {clip.clip_id: 0}
+    contract = InputContract(size=48, frames=8, channels=3, colour="rgb")
+    planted_here = CanaryInput(videos=own, source_ids=[clip.clip_id], contract=contract, seed=0)
+    exact = next(planted_here.read([0]))
+    assert not isinstance(exact, UnreadableFile)
+    assert np.array_equal(exact.clip.frames_TCHW, conformed(clip, contract).frames_TCHW)
+    assert np.ptp(exact.clip.frames_TCHW.astype(int), axis=1).max() > 10
+
+
+class InProcess:
+    """A ReaderPool that reads here."""
+
+    def __init__(self, task: Any, *, processes: int, channels: int, key: IdKey, limits: Limits) -> None:
+        self.task, self.channels, self.key = task, channels, key
+
+    def __enter__(self) -> InProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def map(self, rows: Iterable[Row]) -> Iterator[tuple[Row, Any]]:
+        return ((row, self.task(row, read_row(row, channels=self.channels, key=self.key))) for row in rows)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +12,24 @@ import pytest
 from audit_sets import HOLDOUT, PLANTS, TRAIN, WIDTH, planted, synthetic, table
 from hearts import beating_heart, write_avi
 
+from echofm.check.duplicates import Pair
 from echofm.contract import InputContract
 from echofm.embed.inputs import open_input
-from echofm.embed.table import EmbeddingTable
+from echofm.embed.table import EmbeddingTable, tidy_rows
 from echofm.errors import EchofmError
 from echofm.ids import IdKey
 from echofm.intervals import Interval
 from synth.audit.arrays import load_arrays
 from synth.audit.assess import audit
-from synth.audit.calibrate import conformal_p
+from synth.audit.calibrate import at_most, conformal_p, flagged_at_any, q_values
 from synth.audit.cli import main
-from synth.audit.duplicates import exact_copies
+from synth.audit.duplicates import Duplicates, _copied, exact_copies
+from synth.audit.marks import STRENGTH
 from synth.audit.names import safe_table
 from synth.audit.power import Recall, sees_copies
+from synth.audit.report import page
 from synth.audit.result import AuditResult
+from synth.audit.scoring import combined_p
 from synth.audit.strips import closest_pairs
 
 
@@ -66,6 +72,15 @@ def test_a_p_of_alpha_is_not_above_alpha(clips: int, patients: int) -> None:
     above = round(0.05 * (patients + 1)) - 1
     p = conformal_p(np.array([patients - above]), null, names)
     assert p[0] == pytest.approx(0.05) and p[0] <= 0.05
+
+
+def test_the_least_p_of_just_enough_patients_still_counts() -> None:
+    """1/60 is a rounding above 0.05/3, and 250 copies of 300 are as few as 23 patients can flag."""
+    copies, null = np.ones(50), np.linspace(0, 0.5, 59)
+    assert flagged_at_any([(copies, null)] * 3, np.arange(59).astype(str)).fraction == 1
+    assert at_most(combined_p([conformal_p(copies, null)] * 3), 0.05).all()
+    p = conformal_p(np.repeat([1.0, -1.0], [250, 50]), np.linspace(0, 0.5, 23))
+    assert (q_values(p)[:250] <= 0.05).all()
 
 
 def test_numbers_that_look_like_a_hash_are_hashed() -> None:
@@ -143,3 +158,96 @@ def test_the_page_says_that_patients_are_simulated(tmp_path: Path, dataset: str)
     words = [f"--{side}={tmp_path / side[0]}" for side in ("train", "holdout", "synthetic")]
     assert main([*words, f"--out={tmp_path / 'out'}", "--fail-above=1"]) == 0
     assert ("phantom patients" in (tmp_path / "out" / "report.html").read_text()) == (dataset == "phantom")
+
+
+class Moving:
+    """A head that leaves features as they are; at the motion level some clips have none."""
+
+    def __init__(self, *still: str, levels: tuple[str, ...] = ("clip", "motion")) -> None:
+        self.still, self.levels = still, dict.fromkeys(levels)
+
+    def digest(self, level: str) -> str:
+        return f"head-{level}"
+
+    def usable(self, table: EmbeddingTable, *, level: str) -> np.ndarray:
+        return np.array([level != "motion" or each not in self.still for each in table.clip_id], bool)
+
+    def project(self, table: EmbeddingTable, *, level: str) -> EmbeddingTable:
+        return table
+
+
+def test_a_level_that_knows_nothing_of_the_set_decides_nothing() -> None:
+    own = safe_table(synthetic(20, 180))
+    ids = [str(each) for each in own.clip_id]
+    beside = audit(TRAIN, HOLDOUT, own, head=Moving(*ids))
+    assert "histograms" in page(beside).html()
+    with pytest.raises(EchofmError, match="no synthetic clip has features at the motion level"):
+        audit(TRAIN, HOLDOUT, own, head=Moving(*ids), decide="motion")
+    some = audit(TRAIN, HOLDOUT, own, head=Moving(*ids[:30]), decide="motion").result.verdict
+    assert "Of 30 synthetic clip(s) the deciding level has no features" in some
+    with pytest.raises(EchofmError, match=r"fit-reid --levels clip"):
+        audit(TRAIN, HOLDOUT, own, head=Moving(levels=("motion",)))
+
+
+def test_what_was_not_compared_is_in_the_verdict() -> None:
+    own = synthetic(0, 100)
+    assert "Not compared" not in audit(TRAIN, HOLDOUT, own, set_aside=(0, 3, 0)).result.verdict
+    verdict = audit(TRAIN, HOLDOUT, own, set_aside=(1, 0, 90)).result.verdict
+    assert "Not compared: 90 synthetic and 1 training file(s)" in verdict
+
+
+def test_clips_that_show_held_out_recordings_are_removed_and_said() -> None:
+    own = synthetic(0, 98)
+    mixed = EmbeddingTable.concat([own, HOLDOUT.select([4, 9])])
+    found = audit(TRAIN, HOLDOUT, mixed)
+    assert found.result.duplicates.holdout == 2 and found.samples["removed"].to_numpy()[98:].all()
+    assert "2 clip(s) show the very recording of a held-out clip" in found.result.verdict
+    pairs = [Pair(0, 1, 0.9), Pair(2, 3, 0.9)]
+    owners = [("held-out", "h"), ("synthetic", "s"), ("training", "t"), ("synthetic", "u")]
+    assert dict(_copied(owners, pairs, "held-out")) == {"s": "h"}
+    shared = Duplicates(exact={}, train_holdout=[("t", "h")])
+    assert "1 held-out clip(s) show the very recording" in audit(TRAIN, HOLDOUT, own, duplicates=shared).result.verdict
+
+
+def test_canaries_that_do_not_say_what_they_are_are_refused() -> None:
+    plain = planted("exact", 0.0)
+    for strength in (np.nan, "strong"):
+        rows = tidy_rows(plain.rows.assign(**{STRENGTH: [strength, *plain.rows[STRENGTH][1:]]}))
+        table = EmbeddingTable(video_ND=plain.video_ND, rows=rows, encoder_digest=plain.encoder_digest)
+        with pytest.raises(EchofmError, match="1 canaries have no canary_kind or no number as canary_strength"):
+            audit(TRAIN, HOLDOUT, synthetic(0, 50), canaries=table)
+
+
+def test_an_audit_that_is_cut_short_leaves_no_figures_beside_other_samples(tmp_path: Path) -> None:
+    first, second = (audit(TRAIN, HOLDOUT, synthetic(0, count)) for count in (50, 60))
+    first.result.save(tmp_path, first.samples)
+    broken = second.samples.rename(columns={"p": "q"})
+    with pytest.raises(ValueError, match=r"[Dd]uplicate"):
+        second.result.save(tmp_path, broken)
+    assert AuditResult.from_json(tmp_path / "audit.json").synthetic.clips == 50
+    assert len(pd.read_parquet(tmp_path / "samples.parquet")) == 50
+
+
+def test_arrays_that_are_none_are_refused_in_one_line(tmp_path: Path) -> None:
+    good = {"features": np.eye(3, WIDTH), "encoder": "e", "patient_id": np.array(["a", "b", "c"])}
+    bad = {"phase": np.array([["a"]] * 3)}, {"phase": np.zeros((3, 0, 4))}, {"encoder": np.array(b"\xff")}
+    for each in bad:
+        np.savez(tmp_path / "bad.npz", **{**good, **each})
+        with pytest.raises(EchofmError, match=f"the training file's {next(iter(each))}"):
+            load_arrays(tmp_path / "bad.npz", name="training")
+    with zipfile.ZipFile(tmp_path / "raw.npz", "w") as packed:
+        packed.writestr("features", b"no array")
+    np.savez(tmp_path / "locked.npz", **good)
+    content = bytearray((tmp_path / "locked.npz").read_bytes())
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        for found in re.finditer(re.escape(mark), bytes(content)):
+            content[found.start() + flags] |= 1
+    (tmp_path / "locked.npz").write_bytes(content)
+    for name in ("raw", "locked"):
+        with pytest.raises(EchofmError, match=r"is no sound \.npz"):
+            load_arrays(tmp_path / f"{name}.npz", name="training")
+
+
+def test_a_negative_seed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EchofmError, match="--seed -1 is negative"):
+        main(["--train=t", "--holdout=h", "--synthetic=s", f"--out={tmp_path}", "--seed=-1"])

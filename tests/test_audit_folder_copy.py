@@ -6,9 +6,15 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+import pandas as pd
 import pytest
+from audit_sets import HOLDOUT, TRAIN, synthetic
 
+from echofm.embed.table import EmbeddingTable
+from echofm.ids import load_key
+from synth.audit.assess import audit
 from synth.audit.clip_names import ClipNames
+from synth.audit.filter import clip_id_of, write_kept
 from synth.audit.folder_copy import FolderCopy
 
 TRIMMED = "tables, written without the rows of clips left out"
@@ -100,3 +106,24 @@ def test_cells_that_are_no_names_mean_no_clip() -> None:
         assert names.cell(cell, folder=PurePosixPath()) is None, cell
     for cell in ("0XA", "0XA.avi", "Videos/0XA.avi", "/data/Videos/0XA.avi", "Videos\\0XA.avi"):
         assert names.cell(cell, folder=PurePosixPath()), cell
+
+
+def test_a_video_that_the_set_does_not_name_is_no_companion(tmp_path: Path) -> None:
+    files, done = filtered(tmp_path, {"a.avi": True}, {"a_original.avi": "a patient", "a_mask.png": "mask"})
+    assert set(files) == {"a.avi", "a_mask.png"}
+    assert done["videos that the set does not name, left out"] == 1
+
+
+def test_what_lies_beside_a_single_file_is_none_of_the_set(tmp_path: Path) -> None:
+    video = tmp_path / "set" / "a.avi"
+    video.parent.mkdir()
+    video.write_bytes(b"video")
+    (video.parent / "a_notes.txt").write_text("of a patient")
+    clip_id = clip_id_of(video, load_key())
+    own = synthetic(0, 20)
+    rows = own.rows.assign(clip_id=pd.array([clip_id, *own.clip_id[1:]], dtype="string"))
+    found = audit(TRAIN, HOLDOUT, EmbeddingTable(video_ND=own.video_ND, rows=rows, encoder_digest=own.encoder_digest))
+    found.result.save(tmp_path / "audit", found.samples)
+    done = write_kept(tmp_path / "audit", str(video), tmp_path / "kept")
+    assert done.clips_kept == 1 and done.other_files == {}
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == {"a.avi", "filter.json"}

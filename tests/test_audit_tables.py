@@ -155,6 +155,11 @@ def test_a_judge_finds_no_excess_after_the_removal_and_does_before() -> None:
     assert second.membership_auc_before.value > second.membership_auc_after.value
     assert "judge finds no excess" in found.result.verdict
     assert "A second judge" in page(found).html()
+    other = Judge(
+        sets=Sets(train=judge.sets.train, holdout=judge.sets.holdout, synthetic=seen(own.select(np.arange(400)[::-1])))
+    )
+    with pytest.raises(EchofmError, match="not the audit's"):
+        audit(TRAIN, HOLDOUT, own, judge=other)
 
 
 def test_no_verdict_says_that_all_is_well(copied: Audited, fresh: Audited) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -18,9 +20,10 @@ from hearts import beating_heart, write_avi
 
 from echofm.clip import Clip
 from echofm.contract import InputContract
+from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.hub import save_model
-from echofm.ids import load_key
+from echofm.ids import IdKey, load_key
 from echofm.model.mae import VideoMae
 from echofm.readers.datasets import open_source
 from echofm.readers.read import read_row
@@ -29,11 +32,19 @@ from echofm.shards.read import ShardSet
 from echofm.shards.write import write_shards
 from synth.audit.canaries import plan
 from synth.audit.cli import main
+from synth.audit.marks import KIND
 from synth.audit.result import AuditResult
 from synth.audit.strips import MOMENTS, together
 
 TRAINING, HELD_OUT = range(6), range(100, 108)
 NAMES = ("Plantedname", "Janet")
+
+
+def mae(channels: int = 1) -> VideoMae:
+    return VideoMae(
+        size=48, frames=8, channels=channels, patch=8, tubelet=2, width=32, depth=2, heads=2,
+        decoder_width=16, decoder_depth=1, decoder_heads=2, predicted_frames=4,
+    )  # fmt: skip
 
 
 def heart(seed: int) -> np.ndarray:
@@ -60,11 +71,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     three new hearts and a broken file."""
     root = tmp_path_factory.mktemp("audit")
     torch.manual_seed(0)
-    net = VideoMae(
-        size=48, frames=8, channels=1, patch=8, tubelet=2, width=32, depth=2, heads=2,
-        decoder_width=16, decoder_depth=1, decoder_heads=2, predicted_frames=4,
-    )  # fmt: skip
-    save_model(net, root / "encoder", contract=InputContract(size=48, frames=8, frame_rate_hz=25.0), card={})
+    save_model(mae(), root / "encoder", contract=InputContract(size=48, frames=8, frame_rate_hz=25.0), card={})
     shards(root / "train", TRAINING)
     shards(root / "holdout", HELD_OUT)
     videos = root / "synthetic" / "Videos"
@@ -117,6 +124,23 @@ def test_canaries_are_planted_through_the_same_path(out: Path) -> None:
     assert [each.level for each in result.levels] == ["clip", "frame"]
 
 
+def test_a_judge_gets_canaries_of_its_own_encoder(sets: Path, out: Path, tmp_path: Path) -> None:
+    def canaries(cache: Path) -> list[EmbeddingTable]:
+        tables = [EmbeddingTable.load(path.parent) for path in cache.rglob("meta.json")]
+        return [each for each in tables if KIND in each.rows]
+
+    planted = next(
+        path.parent for path in (out / "cache").rglob("meta.json") if KIND in EmbeddingTable.load(path.parent).rows
+    )
+    torch.manual_seed(1)
+    save_model(mae(), tmp_path / "judge", contract=InputContract(size=48, frames=8, frame_rate_hz=25.0), card={})
+    more = [f"--judge={tmp_path / 'judge'}", f"--canary-table={planted}", "--duplicates=off", "--strips=0"]
+    main(words(sets, tmp_path / "out", *more, f"--cache={tmp_path / 'cache'}"))
+    assert len(canaries(tmp_path / "cache")) == 1
+    result = AuditResult.from_json(tmp_path / "out" / "audit.json")
+    assert result.judge is not None and result.judge.sees_copies is not None
+
+
 def test_the_page_shows_pairs_and_no_name(out: Path) -> None:
     text = (out / "report.html").read_text()
     assert text.count('<figure class="strip">') == 5
@@ -147,7 +171,7 @@ def test_filter_copies_what_is_kept_and_accounts_for_the_rest(sets: Path, out: P
     reasons = sorted(each["reason"] for each in told["left_out"])
     samples = pd.read_parquet(out / "samples.parquet")
     assert told["clips_kept"] == (~samples["removed"]).sum() == 6 - len(reasons)
-    assert sum("shows the recording of training clip" in each for each in reasons) == 2
+    assert sum("shows the recording of real clip" in each for each in reasons) == 2
     assert sum("could not be read" in each for each in reasons) == 1
     for path in (kept / "Videos").iterdir():
         assert path.read_bytes() == (sets / "synthetic" / "Videos" / path.name).read_bytes()
@@ -166,6 +190,26 @@ def test_filter_copies_what_is_kept_and_accounts_for_the_rest(sets: Path, out: P
         main(asked)
     with pytest.raises(EchofmError, match="no clip of this set is kept"):
         main([*asked[:2], f"--synthetic={sets / 'Plantedname-holdout'}", f"--out={tmp_path / 'none'}"])
+
+
+def test_an_id_of_digits_alone_is_one_id_everywhere(sets: Path, tmp_path: Path) -> None:
+    """One in ten thousand of our ids is such, and is hashed again as it might be a hospital's number."""
+    content = hashlib.sha256((sets / "Plantedname-train" / "Janet-0.avi").read_bytes()).digest()
+    secret = next(
+        each for each in map("key {:020d}".format, itertools.count()) if IdKey(each.encode()).clip(content).isdigit()
+    )
+    (tmp_path / "id.key").write_text(secret)
+    more = [f"--id-key={tmp_path / 'id.key'}", "--canaries=0"]
+    folders = [f"--train={sets / 'Plantedname-train'}", f"--holdout={sets / 'Plantedname-holdout'}"]
+    assert main([*words(sets, tmp_path / "out", *more), *folders]) == 1
+    samples = pd.read_parquet(tmp_path / "out" / "samples.parquet")
+    assert (samples["duplicate_of"] != "").sum() == 2 and not samples["clip_id"].str.isdigit().any()
+    assert (tmp_path / "out" / "report.html").read_text().count('<figure class="strip">') == 5
+    asked = ["filter", f"--audit={tmp_path / 'out'}", f"--synthetic={sets / 'synthetic'}", f"--out={tmp_path / 'kept'}"]
+    assert main([*asked, more[0]]) == 0
+    told = json.loads((tmp_path / "kept" / "filter.json").read_text())
+    assert set(told["kept"]) == set(samples["clip_id"][~samples["removed"]])
+    assert sum("not there" in each["reason"] for each in told["left_out"]) == 1
 
 
 def test_filtered_shards_hold_the_same_clips(sets: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from dataclasses import replace
@@ -14,13 +15,14 @@ from identities import planted, with_tokens, without_tokens
 
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from synth.audit.reid import Reid, fit_reid, load_reid, require_separate
+from synth.audit.reid import Reid, fit, fit_reid, load_reid, require_separate
 from synth.audit.reid.cli import main
 from synth.audit.reid.fit import FitOptions
 from synth.audit.reid.folder import CARD, CONFIG, WEIGHTS, save_reid
 from synth.audit.reid.half import half_of
 from synth.audit.reid.measure import Measured, measure
 from synth.audit.reid.samples import available_levels
+from synth.audit.reid.verify import Recordings, Setting, area, fewer_patients
 
 QUICK = FitOptions(components=(32,), shrink=(0.03,), directions=(6, 16), hidden=(0,), steps=40)
 RANDOM = replace(QUICK, begin="random", learning_rate=1e-2, steps=120)
@@ -246,3 +248,16 @@ def test_one_clip_a_patient_is_enough_with_tokens() -> None:
     model = fit_reid(table, levels=("frame", "clip"), options=QUICK)
     settings = {each.found.setting for each in measure(model, table.select(split="test"), draws=5)}
     assert settings == {"within acquisition"}
+
+
+def test_of_very_many_validation_clips_a_part_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def counted(queries: Recordings, gallery: Recordings, *, setting: Setting) -> float | None:
+        seen.append(len(queries))
+        return area(queries, gallery, setting=setting)
+
+    monkeypatch.setattr(fit, "area", counted)
+    monkeypatch.setattr(fit, "fewer_patients", functools.partial(fewer_patients, most=12))
+    fit_reid(TABLE, levels=("clip",), options=QUICK)
+    assert max(seen) <= 12 < (TABLE.split == "val").sum()

@@ -7,7 +7,9 @@ real clips; `clip_id`, `split`, `view` (N) and `phase` (N, T, D'), a vector per 
 
 from __future__ import annotations
 
+import lzma
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from tokenize import TokenError
@@ -21,6 +23,7 @@ from echofm.errors import EchofmError
 from synth.audit.marks import COLUMNS, STRENGTH
 
 MAX_GB = 64.0
+_BAD_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 _TEXT = ("clip_id", "patient_id", "split", "view", *(name for name in COLUMNS if name != STRENGTH))
 _KEYS = ("features", "encoder", "phase", STRENGTH, *_TEXT)
 
@@ -34,6 +37,15 @@ def load_arrays(path: Path, *, name: str, needs_patients: bool = True, max_gb: f
     encoder = _needed(arrays, "encoder", name)
     if encoder.size != 1 or encoder.dtype.kind not in "US":
         raise EchofmError(f"the {name} file's key encoder is no single text; name the encoder, alike in all files")
+    digest = _texts(encoder.reshape(1), "encoder", 1, name)[0]
+    phase = arrays.get("phase")
+    if phase is not None and (
+        phase.shape[:1] != (len(features),)
+        or phase.ndim != 3
+        or 0 in phase.shape
+        or not np.issubdtype(phase.dtype, np.floating)
+    ):
+        raise EchofmError(f"the {name} file's phase is {phase.dtype} {phase.shape}; floats (N, T, D') are needed")
     texts = {key: _texts(arrays[key], key, len(features), name) for key in _TEXT if key in arrays}
     if needs_patients and "patient_id" not in texts:
         raise EchofmError(f"the {name} file has no patient_id; the audit counts patients, not clips: add the key")
@@ -47,8 +59,8 @@ def load_arrays(path: Path, *, name: str, needs_patients: bool = True, max_gb: f
         patient_id=texts.get("patient_id") or clips,
         split=texts.get("split"),
         view=texts.get("view"),
-        phase=arrays.get("phase"),
-        encoder_digest=str(encoder.reshape(-1).astype(str)[0]) or "unnamed",
+        phase=phase,
+        encoder_digest=digest or "unnamed",
         labels=labels or None,
     )
 
@@ -66,10 +78,14 @@ def _read(path: Path, name: str, *, max_gb: float) -> Mapping[str, npt.NDArray]:
             unknown = sorted(set(stored.files) - set(_KEYS))
             if unknown:
                 raise EchofmError(f"the {name} file has {len(unknown)} unknown key(s); known are {', '.join(_KEYS)}")
-            return {key: stored[key] for key in stored.files}
+            arrays = {key: stored[key] for key in stored.files}
+        if not all(isinstance(each, np.ndarray) for each in arrays.values()):
+            raise ValueError("a member that is no array")
+        return arrays
     except EchofmError:
         raise
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, MemoryError, SyntaxError, TokenError) as error:
+    # RuntimeError: encrypted, or packed by a method that zipfile does not know.
+    except (OSError, ValueError, RuntimeError, EOFError, MemoryError, SyntaxError, TokenError, *_BAD_ZIP) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
         raise EchofmError(
             f"the {name} file is no sound .npz of plain arrays ({reason}); write it by numpy.savez, without objects"

@@ -21,7 +21,7 @@ from echofm.nearest import Metric
 from synth.audit import calibrate
 from synth.audit.attack_run import attack, kept_neighbours
 from synth.audit.decision import Decision, Rule, decide_on
-from synth.audit.duplicates import Duplicates, exact_copies
+from synth.audit.duplicates import Duplicates, by_ids
 from synth.audit.estimates import recall_figure
 from synth.audit.judging import Judge, judged
 from synth.audit.levels import Head, Level, available, moments_of
@@ -94,18 +94,30 @@ def audit(
     clip_level = (
         found[0] if found[0].level == "clip" else scores(sets, "clip", head=head, metric=metric, kept=kept, index=index)
     )
+    without = _without_features(found, decide)
     decision = decide_on(found, decide, text(sets.holdout.patient_id), alpha=alpha, rule=rule, seed=seed)
     results = [_level(each, sets, moments=moments, alpha=alpha, rule=rule, seed=seed) for each in found]
     recalls = _recalls(sets, decision, alpha=alpha)
-    duplicates = duplicates or Duplicates(exact=exact_copies(sets.train, sets.synthetic))
+    duplicates = duplicates or by_ids(sets.train, sets.holdout, sets.synthetic)
     samples = sample_rows(sets, found, decision, duplicates)
     attacks, notes = attack(sets, clip_level, head=head, alpha=alpha, metric=metric, seed=seed)
     removed = samples["removed"].to_numpy(bool)
-    second = None if judge is None else judged(judge, removed, alpha=alpha, metric=metric, index=index, seed=seed)
+    second = None if judge is None else judged(judge, samples, alpha=alpha, metric=metric, index=index, seed=seed)
     flagged = decision.flagged
     result = AuditResult(
         echofm_version=echofm.__version__,
-        verdict=verdict(flagged, attacks, recalls, duplicates=duplicates, judge=second, alpha=alpha, decide=decide),
+        verdict=verdict(
+            flagged,
+            attacks,
+            recalls,
+            duplicates=duplicates,
+            judge=second,
+            alpha=alpha,
+            decide=decide,
+            rule=rule,
+            set_aside=set_aside,
+            without_features=without,
+        ),
         sees_copies=sees_copies(recalls),
         alpha=alpha,
         rule=rule,
@@ -199,12 +211,25 @@ def _levels(
     for each in [*(asked or []), *([] if decide == "any" else [decide])]:
         if each not in offered:
             needs = "a re-identification head (--reid)" if each == "motion" else "token-time features (phase)"
+            needs = needs if head is None else f"a head that was fitted at it (fit-reid --levels {each})"
             raise EchofmError(f"level {each} needs {needs}; these tables offer {', '.join(offered)}")
     names = list(dict.fromkeys(asked or offered))
     if decide != "any" and decide not in names:
         raise EchofmError(f"the deciding level {decide} is not among the levels compared ({', '.join(names)})")
     # The clip level first: attacks are made at it.
     return sorted(names, key=offered.index)
+
+
+def _without_features(found: Sequence[LevelScores], decide: str) -> int:
+    """Synthetic clips of which the deciding levels know nothing. Raises EchofmError where these are all."""
+    deciding = [each for each in found if decide in ("any", each.level)]
+    without_S = np.all([each.synthetic.neighbour < 0 for each in deciding], axis=0)
+    if without_S.all():
+        raise EchofmError(
+            f"no synthetic clip has features at the {deciding[0].level} level, so it can decide nothing; let another "
+            "level decide (--decide)"
+        )
+    return int(without_S.sum())
 
 
 def _tests(names: Sequence[Level], decide: str) -> int:

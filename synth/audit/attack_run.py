@@ -14,13 +14,17 @@ from synth.audit.names import text
 from synth.audit.result import Attacks, Estimate
 from synth.audit.scoring import LevelScores, Sets
 
-# A patient with more clips than this could fill the neighbours kept; the ratio then counts its own clip as another's.
+# A patient with more clips than this can fill the neighbours kept; the ratio then seeks another patient's.
 _MOST_KEPT = 200
 
 
 def clips_of(table: EmbeddingTable, head: Head | None) -> attacks.Clips:
     """A real set at clip level."""
-    return attacks.Clips(features_ND=projected(table, "clip", head).video_ND, patient_N=text(table.patient_id))
+    return attacks.Clips(
+        features_ND=projected(table, "clip", head).video_ND,
+        patient_N=text(table.patient_id),
+        clip_N=text(table.clip_id),
+    )
 
 
 def kept_neighbours(train: EmbeddingTable) -> int:

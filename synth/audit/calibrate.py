@@ -21,8 +21,8 @@ from echofm.errors import EchofmError
 
 Doubles = npt.NDArray[np.float64]
 
-# Of p-values: beyond these they are rounding.
-_DIGITS = 12
+# Of p- and q-values: beyond these they are rounding, which q = p S / k makes larger.
+_DIGITS, _Q_DIGITS = 12, 9
 
 
 def conformal_p(score_S: npt.ArrayLike, null_H: npt.ArrayLike, patient_H: npt.ArrayLike | None = None) -> Doubles:
@@ -49,7 +49,12 @@ def conformal_p(score_S: npt.ArrayLike, null_H: npt.ArrayLike, patient_H: npt.Ar
 
 def q_values(p_S: npt.ArrayLike) -> Doubles:
     """Benjamini-Hochberg adjusted p-values: flagging q <= a keeps the expected part of false flags at most a."""
-    return np.asarray(scipy.stats.false_discovery_control(np.asarray(p_S, np.float64)), np.float64)
+    return np.round(scipy.stats.false_discovery_control(np.asarray(p_S, np.float64)), _Q_DIGITS)
+
+
+def at_most(p: Doubles, alpha: float) -> npt.NDArray[np.bool_]:
+    """p <= alpha, where a p that is alpha itself may come out a rounding above it: 1/60 and 0.05/3, say."""
+    return p <= alpha * (1 + 1e-9)
 
 
 def smallest_detectable_share(patients: int, *, alpha: float) -> float:
@@ -137,7 +142,7 @@ def flagged_at_any(
     require_holdout(patients, alpha=each_alpha)
     score_LS = np.stack([np.asarray(score, np.float64) for score, _ in levels])
     null_LH = np.stack([np.asarray(null, np.float64) for _, null in levels])
-    hits_LS = np.stack([conformal_p(*pair, patient) <= each_alpha for pair in zip(score_LS, null_LH)])
+    hits_LS = np.stack([at_most(conformal_p(*pair, patient), each_alpha) for pair in zip(score_LS, null_LH)])
     clips = score_LS.shape[1]
     count = int(hits_LS.any(0).sum())
     exact = scipy.stats.binomtest(count, clips).proportion_ci(level, method="exact")
@@ -167,6 +172,8 @@ def _bootstrap(
 ) -> Doubles:
     """Flagged fractions over redrawn held-out patients (with all their clips) and redrawn synthetic clips."""
     patients, clips = int(patient_H.max()) + 1, score_LS.shape[1]
+    # In an order of their own, so that the same clips give the same draws wherever their rows stand.
+    score_LS = score_LS[:, np.lexsort(score_LS)]
     orders = np.argsort(null_LH, axis=1)
     share_H = 1 / np.bincount(patient_H)[patient_H]
     places = [np.searchsorted(null[order], score) for null, order, score in zip(null_LH, orders, score_LS)]
@@ -178,7 +185,7 @@ def _bootstrap(
         for order, place in zip(orders, places):
             weight = (times[patient_H] * share_H)[order]
             above = np.append(np.cumsum(weight[::-1])[::-1], 0.0)
-            hit = hit | (np.round((1 + above[place[chosen]]) / (patients + 1), _DIGITS) <= alpha)
+            hit = hit | at_most((1 + above[place[chosen]]) / (patients + 1), alpha)
         fractions[draw] = hit.mean()
     return fractions
 

@@ -106,6 +106,8 @@ def main(argv: list[str]) -> int:
         raise EchofmError(f"--alpha {arguments.alpha:g} is no probability between 0 and 1")
     if not 0 <= arguments.fail_above <= 1:
         raise EchofmError(f"--fail-above {arguments.fail_above:g} is no part of the clips, 0 to 1")
+    if arguments.seed < 0:
+        raise EchofmError(f"--seed {arguments.seed} is negative; give 0 or more")
     from synth.audit.command import run
 
     return run(arguments)

@@ -148,7 +148,8 @@ def _embedded(arguments: Arguments, given: Given, ranks: PartialState, encoder: 
     train, holdout, synthetic = (embedder.side(side) for side in given.sides)
     # Before the canaries: what does not fit is said before any more time is spent.
     require_comparable(Sets(train=train, holdout=holdout, synthetic=synthetic))
-    canaries = _canary_table(arguments, given)
+    # Another encoder's features are no canaries of the judge.
+    canaries = _canary_table(arguments, given) if encoder == arguments.encoder else None
     if canaries is None and given.train.videos is not None and arguments.canaries > 0:
         canaries = _plant(arguments, given, embedder, Sets(train=train, holdout=holdout, synthetic=synthetic))
     return Sets(train=train, holdout=holdout, synthetic=synthetic, canaries=canaries)
@@ -170,7 +171,7 @@ def _plant(arguments: Arguments, given: Given, embedder: Embedder, sets: Sets) -
 def _canary_table(arguments: Arguments, given: Given) -> EmbeddingTable | None:
     if arguments.canary_table is None:
         return None
-    side = open_side(arguments.canary_table, name="synthetic", key=given.key)
+    side = open_side(arguments.canary_table, name="canary", key=given.key)
     if side.table is None:
         raise EchofmError("--canary-table is no embedding table and no .npz; videos are planted by the audit itself")
     return chosen(side.table, side)

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from synth.audit.calibrate import flagged_at_any, q_values
+from synth.audit.calibrate import at_most, flagged_at_any, q_values
 from synth.audit.estimates import flagged_part
 from synth.audit.levels import Level
 from synth.audit.result import FlaggedPart
@@ -54,7 +54,7 @@ def decide_on(
     if rule == "published":
         flagged_S = np.any([each.synthetic.score > each.threshold for each in deciding], axis=0)
     else:
-        flagged_S = q_S <= alpha
+        flagged_S = at_most(q_S, alpha)
     pairs = [(each.synthetic.score, each.holdout.score) for each in deciding]
     part = flagged_at_any(pairs, patient_H, alpha=alpha, seed=seed)
     first = deciding[0]

@@ -28,16 +28,18 @@ Prints = tuple[Fingerprint, Fingerprint]
 @dataclass(frozen=True, kw_only=True)
 class Duplicates:
     """exact: synthetic clip id -> training clip id (the same, as ids come from bytes). perceptual: alike, by speckle,
-    exact ones among them; None where nobody looked. train_holdout: pairs of a training and a held-out clip."""
+    exact ones among them; None where nobody looked. holdout: synthetic clip id -> held-out clip id, by whatever was
+    looked at. train_holdout: pairs of a training and a held-out clip."""
 
     exact: Mapping[str, str]
     perceptual: Mapping[str, str] | None = None
+    holdout: Mapping[str, str] = field(default_factory=dict)
     train_holdout: Sequence[tuple[str, str]] | None = None
     unread: int = field(default=0)
 
     def of(self, clip_id_S: npt.NDArray[np.str_]) -> npt.NDArray[np.str_]:
-        """Of each synthetic clip the training clip that it copies, "" for none."""
-        known = {**(self.perceptual or {}), **self.exact}
+        """Of each synthetic clip the training clip that it copies, else the held-out one, "" for none."""
+        known = {**self.holdout, **(self.perceptual or {}), **self.exact}
         return np.array([known.get(each, "") for each in clip_id_S.tolist()], dtype=np.str_)
 
     def counted(self) -> DuplicateCount:
@@ -45,6 +47,7 @@ class Duplicates:
         return DuplicateCount(
             exact=len(self.exact),
             perceptual=None if self.perceptual is None else len(self.perceptual),
+            holdout=len(self.holdout),
             train_holdout=None if self.train_holdout is None else len(self.train_holdout),
         )
 
@@ -78,6 +81,11 @@ def exact_copies(train: EmbeddingTable, synthetic: EmbeddingTable) -> dict[str, 
     }
 
 
+def by_ids(train: EmbeddingTable, holdout: EmbeddingTable, synthetic: EmbeddingTable) -> Duplicates:
+    """What the ids tell alone, where no pixels are looked at."""
+    return Duplicates(exact=exact_copies(train, synthetic), holdout=exact_copies(holdout, synthetic))
+
+
 def _size(table: EmbeddingTable, row: int) -> float:
     return float(np.abs(table.video_ND[row]).mean())
 
@@ -105,7 +113,8 @@ def find_duplicates(
     pairs = find_copies([one for one, _ in prints], [other for _, other in prints], processes=processes)
     return Duplicates(
         exact=exact_copies(tables["training"], tables["synthetic"]),
-        perceptual=dict(_copied(owners, pairs)),
+        perceptual=dict(_copied(owners, pairs, "training")),
+        holdout=dict(_copied(owners, pairs, "held-out")),
         train_holdout=_across(owners, pairs) if "held-out" in tables else None,
         unread=unread,
     )
@@ -115,20 +124,20 @@ def _prints(clip: Clip, _: Any) -> Prints:
     return fingerprint(clip), fingerprint(clip, whole_picture=True)
 
 
-def _copied(owners: Sequence[tuple[str, str]], pairs: Sequence[Pair]) -> Iterator[tuple[str, str]]:
-    """(synthetic clip, training clip) wherever a chain of pairs leads from one to the other; the best pair first."""
+def _copied(owners: Sequence[tuple[str, str]], pairs: Sequence[Pair], real: str) -> Iterator[tuple[str, str]]:
+    """(synthetic clip, clip of the real set) where a chain of pairs leads from one to the other; best pair first."""
     linked: dict[int, list[int]] = {}
     for pair in pairs:
         linked.setdefault(pair.first, []).append(pair.second)
         linked.setdefault(pair.second, []).append(pair.first)
     source: dict[int, int] = {}
-    front = [place for place in linked if owners[place][0] == "training"]
+    front = [place for place in linked if owners[place][0] == real]
     source.update({place: place for place in front})
     while front:
         reached = []
         for place in front:
             for other in linked[place]:
-                # A held-out clip in between is no copy made by the generator.
+                # A clip of another real set in between is no copy made by the generator.
                 if other not in source and owners[other][0] == "synthetic":
                     source[other] = source[place]
                     reached.append(other)

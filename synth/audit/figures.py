@@ -31,7 +31,7 @@ def score_histogram(
     axes.hist(
         null_H, edges, weights=np.full(len(null_H), 1 / len(null_H)), alpha=0.55, label="held-out patients (null)"
     )
-    part = np.full(len(scores_S), 1 / len(scores_S))
+    part = np.full(len(scores_S), 1 / max(1, len(scores_S)))
     kept = [scores_S[~removed_S], scores_S[removed_S]]
     weights = [part[~removed_S], part[removed_S]]
     axes.hist(kept, edges, weights=weights, stacked=True, alpha=0.6, label=["synthetic, kept", "synthetic, to remove"])

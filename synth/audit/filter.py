@@ -23,6 +23,7 @@ from echofm.shards.manifest import MANIFEST as SHARDS
 from echofm.shards.read import ShardSet
 from echofm.shards.write import write_shards
 from synth.audit.folder_copy import FolderCopy
+from synth.audit.names import shown
 from synth.audit.result import AuditResult
 from synth.audit.sources import parsed
 
@@ -91,15 +92,17 @@ def write_kept(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise EchofmError("--out is there already and is not empty; name another folder")
     path, splits = parsed(synthetic)
-    if path.is_dir() and (path.resolve() == out.resolve() or path.resolve() in out.resolve().parents):
+    folder = path.parent if path.suffix.lower() == ".csv" else path
+    if folder.is_dir() and (folder.resolve() == out.resolve() or folder.resolve() in out.resolve().parents):
         raise EchofmError("--out lies in the synthetic set itself; name a folder beside it")
     decisions, digest = read_decisions(audit)
+    key = load_key(id_key)
     if (path / SHARDS).is_file():
-        kept, left_out, others = _shards(path, splits, out, decisions)
+        kept, left_out, others = _shards(path, splits, out, decisions, key)
     elif path.exists() and path.suffix.lower() != ".npz":
-        key = load_key(id_key)
         source = open_source(path, dataset=dataset, patient_from=patient_from)
-        kept, left_out, others = _files(source, splits, out, decisions, key)
+        alone = path.is_file() and path.suffix.lower() != ".csv"
+        kept, left_out, others = _files(source, splits, out, decisions, key, alone=alone)
     else:
         raise EchofmError("--synthetic is no folder of clips or shards; a table's kept rows are in samples.parquet")
     done = Filtered(audit_sha256=digest, clips_kept=len(kept), kept=kept, left_out=left_out, other_files=dict(others))
@@ -125,7 +128,7 @@ def read_decisions(audit: Path) -> tuple[Decisions, str]:
     reasons = {}
     for row in samples[samples["removed"]].itertuples():
         why = f"flagged (q {row.q:.3g})" if row.flagged else ""
-        copied = f"shows the recording of training clip {row.duplicate_of}" if row.duplicate_of else ""
+        copied = f"shows the recording of real clip {row.duplicate_of}" if row.duplicate_of else ""
         reasons[str(row.clip_id)] = " and ".join(each for each in (why, copied) if each)
     digest = hashlib.sha256((audit / "audit.json").read_bytes()).hexdigest()
     return Decisions(frozenset(str(each) for each in samples["clip_id"]), reasons), digest
@@ -134,7 +137,10 @@ def read_decisions(audit: Path) -> tuple[Decisions, str]:
 Done = tuple[list[str], list[LeftOut], "Counter[str]"]
 
 
-def _files(source: FolderSource, splits: list[str], out: Path, decisions: Decisions, key: IdKey) -> Done:
+def _files(
+    source: FolderSource, splits: list[str], out: Path, decisions: Decisions, key: IdKey, *, alone: bool
+) -> Done:
+    """alone: the set is a single file, and what lies beside it is none of it."""
     rows = list(source.rows())
     kept, left_out = [], []
     copy = FolderCopy(source.root, out)
@@ -142,7 +148,7 @@ def _files(source: FolderSource, splits: list[str], out: Path, decisions: Decisi
         for row in rows:
             bar.advance()
             try:
-                clip_id = clip_id_of(row.path, key)
+                clip_id = shown(clip_id_of(row.path, key), key)
                 why = decisions.why_not(clip_id)
             except UnreadableFile as error:
                 clip_id, why = error.file_id, error.reason
@@ -156,7 +162,7 @@ def _files(source: FolderSource, splits: list[str], out: Path, decisions: Decisi
                 left_out.append(LeftOut(id=clip_id, reason=why))
     if not kept:
         raise EchofmError(_NONE_KEPT)
-    return kept, left_out, copy.finish()
+    return kept, left_out, Counter() if alone else copy.finish()
 
 
 _NONE_KEPT = (
@@ -196,18 +202,19 @@ class _KeptShards:
         return self.shards.clip(self.places[row.path.name])
 
 
-def _shards(path: Path, splits: list[str], out: Path, decisions: Decisions) -> Done:
+def _shards(path: Path, splits: list[str], out: Path, decisions: Decisions, key: IdKey) -> Done:
     shards = ShardSet.open(path)
     places: dict[str, int] = {}
     left_out = []
     for place, record in enumerate(shards.records):
-        why = decisions.why_not(record.clip_id)
+        name = shown(record.clip_id, key)
+        why = decisions.why_not(name)
         if why is not None and splits and record.meta.split not in splits:
             why = "of a split that was not audited"
         if why is None:
             places[record.clip_id] = place
         else:
-            left_out.append(LeftOut(id=record.clip_id, reason=why))
+            left_out.append(LeftOut(id=name, reason=why))
     if not places:
         raise EchofmError(_NONE_KEPT)
     settings = shards.manifest.settings
@@ -224,4 +231,4 @@ def _shards(path: Path, splits: list[str], out: Path, decisions: Decisions) -> D
         seed=settings.seed,
         read=kept.read,
     )
-    return list(places), left_out, Counter()
+    return [shown(clip_id, key) for clip_id in places], left_out, Counter()

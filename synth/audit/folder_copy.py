@@ -17,6 +17,8 @@ from synth.audit.clip_names import ClipNames
 _MOST_TABLE_BYTES = 1 << 30
 # Columns by which the known layouts' tables name a video, and a manifest its file.
 _NAMING = ("filename", "hashedfilename", "dicom_filepath", "query_key", "path", "file", "video")
+# Masks and truth beside a clip are none of these.
+_VIDEOS = (".avi", ".mp4", ".mov", ".mkv", ".dcm", ".dicom")
 _NUMBER = re.compile(r"[-+]?[\d.,]*")
 
 
@@ -25,7 +27,8 @@ class FolderCopy:
 
     A file beside the clips (truth, masks) goes with the clip that its name means (`ClipNames.companion`). Tables keep
     the header and the rows that name a kept clip, as they were written. What belongs to no clip, a table that names
-    none among it, is copied only if it is the phantom's marker.
+    none among it, is copied only if it is the phantom's marker. A video that nobody told of is never copied: nobody
+    audited it.
     """
 
     def __init__(self, root: Path, out: Path) -> None:
@@ -64,6 +67,8 @@ class FolderCopy:
             return "links or no plain files, left out"
         if path.suffix.lower() == ".csv":
             return self._table(path)
+        if path.suffix.lower() in _VIDEOS:
+            return "videos that the set does not name, left out"
         stays = self._names.companion(self._below_root(path))
         if path.name == "phantom.json" or stays:
             self._copy(path)

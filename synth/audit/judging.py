@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
+import pandas as pd
 
 from echofm.errors import EchofmError
 from echofm.nearest import Metric
@@ -17,7 +16,7 @@ from synth.audit.attack_run import clips_of
 from synth.audit.decision import decide_on
 from synth.audit.estimates import estimate
 from synth.audit.levels import Head, projected
-from synth.audit.names import shown_digest, text
+from synth.audit.names import safe_table, shown_digest, text
 from synth.audit.power import power, sees_copies
 from synth.audit.result import Estimate, FlaggedPart, JudgeResult
 from synth.audit.scoring import Sets, scores
@@ -35,16 +34,18 @@ class Judge:
 
 
 def judged(
-    judge: Judge, removed_S: npt.NDArray[np.bool_], *, alpha: float, metric: Metric, index: IndexKind, seed: int
+    judge: Judge, samples: pd.DataFrame, *, alpha: float, metric: Metric, index: IndexKind, seed: int
 ) -> JudgeResult:
     """The judge's flagged part and membership inference before and after the clips to remove are taken out.
 
+    samples: the audit's (samples.py), whose clip_id and removed count.
     Raises EchofmError where its synthetic set is not the audit's.
     """
-    sets = judge.sets
-    if len(sets.synthetic) != len(removed_S):
+    sets, removed_S = judge.sets, samples["removed"].to_numpy(bool)
+    if text(safe_table(sets.synthetic).clip_id).tolist() != samples["clip_id"].tolist():
         raise EchofmError(
-            f"the judge's synthetic set has {len(sets.synthetic)} clips, the audit's {len(removed_S)}; embed the same"
+            f"the judge's synthetic set ({len(sets.synthetic)} clips) is not the audit's ({len(samples)}), clip by "
+            "clip in one order; embed the same"
         )
     before, membership_before, sees = _asked(judge, sets, alpha=alpha, metric=metric, index=index, seed=seed)
     after = membership_after = None

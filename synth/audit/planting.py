@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 
 from echofm.clip import Clip
 from echofm.contract import InputContract
@@ -31,9 +32,15 @@ def sources(train: EmbeddingTable, *, wanted: int, budget: int, seed: int) -> li
     budget: canaries to embed at most, so that planting never costs more than the audit; LEAST_SOURCES are kept.
     """
     count = max(min(wanted, budget // len(plan())), min(wanted, LEAST_SOURCES))
-    rng = np.random.default_rng([seed, 1])
-    first_clip = train.rows.iloc[rng.permutation(len(train))].drop_duplicates("patient_id")
+    first_clip = _shuffled(train, [seed, 1]).drop_duplicates("patient_id")
     return [str(each) for each in first_clip["clip_id"].head(count)]
+
+
+def _shuffled(table: EmbeddingTable, seed: Sequence[int]) -> pd.DataFrame:
+    """The rows in an order drawn from seed and clip ids alone; files that lie elsewhere change no draw. The column
+    "row" is each one's place in the table."""
+    rows = table.rows.assign(row=np.arange(len(table))).sort_values("clip_id", kind="stable")
+    return rows.iloc[np.random.default_rng(seed).permutation(len(rows))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +58,16 @@ class CanaryInput:
     def __len__(self) -> int:
         return len(self.source_ids) * len(plan())
 
+    @property
+    def _channels(self) -> int:
+        """As the training clips themselves are read (echofm.embed.inputs)."""
+        return 3 if self.contract.colour == "rgb" else 1
+
     def fingerprint(self) -> str:
         """Of the training set, the sample and what is planted."""
         told = [self.videos.fingerprint(), *self.source_ids, str(self.seed), repr(plan())]
+        # Only where there is colour, so that canaries of before hold for all other encoders.
+        told += ["in colour"] if self._channels == 3 else []
         return hashlib.sha256("\n".join(told).encode()).hexdigest()
 
     def read(self, indices: Sequence[int]) -> Iterator[Item | UnreadableFile]:
@@ -68,7 +82,8 @@ class CanaryInput:
             asked.append((self.source_ids[place], tuple(wanted)))
             if any(kind == IN_BETWEEN for kind, _ in wanted):
                 asked.append((self.source_ids[(place + 1) % len(self.source_ids)], ()))
-        made = self.videos.read(asked, functools.partial(_planted, contract=self.contract, seed=self.seed))
+        task = functools.partial(_planted, contract=self.contract, seed=self.seed)
+        made = self.videos.read(asked, task, channels=self._channels)
         for place, wanted in by_source:
             own = next(made)
             other = next(made) if any(kind == IN_BETWEEN for kind, _ in wanted) else None
@@ -125,7 +140,7 @@ def with_new_beats(planted: EmbeddingTable, train: EmbeddingTable, *, wanted: in
     A new beat is itself a training clip, so it is left out when its own neighbour is sought. Of the same view where
     the patient has two clips of one view.
     """
-    shuffled = train.rows.iloc[np.random.default_rng([seed, 2]).permutation(len(train))].reset_index()
+    shuffled = _shuffled(train, [seed, 2])
     shuffled = shuffled.assign(view=shuffled["view"].fillna(""))
     alike = ["patient_id", "view"]
     if not shuffled.duplicated(alike).any():
@@ -135,7 +150,7 @@ def with_new_beats(planted: EmbeddingTable, train: EmbeddingTable, *, wanted: in
     if beats.empty:
         return _only_marks(planted)
     pairs = beats.merge(shuffled[place == 0], on=alike, suffixes=("", "_source"), validate="one_to_one")
-    chosen = train.select(pairs["index"].to_numpy())
+    chosen = train.select(pairs["row"].to_numpy())
     marks = {
         KIND: NEW_BEAT,
         STRENGTH: 1.0,

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import scipy.stats
 
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.intervals import Interval
+from synth.audit.calibrate import at_most
 from synth.audit.canaries import FAITHFUL, REQUIRED_RECALL
 from synth.audit.marks import KIND, SOURCE, STRENGTH
 from synth.audit.names import text
@@ -21,8 +23,8 @@ from synth.audit.names import text
 class Recall:
     """recall: part of the canaries with p <= alpha, Wilson interval.
 
-    recall_at_a_tenth: with p <= alpha / 10. Where such copies make up a tenth of a set, Benjamini-Hochberg flags these;
-    the others it flags only with luck.
+    recall_at_a_tenth: with p <= alpha / 10. Benjamini-Hochberg flags these where a tenth of a set has such a p; copies
+    that make up a tenth, and of which fewer are so close, need luck.
     right_patient: part whose nearest training clip belongs to the patient copied.
     """
 
@@ -65,8 +67,8 @@ def power(
                 kind=kind,
                 strength=strength,
                 planted=len(p),
-                recall=_part(p <= alpha),
-                recall_at_a_tenth=_part(p <= alpha / 10 + 1e-12),
+                recall=_part(at_most(p, alpha)),
+                recall_at_a_tenth=_part(at_most(p, alpha / 10)),
                 right_patient=float(right[chosen].mean()),
             )
         )
@@ -83,6 +85,13 @@ def require_marks(canaries: EmbeddingTable) -> None:
     missing = [name for name in (KIND, STRENGTH, SOURCE) if name not in canaries.rows]
     if missing:
         raise EchofmError(f"the table of canaries lacks the columns {', '.join(missing)}; see docs/audit.md")
+    strengths = pd.to_numeric(canaries.rows[STRENGTH].astype(object), errors="coerce")
+    unsaid = int((canaries.rows[KIND].isna() | strengths.isna()).sum())
+    if unsaid:
+        raise EchofmError(
+            f"{unsaid} canaries have no {KIND} or no number as {STRENGTH}; "
+            "say what each is (0 where a kind has no strength)"
+        )
 
 
 def sees_copies(recalls: Sequence[Recall]) -> bool | None:

@@ -41,7 +41,7 @@ def power_blocks(result: AuditResult) -> list[Block]:
             "strength",
             "planted",
             "caught (95 % interval)",
-            "flagged as a tenth of a set",
+            "flagged among a tenth as close",
             "right patient named",
         ),
         rows=[
@@ -56,8 +56,9 @@ def power_blocks(result: AuditResult) -> list[Block]:
             for each in result.power
         ],
         caption="Caught: p <= alpha, so that many such copies raise the flagged part. Flagged: p <= alpha / 10: "
-        "Benjamini-Hochberg surely names each for removal where such copies make up a tenth of the set; that needs 199 "
-        "held-out patients at alpha 0.05, and copies above nearly all of them.",
+        "Benjamini-Hochberg names these for removal where a tenth of the set is as close, so copies that make up a "
+        "tenth only where nearly all of them are; that needs 199 held-out patients at alpha 0.05, and copies above "
+        "nearly all of them.",
     )
     return [Prose(text), Panels(pictures, caption=said), table]
 

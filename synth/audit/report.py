@@ -54,6 +54,7 @@ def _headline(result: AuditResult) -> Table:
             f"{duplicates.perceptual if looked else duplicates.exact}" + ("" if looked else " (by their bytes alone)"),
             "0",
         ),
+        ("clips that show a held-out recording itself", f"{duplicates.holdout}", "0"),
         ("clips to remove", f"{result.removed} of {result.synthetic.clips}", "0"),
         ("smallest share of copies that can be flagged", f"{flagged.smallest_detectable_share:.1%}", "–"),
     ]
@@ -61,7 +62,8 @@ def _headline(result: AuditResult) -> Table:
         columns=("measure", "found (95 % interval)", "with nothing memorised"),
         rows=rows,
         caption=f"Decided at {_decided(result)}. Held-out real clips searched in the same training set are the null; "
-        "p is conformal by patient, flags are Benjamini-Hochberg at the same alpha.",
+        "p is conformal by patient, flags are "
+        + ("Benjamini-Hochberg at the same alpha." if result.rule == "conformal" else "the published rule's."),
     )
 
 
@@ -146,7 +148,7 @@ def _attacks(result: AuditResult) -> list[Block]:
     table = Table(
         columns=("attack", "found (95 % interval)", "with nothing memorised"),
         rows=rows,
-        caption="Each compares training with held-out patients; intervals redraw patients with all their clips.",
+        caption="Each compares training with held-out patients; intervals are over patients, not over clips.",
     )
     return [table, *(Notice(f"{note[0].upper()}{note[1:]}.") for note in result.notes)]
 

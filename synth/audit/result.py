@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -43,7 +44,7 @@ class FlaggedPart(Recipe):
     excess_p: Part
     """Chance of so many flags or more with nothing memorised (beta-binomial)."""
     decided: int
-    """Number of clips flagged by Benjamini-Hochberg, q <= alpha: the ones to remove."""
+    """Number of clips flagged by the rule: by Benjamini-Hochberg those of q <= alpha."""
     smallest_detectable_share: Part
     """Copies that are a smaller part of the set than this are beyond Benjamini-Hochberg with this held-out set."""
 
@@ -57,7 +58,7 @@ class CanaryRecall(Recipe):
     recall: Estimate
     """Part with p <= alpha."""
     recall_at_a_tenth: Estimate
-    """Part with p <= alpha / 10: surely flagged for removal where such copies make up a tenth of the set."""
+    """Part with p <= alpha / 10: flagged for removal where a tenth of the set has such a p."""
     right_patient: Part
 
 
@@ -102,6 +103,8 @@ class DuplicateCount(Recipe):
     """Synthetic files whose bytes are those of a training file."""
     perceptual: int | None
     """Synthetic clips that show the same recording as a training clip (echofm check), exact ones among them."""
+    holdout: int = 0
+    """Synthetic clips that show a held-out clip's recording: that set is then no null. By bytes where nobody looked."""
     train_holdout: int | None
     """Held-out clips that show the same recording as a training clip: the null is then too close."""
 
@@ -160,7 +163,7 @@ class AuditResult(Recipe):
     power: list[CanaryRecall]
     """At the deciding level."""
     removed: int
-    """Clips to remove: flagged by the rule, or a duplicate of a training clip."""
+    """Clips to remove: flagged by the rule, or a duplicate of a training or held-out clip."""
     levels: list[LevelResult]
     attacks: Attacks
     duplicates: DuplicateCount
@@ -173,11 +176,15 @@ class AuditResult(Recipe):
         return next(each for each in self.levels if each.level == name)
 
     def save(self, folder: str | Path, samples: pd.DataFrame) -> None:
-        """Write audit.json and samples.parquet. Raises EchofmError where the folder cannot be written."""
+        """Write samples.parquet and audit.json, both or no audit.json. Raises EchofmError where that cannot be done."""
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "audit.json").write_text(self.to_json(), encoding="utf-8")
-            samples.to_parquet(folder / "samples.parquet", index=False)
+            (folder / "audit.json.part").write_text(self.to_json(), encoding="utf-8")
+            samples.to_parquet(folder / "samples.parquet.part", index=False)
+            # The filter reads both: the samples of one audit must not lie beside the figures of another.
+            (folder / "audit.json").unlink(missing_ok=True)
+            for name in ("samples.parquet", "audit.json"):
+                os.replace(folder / f"{name}.part", folder / name)
         except OSError as error:
             raise EchofmError(f"the audit cannot be written ({error.strerror}); check --out") from None

@@ -140,11 +140,15 @@ def _of_canaries(
     left_out = text(canaries.rows[LEFT_OUT].to_numpy(object)) if LEFT_OUT in canaries.rows else None
     if left_out is None or not left_out.any():
         return closest(planted, reference, search)
-    # "" stands for "nothing left out" on the canaries' side and must match no training clip.
-    own = np.where(left_out == "", "-", left_out)[planted.owner_V]
+    own_V = left_out[planted.owner_V]
     names = text(train.clip_id)[reference.owner_V]
-    found = search.nearest(planted.vectors_VD, exclude_QN=(own, names))
-    return _best_of_each(planted, reference, found.similarity_QK[:, 0], found.index_QK[:, 0])
+    similarity_V, index_V = np.empty(len(own_V)), np.empty(len(own_V), np.int64)
+    # The others through the same search as the synthetic clips: an index that misses neighbours misses theirs, too.
+    for some_V, exclude in ((own_V == "", None), (own_V != "", (own_V[own_V != ""], names))):
+        if some_V.any():
+            found = search.nearest(planted.vectors_VD[some_V], exclude_QN=exclude)
+            similarity_V[some_V], index_V[some_V] = found.similarity_QK[:, 0], found.index_QK[:, 0]
+    return _best_of_each(planted, reference, similarity_V, index_V)
 
 
 def combined_p(levels: Sequence[Doubles]) -> Doubles:

@@ -65,7 +65,7 @@ def open_side(
     if path.is_dir() and (is_table(path) or (path / META).is_file()):
         return Side(name=name, splits=splits, table=safe_table(_named(path, name), key=key))
     if path.suffix.lower() == ".npz" and path.is_file():
-        table = load_arrays(path, name=name, needs_patients=name != "synthetic")
+        table = load_arrays(path, name=name, needs_patients=name in ("training", "held-out"))
         return Side(name=name, splits=splits, table=safe_table(table, key=key))
     if not path.exists():
         raise EchofmError(f"the {name} set is not there; check the path given")
@@ -141,5 +141,7 @@ class Embedder:
         assert side.videos is not None
         source = side.videos.input(self.encoder.contract)
         table, folder, side.set_aside = self.embed(source, title=f"{side.name} set")
+        # Under the names of samples.parquet, by which clips are read again.
+        table = safe_table(table, key=side.videos.key)
         side.videos.of(table, folder)
         return chosen(table, side)

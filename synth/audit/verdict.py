@@ -20,13 +20,21 @@ def verdict(
     judge: JudgeResult | None,
     alpha: float,
     decide: str,
+    rule: str,
+    set_aside: tuple[int, int, int],
+    without_features: int,
 ) -> str:
-    """A finding per line. The first is what a reader must not miss: blindness before results."""
+    """A finding per line. The first is what a reader must not miss: blindness before results.
+
+    set_aside: files without a row of the training, held-out and synthetic set. without_features: synthetic clips of
+    which the deciding level knows nothing.
+    """
     lines = [
         *_power(recalls),
+        *_unseen(set_aside, without_features),
         _share(flagged, alpha, decide),
-        _removal(flagged),
-        _duplicates(duplicates),
+        _removal(flagged, rule),
+        *_duplicates(duplicates),
         _membership(attacks),
     ]
     if judge is not None:
@@ -50,8 +58,8 @@ def _power(recalls: Sequence[Recall]) -> Iterator[str]:
     removed = min(each.recall_at_a_tenth.value for each in recalls if each.kind in FAITHFUL)
     yield (
         f"Exact and re-encoded copies stand out from new patients (recall {worst.recall.value:.1%} of {worst.planted} "
-        f"at worst, {_range(worst.recall)}); where they make up a tenth of a set, {removed:.1%} at worst would be "
-        "flagged for removal."
+        f"at worst, {_range(worst.recall)}); {removed:.1%} of them at worst are so close (p <= alpha / 10) that they "
+        "are flagged for removal where a tenth of a set is as close."
     )
     missed = [f"{each.kind} (at {each.strength:g})" for each in recalls if each.recall.value < 0.5]
     if missed:
@@ -72,18 +80,43 @@ def _share(flagged: FlaggedPart, alpha: float, decide: str) -> str:
     )
 
 
-def _removal(flagged: FlaggedPart) -> str:
+def _unseen(set_aside: tuple[int, int, int], without_features: int) -> Iterator[str]:
+    training, _, synthetic = set_aside
+    if training or synthetic:
+        yield (
+            f"Not compared: {synthetic} synthetic and {training} training file(s), which cannot be read or are exact "
+            "copies of others of their set."
+        )
+    if without_features:
+        yield (
+            f"Of {without_features} synthetic clip(s) the deciding level has no features: they count as like no "
+            "patient, and nothing is known of them."
+        )
+
+
+def _removal(flagged: FlaggedPart, rule: str) -> str:
+    if rule == "published":
+        return f"{flagged.decided} clip(s) are flagged for removal by the published rule, which is biased."
     return (
         f"{flagged.decided} clip(s) are flagged for removal; copies that make up less than "
         f"{flagged.smallest_detectable_share:.1%} of the set cannot be flagged."
     )
 
 
-def _duplicates(duplicates: Duplicates) -> str:
+def _duplicates(duplicates: Duplicates) -> Iterator[str]:
     found = {**(duplicates.perceptual or {}), **duplicates.exact}
-    if not found:
-        return ""
-    return f"{len(found)} clip(s) show the very recording of a training clip, {len(duplicates.exact)} byte for byte."
+    if found:
+        yield f"{len(found)} clip(s) show the very recording of a training clip, {len(duplicates.exact)} byte for byte."
+    if duplicates.holdout:
+        yield (
+            f"{len(duplicates.holdout)} clip(s) show the very recording of a held-out clip: the generator has seen "
+            "held-out patients, or real clips lie among the synthetic ones, and the held-out set is no null."
+        )
+    if duplicates.train_holdout:
+        yield (
+            f"{len(duplicates.train_holdout)} held-out clip(s) show the very recording of a training clip: the null is "
+            "too close, and copies pass for new patients."
+        )
 
 
 def _membership(attacks: Attacks) -> str:

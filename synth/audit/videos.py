@@ -24,6 +24,7 @@ from echofm.readers.limits import Limits
 from echofm.readers.source import Row
 from echofm.shards.manifest import MANIFEST
 from echofm.shards.read import ShardSet
+from synth.audit.names import shown
 
 R = TypeVar("R")
 Asked = tuple[str, Any]
@@ -65,15 +66,21 @@ class Videos:
     def of(self, table: EmbeddingTable, folder: Path) -> None:
         """Learn which clip lies where, from the set's whole table and the set-aside list beside it in `folder`."""
         if self.shards is not None:
-            self._places = {record.clip_id: place for place, record in enumerate(self.shards.records)}
+            ids = (shown(record.clip_id, self.key) for record in self.shards.records)
+            self._places = {clip: place for place, clip in enumerate(ids)}
             return
         try:
             self._places = places_of(table, folder, [self.key.file(row.path) for row in self.rows])
         except EchofmError as error:
             raise EchofmError(f"the {self.name} set: {error}") from None
 
-    def read(self, asked: Sequence[Asked], task: Callable[[Clip, Any], R]) -> Iterator[R | UnreadableFile]:
-        """task(clip, argument) for each (clip id, argument), in order, where the clip is read; pixels stay there."""
+    def read(
+        self, asked: Sequence[Asked], task: Callable[[Clip, Any], R], *, channels: int = 1
+    ) -> Iterator[R | UnreadableFile]:
+        """task(clip, argument) for each (clip id, argument), in order, where the clip is read; pixels stay there.
+
+        channels: in which files are read; a shard's clip has its own.
+        """
         if self.shards is not None:
             yield from (task(self.shards.clip(self._places[clip]), argument) for clip, argument in asked)
             return
@@ -81,6 +88,7 @@ class Videos:
         pool = ReaderPool(
             functools.partial(_with_argument, task=task),
             processes=min(self.processes, max(1, len(work))),
+            channels=channels,
             key=self.key,
             limits=self.limits,
         )

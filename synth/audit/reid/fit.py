@@ -22,9 +22,9 @@ from echofm.errors import EchofmError
 from synth.audit.reid.discriminant import discriminants, weights_L
 from synth.audit.reid.head import WIDTH, Head
 from synth.audit.reid.loss import SiamesePairs, supervised_contrastive
-from synth.audit.reid.prepare import Meet, Preparation, Prepared
+from synth.audit.reid.prepare import Meet, Preparation, Prepared, names
 from synth.audit.reid.samples import BINS, Level, source_of
-from synth.audit.reid.verify import area
+from synth.audit.reid.verify import area, fewer_patients
 
 Loss = Literal["supcon", "siamese"]
 
@@ -107,8 +107,11 @@ def fit_head(
 ) -> Fitted:
     """Train a head at one level. Validation: AUC across acquisitions, within one where no patient has two clips.
 
+    Of very many validation clips a drawn part of the patients is taken, as in `measure`: every look compares all pairs.
     The same tables, options and machine give the same weights. Raises EchofmError where nothing can be paired.
     """
+    few = fewer_patients(names(validation.patient_id), seed=options.seed)
+    validation = validation if few.all() else validation.select(few)
     with _one_thread():
         preparation = Preparation.of(
             train,
