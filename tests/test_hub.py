@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,9 @@ def test_encoder_gives_the_model_s_embeddings(model: VideoMae, folder: Path) -> 
     assert not encoder.train().training and not any(p.requires_grad for p in encoder.parameters())
 
 
+_BEFORE = ("size", "frames", "channels", "patch", "tubelet", "width", "depth", "heads", "mlp_ratio", "norm_eps")
+
+
 def test_digest_follows_weights_and_contract(model: VideoMae, folder: Path, tmp_path: Path) -> None:
     first = load_encoder(folder).digest
     same = save_model(model, tmp_path / "same", contract=CONTRACT, card={})
@@ -75,6 +80,24 @@ def test_digest_follows_weights_and_contract(model: VideoMae, folder: Path, tmp_
     changed = save_model(model, tmp_path / "changed", contract=CONTRACT, card={})
     assert load_encoder(same).digest == first
     assert len({first, load_encoder(other).digest, load_encoder(changed).digest}) == 3
+
+
+def test_digest_of_a_model_from_before_a_choice_stays(model: VideoMae, folder: Path, tmp_path: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    old = tmp_path / "old"
+    shutil.copytree(folder, old)
+    del config["architecture"]["centre_phase"]
+    (old / "config.json").write_text(json.dumps(config))
+    assert load_encoder(old).digest == load_encoder(folder).digest
+    # What an earlier release wrote into tables: the architecture without the field.
+    architecture = {name: value for name, value in config["architecture"].items() if name in _BEFORE}
+    digest = hashlib.sha256(json.dumps([architecture, config["contract"]], sort_keys=True).encode())
+    for name, tensor in sorted(model.encoder.state_dict().items()):
+        digest.update(f"\0{name}\0".encode() + tensor.numpy().tobytes())
+    assert load_encoder(old).digest == digest.hexdigest()
+    config["architecture"]["centre_phase"] = True
+    (old / "config.json").write_text(json.dumps(config))
+    assert load_encoder(old).digest != digest.hexdigest()
 
 
 def test_an_encoder_shared_without_its_decoder(model: VideoMae, folder: Path, tmp_path: Path) -> None:

@@ -22,9 +22,9 @@ TINY: dict[str, Any] = {
 }  # fmt: skip
 
 
-def encoder() -> VideoEncoder:
+def encoder(**changes: Any) -> VideoEncoder:
     torch.manual_seed(0)
-    return VideoEncoder(**TINY)
+    return VideoEncoder(**TINY, **changes)
 
 
 def clips(*, frames: int = 8, size: int = 16, channels: int = 3) -> torch.Tensor:
@@ -128,6 +128,15 @@ def test_phase_of_a_time_index_sees_that_index_alone() -> None:
     changed[:, 8:12] += 1
     before, after = net.summarise(tokens, times=4), net.summarise(changed, times=4)
     assert (before != after).any(-1).tolist() == [[False, False, True, False]] * 2
+
+
+def test_centred_phase_is_told_from_each_clip_s_mean() -> None:
+    plain, centred = encoder(), encoder(centre_phase=True)
+    phase_BTD = plain.encode(clips()).phase_BTD
+    found_BTD = centred.encode(clips()).phase_BTD
+    torch.testing.assert_close(found_BTD, phase_BTD - phase_BTD.mean(1, keepdim=True))
+    assert torch.equal(centred.encode(clips()).tokens_BND, plain.encode(clips()).tokens_BND)
+    torch.testing.assert_close(centred.encode(clips()[1:]).phase_BTD, found_BTD[1:])
 
 
 @pytest.mark.parametrize(("indices", "count"), [(None, 3), (2, 2), ([0, -1], 2)])

@@ -60,6 +60,7 @@ class VideoEncoder(nn.Module):
     size: rows and columns of a frame, pixels. frames: frames of a clip. channels: 1 grey, 3 colour.
     patch: side of a tubelet, pixels. tubelet: frames of a tubelet.
     width, depth, heads, mlp_ratio, norm_eps: of the transformer.
+    centre_phase: phase vectors are told from their mean over the clip, as the priors tell pictures from theirs.
     """
 
     def __init__(
@@ -75,9 +76,11 @@ class VideoEncoder(nn.Module):
         heads: int = 16,
         mlp_ratio: float = 4.0,
         norm_eps: float = 1e-6,
+        centre_phase: bool = False,
     ) -> None:
         super().__init__()
         self.channels, self.patch, self.tubelet = channels, patch, tubelet
+        self.centre_phase = centre_phase
         self.embed_dim = self.num_features = width
         self.num_classes = 0
         self.recompute = False
@@ -118,7 +121,8 @@ class VideoEncoder(nn.Module):
 
     def summarise(self, tokens_BKD: torch.Tensor, *, times: int) -> torch.Tensor:
         """Phase vectors (B, T, D) of tokens that belong in equal numbers to `times` time indices."""
-        return self.phase(tokens_BKD.unflatten(1, (times, -1)), recompute=self.recompute)
+        phase_BTD = self.phase(tokens_BKD.unflatten(1, (times, -1)), recompute=self.recompute)
+        return phase_BTD - phase_BTD.mean(1, keepdim=True) if self.centre_phase else phase_BTD
 
     def forward_features(self, video_BCTHW: torch.Tensor) -> torch.Tensor:
         """timm's name for `forward` on whole clips."""
