@@ -272,9 +272,9 @@ def _read_tensors(
 
 def _digest(net: VideoEncoder, config: ModelConfig) -> str:
     architecture = config.architecture.model_dump(mode="json", include=_ENCODER_FIELDS)
-    if not architecture["centre_phase"]:
+    if not architecture["phase_centre"]:
         # Encoders from before there was the choice keep their digests, and the tables made with them their owner.
-        del architecture["centre_phase"]
+        del architecture["phase_centre"]
     contract = config.contract.model_dump(mode="json")
     digest = hashlib.sha256(json.dumps([architecture, contract], sort_keys=True).encode())
     for name, tensor in sorted(net.state_dict().items()):

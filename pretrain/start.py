@@ -30,7 +30,7 @@ from pretrain.task import PretrainTask, contract_of
 _FREE = frozenset(
     {
         *("mask", "mask_ratio", "decode_ratio", "normalised_target", "median_target", "sector_only"),
-        *("centre_phase", "prior", "prior_centre", "prior_reach"),
+        *("phase_centre", "prior", "prior_centre", "prior_reach"),
         *("triplet_weight", "triplet_margin", "cycle_weight", "cycle_temperature"),
     }
 )

@@ -86,7 +86,7 @@ def test_digest_of_a_model_from_before_a_choice_stays(model: VideoMae, folder: P
     config = json.loads((folder / "config.json").read_text())
     old = tmp_path / "old"
     shutil.copytree(folder, old)
-    del config["architecture"]["centre_phase"]
+    del config["architecture"]["phase_centre"]
     (old / "config.json").write_text(json.dumps(config))
     assert load_encoder(old).digest == load_encoder(folder).digest
     # What an earlier release wrote into tables: the architecture without the field.
@@ -95,7 +95,7 @@ def test_digest_of_a_model_from_before_a_choice_stays(model: VideoMae, folder: P
     for name, tensor in sorted(model.encoder.state_dict().items()):
         digest.update(f"\0{name}\0".encode() + tensor.numpy().tobytes())
     assert load_encoder(old).digest == digest.hexdigest()
-    config["architecture"]["centre_phase"] = True
+    config["architecture"]["phase_centre"] = 0.9
     (old / "config.json").write_text(json.dumps(config))
     assert load_encoder(old).digest != digest.hexdigest()
 

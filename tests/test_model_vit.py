@@ -130,11 +130,11 @@ def test_phase_of_a_time_index_sees_that_index_alone() -> None:
     assert (before != after).any(-1).tolist() == [[False, False, True, False]] * 2
 
 
-def test_centred_phase_is_told_from_each_clip_s_mean() -> None:
-    plain, centred = encoder(), encoder(centre_phase=True)
+def test_phase_centre_leaves_out_a_share_of_each_clip_s_mean() -> None:
+    plain, centred = encoder(), encoder(phase_centre=0.9)
     phase_BTD = plain.encode(clips()).phase_BTD
     found_BTD = centred.encode(clips()).phase_BTD
-    torch.testing.assert_close(found_BTD, phase_BTD - phase_BTD.mean(1, keepdim=True))
+    torch.testing.assert_close(found_BTD, phase_BTD - 0.9 * phase_BTD.mean(1, keepdim=True))
     assert torch.equal(centred.encode(clips()).tokens_BND, plain.encode(clips()).tokens_BND)
     torch.testing.assert_close(centred.encode(clips()[1:]).phase_BTD, found_BTD[1:])
 

@@ -53,7 +53,7 @@ class VideoMae(nn.Module):
 
     Parameters
     ----------
-    size, frames, channels, patch, tubelet, width, depth, heads, mlp_ratio, norm_eps, centre_phase: see VideoEncoder.
+    size, frames, channels, patch, tubelet, width, depth, heads, mlp_ratio, norm_eps, phase_centre: see VideoEncoder.
     decoder_width, decoder_depth, decoder_heads: of the decoder.
     predicted_frames: frames of a clip that are reconstructed, a multiple of frames / tubelet.
     mask: "tube", "frame" or "random", see `draw_visible`. mask_ratio: part of the tokens that is hidden.
@@ -79,7 +79,7 @@ class VideoMae(nn.Module):
         heads: int = 16,
         mlp_ratio: float = 4.0,
         norm_eps: float = 1e-6,
-        centre_phase: bool = False,
+        phase_centre: float = 0.0,
         decoder_width: int = 512,
         decoder_depth: int = 8,
         decoder_heads: int = 16,
@@ -113,7 +113,7 @@ class VideoMae(nn.Module):
         shape: dict[str, Any] = {"mlp_ratio": mlp_ratio, "norm_eps": norm_eps}
         self.encoder = VideoEncoder(
             size=size, frames=frames, channels=channels, patch=patch, tubelet=tubelet,
-            width=width, depth=depth, heads=heads, centre_phase=centre_phase, **shape,
+            width=width, depth=depth, heads=heads, phase_centre=phase_centre, **shape,
         )  # fmt: skip
         grid = self.encoder.positions.grid
         if predicted_frames % grid.time or not grid.time <= predicted_frames <= frames:

@@ -38,8 +38,8 @@ class Architecture(Recipe):
     """Hidden width of a block's two-layer network over its width."""
     norm_eps: Annotated[float, Field(gt=0, le=0.1)] = 1e-6
     """Added to the variance in every LayerNorm."""
-    centre_phase: bool = False
-    """Tell a moment's phase vector from the mean over its clip, as the prior tells pictures (docs/pretraining.md)."""
+    phase_centre: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """How much of the clip's mean phase vector is left out, as the prior leaves out the mean picture."""
     decoder_width: Width = 512
     """Numbers that a token holds in the decoder."""
     decoder_depth: Depth = 8

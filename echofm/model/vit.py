@@ -60,7 +60,7 @@ class VideoEncoder(nn.Module):
     size: rows and columns of a frame, pixels. frames: frames of a clip. channels: 1 grey, 3 colour.
     patch: side of a tubelet, pixels. tubelet: frames of a tubelet.
     width, depth, heads, mlp_ratio, norm_eps: of the transformer.
-    centre_phase: phase vectors are told from their mean over the clip, as the priors tell pictures from theirs.
+    phase_centre: how much of their mean over the clip the phase vectors leave out, as the priors do of pictures.
     """
 
     def __init__(
@@ -76,11 +76,11 @@ class VideoEncoder(nn.Module):
         heads: int = 16,
         mlp_ratio: float = 4.0,
         norm_eps: float = 1e-6,
-        centre_phase: bool = False,
+        phase_centre: float = 0.0,
     ) -> None:
         super().__init__()
         self.channels, self.patch, self.tubelet = channels, patch, tubelet
-        self.centre_phase = centre_phase
+        self.phase_centre = phase_centre
         self.embed_dim = self.num_features = width
         self.num_classes = 0
         self.recompute = False
@@ -122,7 +122,7 @@ class VideoEncoder(nn.Module):
     def summarise(self, tokens_BKD: torch.Tensor, *, times: int) -> torch.Tensor:
         """Phase vectors (B, T, D) of tokens that belong in equal numbers to `times` time indices."""
         phase_BTD = self.phase(tokens_BKD.unflatten(1, (times, -1)), recompute=self.recompute)
-        return phase_BTD - phase_BTD.mean(1, keepdim=True) if self.centre_phase else phase_BTD
+        return phase_BTD - self.phase_centre * phase_BTD.mean(1, keepdim=True) if self.phase_centre else phase_BTD
 
     def forward_features(self, video_BCTHW: torch.Tensor) -> torch.Tensor:
         """timm's name for `forward` on whole clips."""
