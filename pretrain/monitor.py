@@ -178,7 +178,7 @@ def warn_of_places(share: float, step: int) -> None:
     """Tell of an encoder that has learnt how far apart moments are, and nothing of the heart."""
     console.print(
         f"[bold black on yellow] NO HEART YET [/] step {step}: {share:.0%} of what tells a clip's moments apart is "
-        "their place in the window. If this lasts, take --model.phase-centre 0.9, lower --fit.optim.lr-per-256, "
-        "lengthen --fit.optim.warmup-steps, or begin from a trained encoder (--init)",
+        "their place in the window. If this lasts, take --model.phase-centre 0.9 where it is less, lower "
+        "--fit.optim.lr-per-256, lengthen --fit.optim.warmup-steps, or begin from a trained encoder (--init)",
         highlight=False,
     )

@@ -145,7 +145,7 @@ class _Bench:
 
     def predict(self, method: str, table: EmbeddingTable, *, fraction: float) -> npt.NDArray:
         """(N, S[, K]) test predictions. With all labels nothing is drawn: S = 1 unless the fit itself is random."""
-        said, one_class = [], 0
+        said, one_class, part = [], 0, f"{100 * fraction:.3g}%"
         matrices = self._matrices(method, table)
         numbers = range(self.seeds if fraction < 1 or self.kind == "attentive" else 1)
         for number in numbers:
@@ -158,11 +158,11 @@ class _Bench:
             said.append(fitted.said(Rows(features_ND=matrices[name].values_NF, index_M=self.part.test)))
             if number == 0 and fraction == 1.0:
                 self.chosen[method] = {"features": name, **fitted.chosen}
-            self.advance(f"{100 * fraction:.3g}% of the labels")
+            self.advance(f"{part} of the labels")
         if one_class:
             self.notes.append(
-                f"{one_class} of {len(numbers)} draws of {100 * fraction:.3g}% of the training patients hold one class "
-                "only; the probe says that class"
+                f"{one_class} of {len(numbers)} draws of {part} of the training patients hold one class only; the "
+                "probe says that class"
             )
         return np.stack(said, 1)
 

@@ -109,9 +109,11 @@ def test_cells_that_are_no_names_mean_no_clip() -> None:
 
 
 def test_a_video_that_the_set_does_not_name_is_no_companion(tmp_path: Path) -> None:
-    files, done = filtered(tmp_path, {"a.avi": True}, {"a_original.avi": "a patient", "a_mask.png": "mask"})
+    files, done = filtered(
+        tmp_path, {"a.avi": True}, {"a_original.avi": "a patient", "a_raw.m4v": "too", "a_mask.png": "mask"}
+    )
     assert set(files) == {"a.avi", "a_mask.png"}
-    assert done["videos that the set does not name, left out"] == 1
+    assert done["videos that the set does not name, left out"] == 2
 
 
 def test_what_lies_beside_a_single_file_is_none_of_the_set(tmp_path: Path) -> None:

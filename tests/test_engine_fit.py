@@ -174,7 +174,11 @@ def test_a_finished_run_keeps_its_export(tmp_path: Path) -> None:
 def test_killed_before_the_export_it_is_made_as_if_unbroken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train(tmp_path / "whole", task=Measured())
     task = Measured()
-    monkeypatch.setattr(task, "export", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(task, "export", killed)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "cut", task=task)
     # What an earlier stop exported must not pass for the end's.

@@ -71,8 +71,9 @@ def test_loss_is_finite_and_every_parameter_learns(model: dict[str, object], sha
 
 
 def curve(shards: ShardSet) -> list[dict[str, float]]:
-    """Twenty steps of the tiny recipe on one thread."""
-    recipe = tiny_recipe()
+    """Twenty steps of the tiny recipe with the published losses on one thread."""
+    # What eight frames leave of centred phase vectors is small, and its cosines make round-off large.
+    recipe = tiny_recipe(phase_centre=0.0)
     task = PretrainTask(recipe, card={})
     updater, batches = Updater(task, recipe.fit), batches_of(recipe, shards, start_step=0)
     return [updater(next(batches), lr=lr_at(step, steps=20, peak=5e-4)).figures for step in range(1, 21)]

@@ -12,13 +12,14 @@ from pathlib import Path, PurePosixPath
 
 from echofm.errors import EchofmError
 from echofm.readers.datasets.table import separator
+from echofm.readers.suffixes import DICOM, VIDEO
 from synth.audit.clip_names import ClipNames
 
 _MOST_TABLE_BYTES = 1 << 30
 # Columns by which the known layouts' tables name a video, and a manifest its file.
 _NAMING = ("filename", "hashedfilename", "dicom_filepath", "query_key", "path", "file", "video")
 # Masks and truth beside a clip are none of these.
-_VIDEOS = (".avi", ".mp4", ".mov", ".mkv", ".dcm", ".dicom")
+_CLIPS = VIDEO | DICOM
 _NUMBER = re.compile(r"[-+]?[\d.,]*")
 
 
@@ -67,7 +68,7 @@ class FolderCopy:
             return "links or no plain files, left out"
         if path.suffix.lower() == ".csv":
             return self._table(path)
-        if path.suffix.lower() in _VIDEOS:
+        if path.suffix.lower() in _CLIPS:
             return "videos that the set does not name, left out"
         stays = self._names.companion(self._below_root(path))
         if path.name == "phantom.json" or stays:
