@@ -92,10 +92,12 @@ def test_golden_loss_curve(shards: ShardSet) -> None:
     assert wanted[-1]["loss"] < 0.9 * wanted[0]["loss"]
 
 
-def test_bf16_stays_near_fp32_and_leaves_the_network_alone(shards: ShardSet) -> None:
+# Wholly centred phase vectors are 0.2 apart: what is left of them is too small for bfloat16.
+@pytest.mark.parametrize(("phase_centre", "apart"), [(0.0, 0.02), (0.9, 0.1)])
+def test_bf16_stays_near_fp32_and_leaves_the_network_alone(shards: ShardSet, phase_centre: float, apart: float) -> None:
     losses = []
     for precision in ("fp32", "bf16"):
-        recipe = tiny_recipe()
+        recipe = tiny_recipe(phase_centre=phase_centre)
         fit = recipe.fit.model_copy(update={"precision": precision})
         task = PretrainTask(recipe, card={})
         forward = task.net.forward
@@ -103,7 +105,7 @@ def test_bf16_stays_near_fp32_and_leaves_the_network_alone(shards: ShardSet) -> 
         losses.append([updater(next(batches), lr=5e-4).figures["loss"] for _ in range(5)])
         assert task.net.forward == forward
         assert {p.dtype for p in task.net.parameters()} == {torch.float32}
-    assert losses[1] != losses[0] and losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert losses[1] != losses[0] and losses[1] == pytest.approx(losses[0], rel=apart)
 
 
 def test_gain_and_contrast_are_drawn_per_clip() -> None:
