@@ -34,27 +34,25 @@ def target_folder(out: Path, target: str) -> Path:
     return out / name
 
 
-def check_before_embedding(asks: Sequence[Ask], *, data: Path | None) -> None:
+def check_before_embedding(asks: Sequence[Ask], *, data: Sequence[Path]) -> None:
     """Raises EchofmError on a target that an encoder's table over the data cannot have.
 
-    data: where it is to be embedded. The labels of shards are known; those of a folder are when it is read.
+    data: all that is to be embedded; a second one is another set to test on. The labels of shards are known; those of
+    a folder are when it is read.
     """
-    labels = None
-    if data is not None and (data / MANIFEST).is_file():
-        labels = set(read_manifest(data).labels)
+    known = [set(read_manifest(each).labels) for each in data if (each / MANIFEST).is_file()]
     for ask in asks:
-        if ask.target == "phase" or _is_retrieval(ask):
+        if ask.target in ("phase", "mask") or _is_retrieval(ask):
+            _require_one_set(ask, others=len(data) > 1)
             continue
-        if ask.target != "mask":
-            require_clip_kind(ask.kind)
-        if ask.target == "mask" or labels is None:
-            continue
-        strange = [name for name in ask.target.split("+") if name not in labels | set(COLUMNS)]
-        if strange:
-            raise EchofmError(
-                f"--target {ask.target}: the shards have no label {strange[0]!r}; they have: "
-                f"{', '.join(sorted(labels)) or 'none'}"
-            )
+        require_clip_kind(ask.kind)
+        for labels in known:
+            strange = [name for name in ask.target.split("+") if name not in labels | set(COLUMNS)]
+            if strange:
+                raise EchofmError(
+                    f"--target {ask.target}: the shards have no label {strange[0]!r}; they have: "
+                    f"{', '.join(sorted(labels)) or 'none'}"
+                )
 
 
 def check_before_probing(asks: Sequence[Ask], gathered: Gathered) -> None:
@@ -62,12 +60,18 @@ def check_before_probing(asks: Sequence[Ask], gathered: Gathered) -> None:
     table = gathered.table
     for ask in asks:
         if ask.target not in table.rows.columns and (ask.target in ("phase", "mask") or _is_retrieval(ask)):
+            _require_one_set(ask, others=gathered.test_clips is not None)
             continue
         require_clip_kind(ask.kind)
         goal = read_target(table, ask.target, task=ask.task, order=ask.order)
-        part = partition(table, goal.rows_M, seed=ask.seed)
+        part = partition(table, goal.rows_M, seed=ask.seed, test_clips=gathered.test_clips)
         goal.require_known(training=part.train, validation=part.val)
         feature_choices(table, ask.features, kind=ask.kind)
+
+
+def _require_one_set(ask: Ask, *, others: bool) -> None:
+    if others:
+        raise EchofmError(f"--test-on is for labels of clips; ask for {ask.target} on the other set by itself")
 
 
 def _is_retrieval(ask: Ask) -> bool:

@@ -9,7 +9,7 @@ from echofm.embed.provenance import datasets
 from echofm.embed.table import EmbeddingTable
 from probe.figures.canvas import in_words
 from probe.findings.gathered import Findings
-from probe.report.results import method_name, shown, verdict
+from probe.report.results import method_name, origin, shown, verdict
 from probe.result import Probed, ProbeResult
 
 _FEW_PATIENTS = 50
@@ -54,8 +54,7 @@ def _protocol(result: ProbeResult) -> str:
     counts = ", ".join(
         f"{name} {result.clips[name]} clips of {result.patients[name]} patients" for name in result.clips
     )
-    origin = "the set's own splits" if result.splits_from == "table" else "splits by a hash of the patient id"
-    return f"{_plain(in_words(result.target))}: {result.kind} probe, {result.task}; {counts}; {origin}."
+    return f"{_plain(in_words(result.target))}: {result.kind} probe, {result.task}; {counts}; {origin(result)}."
 
 
 def _figures(result: ProbeResult) -> list[str]:

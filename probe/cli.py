@@ -44,6 +44,9 @@ class Arguments:
     """Encoder, as in the first place; may be given several times."""
     data: Path | None = None
     """Shards, folder or data set that encoders are probed on."""
+    test_on: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
+    """Another set to test on, all of it: another hospital's data, or with tables its table of each encoder in the same
+    order. Fitted and chosen is on the first set's training and validation patients."""
     kind: Literal["linear", "attentive", "knn", "upsampling"] = "linear"
     """linear: ridge or logistic regression; attentive: one learned query over a clip's tokens; knn: cosine nearest
     neighbours; upsampling: for mask, a few convolutions."""
@@ -109,7 +112,7 @@ def main(argv: list[str]) -> int:
     from probe.targets import probe_target, steps_of
 
     if not is_table(Path(sources[0])):
-        check_before_embedding(asks, data=arguments.data)
+        check_before_embedding(asks, data=[each for each in (arguments.data, *arguments.test_on) if each is not None])
     folders = {ask.target: target_folder(arguments.out, ask.target) for ask in asks}
     gathered = _gathered(arguments, sources)
     check_before_probing(asks, gathered)
@@ -164,7 +167,7 @@ def _gathered(arguments: Arguments, sources: tuple[str, ...]) -> Gathered:
         with_rivals=arguments.rivals,
         seed=arguments.seed,
     )
-    return gather(sources, data=arguments.data, options=options, say=_say)
+    return gather(sources, data=arguments.data, test_on=arguments.test_on, options=options, say=_say)
 
 
 def _ask(arguments: Arguments, target: str, fractions: tuple[float, ...]) -> Ask:

@@ -6,7 +6,7 @@ Shapes: N test clips, S seeds, K classes or labels. Predictions are (N, S) value
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,6 +41,7 @@ def evaluate(
     seeds: int = 5,
     draws: int = 1000,
     rivals: Mapping[str, EmbeddingTable] | None = None,
+    test_clips: Collection[str] | None = None,
     seed: int = 0,
     sanity: SanityFigures | None = None,
     advance: Callable[[str], None] = lambda note: None,
@@ -54,6 +55,8 @@ def evaluate(
     label_fractions: parts of the training patients whose labels are used, each drawn `seeds` times.
     rivals: tables of other encoders over the same clips (a random-init twin, pixel PCA); differences are bootstrapped
         in pairs.
+    test_clips: ids of the clips to test on, another hospital's: `evaluate(EmbeddingTable.concat([ours, theirs]), ...,
+        test_clips=theirs.clip_id)`. Fitted and chosen is on the others, as `probe.partition.partition` says.
     sanity: what is known of the embedding already; near-duplicates across the split are looked for in any case.
     advance: called after each of `fits_of` fits with a note, for a progress bar.
     Raises EchofmError on a target, split or rival that does not fit, on one of several labels that no training or no
@@ -65,7 +68,7 @@ def evaluate(
     require_counts(seeds=seeds, draws=draws)
     require_free_names(rivals or ())
     goal = read_target(table, target, task=task, order=order)
-    part = partition(table, goal.rows_M, seed=seed)
+    part = partition(table, goal.rows_M, seed=seed, test_clips=test_clips)
     goal.require_known(training=part.train, validation=part.val)
     bench = _Bench(goal=goal, part=part, kind=kind, features=features, seeds=seeds, seed=seed, advance=advance)
     judge = Judge(table=table, goal=goal, part=part, draws=draws, seed=seed)

@@ -5,7 +5,7 @@ Before anything is embedded the encoder is looked at under its contract (`probe.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from echofm.errors import EchofmError
 from echofm.ids import IdKey
 from probe.embedded import embedded, folder_of
 from probe.encoder_checks import CLIPS, check_encoder, windows_of
+from probe.other_set import joined, paired_tables
 from probe.report.frames import FileFrames, FramesOf, ShardFrames
 from probe.result import Check
 from probe.rivals import METHODS
@@ -61,7 +62,8 @@ class Gathered:
     encoder, rival_encoders: the same before they were tables; None and empty for tables as given.
     pixels: not yet reduced (`probe.pixel_pca`); None where no data was given. checks: of the encoder under its
     contract. clips: reads the data's clips under that contract; frames_of: one clip's frames, by its id; both None for
-    a table alone. device: of the encoders.
+    a table alone. device: of the encoders. test_clips: ids of another set's clips, where those are tested on: tables
+    then hold both sets' clips, and frames_of reads the other set's.
     """
 
     name: str
@@ -74,18 +76,36 @@ class Gathered:
     checks: tuple[Check, ...] = ()
     clips: Callable[[], Iterator[Clip]] | None = None
     frames_of: FramesOf | None = None
+    test_clips: Collection[str] | None = None
 
 
 def gather(
-    sources: Sequence[str], *, data: Path | None, options: Options, say: Callable[[str], None] = lambda line: None
+    sources: Sequence[str],
+    *,
+    data: Path | None,
+    test_on: Sequence[Path] = (),
+    options: Options,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Gathered:
     """The first source is probed, the others are its rivals; each is a table's folder, or an encoder where data is
     given. With an encoder first come its untrained twin and its pixels as well.
 
+    test_on: another set to test on: for encoders its data, for tables one of each encoder, in the order of `sources`.
     say: gets a line on each thing as it happens, failed checks among them, before anything is embedded.
     Raises EchofmError naming what cannot be had.
     """
     names = _names(sources)
+    if test_on:
+        tables = [is_table(Path(source)) for source in sources]
+        if any(tables) and not all(tables):
+            raise EchofmError("--test-on: give tables alone, or encoders alone")
+        if all(tables):
+            ours, theirs = paired_tables(sources, test_on)
+            both = [joined(pair) for pair in zip(ours, theirs)]
+            others = dict(zip(names[1:], both[1:]))
+            return Gathered(name=names[0], table=both[0], rivals=others, test_clips=frozenset(theirs[0].clip_id))
+        if len(test_on) > 1:
+            raise EchofmError("--test-on: encoders are tested on one set; give it once")
     if is_table(Path(sources[0])):
         main = Gathered(name=names[0], table=EmbeddingTable.load(sources[0]))
         maker = None if data is None else _Maker(data, options, say)
@@ -94,7 +114,7 @@ def gather(
             raise EchofmError(
                 f"{sources[0]}: no embedding table lies there; to probe an encoder give its data too: --data SRC"
             )
-        maker = _Maker(data, options, say)
+        maker = _Maker(data, options, say, test_on=test_on[0] if test_on else None)
         main = maker.probed(sources[0], names[0])
     rivals: dict[str, EmbeddingTable] = {}
     encoders: dict[str, AnyEncoder] = {}
@@ -110,18 +130,21 @@ def gather(
 
 
 class _Maker:
-    """Encoders over one data source."""
+    """Encoders over one data source, and another to test on."""
 
-    def __init__(self, data: Path, options: Options, say: Callable[[str], None]) -> None:
-        self._data, self._options, self._say = data, options, say
+    def __init__(
+        self, data: Path, options: Options, say: Callable[[str], None], *, test_on: Path | None = None
+    ) -> None:
+        self._data, self._options, self._say, self._test_on = data, options, say, test_on
 
     def probed(self, spec: str, name: str) -> Gathered:
         """The encoder that the command is about: checked, embedded, its twin and pixels beside it."""
         options = self._options
         encoder = open_encoder(spec, trust_remote_code=options.trust_remote_code).to(options.device)
-        source = self._input(encoder)
+        source = self._input(encoder, self._data)
         checks = tuple(self._checks(encoder, source))
-        table = self.table(encoder, name)
+        tables = self._tables(encoder, name)
+        shown = source if self._test_on is None else self._input(encoder, self._test_on)
         rivals, encoders, pixels = {}, {}, None
         if options.with_rivals:
             twin = self._twin(spec)
@@ -131,7 +154,7 @@ class _Maker:
             pixels = self.table(PixelEncoder(encoder.contract), PIXELS, plain=True)
         return Gathered(
             name=name,
-            table=table,
+            table=joined(tables),
             rivals=rivals,
             encoder=encoder,
             rival_encoders=encoders,
@@ -139,21 +162,30 @@ class _Maker:
             pixels=pixels,
             checks=checks,
             clips=lambda: (item.clip for item in _items(source, range(len(source)))),
-            frames_of=self._frames_of(encoder, source, table),
+            frames_of=self._frames_of(encoder, shown, tables[-1]),
+            test_clips=None if self._test_on is None else frozenset(tables[-1].clip_id),
         )
 
     def table(self, encoder: Any, name: str, *, plain: bool = False) -> EmbeddingTable:
         """Embed, or take from the cache. plain: clip features alone."""
+        return joined(self._tables(encoder, name, plain=plain))
+
+    def _tables(self, encoder: Any, name: str, *, plain: bool = False) -> list[EmbeddingTable]:
+        """Of the data, and of what is tested on."""
         options = self._options
         encoder = encoder.to(options.device)
-        return embedded(
-            self._extractor(encoder, plain=plain),
-            self._input(encoder),
-            name=name,
-            cache=options.cache,
-            say=self._say,
-            show_progress=options.show_progress,
-        )
+        return [
+            embedded(
+                self._extractor(encoder, plain=plain),
+                self._input(encoder, data),
+                name=name,
+                cache=options.cache,
+                say=self._say,
+                show_progress=options.show_progress,
+            )
+            for data in (self._data, self._test_on)
+            if data is not None
+        ]
 
     def _extractor(self, encoder: Any, *, plain: bool = False) -> Extractor:
         options = self._options
@@ -168,7 +200,7 @@ class _Maker:
 
     def _frames_of(self, encoder: Any, source: Input, table: EmbeddingTable) -> FramesOf | None:
         if not isinstance(source, FileInput):
-            return ShardFrames(self._data)
+            return ShardFrames(self._test_on or self._data)
         folder = folder_of(self._extractor(encoder), source, cache=self._options.cache)
         try:
             return FileFrames(source, places_of(table, folder, source.file_ids))
@@ -200,14 +232,14 @@ class _Maker:
                 self._say(f"{'FAILED' if check.passed is False else 'note'}: {check.name}: {check.says}")
         return checks
 
-    def _input(self, encoder: AnyEncoder) -> Input:
+    def _input(self, encoder: AnyEncoder, data: Path) -> Input:
         options = self._options
         return open_input(
-            self._data,
+            data,
             contract=encoder.contract,
             key=options.key,
             processes=options.processes,
-            dataset=options.dataset,
+            dataset=options.dataset if data == self._data else None,
             show_progress=options.show_progress,
         )
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
@@ -14,11 +16,17 @@ from echofm.split import SPLITS, split_of
 
 # Of train, val and test; without a test split train and val keep their ratio.
 _FRACTIONS, _WITHOUT_TEST = (0.6, 0.2, 0.2), (0.75, 0.25, 0.0)
+_LEFT_OUT = "left out"
+_SAME_SPLITS = "write the shards again with patient-disjoint splits (`echofm check` lists such patients)"
+_SAME_NAMES = (
+    "leave that patient out of one of the two sets; where they number different patients alike, write or embed one of "
+    "them under another key (`--id-key`)"
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Partition:
-    """Row numbers into the table. source: "table" (its own splits) or "patients" (a hash of the patient id).
+    """Row numbers into the table. source: as `ProbeResult.splits_from`.
 
     notes: where the table's splits were not simply taken, what was done and why.
     """
@@ -41,17 +49,25 @@ class Partition:
         return {"train": self.train, "val": self.val, "test": self.test}
 
 
-def partition(table: EmbeddingTable, rows_M: npt.NDArray[np.int64], *, seed: int = 0) -> Partition:
+def partition(
+    table: EmbeddingTable, rows_M: npt.NDArray[np.int64], *, seed: int = 0, test_clips: Collection[str] | None = None
+) -> Partition:
     """The table's own splits where every clip has one and train and test occur; else patients are dealt out by a hash.
 
     Where no validation clip is among them, validation patients are dealt out of the training patients: the test
-    patients stay the table's. Raises EchofmError naming a (hashed) patient that is in two splits, and where a split
-    would be empty.
+    patients stay the table's. test_clips: ids of the clips to test on, another set's; of the other clips those that the
+    table keeps for training and validation are used so, all of them where it does not split them. Raises EchofmError
+    naming a (hashed) patient that is in two splits, and where a split would be empty.
     """
-    patients = table.patient_id[rows_M].astype(str)
+    notes: list[str] = []
     given = table.split[rows_M]
-    _require_disjoint(patients, given)
-    unusable, notes = _unusable(given), []
+    if test_clips is not None:
+        elsewhere = pd.Index(table.clip_id[rows_M]).isin(test_clips)
+        given, notes = _tested_elsewhere(given, elsewhere)
+        rows_M, given = rows_M[given != _LEFT_OUT], given[given != _LEFT_OUT]
+    patients = table.patient_id[rows_M].astype(str)
+    _require_disjoint(patients, given, fix=_SAME_SPLITS if test_clips is None else _SAME_NAMES)
+    unusable = _unusable(given)
     if unusable:
         splits = _dealt(patients, seed=seed, fractions=_FRACTIONS)
         # A table that has no splits at all has none to lose.
@@ -77,7 +93,26 @@ def partition(table: EmbeddingTable, rows_M: npt.NDArray[np.int64], *, seed: int
             f"no clip with this label falls into {', '.join(empty)}: {len(set(patients))} patients are too few, "
             "or --seed deals them out badly"
         )
-    return Partition(**parts, source="patients" if unusable else "table", notes=tuple(notes))
+    source = "patients" if unusable else "table" if test_clips is None else "test clips"
+    return Partition(**parts, source=source, notes=tuple(notes))
+
+
+def _tested_elsewhere(
+    given: npt.NDArray[np.object_], elsewhere: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.object_], list[str]]:
+    """The split of each clip where the test clips are another set's, and what must be said of it."""
+    if not elsewhere.any():
+        raise EchofmError("none of the clips to test on has this label")
+    own, splits, notes = given[~elsewhere], given.copy(), []
+    splits[elsewhere] = "test"
+    if any(each is None for each in own) or "train" not in own:
+        if any(own):
+            notes.append("the table's own splits were not used: all of its clips are for training and validation")
+        splits[~elsewhere] = "train"
+    elif left_out := int((own == "test").sum()):
+        splits[~elsewhere & (given == "test")] = _LEFT_OUT
+        notes.append(f"the {left_out} test clips of the set that was trained on were left out")
+    return splits, notes
 
 
 def _unusable(given: npt.NDArray[np.object_]) -> str:
@@ -93,14 +128,14 @@ def _dealt(patients: npt.NDArray[np.str_], *, seed: int, fractions: tuple[float,
     return np.array([split_of(each, seed=seed, fractions=fractions) for each in patients], dtype=object)
 
 
-def _require_disjoint(patients: npt.NDArray[np.str_], given: npt.NDArray[np.object_]) -> None:
+def _require_disjoint(patients: npt.NDArray[np.str_], given: npt.NDArray[np.object_], *, fix: str) -> None:
     """Of the clips that have a split: a leak is one whether or not other clips have none."""
     for rows in rows_by_group(patients):
         found = sorted(set(given[rows]) - {None})
         if len(found) > 1:
             raise EchofmError(
                 f"patient {patients[rows[0]]} is in the splits {' and '.join(found)}: the test would be leaked to; "
-                "write the shards again with patient-disjoint splits (`echofm check` lists such patients)"
+                f"{fix}"
             )
 
 

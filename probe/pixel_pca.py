@@ -5,7 +5,7 @@ Shapes: N clips, D pixels, K components.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +26,13 @@ _MOST_FITTED, _BLOCK_ROWS = 20_000, 8192
 
 
 def pixel_pca(
-    pixels: EmbeddingTable, *, target: str, task: Any = None, order: Sequence[str] = (), seed: int = 0
+    pixels: EmbeddingTable,
+    *,
+    target: str,
+    task: Any = None,
+    order: Sequence[str] = (),
+    test_clips: Collection[str] | None = None,
+    seed: int = 0,
 ) -> EmbeddingTable:
     """The table of `echofm.backbones.PixelEncoder` reduced for one target.
 
@@ -35,7 +41,7 @@ def pixel_pca(
     Raises EchofmError as the probe would on a target that does not fit.
     """
     goal = read_target(pixels, target, task=task, order=order)
-    part = partition(pixels, goal.rows_M, seed=seed)
+    part = partition(pixels, goal.rows_M, seed=seed, test_clips=test_clips)
     goal.require_known(training=part.train, validation=part.val)
     scores_NK = component_scores(pixels.video_ND, part.train, seed=seed)
     values = goal.values_M[np.searchsorted(goal.rows_M, np.concatenate([part.train, part.val]))]

@@ -95,7 +95,7 @@ class ProbeResult(Recipe):
     """Classes, levels in rising order (ordinal), labels (multilabel) or structures (segmentation); else empty."""
     encoder_digest: str
     splits_from: str
-    """"table": its own splits; "patients": a hash of the patient id."""
+    """"table": its own splits; "patients": a hash of the patient id; "test clips": those given, another set's."""
     clips: dict[str, int]
     """By split."""
     patients: dict[str, int]

@@ -85,7 +85,14 @@ def _label(ask: Ask, gathered: Gathered) -> Probed:
         # Not reduced: the pixels' table has no tokens, and their one vector is read as one (the result says so).
         rivals[MOMENT_PIXELS] = gathered.pixels
     elif gathered.pixels is not None:
-        rivals[PIXELS] = pixel_pca(gathered.pixels, target=ask.target, task=ask.task, order=ask.order, seed=ask.seed)
+        rivals[PIXELS] = pixel_pca(
+            gathered.pixels,
+            target=ask.target,
+            task=ask.task,
+            order=ask.order,
+            test_clips=gathered.test_clips,
+            seed=ask.seed,
+        )
     return evaluate(
         gathered.table,
         target=ask.target,
@@ -97,6 +104,7 @@ def _label(ask: Ask, gathered: Gathered) -> Probed:
         seeds=ask.seeds,
         draws=ask.draws,
         rivals=rivals,
+        test_clips=gathered.test_clips,
         seed=ask.seed,
         advance=ask.advance,
     )

@@ -128,14 +128,19 @@ def protocol(result: ProbeResult) -> Prose:
         for name, use in (("train", "fitting"), ("val", "choosing hyper-parameters"), ("test", "the figures"))
         if name in result.clips
     )
-    origin = "the set's own splits" if result.splits_from == "table" else "patients dealt out by a hash of their id"
     own = result.chosen.get("probe", {})
     choice = f" Chosen: {', '.join(f'{name} {_number(value)}' for name, value in own.items())}." if own else ""
     notes = "".join(f" {note.rstrip('.')}." for note in result.notes)
     return Prose(
-        f"{result.task.capitalize()}, {result.kind} probe: {counts}; {origin}.{choice} Intervals: 95 %, test patients "
-        f"redrawn with all their clips.{notes}"
+        f"{result.task.capitalize()}, {result.kind} probe: {counts}; {origin(result)}.{choice} Intervals: 95 %, "
+        f"test patients redrawn with all their clips.{notes}"
     )
+
+
+def origin(result: ProbeResult) -> str:
+    """Where its splits come from, in words."""
+    said = {"table": "the set's own splits", "patients": "splits by a hash of the patient id"}
+    return said.get(result.splits_from, "the test clips are another set's")
 
 
 def method_name(method: str) -> str:

@@ -1,0 +1,38 @@
+"""Tables of two sets, one to fit and choose on, another hospital's to test on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from echofm.embed.store import is_table
+from echofm.embed.table import EmbeddingTable
+from echofm.errors import EchofmError
+
+
+def paired_tables(
+    sources: Sequence[str | Path], test_on: Sequence[Path]
+) -> tuple[list[EmbeddingTable], list[EmbeddingTable]]:
+    """Tables of encoders over the first set, and over the other one in the same order. Raises EchofmError where one of
+    the other set's is missing."""
+    if len(test_on) != len(sources):
+        raise EchofmError(
+            f"--test-on: {len(test_on)} tables of the other set for {len(sources)} of this one; give one for each, in "
+            "the same order"
+        )
+    for folder in test_on:
+        if not is_table(folder):
+            raise EchofmError(f"--test-on {folder}: no embedding table lies there; `echofm embed` makes one")
+    return [EmbeddingTable.load(each) for each in sources], [EmbeddingTable.load(each) for each in test_on]
+
+
+def joined(tables: Sequence[EmbeddingTable]) -> EmbeddingTable:
+    """One table of one or two sets; one alone stays mapped from disk. Raises EchofmError where a clip is in both."""
+    if len(tables) == 1:
+        return tables[0]
+    if shared := sorted(set(tables[0].clip_id) & set(tables[1].clip_id)):
+        raise EchofmError(
+            f"{len(shared)} clips are in both sets, first {shared[0]} (hashed): the test would be leaked to; --test-on "
+            "takes a set of other patients"
+        )
+    return EmbeddingTable.concat(tables)
