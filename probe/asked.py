@@ -12,7 +12,7 @@ from echofm.errors import EchofmError
 from echofm.shards.manifest import MANIFEST, read_manifest
 from probe.evaluate import require_clip_kind
 from probe.features import feature_choices
-from probe.gather import Gathered
+from probe.maker import Gathered
 from probe.partition import partition
 from probe.retrieval import What
 from probe.target import read_target

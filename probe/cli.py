@@ -17,7 +17,7 @@ from echofm.errors import EchofmError
 
 if TYPE_CHECKING:
     from echofm.progress import Bar
-    from probe.gather import Gathered
+    from probe.maker import Gathered
     from probe.report.frames import FramesOf
     from probe.result import ProbeResult
     from probe.targets import Ask
@@ -150,7 +150,8 @@ def _gathered(arguments: Arguments, sources: tuple[str, ...]) -> Gathered:
     """Tables, checked encoders, rivals."""
     from echofm.embed.tokens import parse_grid
     from echofm.ids import load_key
-    from probe.gather import Options, device_of, gather
+    from probe.gather import device_of, gather
+    from probe.maker import Options
 
     # An attentive probe reads tokens; of an encoder they can be had.
     tokens = arguments.tokens or (_TOKENS if arguments.kind == "attentive" else None)

@@ -10,7 +10,7 @@ from typing import Any, cast, get_args
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from probe.features import Features
-from probe.gather import MOMENT_PIXELS, PIXELS, Gathered
+from probe.maker import MOMENT_PIXELS, PIXELS, Gathered
 from probe.pixel_pca import pixel_pca
 from probe.result import Check, Kind, Probed
 from probe.sanity import with_checks

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,8 @@ from echofm.readers import read_clip
 from echofm.shards.write import write_shards
 from probe.asked import target_folder
 from probe.cli import main, parse_fractions
-from probe.gather import Options, gather
+from probe.gather import gather
+from probe.maker import Options
 from probe.pixel_pca import component_scores, pixel_pca
 from probe.report import write_report
 from probe.result import ProbeResult
@@ -201,6 +203,27 @@ def test_a_wrong_encoder_is_told_before_any_figure(
     result = ProbeResult.from_json(tmp_path / "out" / "view" / "probe.json")
     assert "the encoder is collapsed" in result.sanity.problems[0]
     assert "the encoder is collapsed" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_wrong_encoder_beside_the_probed_one_is_told_with_its_name(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("probe.report.write_report", lambda *_, **__: None)
+    dead = MODULE.replace("my_", "").replace("return self.net(", "return 1 + 0 * self.net(")
+    (tmp_path / "dead_rival.py").write_text(dead)
+    assert main([encoder("ours", tmp_path), "dead_rival:build", *command, "--no-rivals"]) == 1
+    assert "FAILED: dead_rival:build: the encoder is collapsed" in capsys.readouterr().err
+    result = ProbeResult.from_json(tmp_path / "out" / "view" / "probe.json")
+    assert any(problem.startswith("dead_rival:build: the encoder is collapsed") for problem in result.sanity.problems)
+    # Of a table, too, that somebody made elsewhere.
+    alive = EmbeddingTable.load(next((tmp_path / "cache").glob("*/")))
+    for name, features in (("alive", alive.video_ND), ("dead", np.ones_like(alive.video_ND))):
+        replace(alive, video_ND=features, motion_NRCD=None, phase=None).save(tmp_path / name)
+    words = ["--target", "view", "--features", "video", "--draws", "20", "--out", str(tmp_path / "tables")]
+    main([str(tmp_path / "alive"), "--against", str(tmp_path / "dead"), *words])
+    problems = ProbeResult.from_json(tmp_path / "tables" / "view" / "probe.json").sanity.problems
+    assert any(problem.startswith("dead: the embedding is collapsed") for problem in problems)
 
 
 def test_pixels_are_reduced_on_training_patients_alone(data: Path) -> None:

@@ -10,7 +10,7 @@ from test_probe_phase import table as phase_table
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from probe import retrieval
-from probe.gather import Gathered
+from probe.maker import Gathered
 from probe.phase_match import circular_distance
 from probe.rankings import rank
 from probe.retrieval import probe_retrieval
