@@ -12,7 +12,7 @@ from echofm.errors import EchofmError
 from probe.features import Features
 from probe.maker import MOMENT_PIXELS, PIXELS, Gathered
 from probe.pixel_pca import pixel_pca
-from probe.result import Check, Kind, Probed
+from probe.result import Check, Kind, Probed, ProbeResult
 from probe.sanity import with_checks
 
 RETRIEVAL = "retrieval:"
@@ -56,8 +56,8 @@ def probe_target(ask: Ask, gathered: Gathered, *, checks: Sequence[Check] = ()) 
         probed = _label(ask, gathered)
     notes = [check.says for check in checks if check.name == "time" and check.passed is None]
     result = probed.result
-    if result.task in ("phase", "retrieval", "segmentation") and set(ask.label_fractions) != {1.0}:
-        notes.append("--label-fractions is for labels of clips: here all labels were used")
+    if result.task in ("phase", "retrieval", "segmentation") and (unused := _for_labels(ask, result)):
+        notes.append(f"{', '.join(unused)}: for labels of clips alone, and not used here")
     result = result.model_copy(
         update={
             "sanity": with_checks(result.sanity, checks),
@@ -65,6 +65,17 @@ def probe_target(ask: Ask, gathered: Gathered, *, checks: Sequence[Check] = ()) 
         }
     )
     return replace(probed, result=result)
+
+
+def _for_labels(ask: Ask, result: ProbeResult) -> list[str]:
+    """Options given that only a probe of a clip's label heeds."""
+    given = {
+        "--label-fractions": set(ask.label_fractions) != {1.0},
+        "--kind": ask.kind != "linear" and result.task != "segmentation",
+        "--features": ask.features != "auto",
+        "--task": ask.task is not None,
+    }
+    return [option for option, there in given.items() if there]
 
 
 def steps_of(ask: Ask, gathered: Gathered) -> int:

@@ -148,9 +148,10 @@ def test_rescaling_copies_no_more_training_clips_than_it_needs(monkeypatch: pyte
     assert set(seen) == {50}
 
 
-def test_label_fractions_that_do_nothing_are_told() -> None:
+def test_options_that_do_nothing_are_told() -> None:
     gathered = Gathered(name="x", table=table())
-    ask = Ask(target="retrieval:patient", label_fractions=(0.1, 1.0), draws=20)
-    assert any("here all labels were used" in note for note in probe_target(ask, gathered).result.notes)
-    whole = probe_target(Ask(target="retrieval:patient", draws=20), gathered).result.notes
-    assert not any("all labels" in note for note in whole)
+    ask = Ask(target="retrieval:patient", label_fractions=(0.1, 1.0), kind="knn", draws=20)
+    says = "--label-fractions, --kind: for labels of clips alone, and not used here"
+    assert says in probe_target(ask, gathered).result.notes
+    usual = probe_target(Ask(target="retrieval:patient", draws=20), gathered).result.notes
+    assert not any("not used here" in note for note in usual)
