@@ -10,8 +10,12 @@ import lookalikes
 import numpy as np
 import pytest
 
+from echofm.contract import InputContract
+from echofm.embed.inputs import open_input
+from echofm.ids import IdKey
 from echofm.readers import read_row
 from echofm.readers.datasets import open_source
+from echofm.shards.write import _fingerprint as shards_fingerprint
 
 MASKED = {"echonet-dynamic": 4, "echonet-pediatric": 8, "camus": 6, "cardiacnet": 3}
 
@@ -52,6 +56,35 @@ def test_camus_older_release_reads(tmp_path: Path) -> None:
     clips = [read_row(row) for row in open_source(lookalikes.camus_mhd(tmp_path / "camus")).rows()]
     assert [clip.mask_THW is not None for clip in clips] == [True, True, False, False]
     assert clips[0].mask_THW is not None and (clips[0].mask_THW[0] == lookalikes.ellipse_mask(1, 112)[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("layout", "changed"),
+    [
+        ("echonet_dynamic", "*.avi"),
+        ("echonet_dynamic", "VolumeTracings.csv"),
+        ("echonet_pediatric", "VolumeTracings.csv"),
+        ("camus", "*_half_sequence_gt.nii.gz"),
+        ("camus_mhd", "*_gt.raw"),
+        ("camus_mhd", "*_sequence.raw"),
+        ("cardiacnet", "*_label*"),
+    ],
+)
+def test_a_changed_mask_is_another_input(tmp_path: Path, layout: str, changed: str) -> None:
+    """What an interrupted run wrote, or a table in the cache holds, must not stand beside corrected masks."""
+    root, key = getattr(lookalikes, layout)(tmp_path / "set"), IdKey(bytes(16))
+
+    def known_by() -> tuple[str, str]:
+        rows = list(open_source(root).rows())
+        files = open_input(root, contract=InputContract(size=32, frames=4), key=key)
+        return shards_fingerprint(rows, key, "the same choices"), files.fingerprint()
+
+    before = known_by()
+    assert known_by() == before
+    path = sorted(root.rglob(changed))[0]
+    stat = path.stat()
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1_000_000_000))
+    assert all(one != other for one, other in zip(known_by(), before))
 
 
 def test_masks_lie_on_the_image_as_read(tmp_path: Path) -> None:

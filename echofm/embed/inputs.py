@@ -115,10 +115,10 @@ class FileInput:
         return [self._key.file(row.path) for row in self._rows]
 
     def fingerprint(self) -> str:
-        """Of every file's hashed name, size, time of change and what its set says about it, and of the limits."""
+        """Of every file's hashed name, state and masks (`Row.state`), what its set says about it, and of the limits."""
         # Only where they are not the usual ones, so that tables of before hold.
         limits = [] if self._limits == Limits() else [repr(self._limits)]
-        files = (repr((self._key.file(row.path), _state(row.path), self._said(row))) for row in self._rows)
+        files = (repr((self._key.file(row.path), *row.state(), self._said(row))) for row in self._rows)
         return _digest(itertools.chain(limits, files))
 
     def _said(self, row: Row) -> tuple[object, ...]:
@@ -182,12 +182,3 @@ def _digest(parts: Iterator[str]) -> str:
     for part in parts:
         digest.update(part.encode() + b"\n")
     return digest.hexdigest()
-
-
-def _state(path: Path) -> tuple[int, int]:
-    try:
-        stat = path.stat()
-    except OSError:
-        # The reader will say why; here it only must not count as unchanged once it can be read.
-        return 0, 0
-    return stat.st_size, stat.st_mtime_ns

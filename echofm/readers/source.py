@@ -9,6 +9,10 @@ from typing import Protocol
 
 from echofm.clip import Clip, Label
 
+# Headers whose pixels lie in a file of their own, by its usual suffixes.
+_PIXELS_OF = {".mhd": (".raw", ".zraw")}
+_MISSING = (0, 0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
@@ -19,7 +23,8 @@ class Row:
     split: "train", "val" or "test" where the set gives one.
     frame_rate_hz: for a file that does not tell its own.
     add_truth: puts the set's own masks, traces or phases on the clip as read, at the clip's native size; it may
-        open further files, so it runs where the clip is read, in a worker process. Must be picklable.
+        open further files, so it runs where the clip is read, in a worker process. Must be picklable. The files that
+        it comes from are its `paths`, if it has such.
     """
 
     path: Path
@@ -31,6 +36,13 @@ class Row:
     frame_rate_hz: float | None = None
     labels: Mapping[str, Label] = field(default_factory=dict)
     add_truth: Callable[[Clip], Clip] | None = None
+
+    def state(self) -> tuple[tuple[int, int], ...]:
+        """Bytes and time of change (ns) of its file, of the pixels beside a header, and of its truth's files."""
+        paths: list[Path] = []
+        for path in (self.path, *getattr(self.add_truth, "paths", ())):
+            paths += [path, *(path.with_suffix(pixels) for pixels in _PIXELS_OF.get(path.suffix.lower(), ()))]
+        return (_state(paths[0]), *(state for path in paths[1:] if (state := _state(path)) != _MISSING))
 
 
 class Source(Protocol):
@@ -44,3 +56,12 @@ class Source(Protocol):
     def rows(self) -> Iterator[Row]:
         """Every file, lazily, sorted, the same on each call. Raises EchofmError on a missing or wrong table."""
         ...
+
+
+def _state(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except OSError:
+        # The reader will say why; here it only must not count as unchanged once it can be read.
+        return _MISSING
+    return stat.st_size, stat.st_mtime_ns

@@ -149,17 +149,12 @@ def _planned(rows: list[Row], settings: Settings, key: IdKey) -> tuple[list[Row]
 
 
 def _fingerprint(rows: list[Row], key: IdKey, choices: str) -> str:
-    """Changes with the choices, the set's tables, and any file's name, size or time of change."""
+    """Changes with the choices, the set's tables, and the name, size or time of change of any file and its masks."""
     digest = hashlib.sha256(f"{echofm.__version__} {choices}".encode())
     for row in rows:
-        try:
-            stat = row.path.stat()
-            state = (stat.st_size, stat.st_mtime_ns)
-        except OSError:
-            state = (0, 0)
         told = (key.file(row.path), key.patient(row.patient), row.study and key.study(row.patient, row.study))
         said = (row.split, row.view, row.kind, row.frame_rate_hz, sorted(row.labels.items()))
-        digest.update(repr((*told, *said, *state)).encode())
+        digest.update(repr((*told, *said, *row.state())).encode())
     return digest.hexdigest()
 
 

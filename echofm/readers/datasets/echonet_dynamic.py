@@ -36,7 +36,7 @@ def _rows(root: Path, notes: Notes, set_name: str) -> Iterator[Row]:
     table = read_table(root / "FileList.csv", columns=_COLUMNS)
     generated = is_phantom(root)
     videos = {name.removesuffix(".avi"): path for name, path in listing(root / "Videos", notes).items()}
-    traces = _traces(root / "VolumeTracings.csv", notes)
+    traces = _traces(tracings := root / "VolumeTracings.csv", notes)
     table["FileName"] = table["FileName"].str.removesuffix(".avi")
     for cells in once(table, "FileName", notes, "FileList.csv"):
         stem = cells["FileName"]
@@ -46,7 +46,7 @@ def _rows(root: Path, notes: Notes, set_name: str) -> Iterator[Row]:
             continue
         truth = phantom_truth(root, stem)
         if truth is None and stem in traces:
-            truth = LeftVentricleTraces(traces[stem])
+            truth = LeftVentricleTraces(traces[stem], table=tracings)
         labels = {"ef_percent": cells["EF"], "edv_ml": cells["EDV"], "esv_ml": cells["ESV"]}
         yield Row(
             path=path,

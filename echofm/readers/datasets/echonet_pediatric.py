@@ -48,7 +48,7 @@ def _view_rows(folder: Path, root: Path, view: str | None, notes: Notes) -> Iter
     table_name = f"{view}/FileList.csv" if view else "FileList.csv"
     table = read_table(folder / "FileList.csv", columns=_COLUMNS, optional=_OPTIONAL)
     videos = {name.removesuffix(".avi"): path for name, path in listing(folder / "Videos", notes).items()}
-    traces = _traces(folder / "VolumeTracings.csv", notes)
+    traces = _traces(tracings := folder / "VolumeTracings.csv", notes)
     table["FileName"] = table["FileName"].str.removesuffix(".avi")
     for cells in once(table, "FileName", notes, table_name):
         stem = cells["FileName"]
@@ -59,7 +59,7 @@ def _view_rows(folder: Path, root: Path, view: str | None, notes: Notes) -> Iter
         fold = _fold(cells["Split"], table_name)
         truth = phantom_truth(folder, stem) or phantom_truth(root, stem)
         if truth is None and stem in traces:
-            truth = LeftVentricleTraces(traces[stem])
+            truth = LeftVentricleTraces(traces[stem], table=tracings)
         yield Row(
             path=path,
             patient=f"echonet-pediatric/{stem.split('-')[0]}",

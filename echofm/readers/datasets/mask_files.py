@@ -36,6 +36,11 @@ class MaskFiles:
     sparse: bool = False
     frame_rate_hz: float | None = None
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The mask files."""
+        return tuple(self.files.values())
+
     def __call__(self, clip: Clip) -> Clip:
         """The clip with mask_THW and frame times. Raises UnreadableFile on a mask that is damaged or does not fit."""
         frames, _, height, width = clip.frames_TCHW.shape

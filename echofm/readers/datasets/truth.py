@@ -19,9 +19,18 @@ Polygons = Mapping[int, npt.NDArray[np.float32]]
 
 @dataclass(frozen=True, eq=False)
 class LeftVentricleTraces:
-    """Left-ventricle outlines of a few frames: frame index (0-based) -> polygon (points, 2) as (column, row) pixels."""
+    """Left-ventricle outlines of a few frames: frame index (0-based) -> polygon (points, 2) as (column, row) pixels.
+
+    table: the file that they were read from.
+    """
 
     polygons: Polygons
+    table: Path
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The table."""
+        return (self.table,)
 
     def __call__(self, clip: Clip) -> Clip:
         """The clip with mask_THW: 1 inside the outline, 0 outside, 255 on every frame that nobody traced.
@@ -44,6 +53,11 @@ class PhantomTruth:
 
     path: Path
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The truth file."""
+        return (self.path,)
+
     def __call__(self, clip: Clip) -> Clip:
         from echofm.phantom.truth import add_truth
 
@@ -55,6 +69,11 @@ class InTurn:
     """Several sources of truth, the later ones having the last word."""
 
     steps: tuple[Callable[[Clip], Clip], ...]
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Of all steps."""
+        return tuple(path for step in self.steps for path in getattr(step, "paths", ()))
 
     def __call__(self, clip: Clip) -> Clip:
         """The clip after each step."""
