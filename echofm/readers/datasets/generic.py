@@ -63,9 +63,23 @@ def rows(root: Path, notes: Notes, *, patient_from: str = "dicom", manifest: Pat
     if ignored:
         notes[f"columns of {manifest.name} that are no label (a label ends in its unit)"] += ignored
     table = read_table(manifest, columns=("path",), optional=(*own[1:], *label_columns))
-    for cells in table.sort_values("path", kind="stable").to_dict("records"):
-        path = _inside(root, cells["path"], manifest.name)
-        if not path.exists():
+    table = table.sort_values("path", kind="stable")
+    said: dict[Path, tuple[int, dict[str, str]]] = {}
+    for row, cells in zip(table.index + 1, table.to_dict("records")):
+        # Spreadsheets write such lines below the last one.
+        if not any(cells.values()):
+            continue
+        path = _listed(root, cells.pop("path"), manifest.name)
+        first, same = said.setdefault(path, (row, cells))
+        if same != cells:
+            rows_said = " and ".join(str(each) for each in sorted((first, row)))
+            raise EchofmError(
+                f"{manifest.name}: rows {rows_said} below the header name one file and say different things of it; "
+                "keep one row"
+            )
+        if first != row:
+            notes[f"lines of {manifest.name} that name a file again"] += 1
+        elif not path.exists():
             notes[f"files in {manifest.name} that are not in the folder"] += 1
         elif is_regular(path, notes):
             yield Row(
@@ -79,6 +93,12 @@ def rows(root: Path, notes: Notes, *, patient_from: str = "dicom", manifest: Pat
                 labels=_labels({name: cells[name] for name in label_columns}, notes),
                 add_truth=phantom_truth(root, stem_of(path)),
             )
+
+
+def _listed(root: Path, name: str, manifest: str) -> Path:
+    """The file that a manifest means; a path written with Windows' backslashes, too."""
+    path = _inside(root, name, manifest)
+    return _inside(root, name.replace("\\", "/"), manifest) if "\\" in name and not path.exists() else path
 
 
 def _inside(root: Path, name: str, manifest: str) -> Path:
