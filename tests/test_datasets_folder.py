@@ -125,6 +125,23 @@ def test_lines_of_one_file_that_contradict_each_other_are_refused(tmp_path: Path
         list(open_source(write_manifest(tmp_path, text)).rows())
 
 
+def test_files_named_alike_in_several_folders_are_told(tmp_path: Path) -> None:
+    for name in ("a/loop1.avi", "a/loop2.avi", "b/loop1.avi", "b/loop2.AVI", "c/loop1.mp4", "c/IM_1.dcm", "a/IM_1.dcm"):
+        touch(tmp_path / name)
+    source = open_source(tmp_path)
+    assert len(list(source.rows())) == 7
+    # A DICOM file has its tag.
+    ((note, count),) = source.notes.items()
+    assert "same name in another folder (--patient-from parent" in note and count == 3
+    by_name = open_source(tmp_path, patient_from="stem")
+    assert len(list(by_name.rows())) == 7 and by_name.notes[note] == 4, "here the tag is not asked"
+    by_folder = open_source(tmp_path, patient_from="parent")
+    assert len(list(by_folder.rows())) == 7 and not by_folder.notes
+    (tmp_path / "manifest.csv").write_text("path,patient\na/loop1.avi,\nb/loop1.avi,\nc/loop1.mp4,p3\n")
+    listed = open_source(tmp_path)
+    assert len(list(listed.rows())) == 3 and listed.notes[note] == 1
+
+
 def test_the_manifests_frame_rate_is_for_files_that_do_not_tell(tmp_path: Path) -> None:
     frames_THW, _ = beating_heart(frames=10, size=48)
     write_avi(tmp_path / "told.avi", frames_THW)
