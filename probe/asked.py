@@ -64,7 +64,13 @@ def check_before_probing(asks: Sequence[Ask], gathered: Gathered) -> None:
             continue
         require_clip_kind(ask.kind)
         goal = read_target(table, ask.target, task=ask.task, order=ask.order)
-        part = partition(table, goal.rows_M, seed=ask.seed, test_clips=gathered.test_clips)
+        try:
+            part = partition(table, goal.rows_M, seed=ask.seed, test_clips=gathered.test_clips)
+        except EchofmError as error:
+            # It speaks of "this label", and several may be asked for.
+            raise EchofmError(f"--target {ask.target}: {error}") from None
+        if gathered.test_clips is not None:
+            goal.require_shared(train=part.train, test=part.test)
         goal.require_known(training=part.train, validation=part.val)
         feature_choices(table, ask.features, kind=ask.kind)
 

@@ -60,7 +60,8 @@ def evaluate(
     sanity: what is known of the embedding already; near-duplicates across the split are looked for in any case.
     advance: called after each of `fits_of` fits with a note, for a progress bar.
     Raises EchofmError on a target, split or rival that does not fit, on one of several labels that no training or no
-    validation clip has, and on a patient in two splits.
+    validation clip has, on another set to test on that has none of the training clips' classes, and on a patient in
+    two splits.
     """
     if not label_fractions or not all(0 < fraction <= 1 for fraction in label_fractions):
         raise EchofmError(f"label fractions {tuple(label_fractions)} must lie above 0 and at most at 1")
@@ -69,6 +70,8 @@ def evaluate(
     require_free_names(rivals or ())
     goal = read_target(table, target, task=task, order=order)
     part = partition(table, goal.rows_M, seed=seed, test_clips=test_clips)
+    if test_clips is not None:
+        goal.require_shared(train=part.train, test=part.test)
     goal.require_known(training=part.train, validation=part.val)
     bench = _Bench(goal=goal, part=part, kind=kind, features=features, seeds=seeds, seed=seed, advance=advance)
     judge = Judge(table=table, goal=goal, part=part, draws=draws, seed=seed)

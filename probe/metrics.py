@@ -87,7 +87,10 @@ def auroc(true_N: npt.NDArray, said_NK: npt.NDArray, weights_WN: Array) -> Array
 
 @Metric
 def average_precision(true_N: npt.NDArray, said_NK: npt.NDArray, weights_WN: Array) -> Array:
-    """Average precision of the second of two classes, for more the mean over classes; its chance is the prevalence."""
+    """Average precision of the second of two classes, for more the mean over classes; its chance is the prevalence.
+
+    NaN where a class is missing, as for `auroc`: it is 1 then, whatever was said.
+    """
     return _over_classes(_precision, true_N, said_NK, weights_WN)
 
 
@@ -243,4 +246,5 @@ def _area(is_class_N: npt.NDArray[np.bool_], said_N: npt.NDArray, weights_WN: Ar
 def _precision(is_class_N: npt.NDArray[np.bool_], said_N: npt.NDArray, weights_WN: Array) -> Array:
     inside, outside = _cumulated(is_class_N, said_N, weights_WN)
     precision = inside[:, 1:] / np.maximum(1e-12, inside[:, 1:] + outside[:, 1:])
-    return _ratio((np.diff(inside) * precision).sum(1), inside[:, -1])
+    # Not defined without clips outside the class, however many are in it.
+    return _ratio((np.diff(inside) * precision).sum(1), np.where(outside[:, -1] > 0, inside[:, -1], 0.0))

@@ -19,6 +19,7 @@ from echofm.readers.datasets.labels import ORDERS
 
 ClipTask = Literal["regression", "classification", "ordinal", "multilabel"]
 _FEWEST_CLIPS, _MOST_LEVELS, _MOST_CLASSES = 10, 20, 200
+_SHOWN = 5
 # Joins the columns of a multi-label target; separates the words of one column.
 _JOIN, _BAR = "+", "|"
 # A number as tables write it: with a decimal comma, a sign for "less than", a per cent sign.
@@ -54,6 +55,22 @@ class Target:
         else:
             there = np.isin(np.arange(len(self.classes)), values)
         return [name for name, found in zip(self.classes, there) if not found]
+
+    def require_shared(self, *, train: npt.NDArray[np.int64], test: npt.NDArray[np.int64]) -> None:
+        """Raises EchofmError where no class of the test clips is one of the training clips, as where two sets name
+        the same things unlike."""
+        if not self.classes or self.task == "multilabel":
+            return
+        ours, theirs = np.unique(self.of(train)), np.unique(self.of(test))
+        if not np.isin(theirs, ours).any():
+            raise EchofmError(
+                f"no class of {self.name!r} is in both sets: training clips have {self._named(ours)}, test clips "
+                f"{self._named(theirs)}; give both sets the same words, or numbers"
+            )
+
+    def _named(self, numbers: npt.NDArray[np.int64]) -> str:
+        more = f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
+        return ", ".join(self.classes[number] for number in numbers[:_SHOWN]) + more
 
     def require_known(self, **parts: npt.NDArray[np.int64]) -> None:
         """Raises EchofmError where one of several labels is unknown in all clips of a part; parts: name -> rows."""

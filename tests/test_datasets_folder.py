@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from pathlib import Path
 
 import lookalikes
@@ -89,13 +90,67 @@ def test_manifest(tmp_path: Path) -> None:
     }
 
 
+def test_a_manifest_as_spreadsheets_write_it(tmp_path: Path) -> None:
+    source = open_source(
+        write_manifest(
+            tmp_path,
+            "\ufeffpath;patient;ef_percent\r\n"
+            "v\\0.avi;p0;55.5\r\n"
+            "v/1.avi;p1;61,2\r\n"
+            "v/./1.avi;p1;61,2\r\n"
+            "v/2.avi;p2;<30\r\n"
+            ";;\r\n;;\r\n",
+        )
+    )
+    rows = sorted(source.rows(), key=lambda row: row.path)
+    assert [(row.path.name, row.patient) for row in rows] == [("0.avi", "p0"), ("1.avi", "p1"), ("2.avi", "p2")]
+    assert [dict(row.labels) for row in rows] == [{"ef_percent": 55.5}, {}, {}]
+    assert dict(source.notes) == {
+        "lines of manifest.csv that name a file again": 1,
+        "cells of ef_percent that hold no number (a decimal comma: write 55.5)": 1,
+        "cells of ef_percent that hold no number": 1,
+    }
+
+
+def test_backslashes_do_not_lead_out_of_the_folder(tmp_path: Path) -> None:
+    touch(tmp_path / "secret.avi")
+    with pytest.raises(EchofmError, match="leads out of the folder"):
+        list(open_source(write_manifest(tmp_path / "f", "path\n..\\secret.avi\n")).rows())
+
+
+@pytest.mark.parametrize("other", ["p2,train,50", "p1,test,50", "p1,train,51"])
+def test_lines_of_one_file_that_contradict_each_other_are_refused(tmp_path: Path, other: str) -> None:
+    text = f"path,patient,split,ef_percent\nv/1.avi,p1,train,50\nv/0.avi,p0,train,40\nv/../v/1.avi,{other}\n"
+    with pytest.raises(EchofmError, match=r"^manifest.csv: rows 1 and 3 below the header name one file .*keep one row"):
+        list(open_source(write_manifest(tmp_path, text)).rows())
+
+
+def test_files_named_alike_in_several_folders_are_told(tmp_path: Path) -> None:
+    for name in ("a/loop1.avi", "a/loop2.avi", "b/loop1.avi", "b/loop2.AVI", "c/loop1.mp4", "c/IM_1.dcm", "a/IM_1.dcm"):
+        touch(tmp_path / name)
+    source = open_source(tmp_path)
+    assert len(list(source.rows())) == 7
+    # A DICOM file has its tag.
+    ((note, count),) = source.notes.items()
+    assert "same name in another folder (--patient-from parent" in note and count == 3
+    by_name = open_source(tmp_path, patient_from="stem")
+    assert len(list(by_name.rows())) == 7 and by_name.notes[note] == 4, "here the tag is not asked"
+    by_folder = open_source(tmp_path, patient_from="parent")
+    assert len(list(by_folder.rows())) == 7 and not by_folder.notes
+    (tmp_path / "manifest.csv").write_text("path,patient\na/loop1.avi,\nb/loop1.avi,\nc/loop1.mp4,p3\n")
+    listed = open_source(tmp_path)
+    assert len(list(listed.rows())) == 3 and listed.notes[note] == 1
+
+
 def test_the_manifests_frame_rate_is_for_files_that_do_not_tell(tmp_path: Path) -> None:
     frames_THW, _ = beating_heart(frames=10, size=48)
     write_avi(tmp_path / "told.avi", frames_THW)
+    shutil.copy(tmp_path / "told.avi", tmp_path / "told_2.avi")
     header = "NDims = 3\nDimSize = 48 48 10\nElementType = MET_UCHAR\nElementDataFile = untold.raw\n"
-    (tmp_path / "untold.mhd").write_text(header)
+    for name in ("untold.mhd", "untold_2.mhd"):
+        (tmp_path / name).write_text(header)
     (tmp_path / "untold.raw").write_bytes(frames_THW.tobytes())
-    lines = ["path,frame_rate_hz", "told.avi,20", "untold.mhd,40", "./told.avi,1e9", "./untold.mhd,fast"]
+    lines = ["path,frame_rate_hz", "told.avi,20", "untold.mhd,40", "told_2.avi,1e9", "untold_2.mhd,fast"]
     (tmp_path / "manifest.csv").write_text("\n".join(lines))
     source = open_source(tmp_path)
     rows = list(source.rows())

@@ -59,6 +59,7 @@ def test_classification_metrics(rows: int, classes: int, seed: int) -> None:
     same(metrics.macro_f1, true, said, weights, lambda w: reference.f1_score(true, answer, sample_weight=w, **macro))
     if len(present) < classes:
         assert np.isnan(metrics.auroc(true, said))
+        assert np.isnan(metrics.average_precision(true, said))
         return
     score = said[:, 1] if classes == 2 else said
 
@@ -90,6 +91,16 @@ def test_ordinal_metrics(rows: int, levels: int, seed: int) -> None:
         weights,
         lambda w: reference.mean_absolute_error(true, answer, sample_weight=w),
     )
+
+
+def test_average_precision_of_one_class_alone_is_no_figure() -> None:
+    said = np.random.default_rng(0).dirichlet(np.ones(2), 10)
+    for true in (np.zeros(10, int), np.ones(10, int)):
+        assert np.isnan(metrics.average_precision(true, said)), "1 whatever was said tells nothing"
+    # Of the last redrawn test set all are of the class.
+    true = np.arange(10) % 2
+    weights = np.stack([np.ones(10), true.astype(float)])
+    assert np.isnan(metrics.average_precision.redrawn(true, said, weights)).tolist() == [False, True]
 
 
 def test_labels_count_where_they_are_known() -> None:

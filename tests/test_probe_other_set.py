@@ -120,6 +120,31 @@ def test_command_on_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         main([mine, "--test-on", other, *asked, "--target", "retrieval:view"])
 
 
+def test_two_sets_without_a_class_in_common_are_refused(tmp_path: Path) -> None:
+    ours, theirs = two_sets()
+    words = replace(theirs, rows=theirs.rows.assign(view=pd.array(["4CH", "2CH"] * (len(theirs) // 2), "string")))
+    says = "no class of 'view' is in both sets: training clips have .*, test clips 2CH, 4CH; give both sets"
+    with pytest.raises(EchofmError, match=says):
+        evaluate(EmbeddingTable.concat([ours, words]), target="view", test_clips=words.clip_id, draws=20)
+    # Text here and numbers there: read as one column they are words, of which none is in both.
+    ef = pd.array(np.where(ours.labels["ef_percent"] > 50, "normal", "reduced"), "string")
+    replace(ours, rows=ours.rows.assign(ef_percent=ef)).save(tmp_path / "ours")
+    theirs.save(tmp_path / "theirs")
+    asked = ["--target", "ef_percent", "--test-on", str(tmp_path / "theirs"), "--out", str(tmp_path / "out")]
+    with pytest.raises(EchofmError, match=r"normal, reduced, test clips .* and \d+ more") as caught:
+        main([str(tmp_path / "ours"), *asked])
+    assert len(str(caught.value)) < 400
+
+
+def test_a_label_that_the_other_set_lacks_is_named(tmp_path: Path) -> None:
+    ours, theirs = two_sets()
+    ours.save(tmp_path / "ours")
+    replace(theirs, rows=theirs.rows.drop(columns="ef_percent")).save(tmp_path / "theirs")
+    asked = ["--target", "view", "--target", "ef_percent", "--test-on", str(tmp_path / "theirs")]
+    with pytest.raises(EchofmError, match="--target ef_percent: none of the clips to test on has this label"):
+        main([str(tmp_path / "ours"), *asked, "--out", str(tmp_path / "out")])
+
+
 def test_command_on_an_encoder_and_two_hospitals(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -108,7 +108,7 @@ def _summary(manifest: Manifest, notes: Counter[str]) -> str:
         ),
     ]
     lines += [f"not selected (--kind): {count} {kind}" for kind, count in manifest.not_selected.items()]
-    lines += [f"passed over: {count} {what}" for what, count in sorted(notes.items())]
+    lines += [f"note: {what}: {count}" for what, count in sorted(notes.items())]
     if manifest.set_aside:
         lines.append(f"set aside: {manifest.set_aside}, with reasons in {SET_ASIDE}")
     return "\n".join(lines)

@@ -22,7 +22,7 @@ from echofm.readers.datasets.truth import phantom_truth
 from echofm.readers.datasets.walk import Notes, is_regular, media_files
 from echofm.readers.limits import PLAUSIBLE_RATE_HZ
 from echofm.readers.source import Row
-from echofm.readers.suffixes import stem_of
+from echofm.readers.suffixes import DICOM, is_media, media_suffix, stem_of
 
 MANIFEST = "manifest.csv"
 VIEWS = ("A4C", "A2C", "A3C", "A5C", "PLAX", "PSAX", "SC", "SSN")
@@ -36,7 +36,7 @@ PATIENT_RULES: dict[str, Callable[[Path], str]] = {
 RULE_TEXTS = {
     "dicom": "the DICOM patient tag, else the file's name",
     "parent": "the folder that a file lies in",
-    "stem": "the file's name: every file is its own patient",
+    "stem": "the file's name",
 }
 
 
@@ -46,9 +46,10 @@ def rows(root: Path, notes: Notes, *, patient_from: str = "dicom", manifest: Pat
     patient_from: "dicom", "parent" or "stem": who a file belongs to, where no manifest says so.
     Raises EchofmError on a manifest without a path column or whose paths leave the folder.
     """
-    patient_of = PATIENT_RULES[patient_from]
+    patient_of, folders = PATIENT_RULES[patient_from], dict[str, Path]()
     if manifest is None:
         for path in media_files(root, notes):
+            _count_namesake(path, patient_of(path), folders, notes)
             yield Row(path=path, patient=patient_of(path), add_truth=phantom_truth(root, stem_of(path)))
         return
     columns = header(manifest)
@@ -63,14 +64,30 @@ def rows(root: Path, notes: Notes, *, patient_from: str = "dicom", manifest: Pat
     if ignored:
         notes[f"columns of {manifest.name} that are no label (a label ends in its unit)"] += ignored
     table = read_table(manifest, columns=("path",), optional=(*own[1:], *label_columns))
-    for cells in table.sort_values("path", kind="stable").to_dict("records"):
-        path = _inside(root, cells["path"], manifest.name)
-        if not path.exists():
+    table = table.sort_values("path", kind="stable")
+    said: dict[Path, tuple[int, dict[str, str]]] = {}
+    for row, cells in zip(table.index + 1, table.to_dict("records")):
+        # Spreadsheets write such lines below the last one.
+        if not any(cells.values()):
+            continue
+        path = _listed(root, cells.pop("path"), manifest.name)
+        first, same = said.setdefault(path, (row, cells))
+        if same != cells:
+            rows_said = " and ".join(str(each) for each in sorted((first, row)))
+            raise EchofmError(
+                f"{manifest.name}: rows {rows_said} below the header name one file and say different things of it; "
+                "keep one row"
+            )
+        if first != row:
+            notes[f"lines of {manifest.name} that name a file again"] += 1
+        elif not path.exists():
             notes[f"files in {manifest.name} that are not in the folder"] += 1
         elif is_regular(path, notes):
+            patient = cells["patient"] or patient_of(path)
+            _count_namesake(path, patient, folders, notes)
             yield Row(
                 path=path,
-                patient=cells["patient"] or patient_of(path),
+                patient=patient,
                 study=cells["study"] or None,
                 split=given_split(cells["split"], table=manifest.name, column="split"),
                 view=view_word(cells["view"], notes),
@@ -79,6 +96,25 @@ def rows(root: Path, notes: Notes, *, patient_from: str = "dicom", manifest: Pat
                 labels=_labels({name: cells[name] for name in label_columns}, notes),
                 add_truth=phantom_truth(root, stem_of(path)),
             )
+
+
+def _count_namesake(path: Path, patient: str, folders: dict[str, Path], notes: Notes) -> None:
+    """Count a file that is told by its name alone, where another folder has one of that name: two patients may then
+    pass for one, and one patient's loops for several. folders: name -> the first folder that has it."""
+    has_tag = not patient and (media_suffix(path) in DICOM or not is_media(path))
+    if has_tag or patient not in ("", stem_of(path)):
+        return
+    if folders.setdefault(stem_of(path), path.parent) != path.parent:
+        notes[
+            "files that count as the patient of a file of the same name in another folder (--patient-from parent takes "
+            "the folder's name, a manifest.csv any)"
+        ] += 1
+
+
+def _listed(root: Path, name: str, manifest: str) -> Path:
+    """The file that a manifest means; a path written with Windows' backslashes, too."""
+    path = _inside(root, name, manifest)
+    return _inside(root, name.replace("\\", "/"), manifest) if "\\" in name and not path.exists() else path
 
 
 def _inside(root: Path, name: str, manifest: str) -> Path:

@@ -70,7 +70,9 @@ def numbers(cells: dict[str, str], notes: Notes) -> dict[str, Label]:
         if value is not None:
             found[name] = value
         elif cell and cell.casefold() not in ("nan", "na", "n/a", "none", "null"):
-            notes[f"cells of {name} that hold no number"] += 1
+            # Not read as a number: elsewhere "1,234" is a thousand and more.
+            comma = " (a decimal comma: write 55.5)" if number(cell.replace(",", ".")) is not None else ""
+            notes[f"cells of {name} that hold no number{comma}"] += 1
     return found
 
 
