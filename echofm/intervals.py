@@ -85,9 +85,10 @@ def estimate(
 
     patients: how many were redrawn. The bootstrap's spread is too small by sqrt((n - 1) / n) and has the normal's
     tails, not Student's; the percentiles are taken further out for it (Hesterberg, https://arxiv.org/abs/1411.5279,
-    "expanded percentile interval"). With many patients it changes nothing.
+    "expanded percentile interval"). With many patients it changes nothing. One patient tells nothing of others: every
+    draw is the same, and the interval is NaN.
     """
-    known = redrawn[~np.isnan(redrawn)]
+    known = redrawn[~np.isnan(redrawn)] if patients != 1 else redrawn[:0]
     tail = (1 - level) / 2
     if patients is not None and patients > 1:
         widened = np.sqrt(patients / (patients - 1)) * scipy.special.stdtrit(patients - 1, tail)

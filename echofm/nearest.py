@@ -26,6 +26,8 @@ _QUERY_ROWS = 8_192
 # Single precision can exchange neighbours whose similarities differ by less than its rounding. This many more
 # candidates than asked for are kept and ranked again in double precision.
 _SPARE = 8
+# Of a row's length. Less than this left by the mean is the rounding of a constant row, not a direction.
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,10 +44,12 @@ def unit_rows(features_ND: npt.ArrayLike, *, metric: Metric = "cosine") -> Float
     Raises EchofmError where a row is not finite or has no direction.
     """
     rows = np.array(features_ND, np.float32)
+    least: npt.NDArray[np.float64] | float = 0.0
     if metric == "pearson":
+        least = _ROUNDING * _lengths(rows)
         rows -= rows.mean(1, keepdims=True)
-    length = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))
-    bad = ~(np.isfinite(length) & (length > 0))
+    length = _lengths(rows)
+    bad = ~(np.isfinite(length) & (length > least))
     if bad.any():
         raise EchofmError(
             f"row {int(bad.argmax())} of an embedding is not finite or has no direction under {metric} similarity; "
@@ -53,6 +57,10 @@ def unit_rows(features_ND: npt.ArrayLike, *, metric: Metric = "cosine") -> Float
         )
     rows /= length[:, None].astype(np.float32)
     return rows
+
+
+def _lengths(rows: Floats) -> npt.NDArray[np.float64]:
+    return np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))
 
 
 def nearest(
@@ -76,7 +84,7 @@ def nearest(
     if queries.ndim != 2 or reference_ND.ndim != 2 or queries.shape[1] != reference_ND.shape[1]:
         raise EchofmError(f"embeddings of shapes {queries.shape} and {reference_ND.shape} cannot be compared")
     groups = None if exclude_QN is None else _group_numbers(*exclude_QN)
-    crowd = 0 if groups is None else int(np.bincount(groups[1]).max())
+    crowd = 0 if groups is None else _largest_shared(groups)
     wanted = min(k + _SPARE + crowd, len(reference_ND))
     if k > len(reference_ND) - crowd:
         raise EchofmError(f"{k} neighbours were asked for, the reference offers {len(reference_ND) - crowd}")
@@ -97,6 +105,12 @@ def _group_numbers(of_queries: npt.ArrayLike, of_reference: npt.ArrayLike) -> Gr
     names_Q, names_N = np.asarray(of_queries, str), np.asarray(of_reference, str)
     numbers = np.unique(np.concatenate([names_Q, names_N]), return_inverse=True)[1]
     return numbers[: len(names_Q)], numbers[len(names_Q) :]
+
+
+def _largest_shared(groups: Groups) -> int:
+    """Rows of the largest group of the reference that a query belongs to: as many may be left out of its search."""
+    counts = np.bincount(groups[1], minlength=int(max(map(np.max, groups))) + 1)
+    return int(counts[groups[0]].max())
 
 
 def _query_parts(queries: npt.NDArray, groups: Groups | None) -> Iterator[tuple[npt.NDArray, Groups | None]]:

@@ -57,16 +57,17 @@ def partition(
     Where no validation clip is among them, validation patients are dealt out of the training patients: the test
     patients stay the table's. test_clips: ids of the clips to test on, another set's; of the other clips those that the
     table keeps for training and validation are used so, all of them where it does not split them. Raises EchofmError
-    naming a (hashed) patient that is in two splits, and where a split would be empty.
+    naming a (hashed) patient that is in two splits, where a split would be empty, and where a test clip is not there.
     """
     notes: list[str] = []
     given = table.split[rows_M]
     if test_clips is not None:
+        _require_there(table, test_clips)
         elsewhere = pd.Index(table.clip_id[rows_M]).isin(test_clips)
         given, notes = _tested_elsewhere(given, elsewhere)
         rows_M, given = rows_M[given != _LEFT_OUT], given[given != _LEFT_OUT]
     patients = table.patient_id[rows_M].astype(str)
-    _require_disjoint(patients, given, fix=_SAME_SPLITS if test_clips is None else _SAME_NAMES)
+    _require_disjoint(patients, given, two_sets=test_clips is not None)
     unusable = _unusable(given)
     if unusable:
         splits = _dealt(patients, seed=seed, fractions=_FRACTIONS)
@@ -103,6 +104,8 @@ def _tested_elsewhere(
     """The split of each clip where the test clips are another set's, and what must be said of it."""
     if not elsewhere.any():
         raise EchofmError("none of the clips to test on has this label")
+    if elsewhere.all():
+        raise EchofmError("no clip but those to test on has this label: there is nothing to fit on")
     own, splits, notes = given[~elsewhere], given.copy(), []
     splits[elsewhere] = "test"
     if any(each is None for each in own) or "train" not in own:
@@ -128,11 +131,22 @@ def _dealt(patients: npt.NDArray[np.str_], *, seed: int, fractions: tuple[float,
     return np.array([split_of(each, seed=seed, fractions=fractions) for each in patients], dtype=object)
 
 
-def _require_disjoint(patients: npt.NDArray[np.str_], given: npt.NDArray[np.object_], *, fix: str) -> None:
+def _require_there(table: EmbeddingTable, test_clips: Collection[str]) -> None:
+    """A test clip under a name that the table does not know would be fitted on."""
+    unknown = sorted(set(test_clips) - set(table.clip_id))
+    if unknown:
+        raise EchofmError(
+            f"{len(unknown)} of the {len(test_clips)} clips to test on are not in the table; give clip ids as the "
+            "other set's table has them"
+        )
+
+
+def _require_disjoint(patients: npt.NDArray[np.str_], given: npt.NDArray[np.object_], *, two_sets: bool) -> None:
     """Of the clips that have a split: a leak is one whether or not other clips have none."""
     for rows in rows_by_group(patients):
         found = sorted(set(given[rows]) - {None})
         if len(found) > 1:
+            fix = _SAME_NAMES if two_sets and "test" in found else _SAME_SPLITS
             raise EchofmError(
                 f"patient {patients[rows[0]]} is in the splits {' and '.join(found)}: the test would be leaked to; "
                 f"{fix}"

@@ -28,9 +28,10 @@ from synth.audit.marks import STRENGTH
 from synth.audit.names import safe_table
 from synth.audit.power import Recall, sees_copies
 from synth.audit.report import page
-from synth.audit.result import AuditResult
+from synth.audit.result import Attacks, AuditResult, Estimate
 from synth.audit.scoring import combined_p
 from synth.audit.strips import closest_pairs
+from synth.audit.verdict import _membership
 
 
 def with_ids(features: np.ndarray, ids: list[str]) -> EmbeddingTable:
@@ -194,6 +195,11 @@ def test_what_was_not_compared_is_in_the_verdict() -> None:
     assert "Not compared" not in audit(TRAIN, HOLDOUT, own, set_aside=(0, 3, 0)).result.verdict
     verdict = audit(TRAIN, HOLDOUT, own, set_aside=(1, 0, 90)).result.verdict
     assert "Not compared: 90 synthetic and 1 training file(s)" in verdict
+
+
+def test_membership_without_an_interval_is_not_decided() -> None:
+    attacks = Attacks.model_construct(membership_auc=Estimate(value=0.9, low=np.nan, high=np.nan))
+    assert _membership(attacks).startswith("Membership inference is not decided")
 
 
 def test_clips_that_show_held_out_recordings_are_removed_and_said() -> None:

@@ -65,3 +65,10 @@ def test_intervals_of_few_patients_are_wider() -> None:
     # Ten patients: Student's 2.262 for the normal's 1.960, and sqrt(10 / 9).
     assert widths[10] / widths[None] == pytest.approx(2.262 / 1.960 * np.sqrt(10 / 9), rel=0.02)
     assert widths[1000] / widths[None] == pytest.approx(1, rel=0.01)
+
+
+def test_one_patient_has_no_interval() -> None:
+    values, patients = np.arange(5.0), np.array(["p"] * 5)
+    found = patient_bootstrap(lambda clips: float(clips.mean()), {"clips": (values, patients)}, draws=20)
+    assert found.value == 2.0
+    assert np.isnan([found.low, found.high]).all()

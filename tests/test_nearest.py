@@ -57,6 +57,15 @@ def test_own_patient_is_left_out_however_many_clips_it_has() -> None:
     assert np.array_equal(found.index_QK, np.argsort(-similarity, axis=1, kind="stable")[:, :5])
 
 
+def test_a_large_patient_that_nobody_asks_about_takes_no_neighbours_away() -> None:
+    reference = clustered(100, 8, 4)
+    patients = np.array(["large"] * 90 + [f"p{i}" for i in range(10)])
+    asked = nearest(reference[95:96], reference, k=99, exclude_QN=(["p5"], patients))
+    assert sorted(asked.index_QK[0]) == [*range(95), *range(96, 100)]
+    with pytest.raises(EchofmError, match="the reference offers 10"):
+        nearest(reference[:1], reference, k=11, exclude_QN=(["large"], patients))
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 60), st.integers(2, 9), st.integers(0, 1000))
 def test_equal_to_brute_force_at_any_size(queries: int, rows: int, width: int, seed: int) -> None:
@@ -122,6 +131,17 @@ def test_unusable_embeddings_are_refused(rows: np.ndarray, says: str) -> None:
 def test_constant_rows_have_no_pearson_direction() -> None:
     with pytest.raises(EchofmError, match="no direction"):
         nearest(np.ones((1, 4)), np.eye(4), metric="pearson")
+
+
+@pytest.mark.parametrize(("value", "width"), [(0.1, 768), (1 / 3, 7), (123.456, 1000)])
+def test_a_constant_that_its_mean_does_not_meet_has_no_direction_either(value: float, width: int) -> None:
+    with pytest.raises(EchofmError, match="no direction under pearson"):
+        unit_rows(np.full((1, width), value), metric="pearson")
+
+
+def test_a_small_variation_about_a_large_mean_has_a_direction() -> None:
+    rows = 100 + 0.01 * np.random.default_rng(0).standard_normal((4, 768))
+    assert np.isfinite(unit_rows(rows, metric="pearson")).all()
 
 
 def test_more_neighbours_than_rows_are_refused() -> None:

@@ -76,6 +76,16 @@ def test_what_would_leak_or_cannot_be_tested_is_refused() -> None:
     unlabelled = replace(theirs, rows=theirs.rows.assign(ef_percent=np.nan))
     with pytest.raises(EchofmError, match="none of the clips to test on has this label"):
         evaluate(EmbeddingTable.concat([ours, unlabelled]), target="ef_percent", test_clips=theirs.clip_id)
+    nothing = replace(ours, rows=ours.rows.assign(ef_percent=np.nan))
+    with pytest.raises(EchofmError, match="no clip but those to test on has this label"):
+        evaluate(EmbeddingTable.concat([nothing, theirs]), target="ef_percent", test_clips=theirs.clip_id)
+    with pytest.raises(EchofmError, match=r"1 of the 121 clips to test on are not in the table"):
+        evaluate(both, target="ef_percent", test_clips=[*theirs.clip_id, "mistyped"])
+    split = ours.split.copy()
+    split[np.flatnonzero(ours.patient_id == seen)[0]] = "val"
+    torn = EmbeddingTable.concat([with_splits(ours, list(split)), theirs])
+    with pytest.raises(EchofmError, match=r"in the splits train and val.*write the shards again"):
+        evaluate(torn, target="ef_percent", test_clips=theirs.clip_id)
 
 
 def test_pixels_are_reduced_without_the_other_set() -> None:

@@ -269,6 +269,9 @@ def test_words_of_figures() -> None:
     assert verdict("es_error_ms", less) == "better" and verdict("mae", more) == "not told apart"
     nan = Estimate(value=np.nan, low=np.nan, high=np.nan)
     assert verdict("auroc", nan) == verdict("mae", nan) == "not defined"
+    of_one_patient = Estimate(value=-1, low=np.nan, high=np.nan)
+    assert verdict("mae", of_one_patient) == "not told apart"
+    assert shown(of_one_patient).split() == ["-1", "(no", "interval)"]
 
 
 def _score(metric: str, value: float, *, of: str = "") -> Score:

@@ -147,12 +147,14 @@ def generate(
     displacement: keep the dense displacement (about 1 MB a clip).
     processes: None: one per core. The files' bytes do not depend on it.
 
-    Raises EchofmError on a folder that holds something else, or on views that the layout cannot hold.
+    Raises EchofmError on a folder that holds something else, on views that the layout cannot hold, and on a size,
+    length or rate that no clip has.
     """
     root = Path(out)
     kind = _LAYOUTS[layout]
     chosen = tuple(views or kind.views)
     _check(kind, chosen, patients, clips_per_patient, colour_fraction)
+    _check_images(size=size, frames=frames, frame_rate_hz=frame_rate_hz, colour=colour_fraction > 0)
     shared: dict[str, Any] = {
         "layout": layout,
         "seed": seed,
@@ -223,6 +225,21 @@ def _check(kind: type[Layout], views: tuple[str, ...], patients: int, clips: int
             f"layout {kind.name} holds {' and '.join(kind.views)}, not {foreign[0]}; "
             "take --layout dicom or echonet-dynamic for other views"
         )
+    if kind.clips_per_patient is not None and len(set(views)) < kind.clips_per_patient:
+        raise EchofmError(
+            f"layout {kind.name} holds one clip of each view of a patient; take the views {', '.join(kind.views)}"
+        )
+
+
+def _check_images(*, size: int | None, frames: int | None, frame_rate_hz: float | None, colour: bool) -> None:
+    if size is not None and size < 1:
+        raise EchofmError(f"size {size}: an image has at least one pixel a side")
+    # Colour is measured between a frame and the next.
+    fewest = 2 if colour else 1
+    if frames is not None and frames < fewest:
+        raise EchofmError(f"frames {frames}: a clip {'in colour ' if colour else ''}has at least {fewest}")
+    if frame_rate_hz is not None and not 0 < frame_rate_hz <= 1000:
+        raise EchofmError(f"frame rate {frame_rate_hz} Hz is not above 0 and at most 1000")
 
 
 def _run(jobs: list[_Job], processes: int) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -116,7 +116,8 @@ def verdict(metric: str, difference: Estimate) -> str:
     """Whether the first of two is better, by the interval of first minus second."""
     if math.isnan(difference.value):
         return "not defined"
-    if difference.low <= 0 <= difference.high:
+    # Of one patient there is no interval, and nothing is told apart.
+    if math.isnan(difference.low) or difference.low <= 0 <= difference.high:
         return "not told apart"
     return "better" if (difference.value < 0) == lower_is_better(metric) else "worse"
 
@@ -151,10 +152,12 @@ def method_name(method: str) -> str:
 
 
 def shown(estimate: Estimate | None) -> str:
-    """Value and interval on one line; a dash where there is none, as of the correlation of a constant."""
+    """Value and interval on one line; a dash where there is no value, as of the correlation of a constant."""
     if estimate is None or math.isnan(estimate.value):
         return "–"
     value, low, high = map(digits, (estimate.value, estimate.low, estimate.high))
+    if math.isnan(estimate.low):
+        return f"{value} (no interval)".replace(" ", _SPACE)
     return f"{value} ({low} to {high})".replace(" ", _SPACE)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from echofm.intervals import Interval
@@ -121,6 +122,8 @@ def _duplicates(duplicates: Duplicates) -> Iterator[str]:
 
 def _membership(attacks: Attacks) -> str:
     auc = attacks.membership_auc
+    if math.isnan(auc.low):
+        return f"Membership inference is not decided: the clips of one patient give no interval (AUC {auc.value:.2f})."
     finding = "tells training from new patients" if auc.low > 0.5 else "does not tell training from new patients"
     return f"Membership inference {finding} (AUC {auc.value:.2f}, {auc.low:.2f} to {auc.high:.2f})."
 
