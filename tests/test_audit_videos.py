@@ -249,6 +249,19 @@ def test_videos_without_an_encoder_are_refused(sets: Path, tmp_path: Path) -> No
         main([*words(sets, tmp_path / "x"), "--synthetic=/nowhere/Janet"])
 
 
+def test_too_few_held_out_patients_are_told_before_canaries_are_planted(
+    sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted: list[object] = []
+    monkeypatch.setattr("synth.audit.command._plant", lambda *given: planted.append(given))
+    command = [word for word in words(sets, tmp_path) if not word.startswith("--alpha")]
+    with pytest.raises(
+        EchofmError, match=r"^8 held-out patients cannot show anything at alpha 0.05; hold out at least 19"
+    ):
+        main(command)
+    assert not planted
+
+
 @pytest.mark.slow
 def test_two_processes_give_the_same_audit(sets: Path, out: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "echofm.cli", "audit"]

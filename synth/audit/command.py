@@ -18,6 +18,7 @@ from echofm.progress import console
 from echofm.readers.datasets.truth import is_phantom
 from echofm.readers.limits import Limits
 from synth.audit.assess import Audited, audit, require_comparable
+from synth.audit.calibrate import require_holdout
 from synth.audit.cli import Arguments
 from synth.audit.duplicates import Duplicates, find_duplicates
 from synth.audit.judging import Judge
@@ -148,6 +149,7 @@ def _embedded(arguments: Arguments, given: Given, ranks: PartialState, encoder: 
     train, holdout, synthetic = (embedder.side(side) for side in given.sides)
     # Before the canaries: what does not fit is said before any more time is spent.
     require_comparable(Sets(train=train, holdout=holdout, synthetic=synthetic))
+    require_holdout(holdout.rows["patient_id"].nunique(), alpha=arguments.alpha)
     # Another encoder's features are no canaries of the judge.
     canaries = _canary_table(arguments, given) if encoder == arguments.encoder else None
     if canaries is None and given.train.videos is not None and arguments.canaries > 0:
