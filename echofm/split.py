@@ -17,7 +17,8 @@ def split_of(patient_id: str, *, seed: int = 0, fractions: Sequence[float] = (0.
     fractions: of train, val and test; they sum to 1. The shares hold in expectation, not exactly.
     Raises EchofmError on fractions that are no such three numbers.
     """
-    if len(fractions) != len(SPLITS) or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+    # Written so that NaN fails too.
+    if len(fractions) != len(SPLITS) or min(fractions) < 0 or not abs(sum(fractions) - 1) <= 1e-6:
         raise EchofmError(f"split fractions are {tuple(fractions)}; give three that sum to 1, e.g. 0.8 0.1 0.1")
     digest = hashlib.sha256(f"echofm split {seed}\0{patient_id}".encode()).digest()
     place = int.from_bytes(digest[:8], "big") / 2**64

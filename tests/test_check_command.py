@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import lookalikes
+import numpy as np
 import pytest
 from hearts import beating_heart, write_avi
 
@@ -15,7 +17,8 @@ from echofm.check.codec import codec_of
 from echofm.check.facts import Facts
 from echofm.check.findings import find, splits_in_force
 from echofm.check.fingerprint import fingerprint
-from echofm.check.run import check
+from echofm.check.page import _histogram
+from echofm.check.run import SHEET, check, contact_sheet
 from echofm.check.summary import Summary
 from echofm.clip import Clip
 from echofm.errors import EchofmError, UnreadableFile
@@ -176,6 +179,23 @@ def test_each_finding() -> None:
     within = find(several, [Pair(3, 4, 0.9)], [], {}, seed=0)
     assert [f.code for f in within if f.code.startswith("duplicates")] == ["duplicates_within_patient"]
     assert not next(f for f in within if f.code == "duplicates_within_patient").is_problem
+
+
+def test_labels_that_differ_by_rounding_are_drawn() -> None:
+    assert _histogram("ef_percent", [55.0, float(np.nextafter(55, 56)), 55.0]).axes
+
+
+def test_the_contact_sheet_is_of_the_whole_folder() -> None:
+    def shown(count: int) -> list[str]:
+        several = [replace(facts(str(number), patient="a", split="train"), thumbnail=b"png") for number in range(count)]
+        summary = Summary(
+            data_set="", patient_rule="", facts=several, set_aside=[], findings=[], splits=[], elapsed_s=0, processes=1
+        )
+        return [one.file_id for one in contact_sheet(summary)]
+
+    assert shown(3) == ["f0", "f1", "f2"] and shown(0) == []
+    most = shown(48)
+    assert len(set(most)) == SHEET and most[0] == "f0" and most[-1] == "f47"
 
 
 def test_splits_in_force_are_those_of_the_shards() -> None:

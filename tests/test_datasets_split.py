@@ -31,7 +31,7 @@ def test_a_split_of_share_zero_is_never_drawn(name: str, seed: int) -> None:
     assert split_of(name, seed=seed, fractions=(0.0, 0.0, 1.0)) == "test"
 
 
-@pytest.mark.parametrize("fractions", [(0.5, 0.5), (0.8, 0.1, 0.2), (1.2, -0.1, -0.1), ()])
+@pytest.mark.parametrize("fractions", [(0.5, 0.5), (0.8, 0.1, 0.2), (1.2, -0.1, -0.1), (float("nan"), 0.5, 0.5), ()])
 def test_wrong_fractions_are_named(fractions: tuple[float, ...]) -> None:
     with pytest.raises(EchofmError, match="sum to 1"):
         split_of("a", fractions=fractions)

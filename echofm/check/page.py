@@ -89,7 +89,11 @@ def _histogram(name: str, values: Sequence[Any]) -> Figure:
     figure = Figure(figsize=(3.4, 2.2), layout="constrained")
     axes = figure.subplots()
     if all(isinstance(value, int | float) for value in values):
-        axes.hist(np.asarray(values, float), bins=min(20, max(5, len(set(values)))))
+        numbers = np.asarray(values, float)
+        low, high = float(numbers.min()), float(numbers.max())
+        # Numbers that differ by rounding alone leave no room for bins.
+        span = (low, high) if high - low > 1e-9 * max(abs(low), abs(high)) else (low - 0.5, high + 0.5)
+        axes.hist(numbers, bins=min(20, max(5, len(set(values)))), range=span)
     else:
         words, counts = np.unique([str(value) for value in values], return_counts=True)
         most = np.argsort(-counts, kind="stable")[:_LONGEST_TABLE]

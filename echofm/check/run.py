@@ -6,6 +6,8 @@ import functools
 import random
 import time
 
+import numpy as np
+
 from echofm.check.duplicates import find_copies
 from echofm.check.facts import Facts, examine
 from echofm.check.findings import find, splits_in_force
@@ -68,5 +70,7 @@ def check(
 
 
 def contact_sheet(summary: Summary) -> list[Facts]:
-    """The clips with a thumbnail, as many as are shown."""
-    return [one for one in summary.facts if one.thumbnail is not None][:SHEET]
+    """The clips with a thumbnail, as many as are shown: they are in the folder's order, and its end belongs to it."""
+    drawn = [one for one in summary.facts if one.thumbnail is not None]
+    places = np.linspace(0, len(drawn) - 1, min(SHEET, len(drawn))).round().astype(int)
+    return [drawn[place] for place in places]
