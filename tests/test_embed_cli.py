@@ -121,7 +121,8 @@ def test_one_split_of_a_patient_is_all_files_split_and_two_are_refused(encoder: 
     write_shards(open_source(src), tmp_path / "shards", size=32, frame_rate_hz=None, show_progress=False)
     same(embedded(encoder, tmp_path / "shards", tmp_path / "again"), table)
 
-    (src / "manifest.csv").write_text("\n".join(["path,patient,split", *lines, "3.avi,Jane,val"]))
+    write_avi(src / "4.avi", beating_heart(frames=12, size=48, seed=4)[0])
+    (src / "manifest.csv").write_text("\n".join(["path,patient,split", *lines, "4.avi,Jane,val"]))
     with pytest.raises(EchofmError, match=f"patient {key.patient('Jane')} is in two splits") as caught:
         main([str(encoder), str(src), str(tmp_path / "refused")])
     assert "Jane" not in str(caught.value) and not (tmp_path / "refused").exists()
