@@ -74,6 +74,8 @@ class Arguments:
     """Reader processes; shards need none."""
     dataset: str | None = None
     """Name of the public set in the folder; by default found by looking."""
+    patient_from: Literal["dicom", "parent", "stem"] | None = None
+    """What tells patients apart in a plain folder."""
     cache: Path | None = None
     """Folder of embeddings made before; by default ~/.cache/echofm/embeddings."""
     id_key: Path | None = None
@@ -117,7 +119,8 @@ def main(argv: list[str]) -> int:
     gathered = _gathered(arguments, sources)
     check_before_probing(asks, gathered)
     checks = [*gathered.checks, *check_embedding(gathered.table).checks]
-    for problem in problems_of(checks):
+    told = problems_of(checks)
+    for problem in told:
         _say(f"warning: {problem}")
     probes = []
     with progress_bar("probing", sum(steps_of(ask, gathered) for ask in asks)) as bar:
@@ -127,7 +130,8 @@ def main(argv: list[str]) -> int:
             probes.append(probed)
     problems = list(dict.fromkeys(problem for probed in probes for problem in probed.result.sanity.problems))
     for problem in problems:
-        _say(f"warning: {problem}")
+        if problem not in told:
+            _say(f"warning: {problem}")
     for probed in probes:
         for note in probed.result.notes:
             _say(f"note: {probed.result.target}: {note}")
@@ -163,6 +167,7 @@ def _gathered(arguments: Arguments, sources: tuple[str, ...]) -> Gathered:
         device=device_of(arguments.device),
         processes=arguments.processes,
         dataset=arguments.dataset,
+        patient_from=arguments.patient_from,
         cache=arguments.cache,
         trust_remote_code=arguments.trust_remote_code,
         with_rivals=arguments.rivals,

@@ -17,7 +17,7 @@ from echofm.embed.table import EmbeddingTable
 from echofm.encoder import AnyEncoder
 from echofm.errors import EchofmError
 from probe.maker import MOMENT_PIXELS, PIXELS, UNTRAINED, Gathered, Options, TableMaker, failed_of
-from probe.other_set import joined, paired_tables
+from probe.other_set import clips_of, require_paired, table_of
 from probe.result import Check
 from probe.rivals import METHODS
 from probe.sanity import check_embedding
@@ -44,39 +44,23 @@ def gather(
     Raises EchofmError naming what cannot be had.
     """
     names = _names(sources)
-    if test_on:
-        tables = [is_table(Path(source)) for source in sources]
-        if any(tables) and not all(tables):
-            raise EchofmError("--test-on: give tables alone, or encoders alone")
-        if all(tables):
-            ours, theirs = paired_tables(sources, test_on)
-            both = [joined(pair) for pair in zip(ours, theirs)]
-            others = dict(zip(names[1:], both[1:]))
-            return Gathered(
-                name=names[0],
-                table=both[0],
-                rivals=others,
-                checks=_of_tables(others),
-                test_clips=frozenset(theirs[0].clip_id),
-            )
-        if len(test_on) > 1:
-            raise EchofmError("--test-on: encoders are tested on one set; give it once")
+    others = _others(sources, data=data, test_on=test_on)
     if is_table(Path(sources[0])):
-        main = Gathered(name=names[0], table=EmbeddingTable.load(sources[0]))
+        main = Gathered(name=names[0], table=table_of(sources[0], others[0]), test_clips=clips_of(others[0]))
         maker = None if data is None else TableMaker(data, options, say)
     else:
         if data is None:
             raise EchofmError(
                 f"{sources[0]}: no embedding table lies there; to probe an encoder give its data too: --data SRC"
             )
-        maker = TableMaker(data, options, say, test_on=test_on[0] if test_on else None)
+        maker = TableMaker(data, options, say, test_on=others[0])
         main = maker.probed(sources[0], names[0])
     rivals: dict[str, EmbeddingTable] = {}
     encoders: dict[str, AnyEncoder] = {}
     failed: list[Check] = []
-    for source, name in zip(sources[1:], names[1:]):
+    for source, name, other in zip(sources[1:], names[1:], others[1:]):
         if is_table(Path(source)):
-            rivals[name] = EmbeddingTable.load(source)
+            rivals[name] = table_of(source, other)
         elif maker is None:
             raise EchofmError(f"{source}: no embedding table lies there; for an encoder give --data SRC")
         else:
@@ -89,6 +73,25 @@ def gather(
         rival_encoders=encoders | main.rival_encoders,
         checks=(*main.checks, *failed, *_of_tables(rivals)),
     )
+
+
+def _others(sources: Sequence[str], *, data: Path | None, test_on: Sequence[Path]) -> list[Path | None]:
+    """What is tested on for each source: its table of the other set, or for encoders the other set itself."""
+    if not test_on:
+        return [None] * len(sources)
+    tables = [is_table(Path(source)) for source in sources]
+    if any(tables) and not all(tables):
+        raise EchofmError("--test-on: give tables alone, or encoders alone")
+    if all(tables):
+        require_paired(sources, test_on)
+        return list(test_on)
+    if len(test_on) > 1:
+        raise EchofmError("--test-on: encoders are tested on one set; give it once")
+    if data is not None and data.resolve() == test_on[0].resolve():
+        raise EchofmError(
+            "--test-on: that is --data itself, and the test would be leaked to; give a set of other patients"
+        )
+    return [test_on[0]] * len(sources)
 
 
 def _of_tables(rivals: Mapping[str, EmbeddingTable]) -> tuple[Check, ...]:

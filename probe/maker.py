@@ -39,6 +39,7 @@ class Options:
     device: str = "cpu"
     processes: int = 2
     dataset: str | None = None
+    patient_from: str | None = None
     cache: Path | None = None
     trust_remote_code: bool = False
     with_rivals: bool = True
@@ -187,7 +188,9 @@ class TableMaker:
             contract=encoder.contract,
             key=options.key,
             processes=options.processes,
+            # What the other set is, is found by looking.
             dataset=options.dataset if data == self._data else None,
+            patient_from=options.patient_from,
             show_progress=options.show_progress,
         )
 

@@ -10,11 +10,8 @@ from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 
 
-def paired_tables(
-    sources: Sequence[str | Path], test_on: Sequence[Path]
-) -> tuple[list[EmbeddingTable], list[EmbeddingTable]]:
-    """Tables of encoders over the first set, and over the other one in the same order. Raises EchofmError where one of
-    the other set's is missing."""
+def require_paired(sources: Sequence[str], test_on: Sequence[Path]) -> None:
+    """Raises EchofmError where tables of the other set are missing."""
     if len(test_on) != len(sources):
         raise EchofmError(
             f"--test-on: {len(test_on)} tables of the other set for {len(sources)} of this one; give one for each, in "
@@ -23,7 +20,16 @@ def paired_tables(
     for folder in test_on:
         if not is_table(folder):
             raise EchofmError(f"--test-on {folder}: no embedding table lies there; `echofm embed` makes one")
-    return [EmbeddingTable.load(each) for each in sources], [EmbeddingTable.load(each) for each in test_on]
+
+
+def table_of(folder: str, other: Path | None) -> EmbeddingTable:
+    """An encoder's table, with the clips of its table of the other set where there is one."""
+    return joined([EmbeddingTable.load(each) for each in (folder, other) if each is not None])
+
+
+def clips_of(other: Path | None) -> frozenset[str] | None:
+    """Ids of the clips to test on."""
+    return None if other is None else frozenset(EmbeddingTable.load(other).clip_id)
 
 
 def joined(tables: Sequence[EmbeddingTable]) -> EmbeddingTable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import textwrap
 from pathlib import Path
 
@@ -193,6 +194,25 @@ def test_ones_own_function_is_read_by_its_output() -> None:
     assert open_encoder("random:my_encoders:video", seed=3).digest != plain.digest
     whole = open_encoder("my_encoders:whole")
     assert whole.digest == "mine" and whole.sees_time is False and whole.encode(clips).phase_BTD.shape == (2, 8, 1)
+
+
+def test_ones_own_code_belongs_to_the_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features of the code as it was must not come out of the cache for the code as it is."""
+    monkeypatch.chdir(tmp_path)
+    layer = "import torch\nclass Scale(torch.nn.Module):\n    def forward(self, x):\n        return x * {by}\n"
+    module = (
+        MODULE
+        + "\nfrom my_layer import Scale\ndef scaled():\n    net = Net('video'); net.scale = Scale(); return net\n"
+    )
+    digests = []
+    for by, more in ((1, ""), (1, ""), (-3, ""), (1, "# another line\n")):
+        (tmp_path / "my_layer.py").write_text(layer.format(by=by))
+        (tmp_path / "my_scaled.py").write_text(module + more)
+        for name in ("my_layer", "my_scaled"):
+            sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        digests.append(open_encoder("my_scaled:scaled").digest)
+    assert digests[0] == digests[1] and len(set(digests)) == 3
 
 
 @pytest.mark.usefixtures("mine")

@@ -81,7 +81,7 @@ def test_colour_clips_carry_their_greyscale_pair_and_velocities_beyond_the_alias
         ({"colour_fraction": 2.0}, "0 to 1"),
         ({"views": ("A4C",), "layout": "camus"}, "one clip of each view of a patient; take the views A4C, A2C"),
         ({"views": ("A2C", "A2C"), "layout": "camus"}, "one clip of each view of a patient"),
-        ({"frame_rate_hz": 0.0}, "frame rate 0.0 Hz"),
+        ({"frame_rate_hz": 0.0}, "frame rate 0 Hz"),
         ({"frame_rate_hz": float("nan")}, "frame rate nan Hz"),
         ({"frames": 0}, "frames 0: a clip has at least 1"),
         ({"frames": 1, "colour_fraction": 0.5}, "frames 1: a clip in colour has at least 2"),

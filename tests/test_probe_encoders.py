@@ -200,6 +200,7 @@ def test_a_wrong_encoder_is_told_before_any_figure(
     assert main(["dead_encoder:build", *command, "--no-rivals"]) == 1
     said = capsys.readouterr().err
     assert said.index("FAILED: answers: the encoder is collapsed") < said.index("embedding 22 clips")
+    assert said.count("warning: the encoder is collapsed") == 1
     result = ProbeResult.from_json(tmp_path / "out" / "view" / "probe.json")
     assert "the encoder is collapsed" in result.sanity.problems[0]
     assert "the encoder is collapsed" in (tmp_path / "out" / "report.html").read_text()
@@ -270,6 +271,11 @@ def test_the_clips_of_a_folder_are_shown_as_film_strips(tmp_path: Path, monkeypa
     options = Options(key=KEY, windows=1, processes=1, cache=tmp_path / "cache", with_rivals=False, show_progress=False)
     gathered = gather([encoder("ours", tmp_path)], data=tmp_path / "files", options=options)
     assert gathered.frames_of is not None and len(gathered.table) == 12
+    # Whose a file is can be told as for the other commands.
+    (tmp_path / "files" / "manifest.csv").rename(tmp_path / "labels.csv")
+    alone = replace(options, patient_from="parent")
+    assert len(set(gather([encoder("ours", tmp_path)], data=tmp_path / "files", options=alone).table.patient_id)) == 1
+    (tmp_path / "labels.csv").rename(tmp_path / "files" / "manifest.csv")
     for number in (0, 7):
         clip = read_clip(tmp_path / "files" / f"{number}.avi", key=KEY, patient=f"p{number}")
         shown = gathered.frames_of(clip.clip_id)

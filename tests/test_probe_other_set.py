@@ -187,6 +187,8 @@ def test_command_on_an_encoder_and_two_hospitals(
         main([*command, "--target", "mask"])
     with pytest.raises(EchofmError, match="encoders are tested on one set"):
         main([*command, "--target", "view", "--test-on", str(tmp_path / "here")])
+    with pytest.raises(EchofmError, match="--test-on: that is --data itself"):
+        main([*command[:3], "--test-on", command[2], *command[5:], "--target", "view"])
     assert "embedding" not in capsys.readouterr().err
 
 

@@ -5,6 +5,7 @@ Shapes: B clips, C channels, T frames or times, R rows and C columns of tokens, 
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
 import sys
@@ -60,14 +61,18 @@ def open_own(spec: Spec) -> AnyEncoder:
     `sees_time` may be given; a module's grid is otherwise found out by one pass. Raises EchofmError on anything else.
     """
     spec.only()
-    made = _call(_function(spec.name), spec)
+    function = _function(spec.name)
+    made = _call(function, spec)
     if isinstance(getattr(made, "digest", None), str) and callable(getattr(made, "encode", None)):
         return _Complete(made, spec.name)
     if not isinstance(made, nn.Module):
         raise EchofmError(f"{spec.name} returned a {type(made).__name__}; an nn.Module or an encoder is needed")
     contract = _contract(getattr(made, "contract", None), spec.name)
     sees_time = bool(getattr(made, "sees_time", True))
-    return _interpreted(spec.name, Interpreted(made), contract, sees_time=sees_time, grid=getattr(made, "grid", None))
+    grid = getattr(made, "grid", None)
+    return _interpreted(
+        spec.name, Interpreted(made), contract, sees_time=sees_time, grid=grid, code=_code(made, function)
+    )
 
 
 def open_torchhub(spec: Spec, *, trust: bool) -> AnyEncoder:
@@ -99,7 +104,13 @@ def open_torchhub(spec: Spec, *, trust: bool) -> AnyEncoder:
     contract = InputContract(size=spec.count("size", 224), frames=spec.count("frames", 16), channels=3)
     mean, std = spec.numbers("mean", IMAGENET_MEAN), spec.numbers("std", IMAGENET_STD)
     return _interpreted(
-        f"torchhub:{spec.name}", Interpreted(net, per_frame=image), contract, sees_time=not image, mean=mean, std=std
+        f"torchhub:{spec.name}",
+        Interpreted(net, per_frame=image),
+        contract,
+        sees_time=not image,
+        code=_code(net),
+        mean=mean,
+        std=std,
     )
 
 
@@ -142,14 +153,21 @@ class _Complete:
 
 
 def _interpreted(
-    name: str, net: Interpreted, contract: InputContract, *, sees_time: bool, grid: Any = None, **pixels: Any
+    name: str,
+    net: Interpreted,
+    contract: InputContract,
+    *,
+    sees_time: bool,
+    code: str,
+    grid: Any = None,
+    **pixels: Any,
 ) -> FrozenEncoder:
     encoder = FrozenEncoder(
         net,
         contract=contract,
         grid=None,
         sees_time=sees_time,
-        settings={"encoder": name, "per_frame": net.per_frame},
+        settings={"encoder": name, "per_frame": net.per_frame, "code": code},
         **pixels,
     )
     low, high = contract.value_range
@@ -165,6 +183,23 @@ def _interpreted(
         raise EchofmError(f"{name}: {times} times do not divide the {contract.frames} frames of its contract")
     encoder.grid = _found_grid(tried, grid, name)
     return encoder
+
+
+def _code(net: nn.Module, *functions: Callable[..., Any]) -> str:
+    """sha256 of the files that define the network, its layers and the functions, without torch's own.
+
+    Weights and a name do not tell what is computed from them: after a change of the code it is another encoder.
+    """
+    parts: list[Callable[..., Any]] = [*functions, *(type(layer) for layer in net.modules())]
+    files: set[str] = set()
+    for part in parts:
+        try:
+            files |= set() if part.__module__.partition(".")[0] == "torch" else {inspect.getfile(part)}
+        except (TypeError, OSError):
+            # Typed at a prompt: there is no file.
+            continue
+    digests = sorted(hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files if Path(file).is_file())
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _found_grid(tried: Encoding, given: Any, name: str) -> Grid | None:

@@ -23,6 +23,7 @@ from echofm.phantom.layout_echonet import EchoNetDynamic, EchoNetPediatric
 from echofm.phantom.seeds import generator
 from echofm.phantom.truth import FOLDER, truth_path, write_truth
 from echofm.progress import progress_bar
+from echofm.readers.limits import PLAUSIBLE_RATE_HZ
 
 
 class Layout(Protocol):
@@ -238,8 +239,9 @@ def _check_images(*, size: int | None, frames: int | None, frame_rate_hz: float 
     fewest = 2 if colour else 1
     if frames is not None and frames < fewest:
         raise EchofmError(f"frames {frames}: a clip {'in colour ' if colour else ''}has at least {fewest}")
-    if frame_rate_hz is not None and not 0 < frame_rate_hz <= 1000:
-        raise EchofmError(f"frame rate {frame_rate_hz} Hz is not above 0 and at most 1000")
+    low_hz, high_hz = PLAUSIBLE_RATE_HZ
+    if frame_rate_hz is not None and not low_hz <= frame_rate_hz <= high_hz:
+        raise EchofmError(f"frame rate {frame_rate_hz:g} Hz: no reader takes one outside {low_hz:g} to {high_hz:g}")
 
 
 def _run(jobs: list[_Job], processes: int) -> Iterator[tuple[int, dict[str, Any]]]:

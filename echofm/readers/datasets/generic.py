@@ -46,7 +46,8 @@ def rows(root: Path, notes: Notes, *, patient_from: str = "dicom", manifest: Pat
     patient_from: "dicom", "parent" or "stem": who a file belongs to, where no manifest says so.
     Raises EchofmError on a manifest without a path column or whose paths leave the folder.
     """
-    patient_of, folders = PATIENT_RULES[patient_from], dict[str, Path]()
+    patient_of = PATIENT_RULES[patient_from]
+    folders: dict[str, Path] = {}
     if manifest is None:
         for path in media_files(root, notes):
             _count_namesake(path, patient_of(path), folders, notes)
