@@ -17,6 +17,8 @@ from echofm.nearest import Floats, Metric, Neighbours, best, inner_products, nea
 
 # Below 39 rows a list k-means is ill-determined; FAISS warns.
 _TRAINING_ROWS_PER_LIST, _TRAINING_ROWS = 40, 16_384
+# Of as many centroids as a code's byte tells apart k-means needs a row each.
+_LEAST_ROWS = 256
 _ADDED_ROWS = 65_536
 # The candidates' rows of a block of queries, 400 each, lie in memory at once.
 _QUERY_ROWS = 256
@@ -33,6 +35,7 @@ class ApproximateIndex:
 
     shard_rows: rows whose codes form one shard; every shard is searched and their candidates are ranked together.
     folder: where the shards' codes lie, mapped, instead of in memory; it must be there.
+    Raises EchofmError for fewer than 256 rows.
     """
 
     def __init__(
@@ -49,6 +52,8 @@ class ApproximateIndex:
         seed: int = 0,
     ) -> None:
         rows, width = reference_ND.shape
+        if rows < _LEAST_ROWS:
+            raise EchofmError(f"an approximate index of {rows} rows is none; below {_LEAST_ROWS} search exactly")
         shard_rows = min(shard_rows, rows)
         lists = lists or max(1, min(int(4 * shard_rows**0.5), _MOST_LISTS, rows // 39))
         code_bytes = max(part for part in range(1, min(code_bytes, max(1, width // 4)) + 1) if width % part == 0)

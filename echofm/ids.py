@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import tempfile
 from pathlib import Path
 
 from echofm.errors import EchofmError
@@ -113,13 +114,26 @@ def _load_default(path: Path) -> IdKey:
 
 def _make(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Whole or not at all: another process may look for it at this moment.
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_hex(32).encode() + b"\n")
+        _give_name(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _give_name(name: str, path: Path) -> None:
+    """Let a file be found under a path, unless another process was faster."""
+    try:
+        os.link(name, path)
     except FileExistsError:
-        # Another process was faster.
-        return
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_hex(32).encode() + b"\n")
+        pass
+    except OSError:
+        # Some file systems have no links.
+        if not path.exists():
+            os.rename(name, path)
 
 
 def _homeless(reason: str) -> EchofmError:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from echofm.errors import EchofmError
+from echofm.readers.patients import PatientFrom
 
 if TYPE_CHECKING:
     from echofm.progress import Bar
@@ -74,8 +75,12 @@ class Arguments:
     """Reader processes; shards need none."""
     dataset: str | None = None
     """Name of the public set in the folder; by default found by looking."""
-    patient_from: Literal["dicom", "parent", "stem"] | None = None
+    patient_from: PatientFrom | None = None
     """What tells patients apart in a plain folder."""
+    max_clip_mb: float = 1024
+    """Largest clip, decoded, in 10^6 bytes."""
+    max_seconds: float = 120
+    """Most seconds for reading one file."""
     cache: Path | None = None
     """Folder of embeddings made before; by default ~/.cache/echofm/embeddings."""
     id_key: Path | None = None
@@ -154,6 +159,7 @@ def _gathered(arguments: Arguments, sources: tuple[str, ...]) -> Gathered:
     """Tables, checked encoders, rivals."""
     from echofm.embed.tokens import parse_grid
     from echofm.ids import load_key
+    from echofm.readers.limits import Limits
     from probe.gather import device_of, gather
     from probe.maker import Options
 
@@ -168,6 +174,7 @@ def _gathered(arguments: Arguments, sources: tuple[str, ...]) -> Gathered:
         processes=arguments.processes,
         dataset=arguments.dataset,
         patient_from=arguments.patient_from,
+        limits=Limits(max_clip_mb=arguments.max_clip_mb, max_seconds=arguments.max_seconds),
         cache=arguments.cache,
         trust_remote_code=arguments.trust_remote_code,
         with_rivals=arguments.rivals,

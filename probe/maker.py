@@ -17,6 +17,7 @@ from echofm.embed.tokens import TokenGrid
 from echofm.encoder import AnyEncoder
 from echofm.errors import EchofmError
 from echofm.ids import IdKey
+from echofm.readers.limits import Limits
 from probe.embedded import embedded, folder_of
 from probe.encoder_checks import CLIPS, check_encoder, windows_of
 from probe.other_set import joined
@@ -40,6 +41,7 @@ class Options:
     processes: int = 2
     dataset: str | None = None
     patient_from: str | None = None
+    limits: Limits = field(default_factory=Limits)
     cache: Path | None = None
     trust_remote_code: bool = False
     with_rivals: bool = True
@@ -191,6 +193,7 @@ class TableMaker:
             # What the other set is, is found by looking.
             dataset=options.dataset if data == self._data else None,
             patient_from=options.patient_from,
+            limits=options.limits,
             show_progress=options.show_progress,
         )
 

@@ -58,6 +58,7 @@ def test_findings_reports_and_exit_codes(planted: Path, tmp_path: Path, capsys: 
     assert sorted(paths[name] for name in pair) == ["0X0000000000000000.avi", "0XCOPY.avi"]
     assert [paths[entry["file_id"]] for entry in report["set_aside"]] == ["0XBROKEN.avi"]
     assert "!! 1 recording in several splits" in printed and "not in Videos/: 1" in printed
+    assert "--names FILE" not in printed, "they were asked for"
     for text in (printed, outputs["json"].read_text(), outputs["html"].read_text()):
         assert "Jane_Doe" not in text and "0XCOPY" not in text and "0X000" not in text
     page = outputs["html"].read_text()
@@ -122,6 +123,19 @@ def test_a_user_without_a_home_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         load_key()
 
 
+def test_dicoms_without_a_tag_that_share_a_name_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, (folder, patient) in enumerate([("a", ""), ("b", ""), ("c", "DOE"), ("d", "")]):
+        lookalikes.write_dicom(tmp_path / folder / "IM_1.dcm", lookalikes.heart(number), patient=patient)
+    lookalikes.write_dicom(tmp_path / "a" / "IM_2.dcm", lookalikes.heart(7), patient="")
+    main([str(tmp_path), "--processes", "1"])
+    assert "DICOM files without a patient tag that count as the patient of a file of the same name" in (
+        printed := capsys.readouterr().out
+    )
+    assert printed.count("a manifest.csv any): 2") == 1
+    main([str(tmp_path), "--processes", "1", "--patient-from", "parent"])
+    assert "without a patient tag" not in capsys.readouterr().out
+
+
 def test_an_empty_folder_is_a_finding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path), "--html", str(tmp_path / "report.html")]) == 1
     assert "no file of this folder can be used" in capsys.readouterr().out
@@ -148,6 +162,7 @@ def facts(name: str, *, patient: str, split: str | None, kind: str = "bmode", ra
         labels={},
         mask_share=0.0,
         has_phase=False,
+        untagged_in=None,
         sector_print=fingerprint(clip),
         picture_print=fingerprint(clip, whole_picture=True),
         thumbnail=None,

@@ -33,17 +33,26 @@ def test_media_are_found_by_suffix_and_dicom_by_its_magic(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("rule", "names"), [("parent", ["a", "b", "b"]), ("stem", ["1", "2", "3"]), ("dicom", [""] * 3)]
+    ("rule", "names"),
+    [("parent", ["a", "s1", "s2"]), ("top", ["a", "b", "b"]), ("stem", ["1", "2", "3"]), ("dicom", [""] * 3)],
 )
 def test_who_a_file_belongs_to(tmp_path: Path, rule: str, names: list[str]) -> None:
     touch(tmp_path / "a" / "1.avi")
-    touch(tmp_path / "b" / "2.nii.gz")
-    touch(tmp_path / "b" / "3.mp4")
+    touch(tmp_path / "b" / "s1" / "2.nii.gz")
+    touch(tmp_path / "b" / "s2" / "3.mp4")
     assert [row.patient for row in open_source(tmp_path, patient_from=rule).rows()] == names
 
 
+def test_a_file_in_no_patients_folder_is_refused_by_its_hash(tmp_path: Path) -> None:
+    touch(tmp_path / "b" / "1.avi")
+    touch(tmp_path / "Jane_Doe.avi")
+    with pytest.raises(EchofmError, match=r"top: [0-9a-f]{20}\.avi lies right in the source") as caught:
+        list(open_source(tmp_path, patient_from="top").rows())
+    assert "Jane" not in str(caught.value)
+
+
 def test_unknown_rule_and_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(EchofmError, match="choose one of dicom, parent, stem"):
+    with pytest.raises(EchofmError, match="choose one of dicom, parent, top, stem"):
         open_source(tmp_path, patient_from="name")
     with pytest.raises(EchofmError, match="check the path") as caught:
         open_source(tmp_path / "Jane_Doe")
@@ -137,6 +146,11 @@ def test_files_named_alike_in_several_folders_are_told(tmp_path: Path) -> None:
     assert len(list(by_name.rows())) == 7 and by_name.notes[note] == 4, "here the tag is not asked"
     by_folder = open_source(tmp_path, patient_from="parent")
     assert len(list(by_folder.rows())) == 7 and not by_folder.notes
+    touch(tmp_path / "c" / "a" / "loop9.avi")
+    assert len(list(by_folder.rows())) == 8
+    ((told, count),) = by_folder.notes.items()
+    assert "a folder of the same name elsewhere (--patient-from top" in told and count == 1
+    (tmp_path / "c" / "a" / "loop9.avi").unlink()
     (tmp_path / "manifest.csv").write_text("path,patient\na/loop1.avi,\nb/loop1.avi,\nc/loop1.mp4,p3\n")
     listed = open_source(tmp_path)
     assert len(list(listed.rows())) == 3 and listed.notes[note] == 1

@@ -234,6 +234,19 @@ def test_sizes_build(name: str, millions: int) -> None:
     assert Architecture.model_validate(model.arguments) == SIZES[name]
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"size": 8, "patch": 1, "channels": 1, "tubelet": 2, "frames": 4, "predicted_frames": 2}, "has no spread"),
+        ({"mask": "frame", "frames": 4, "tubelet": 4, "predicted_frames": 4}, "two tubelets or more"),
+        ({"size": 16, "patch": 16}, "two patches or more"),
+    ],
+)
+def test_architectures_that_could_not_learn_are_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Architecture(**changes)
+
+
 def test_every_size_is_tested() -> None:
     assert set(SIZES) == {"tiny", "small", "fast", "base", "large"}
 

@@ -85,6 +85,14 @@ def test_approximate_index_with_reranking_reaches_its_recall() -> None:
     np.testing.assert_array_equal(index.nearest(queries).similarity_QK[same], exact.similarity_QK[same])
 
 
+def test_too_few_rows_for_codes_are_refused() -> None:
+    rows = np.random.default_rng(0).normal(size=(256, 8))
+    with pytest.raises(EchofmError, match=r"255 rows.*search exactly"):
+        ApproximateIndex(rows[:255])
+    found = ApproximateIndex(rows, lists=1).nearest(rows[:3]).index_QK
+    assert found[:, 0].tolist() == [0, 1, 2]
+
+
 def test_features_of_unlike_spread_are_found_as_well() -> None:
     spread = np.arange(1, 97) ** -1.0
     rng = np.random.default_rng(0)

@@ -24,6 +24,7 @@ from echofm.errors import EchofmError
 from echofm.hub import save_model
 from echofm.model.mae import VideoMae
 from echofm.readers import read_clip
+from echofm.readers.limits import Limits
 from echofm.shards.write import write_shards
 from probe.asked import target_folder
 from probe.cli import main, parse_fractions
@@ -275,6 +276,12 @@ def test_the_clips_of_a_folder_are_shown_as_film_strips(tmp_path: Path, monkeypa
     (tmp_path / "files" / "manifest.csv").rename(tmp_path / "labels.csv")
     alone = replace(options, patient_from="parent")
     assert len(set(gather([encoder("ours", tmp_path)], data=tmp_path / "files", options=alone).table.patient_id)) == 1
+    with pytest.raises(EchofmError, match="no clip"):
+        gather(
+            [encoder("ours", tmp_path)],
+            data=tmp_path / "files",
+            options=replace(alone, limits=Limits(max_clip_mb=0.001)),
+        )
     (tmp_path / "labels.csv").rename(tmp_path / "files" / "manifest.csv")
     for number in (0, 7):
         clip = read_clip(tmp_path / "files" / f"{number}.avi", key=KEY, patient=f"p{number}")

@@ -12,7 +12,7 @@ import io
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
@@ -23,6 +23,7 @@ from echofm.errors import EchofmError
 from echofm.ids import IdKey, load_key
 from echofm.readers.datasets import FolderSource, open_source
 from echofm.readers.limits import Limits
+from echofm.readers.patients import PatientFrom
 
 _SHOWN = 8
 
@@ -44,8 +45,9 @@ class Check(Recipe):
     """Write the path behind each id, to act on the findings. It names files: keep it where the files are kept."""
     dataset: str | None = None
     """Force a data set instead of looking at the folder."""
-    patient_from: Literal["dicom", "parent", "stem"] | None = None
-    """Whose a file is, in a plain folder: the DICOM tag, the parent folder's name, or the file's own."""
+    patient_from: PatientFrom | None = None
+    """Whose a file is, in a plain folder: the DICOM tag, the name of the folder that it lies in, of the folder
+    below SRC (top: PATIENT/STUDY/file), or its own."""
     id_key: Path | None = None
     """File with the key of the ids; default: your own, made on first use."""
     max_clip_mb: float = 1024
@@ -72,6 +74,8 @@ def main(argv: list[str]) -> int:
         seed=options.seed,
     )
     print("\n".join(lines(summary)))
+    if options.names is None and summary.has_problems:
+        print("which files: --json FILE has the ids of each finding, --names FILE the path behind each id")
     if options.json_path is not None:
         _write(options.json_path, json.dumps(summary.to_json(), indent=1))
     if options.names is not None:

@@ -17,7 +17,9 @@ from echofm.check.fingerprint import Fingerprint, fingerprint
 from echofm.clip import Clip, Label
 from echofm.ids import IdKey
 from echofm.readers.datasets.truth import NOT_ANNOTATED
+from echofm.readers.patients import may_have_tag
 from echofm.readers.source import Row
+from echofm.readers.suffixes import stem_of
 
 THUMBNAIL_PIXELS = 128
 _OUTLINE_RGB = (255, 176, 0)
@@ -29,6 +31,7 @@ class Facts:
 
     split: the set's own, None where it gives none. frame_rate_hz, seconds: None where unknown or there is one frame.
     mask_share: part of the frames that has a mask.
+    untagged_in: the folder of a DICOM file that goes by its own name, as it has no patient tag.
     thumbnail: PNG of the middle frame with the sector's outline, for the files of the contact sheet.
     """
 
@@ -49,6 +52,7 @@ class Facts:
     labels: Mapping[str, Label]
     mask_share: float
     has_phase: bool
+    untagged_in: str | None
     sector_print: Fingerprint
     picture_print: Fingerprint
     thumbnail: bytes | None
@@ -76,10 +80,15 @@ def examine(row: Row, clip: Clip, *, key: IdKey, sheet: frozenset[Path]) -> Fact
         labels=dict(clip.labels),
         mask_share=_mask_share(clip),
         has_phase=clip.phase_T is not None,
+        untagged_in=key.file(row.path.parent) if _is_untagged(row, clip, key) else None,
         sector_print=fingerprint(clip),
         picture_print=fingerprint(clip, whole_picture=True),
         thumbnail=thumbnail(clip) if row.path in sheet else None,
     )
+
+
+def _is_untagged(row: Row, clip: Clip, key: IdKey) -> bool:
+    return not row.patient and may_have_tag(row.path) and clip.patient_id == key.patient(stem_of(row.path))
 
 
 def _mask_share(clip: Clip) -> float:

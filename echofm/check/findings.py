@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from echofm.check.duplicates import Pair
 from echofm.check.facts import Facts
 from echofm.errors import UnreadableFile
+from echofm.readers.patients import NAMESAKES
 from echofm.split import split_of
 
 
@@ -57,6 +58,11 @@ def find(
         named = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
         text = f"not greyscale cines: {named}; `echofm shards --kind` selects"
         findings.append(Finding("other_kinds", text, is_problem=False))
+    namesakes = _untagged_namesakes(facts)
+    if namesakes:
+        findings.append(
+            Finding("note", f"DICOM files without a patient tag that {NAMESAKES}: {namesakes}", is_problem=False)
+        )
     findings += [Finding("note", f"{text}: {count}", is_problem=False) for text, count in sorted(notes.items())]
     return findings
 
@@ -113,6 +119,13 @@ def _patients_in_two_splits(facts: Sequence[Facts]) -> list[Finding]:
         return []
     text = f"{_many(len(torn), 'patient')} in several splits of the set's own table: `echofm shards` refuses them"
     return [Finding("patients_in_two_splits", text, groups=torn)]
+
+
+def _untagged_namesakes(facts: Sequence[Facts]) -> int:
+    """DICOM files without a patient tag whose name an earlier one in another folder has."""
+    folders: dict[str, str] = {}
+    untagged = [(one.patient_id, one.untagged_in) for one in facts if one.untagged_in is not None]
+    return sum(folders.setdefault(patient, folder) != folder for patient, folder in untagged)
 
 
 def _many(count: int, thing: str) -> str:

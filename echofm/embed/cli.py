@@ -12,6 +12,7 @@ import tyro
 from pydantic import Field
 
 from echofm.config import Recipe
+from echofm.readers.patients import PatientFrom
 
 
 class Embed(Recipe):
@@ -44,7 +45,7 @@ class Embed(Recipe):
     """Reader processes per embedding process; shards need none."""
     dataset: str | None = None
     """Name of the public set in the folder; by default found by looking."""
-    patient_from: Literal["dicom", "parent", "stem"] | None = None
+    patient_from: PatientFrom | None = None
     """What tells patients apart in a plain folder."""
     max_clip_mb: Annotated[float, Field(gt=0)] = 1024
     """Files that decode to more are set aside, 10^6 bytes."""

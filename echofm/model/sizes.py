@@ -83,6 +83,13 @@ class Architecture(Recipe):
             raise ValueError("a width must be a multiple of its heads")
         if self.predicted_frames % (self.frames // self.tubelet) or self.predicted_frames > self.frames:
             raise ValueError("predicted_frames must be a multiple of frames / tubelet, at most frames")
+        times = self.frames // self.tubelet
+        if self.normalised_target and self.patch**2 * self.channels * (self.predicted_frames // times) == 1:
+            raise ValueError("a target tubelet of one value has no spread: normalised_target takes a patch above 1")
+        if self.mask == "frame" and times == 1:
+            raise ValueError("frame masks hide whole time indices: they take frames of two tubelets or more")
+        if self.mask != "frame" and self.size == self.patch:
+            raise ValueError(f"{self.mask} masks hide places: they take a size of two patches or more")
         return self
 
 

@@ -18,6 +18,7 @@ from echofm.config import Recipe
 from echofm.ids import load_key
 from echofm.readers.datasets import open_source
 from echofm.readers.limits import Limits
+from echofm.readers.patients import PatientFrom
 from echofm.shards.manifest import SET_ASIDE, Manifest
 from echofm.shards.write import write_shards
 
@@ -49,8 +50,9 @@ class Shards(Recipe):
     """Kinds of clip to write; the others are counted in the manifest."""
     dataset: str | None = None
     """Force a data set instead of looking at the folder."""
-    patient_from: Literal["dicom", "parent", "stem"] | None = None
-    """Whose a file is, in a plain folder: the DICOM tag, the parent folder's name, or the file's own."""
+    patient_from: PatientFrom | None = None
+    """Whose a file is, in a plain folder: the DICOM tag, the name of the folder that it lies in, of the folder
+    below SRC (top: PATIENT/STUDY/file), or its own."""
     id_key: Path | None = None
     """File with the key of the ids; default: your own, made on first use. It is never copied into OUT."""
     max_bad: float = 0.1

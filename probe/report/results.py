@@ -30,10 +30,11 @@ def overview(results: Sequence[ProbeResult]) -> Table:
     for (name, metric), line in cells.items():
         rows.append(("" if name == target else in_words(name), in_words(metric), *_cells(line, methods)))
         target = name
+    tested = "Clips of another set" if any(result.splits_from == "test clips" for result in results) else "Test clips"
     return Table(
         columns=("target", "metric", *methods),
         rows=rows,
-        caption="Test clips, all labels used, 95 % intervals over redrawn patients. No features: the mean or the "
+        caption=f"{tested}, all labels used, 95 % intervals over redrawn patients. No features: the mean or the "
         "commonest class of the training patients, or chance.",
     )
 
@@ -131,7 +132,7 @@ def protocol(result: ProbeResult) -> Prose:
     )
     own = result.chosen.get("probe", {})
     choice = f" Chosen: {', '.join(f'{name} {_number(value)}' for name, value in own.items())}." if own else ""
-    notes = "".join(f" {note.rstrip('.')}." for note in result.notes)
+    notes = "".join(f" {note[:1].upper()}{note[1:].rstrip('.')}." for note in result.notes)
     return Prose(
         f"{result.task.capitalize()}, {result.kind} probe: {counts}; {origin(result)}.{choice} Intervals: 95 %, "
         f"test patients redrawn with all their clips.{notes}"

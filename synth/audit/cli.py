@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import tyro
 
 from echofm.errors import EchofmError
+from echofm.readers.patients import PatientFrom
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +80,7 @@ class Arguments:
     """Reader processes."""
     dataset: str | None = None
     """Force a public set's layout on all folders instead of looking."""
-    patient_from: Literal["dicom", "parent", "stem"] | None = None
+    patient_from: PatientFrom | None = None
     """What tells patients apart in plain folders."""
     max_clip_mb: float = 1024
     """Files that decode to more are set aside, 10^6 bytes."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import tyro
+
+from echofm.readers.patients import PatientFrom
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class Arguments:
     """Folder for the kept set; must be empty or not be there."""
     dataset: str | None = None
     """As given to the audit."""
-    patient_from: Literal["dicom", "parent", "stem"] | None = None
+    patient_from: PatientFrom | None = None
     """As given to the audit."""
     id_key: Path | None = None
     """As given to the audit: clips are told by their keyed hashes."""

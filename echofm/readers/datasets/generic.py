@@ -21,37 +21,29 @@ from echofm.readers.datasets.table import header, read_table
 from echofm.readers.datasets.truth import phantom_truth
 from echofm.readers.datasets.walk import Notes, is_regular, media_files
 from echofm.readers.limits import PLAUSIBLE_RATE_HZ
+from echofm.readers.patients import RULE_TEXTS, Namesakes, PatientFrom, patient_of
 from echofm.readers.source import Row
-from echofm.readers.suffixes import DICOM, is_media, media_suffix, stem_of
+from echofm.readers.suffixes import stem_of
 
 MANIFEST = "manifest.csv"
 VIEWS = ("A4C", "A2C", "A3C", "A5C", "PLAX", "PSAX", "SC", "SSN")
 _KINDS = ("bmode", "colour_doppler", "spectral", "still")
-# patient "" in a Row: the reader takes the DICOM tag, else the file's stem.
-PATIENT_RULES: dict[str, Callable[[Path], str]] = {
-    "dicom": lambda path: "",
-    "parent": lambda path: path.parent.name,
-    "stem": stem_of,
-}
-RULE_TEXTS = {
-    "dicom": "the DICOM patient tag, else the file's name",
-    "parent": "the folder that a file lies in",
-    "stem": "the file's name",
-}
 
 
-def rows(root: Path, notes: Notes, *, patient_from: str = "dicom", manifest: Path | None = None) -> Iterator[Row]:
+def rows(
+    root: Path, notes: Notes, *, patient_from: PatientFrom = "dicom", manifest: Path | None = None
+) -> Iterator[Row]:
     """Every media file below a folder; with a manifest the files that it names, in its order by path.
 
-    patient_from: "dicom", "parent" or "stem": who a file belongs to, where no manifest says so.
+    patient_from: who a file belongs to, where no manifest says so.
     Raises EchofmError on a manifest without a path column or whose paths leave the folder.
     """
-    patient_of = PATIENT_RULES[patient_from]
-    folders: dict[str, Path] = {}
+    namesakes = Namesakes(patient_from, notes)
     if manifest is None:
         for path in media_files(root, notes):
-            _count_namesake(path, patient_of(path), folders, notes)
-            yield Row(path=path, patient=patient_of(path), add_truth=phantom_truth(root, stem_of(path)))
+            patient = patient_of(path, root=root, rule=patient_from)
+            namesakes.count(path, patient)
+            yield Row(path=path, patient=patient, add_truth=phantom_truth(root, stem_of(path)))
         return
     columns = header(manifest)
     own = ("path", "patient", "study", "split", "view", "kind", "frame_rate_hz")
@@ -84,8 +76,8 @@ def rows(root: Path, notes: Notes, *, patient_from: str = "dicom", manifest: Pat
         elif not path.exists():
             notes[f"files in {manifest.name} that are not in the folder"] += 1
         elif is_regular(path, notes):
-            patient = cells["patient"] or patient_of(path)
-            _count_namesake(path, patient, folders, notes)
+            patient = cells["patient"] or patient_of(path, root=root, rule=patient_from)
+            namesakes.count(path, patient)
             yield Row(
                 path=path,
                 patient=patient,
@@ -97,19 +89,6 @@ def rows(root: Path, notes: Notes, *, patient_from: str = "dicom", manifest: Pat
                 labels=_labels({name: cells[name] for name in label_columns}, notes),
                 add_truth=phantom_truth(root, stem_of(path)),
             )
-
-
-def _count_namesake(path: Path, patient: str, folders: dict[str, Path], notes: Notes) -> None:
-    """Count a file that is told by its name alone, where another folder has one of that name: two patients may then
-    pass for one, and one patient's loops for several. folders: name -> the first folder that has it."""
-    has_tag = not patient and (media_suffix(path) in DICOM or not is_media(path))
-    if has_tag or patient not in ("", stem_of(path)):
-        return
-    if folders.setdefault(stem_of(path), path.parent) != path.parent:
-        notes[
-            "files that count as the patient of a file of the same name in another folder (--patient-from parent takes "
-            "the folder's name, a manifest.csv any)"
-        ] += 1
 
 
 def _listed(root: Path, name: str, manifest: str) -> Path:
@@ -162,7 +141,7 @@ def _rows(root: Path, notes: Notes) -> Iterator[Row]:
     yield from rows(root, notes, manifest=manifest if manifest.is_file() else None)
 
 
-def rows_by(patient_from: str, manifest: Path | None) -> Callable[[Path, Notes], Iterator[Row]]:
+def rows_by(patient_from: PatientFrom, manifest: Path | None) -> Callable[[Path, Notes], Iterator[Row]]:
     """`rows` with its choices made."""
     return functools.partial(rows, patient_from=patient_from, manifest=manifest)
 
