@@ -31,6 +31,7 @@ _FREE = frozenset(
     {
         *("mask", "mask_ratio", "decode_ratio", "normalised_target", "median_target", "sector_only"),
         *("phase_centre", "prior", "prior_centre", "prior_reach"),
+        *("clip_weight", "clip_views", "clip_temperature"),
         *("triplet_weight", "triplet_margin", "cycle_weight", "cycle_temperature"),
     }
 )

@@ -16,8 +16,9 @@ from torch import nn
 
 from echofm.clip import ClipBatch
 from echofm.contract import InputContract
-from echofm.engine.task import Figure, StepOutput
+from echofm.engine.task import Figure, Rows, StepOutput
 from echofm.hub import save_model
+from echofm.loss.contrast import Embedded
 from echofm.model.mae import VideoMae
 from echofm.model.masks import draw_scores
 from pretrain.recipes import PretrainRecipe
@@ -57,7 +58,9 @@ class PretrainTask:
         torch.manual_seed(recipe.fit.seed)
         self.net = VideoMae(**recipe.model.model_dump())
         if initial is not None:
-            self.net.load_state_dict(initial.state_dict())
+            # The head of a contrast of clips is this run's own: the other one may have had none.
+            own = self.net.state_dict()
+            self.net.load_state_dict(own | {name: each for name, each in initial.state_dict().items() if name in own})
         self.net.set_grad_checkpointing(recipe.recompute)
         self.contract = contract_of(recipe)
         self._data, self._recompute, self._card, self._watcher = recipe.data, recipe.recompute, card, watcher
@@ -72,17 +75,29 @@ class PretrainTask:
         return replace(fitted, video_BCTHW=video_BCTHW)
 
     def counts(self, batch: ClipBatch) -> torch.Tensor:
-        """Scored tubelets, valid anchors and anchors of the batch."""
+        """Scored tubelets, valid anchors, anchors and views of the batch."""
         return self.net.counts(batch.video_BCTHW, sector_BHW=batch.sector_BHW, draw_B=batch.draw_B)
 
-    def step(self, net: nn.Module, batch: ClipBatch, totals: torch.Tensor) -> StepOutput:
-        """The batch's shares of reconstruction, triplet and cycle loss."""
+    def shared(self, batch: ClipBatch) -> Rows | None:
+        """The views that every clip of the global batch is compared with, where clips are contrasted."""
+        views = self.net.embedded_views(batch.video_BCTHW, batch.draw_B)
+        return None if views is None else vars(views)
+
+    def step(self, net: nn.Module, batch: ClipBatch, totals: torch.Tensor, shared: Rows | None = None) -> StepOutput:
+        """The batch's shares of reconstruction, triplet, cycle and clip loss."""
         output = net(
-            batch.video_BCTHW, sector_BHW=batch.sector_BHW, draw_B=batch.draw_B, counts=totals, hidden_only=True
+            batch.video_BCTHW,
+            sector_BHW=batch.sector_BHW,
+            draw_B=batch.draw_B,
+            counts=totals,
+            views=None if shared is None else Embedded(**shared),
+            hidden_only=True,
         )
+        logged = ["recon", "triplet", "cycle", "triplet_active"]
+        logged += ["clip", "clip_found"] if self.net.clip_weight else []
         return StepOutput(
             loss=output.loss,
-            logs={name: getattr(output, name) for name in ("recon", "triplet", "cycle", "triplet_active")},
+            logs={name: getattr(output, name) for name in logged},
             embedding_ND=output.phase_BTD.flatten(0, 1),
         )
 

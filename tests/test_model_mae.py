@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from echofm.errors import EchofmError
+from echofm.loss.contrast import Embedded
 from echofm.model.mae import MaeOutput, VideoMae
 from echofm.model.sizes import SIZES, Architecture
 
@@ -35,6 +36,12 @@ def build(**changes: Any) -> VideoMae:
     return VideoMae(**SMALL | changes)
 
 
+def joined(parts: list[Embedded | None]) -> Embedded | None:
+    """The views of several parts of a batch."""
+    rows = [vars(part.detached()) for part in parts if part is not None]
+    return Embedded(**{name: torch.cat([each[name] for each in rows]) for name in rows[0]}) if rows else None
+
+
 CONFIGURATIONS: list[dict[str, Any]] = [
     {},
     {"channels": 3},
@@ -48,6 +55,7 @@ CONFIGURATIONS: list[dict[str, Any]] = [
     {"predicted_frames": 16, "decoder_depth": 1},
     {"phase_centre": 0.9},
     {"phase_centre": 1.0},
+    {"clip_weight": 0.5, "clip_views": 3},
 ]
 
 
@@ -77,9 +85,10 @@ def test_micro_batches_with_global_counts_are_the_batch(changes: dict[str, Any])
     parts = [slice(0, 1), slice(1, 4)]
     counts = sum(model.counts(video[part], sector_BHW=inside[part], draw_B=DRAWS[part]) for part in parts)
     assert counts.dtype == torch.float64
-    sums = dict.fromkeys(("loss", "recon", "triplet", "cycle", "triplet_active"), 0.0)
+    views = joined([model.embedded_views(video[part], DRAWS[part]) for part in parts])
+    sums = dict.fromkeys(("loss", "recon", "triplet", "cycle", "triplet_active", "clip", "clip_found"), 0.0)
     for part in parts:
-        output = model(video[part], sector_BHW=inside[part], draw_B=DRAWS[part], counts=counts)
+        output = model(video[part], sector_BHW=inside[part], draw_B=DRAWS[part], counts=counts, views=views)
         output.loss.backward()
         sums = {name: value + getattr(output, name).item() for name, value in sums.items()}
     assert sums == pytest.approx({name: getattr(whole, name).item() for name in sums}, rel=1e-9)

@@ -54,6 +54,7 @@ def first_batch(recipe: PretrainRecipe, shards: ShardSet) -> ClipBatch:
         {"mask": "random"},
         {"sector_only": True, "median_target": True, "normalised_target": False},
         {"channels": 3, "decode_ratio": 0.5},
+        {"clip_weight": 1.0},
     ],
     ids=str,
 )

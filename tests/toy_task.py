@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from echofm.clip import ClipBatch
-from echofm.engine.task import StepOutput
+from echofm.engine.task import Rows, StepOutput
 
 
 class ToyNet(nn.Module):
@@ -41,7 +41,10 @@ class ToyTask:
     def counts(self, batch: ClipBatch) -> torch.Tensor:
         return batch.valid_BT.sum().double()[None]
 
-    def step(self, net: nn.Module, batch: ClipBatch, totals: torch.Tensor) -> StepOutput:
+    def shared(self, batch: ClipBatch) -> None:
+        return None
+
+    def step(self, net: nn.Module, batch: ClipBatch, totals: torch.Tensor, shared: Rows | None = None) -> StepOutput:
         x_BTV = batch.video_BCTHW[:, 0].flatten(2)
         pred, code = net(x_BTV)
         loss = ((pred - x_BTV).square().mean(-1) * batch.valid_BT).sum() / totals[0].float()

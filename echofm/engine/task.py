@@ -15,6 +15,7 @@ from torch import nn
 from echofm.clip import ClipBatch
 
 Figure = float | npt.NDArray[np.uint8]
+Rows = Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +49,18 @@ class Task(Protocol):
         """Float64 (K,): the numbers of values over which the loss parts are means. Added up over the global batch."""
         ...
 
-    def step(self, net: nn.Module, batch: ClipBatch, totals: torch.Tensor) -> StepOutput:
-        """Run `net` (this task's own, perhaps wrapped) on a micro-batch; `totals` (K,) are the global counts."""
+    def shared(self, batch: ClipBatch) -> Rows | None:
+        """What all micro-batches of the global batch must see of this one, without gradient; None: nothing.
+
+        Tensors of as many rows, by name, to be joined over micro-batches and processes. Asked where there are several.
+        """
+        ...
+
+    def step(self, net: nn.Module, batch: ClipBatch, totals: torch.Tensor, shared: Rows | None = None) -> StepOutput:
+        """Run `net` (this task's own, perhaps wrapped) on a micro-batch.
+
+        totals: (K,) the global counts. shared: the global batch's rows; None: this micro-batch is the whole of it.
+        """
         ...
 
     def after_update(self, step: int) -> Mapping[str, Figure]:

@@ -15,7 +15,7 @@ from accelerate.utils import DistributedDataParallelKwargs, broadcast
 from echofm.clip import ClipBatch
 from echofm.engine.config import FitConfig
 from echofm.engine.optim import Ema, make_optimizer
-from echofm.engine.task import StepOutput, Task
+from echofm.engine.task import Rows, StepOutput, Task
 from echofm.errors import EchofmError
 
 _ID_BYTES = 64
@@ -99,7 +99,8 @@ class Updater:
         with self._precision():
             counts_K = torch.stack([self.task.counts(part) for part in parts]).sum(0)
         totals_K = self.accelerator.reduce(counts_K, reduction="sum")
-        outputs = [self._backward(part, totals_K, last=part is parts[-1]) for part in parts]
+        shared = self._shared(parts)
+        outputs = [self._backward(part, totals_K, shared, last=part is parts[-1]) for part in parts]
         limit = self.config.optim.clip_norm or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.task.net.parameters(), limit)
         figures, bad, stopped = self._agree(outputs, norm, stop)
@@ -118,11 +119,21 @@ class Updater:
         assert len(batch) == size * self.config.accumulate, "the loader gives this process's slice"
         return [batch[start : start + size] for start in range(0, len(batch), size)]
 
-    def _backward(self, part: ClipBatch, totals_K: torch.Tensor, *, last: bool) -> StepOutput:
+    @torch.no_grad()
+    def _shared(self, parts: list[ClipBatch]) -> Rows | None:
+        """The task's shared rows of the global batch; None where one part is all of it, which sees itself."""
+        if len(parts) * self.accelerator.num_processes == 1:
+            return None
+        with self._precision():
+            rows = [self.task.shared(part) for part in parts]
+        joined = {name: torch.cat([each[name] for each in rows if each]) for name in rows[0] or ()}
+        return self.accelerator.gather(joined) if joined else None
+
+    def _backward(self, part: ClipBatch, totals_K: torch.Tensor, shared: Rows | None, *, last: bool) -> StepOutput:
         wait = contextlib.nullcontext() if last else self.accelerator.no_sync(self.net)
         with wait:
             with self._precision():
-                output = self.task.step(self.net, part, totals_K)
+                output = self.task.step(self.net, part, totals_K, shared)
             # DDP takes the mean of the processes' gradients; the losses here are shares that add up.
             self.accelerator.backward(output.loss * self.accelerator.num_processes)
         logs = {name: value.detach() for name, value in output.logs.items()}

@@ -10,16 +10,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from echofm.errors import EchofmError
-from echofm.loss import periodic, pixel
+from echofm.loss import contrast, periodic, pixel
 from echofm.model.attention import set_attention
 from echofm.model.decoder import Decoder
 from echofm.model.masks import KINDS, check_visible, draw_part, draw_visible, hidden_ids
 from echofm.model.tokens import Grid, cut
+from echofm.model.views import draw_views
 from echofm.model.vit import Encoding, VideoEncoder
 
+_CLIP_WIDTH = 128
 PRIORS = ("pixel", "embedding", "pixel+difference")
 
 
@@ -28,6 +31,8 @@ class MaeOutput:
     """What one pass computes. Losses are scalars, unweighted but for their total `loss`.
 
     triplet_active: fraction of valid anchors whose triplet still pushes; near 0 the triplets teach nothing.
+    clip, clip_found: the contrast of clips, and the part of the views whose most similar one is of their own clip; 0
+        where there is no such contrast.
     pred: (B, P, V) predicted targets; row p belongs to the token pred_ids_BP[:, p].
     pred_ids_BP: all N tokens in order, or with `hidden_only` those that were hidden and decoded.
     tokens: (B, K, D) the visible tokens' latents. phase_BTD: one vector per time index that has visible tokens.
@@ -39,6 +44,8 @@ class MaeOutput:
     triplet: torch.Tensor
     cycle: torch.Tensor
     triplet_active: torch.Tensor
+    clip: torch.Tensor
+    clip_found: torch.Tensor
     pred: torch.Tensor
     pred_ids_BP: torch.Tensor
     tokens: torch.Tensor
@@ -46,10 +53,18 @@ class MaeOutput:
     visible_BK: torch.Tensor
 
 
+class ClipHead(nn.Sequential):
+    """The contrast of clips is of what two layers make of a view's mean token (arXiv 2002.05709), so that the encoder
+    need not forget what a view's draw changes. For training alone: embeddings are the encoder's own."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, _CLIP_WIDTH))
+
+
 class VideoMae(nn.Module):
     """Predicts hidden tubelets from visible ones, and makes like moments of the heart cycle alike in embedding.
 
-    loss = recon + triplet_weight * triplet + cycle_weight * cycle.
+    loss = recon + triplet_weight * triplet + cycle_weight * cycle + clip_weight * clip.
 
     Parameters
     ----------
@@ -64,6 +79,8 @@ class VideoMae(nn.Module):
     prior_centre: how much of the clip's mean picture the prior leaves out. prior_reach: time indices to either side
         over which it compares the ways to and from two moments, see `along_trajectories`.
     triplet_weight, triplet_margin, cycle_weight, cycle_temperature: of the periodic losses.
+    clip_weight, clip_views, clip_temperature: of the contrast of clips (`echofm.loss.contrast`), which the published
+        model does not have; with a weight of 0 neither has this one.
     """
 
     def __init__(
@@ -97,6 +114,9 @@ class VideoMae(nn.Module):
         triplet_margin: float = 0.2,
         cycle_weight: float = 1.0,
         cycle_temperature: float = 0.1,
+        clip_weight: float = 0.0,
+        clip_views: int = 4,
+        clip_temperature: float = 0.1,
     ) -> None:
         arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__()
@@ -110,6 +130,7 @@ class VideoMae(nn.Module):
         self.prior, self.prior_centre, self.prior_reach = prior, prior_centre, prior_reach
         self.triplet_weight, self.triplet_margin = triplet_weight, triplet_margin
         self.cycle_weight, self.cycle_temperature = cycle_weight, cycle_temperature
+        self.clip_weight, self.clip_views, self.clip_temperature = clip_weight, clip_views, clip_temperature
         shape: dict[str, Any] = {"mlp_ratio": mlp_ratio, "norm_eps": norm_eps}
         self.encoder = VideoEncoder(
             size=size, frames=frames, channels=channels, patch=patch, tubelet=tubelet,
@@ -126,6 +147,7 @@ class VideoMae(nn.Module):
             grid=grid, encoder_width=width, width=decoder_width, depth=decoder_depth, heads=decoder_heads,
             values=self.predicted_per_time * patch**2 * channels, **shape,
         )  # fmt: skip
+        self.clip_head = ClipHead(width) if clip_weight else None
 
     def encode(self, video_BCTHW: torch.Tensor) -> Encoding:
         """Tokens, phase and clip vectors of whole clips, nothing hidden; values in [0, 1]."""
@@ -139,6 +161,7 @@ class VideoMae(nn.Module):
         sector_BHW: torch.Tensor | None = None,
         draw_B: torch.Tensor | None = None,
         counts: torch.Tensor | None = None,
+        views: contrast.Embedded | None = None,
         hidden_only: bool = False,
     ) -> MaeOutput:
         """Losses and predictions of a batch, values in [0, 1].
@@ -148,14 +171,19 @@ class VideoMae(nn.Module):
         sector_BHW: bool, needed with `sector_only`.
         counts: the denominators of `counts()`, summed over all processes and micro-batches of an update; the losses
             then are this batch's share of the global mean, to be summed. Without: this batch's own means.
+        views: those of the global batch (`embedded_views` of all its parts) that this batch's are compared with;
+            without: this batch's own.
         hidden_only: predict only what is scored; for training.
         """
         grid = self.encoder.grid(video_BCTHW)
-        visible, hidden = self._choose(grid, len(video_BCTHW), visible_ids, draw_B, video_BCTHW.device)
+        if draw_B is None:
+            draw_B = torch.randint(2**62, (len(video_BCTHW),)).to(video_BCTHW.device)
+        visible, hidden = self._choose(grid, visible_ids, draw_B)
         times_BT = self._times(visible, grid)
         tokens = self.encoder(video_BCTHW, visible)
         phase_BTD = self.encoder.summarise(tokens, times=times_BT.shape[1])
         pred = self.decoder(tokens, visible, hidden, grid=grid, hidden_only=hidden_only)
+        own_views = self.embedded_views(video_BCTHW, draw_B)
         with torch.autocast(video_BCTHW.device.type, enabled=False):
             weight_BM = self._weight(hidden, grid, sector_BHW)
             recon = pixel.reconstruction_sum(
@@ -168,20 +196,25 @@ class VideoMae(nn.Module):
             triplets = periodic.mine(prior, similarity, time_BT=times_BT)
             triplet, active = periodic.triplet_sum(similarity, triplets, margin=self.triplet_margin)
             cycle = periodic.cycle_sum(prior, similarity, temperature=self.cycle_temperature)
+            clip, found = recon.new_zeros(2)
+            if own_views is not None:
+                clip, found = contrast.contrast_sum(own_views, views or own_views, temperature=self.clip_temperature)
         if counts is None:
-            counts = _counted(weight_BM, triplets.valid_BT.sum(), times_BT)
-        tubelets, anchors, rows = counts.to(recon).clamp(min=1).unbind()
-        recon, triplet, cycle = recon / tubelets, triplet / anchors, cycle / rows
+            counts = self._counted(weight_BM, triplets.valid_BT.sum(), times_BT)
+        tubelets, anchors, rows, asked = counts.to(recon).clamp(min=1).unbind()
+        recon, triplet, cycle, clip = recon / tubelets, triplet / anchors, cycle / rows, clip / asked
         ids = hidden
         if not hidden_only:
             ids, order = torch.cat([visible, hidden], dim=1).sort(dim=1)
             pred = pred.gather(1, order[..., None].expand_as(pred))
         return MaeOutput(
-            loss=recon + self.triplet_weight * triplet + self.cycle_weight * cycle,
+            loss=recon + self.triplet_weight * triplet + self.cycle_weight * cycle + self.clip_weight * clip,
             recon=recon,
             triplet=triplet,
             cycle=cycle,
             triplet_active=active / anchors,
+            clip=clip,
+            clip_found=found / asked,
             pred=pred,
             pred_ids_BP=ids,
             tokens=tokens,
@@ -198,14 +231,16 @@ class VideoMae(nn.Module):
         sector_BHW: torch.Tensor | None = None,
         draw_B: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """What the three losses of this batch are means over: scored tubelets, valid anchors, anchors; float64.
+        """What the losses of this batch are means over: scored tubelets, valid anchors, anchors, views; float64.
 
         Add them up over processes and micro-batches, then give the sums to every `forward`. Costs next to nothing,
         but for the "embedding" prior, which needs a pass of the encoder. Give `draw_B` or `visible_ids`.
         """
         assert visible_ids is not None or draw_B is not None, "the same masks must be drawn again in forward"
         grid = self.encoder.grid(video_BCTHW)
-        visible, hidden = self._choose(grid, len(video_BCTHW), visible_ids, draw_B, video_BCTHW.device)
+        if draw_B is None:
+            draw_B = torch.zeros(len(video_BCTHW), dtype=torch.int64, device=video_BCTHW.device)
+        visible, hidden = self._choose(grid, visible_ids, draw_B)
         times_BT = self._times(visible, grid)
         similarity = None
         if self.prior == "embedding":
@@ -213,7 +248,23 @@ class VideoMae(nn.Module):
             similarity = periodic.cosine_similarity(_full(phase_BTD))
         prior = self._prior(video_BCTHW, times_BT, similarity)
         anchors = periodic.valid_anchors(prior, time_BT=times_BT)
-        return _counted(self._weight(hidden, grid, sector_BHW), anchors, times_BT)
+        return self._counted(self._weight(hidden, grid, sector_BHW), anchors, times_BT)
+
+    def embedded_views(self, video_BCTHW: torch.Tensor, draw_B: torch.Tensor) -> contrast.Embedded | None:
+        """The views of the clips' contrast, drawn from their seeds; None where the model has no such contrast.
+
+        Without gradient, and joined over all parts of a global batch, they are `forward`'s `views`.
+        """
+        if self.clip_head is None:
+            return None
+        grid = self.encoder.grid(video_BCTHW)
+        with torch.autocast(video_BCTHW.device.type, enabled=False):
+            drawn = draw_views(_full(video_BCTHW), draw_B, grid, views=self.clip_views, tubelet=self.encoder.tubelet)
+        vector_RD = self.clip_head(self.encoder.moments(drawn.shown_RCTHW, drawn.ids_RK, grid=grid).mean(1))
+        with torch.autocast(video_BCTHW.device.type, enabled=False):
+            return contrast.Embedded(
+                vector_RD=F.normalize(_full(vector_RD), dim=1), clip_R=drawn.clip_R, number_R=drawn.number_R
+            )
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Keep no activation inside the blocks for the backward pass: less memory, one more forward pass."""
@@ -226,14 +277,10 @@ class VideoMae(nn.Module):
     def _choose(
         self,
         grid: Grid,
-        clips: int,
         visible_ids: torch.Tensor | None,
-        draw_B: torch.Tensor | None,
-        device: torch.device,
+        draw_B: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Ids of the visible tokens and of the hidden ones to decode."""
-        if draw_B is None:
-            draw_B = torch.randint(2**62, (clips,)).to(device)
         if visible_ids is None:
             visible_ids = draw_visible(draw_B, grid, kind=self.mask, ratio=self.mask_ratio)
         else:
@@ -276,6 +323,12 @@ class VideoMae(nn.Module):
         inside = pixel.touches_sector(sector_BHW, patch=self.encoder.patch)
         return inside.gather(1, hidden_BM % grid.space).float()
 
+    def _counted(self, weight_BM: torch.Tensor, anchors: torch.Tensor, times_BT: torch.Tensor) -> torch.Tensor:
+        """float64 (scored tubelets, valid anchors, anchors, views)."""
+        sizes = [times_BT.numel(), 0 if self.clip_head is None else len(times_BT) * self.clip_views]
+        given = torch.tensor(sizes, dtype=torch.float64, device=anchors.device)
+        return torch.cat([torch.stack([weight_BM.sum().double(), anchors.double()]), given])
+
     def _target(self, video_BCTHW: torch.Tensor, ids_BM: torch.Tensor) -> torch.Tensor:
         """(B, M, V) what the tubelets `ids_BM` should be: values over (frame, row, column, channel)."""
         frames = video_BCTHW.shape[2]
@@ -286,12 +339,6 @@ class VideoMae(nn.Module):
             shown = pixel.median_filtered(shown)
         target = cut(shown, ids_BM, tubelet=per_time, patch=self.encoder.patch, channels_last=True)
         return pixel.patch_normalised(target) if self.normalised_target else target
-
-
-def _counted(weight_BM: torch.Tensor, anchors: torch.Tensor, times_BT: torch.Tensor) -> torch.Tensor:
-    """float64 (scored tubelets, valid anchors, anchors)."""
-    rows = torch.tensor(times_BT.numel(), device=anchors.device)
-    return torch.stack([weight_BM.sum().double(), anchors.double(), rows.double()])
 
 
 def _full(x: torch.Tensor) -> torch.Tensor:

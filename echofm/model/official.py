@@ -120,7 +120,9 @@ def to_official(model: VideoMae) -> tuple[dict[str, torch.Tensor], dict[str, Any
         raise EchofmError(f"the published code has no prior {arguments['prior']!r}; train with 'pixel' or 'embedding'")
     config = {theirs: arguments[ours] for theirs, ours in _ARGUMENTS.items()}
     config |= _FIXED | {"phase_prior": priors[arguments["prior"]], "trunc_init": False}
-    tensors = official_names(model.state_dict(), patch=model.encoder.patch, tubelet=model.encoder.tubelet)
+    # The contrast of clips is not theirs; its head is for training alone.
+    shared = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("clip_head.")}
+    tensors = official_names(shared, patch=model.encoder.patch, tubelet=model.encoder.tubelet)
     return {name: tensor.clone().contiguous() for name, tensor in tensors.items()}, config
 
 

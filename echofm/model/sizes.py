@@ -74,6 +74,12 @@ class Architecture(Recipe):
     """Of the cycle distillation in the total."""
     cycle_temperature: Annotated[float, Field(gt=0, le=100)] = 0.1
     """Divides the similarities before the softmax of the cycle distillation."""
+    clip_weight: Weight = 0.0
+    """Of the contrast of clips in the total: moments of one clip against those of the batch's other clips; 0: none."""
+    clip_views: Annotated[int, Field(ge=2, le=64)] = 4
+    """Moments of a clip in its contrast."""
+    clip_temperature: Annotated[float, Field(gt=0, le=100)] = 0.1
+    """Divides the similarities in the contrast of clips."""
 
     @model_validator(mode="after")
     def _fits(self) -> Architecture:

@@ -105,10 +105,16 @@ class VideoEncoder(nn.Module):
 
     def forward(self, video_BCTHW: torch.Tensor, visible_BK: torch.Tensor | None = None) -> torch.Tensor:
         """Normalised tokens (B, N, D), or (B, K, D) of the visible ones alone, which then see each other alone."""
-        x = self._embedded(video_BCTHW, visible_BK)
-        for block in self.blocks:
-            x = run_block(block, x, recompute=self.recompute)
-        return self.norm(x)[:, 1:]
+        return self._through(self._embedded(video_BCTHW, visible_BK))
+
+    def moments(self, shown_RCTHW: torch.Tensor, ids_RK: torch.Tensor, *, grid: Grid) -> torch.Tensor:
+        """Normalised tokens (R, K, D) of single moments.
+
+        shown_RCTHW: the frames of one time index. ids_RK: ids in the clip's whole `grid`, all of that time index.
+        """
+        places_RK = ids_RK % grid.space
+        x = self._with_class(self.embed(shown_RCTHW, places_RK) + self.positions(grid, ids_RK))
+        return self._through(x)
 
     def encode(self, video_BCTHW: torch.Tensor) -> Encoding:
         """Tokens, phase and clip vectors of whole clips; values in [0, 1]."""
@@ -169,6 +175,14 @@ class VideoEncoder(nn.Module):
     def _embedded(self, video_BCTHW: torch.Tensor, visible_BK: torch.Tensor | None = None) -> torch.Tensor:
         """The rows that enter the first block: class token, then tokens with their positions."""
         grid = self.grid(video_BCTHW)
-        tokens = self.embed(video_BCTHW, visible_BK) + self.positions(grid, visible_BK)
+        return self._with_class(self.embed(video_BCTHW, visible_BK) + self.positions(grid, visible_BK))
+
+    def _with_class(self, tokens: torch.Tensor) -> torch.Tensor:
         cls = (self.cls + self.positions.cls).to(tokens.dtype).expand(len(tokens), -1, -1)
         return torch.cat([cls, tokens], dim=1)
+
+    def _through(self, x: torch.Tensor) -> torch.Tensor:
+        """The blocks and the last norm, without the class token."""
+        for block in self.blocks:
+            x = run_block(block, x, recompute=self.recompute)
+        return self.norm(x)[:, 1:]
