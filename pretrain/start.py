@@ -119,7 +119,9 @@ def initial_model(source: str | None, recipe: PretrainRecipe) -> tuple[VideoMae 
 
 
 def open_shards(recipe: PretrainRecipe, data: Path, *, show_progress: bool = True) -> ShardSet:
-    """The shards, checked against what the model takes."""
+    """The shards, checked against what the recipe takes."""
+    if recipe.model.clip_weight and recipe.fit.batch < 2:
+        raise EchofmError("--model.clip-weight tells a clip from the batch's others: give --fit.batch 2 or more")
     shards = ShardSet.open(data, show_progress=show_progress)
     stored = shards.manifest.settings.channels
     if stored == 3 and recipe.model.channels == 1:

@@ -24,6 +24,7 @@ _FORKSERVER.set_forkserver_preload(["pretrain.start", "torch.utils.tensorboard"]
 _TINY_SETTINGS = {
     "model": "size 32 frames 8 patch 8 tubelet 2 width 32 depth 1 heads 2 predicted-frames 4",
     "model.decoder": "width 16 depth 1 heads 2",
+    "model.clip": "weight 0.5 views 2",
     "data": "gain 0.2 contrast 0.3",
     "fit": "batch 4 ema-decay 0.9 save-every 5 log-every 1 workers 0 optim.warmup-steps 3",
     "monitor": "every 10 clips 2",
@@ -34,7 +35,7 @@ def tiny_words() -> list[str]:
     """The settings as words of the command line."""
     words: list[str] = []
     for group, text in _TINY_SETTINGS.items():
-        joint = "-" if group == "model.decoder" else "."
+        joint = "." if group in ("model", "data", "fit", "monitor") else "-"
         pairs = text.split()
         for name, value in zip(pairs[::2], pairs[1::2]):
             words += [f"--{group}{joint}{name}", value]

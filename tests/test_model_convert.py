@@ -194,6 +194,13 @@ def test_other_mistakes(pth: Path, config: Path, tmp_path: Path) -> None:
     assert "name the .pth file" in refused(tmp_path / "out", tmp_path / "back")
 
 
+def test_the_head_of_the_contrast_of_clips_is_left_behind() -> None:
+    small = SIZES["tiny"].model_dump() | {"channels": 3, "width": 24, "depth": 1, "decoder_depth": 1}
+    tensors, config = to_official(VideoMae(**small | {"clip_weight": 1.0}))
+    back = from_official(tensors, config)
+    assert back.arguments["clip_weight"] == 0 and back.state_dict().keys() == VideoMae(**small).state_dict().keys()
+
+
 def test_what_has_no_published_form() -> None:
     small = SIZES["tiny"].model_dump()
     with torch.device("meta"), pytest.raises(EchofmError, match="3 channels"):

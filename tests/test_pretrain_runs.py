@@ -103,7 +103,7 @@ def test_two_processes_equal_one(shards: Path, unbroken: Path, tmp_path: Path) -
     """Then both are killed, and resumed they end where they did unbroken."""
     finish(*launch_two(words(shards, tmp_path / "run")))
     for two, one in list(zip(trained_on(tmp_path / "run"), trained_on(unbroken)))[1:11]:
-        for name in ("loss", "recon", "triplet", "cycle", "triplet_active"):
+        for name in ("loss", "recon", "triplet", "cycle", "triplet_active", "clip", "clip_found"):
             assert two[name] == pytest.approx(one[name], abs=1e-6), (two["step"], name)
         # Added up in another order; on a processor without AVX-512 it was off by 1.02e-6 once.
         assert two["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-5)
@@ -201,6 +201,9 @@ def test_mistakes(shards: Path, unbroken: Path, tmp_path: Path) -> None:
         main(words(shards, tmp_path / "b", "--monitor", "json:nothing"))
     with pytest.raises(EchofmError, match="10 clips, fewer than one global batch of 16"):
         main(words(shards, tmp_path / "c", "--fit.batch", "16"))
+    with pytest.raises(EchofmError, match=r"batch's others: give --fit\.batch 2"):
+        main(words(shards, tmp_path / "d", "--fit.batch", "1"))
+    assert not (tmp_path / "d").exists()
 
 
 def test_a_run_begins_from_the_weights_of_another(shards: Path, unbroken: Path, tmp_path: Path) -> None:
@@ -213,6 +216,12 @@ def test_a_run_begins_from_the_weights_of_another(shards: Path, unbroken: Path, 
     assert all(
         torch.equal(begun[name], tensor) for name, tensor in load_model(unbroken / "export").state_dict().items()
     )
+    # The head of the contrast is for training alone: a run may begin from weights that have one, or have none.
+    without = recipe.model_copy(update={"model": recipe.model.model_copy(update={"clip_weight": 0.0})})
+    plain = PretrainTask(without, card={}, initial=initial).net
+    assert not any(name.startswith("clip_head") for name in plain.state_dict())
+    again = PretrainTask(recipe, card={}, initial=plain).net.state_dict()
+    assert all(torch.equal(again[name], begun[name]) for name in plain.state_dict())
     # Trained, so step 0 already reconstructs better than an untrained network.
     assert records(tmp_path / "on")[0]["monitor/psnr_db"] > records(unbroken)[0]["monitor/psnr_db"] + 0.2
     digest = load_encoder(unbroken / "export").digest
