@@ -350,7 +350,10 @@ def test_places_of_an_output_with_axes_are_not_guessed() -> None:
 @pytest.mark.usefixtures("unsteady")
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("tokens", r"24 times do not divide.*\(clips, times, rows, columns, D\)"), ("large", "InputContract: size: .*1024")],
+    [
+        ("tokens", r"24 times do not divide.*\(clips, times, rows, columns, D\)"),
+        ("large", "InputContract: size: .*1024"),
+    ],
 )
 def test_what_is_wrong_with_ones_own_encoder_is_named(name: str, message: str) -> None:
     with pytest.raises(EchofmError, match=message):

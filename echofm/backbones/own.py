@@ -32,7 +32,6 @@ from echofm.errors import EchofmError
 from echofm.model.tokens import Grid
 from echofm.model.vit import Encoding
 
-
 # Part of the largest feature by which half precision and other orders of summation may differ.
 _SAME = 0.02
 

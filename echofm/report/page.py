@@ -64,6 +64,7 @@ class Page:
             part.write_text(self.html(), encoding="utf-8")
             os.replace(part, path)
         except OSError as error:
+            part.unlink(missing_ok=True)
             raise EchofmError(f"the report cannot be written to {path} ({error.strerror})") from None
         return path
 
