@@ -142,10 +142,8 @@ class Embedder:
         self.ranks.wait_for_everyone()
         aside = [] if outcome is None else outcome.set_aside
         if aside:
-            told = (
-                f"{title}: {len(aside)} files set aside (the first: {aside[0].reason}); {folder / SET_ASIDE} says why"
-            )
-            console.print(told, highlight=False, markup=False)
+            reason = f"{title}: {len(aside)} files set aside (the first: {aside[0].reason})"
+            console.print(f"{reason}; {folder / SET_ASIDE} says why", highlight=False, markup=False)
         return EmbeddingTable.load(folder), folder, len(aside)
 
     def side(self, side: Side) -> EmbeddingTable:
