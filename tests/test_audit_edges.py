@@ -24,6 +24,7 @@ from synth.audit.assess import audit
 from synth.audit.calibrate import at_most, conformal_p, flagged_at_any, q_values
 from synth.audit.cli import main
 from synth.audit.duplicates import Duplicates, _copied, exact_copies
+from synth.audit.filter import Filtered, LeftOut, read_decisions
 from synth.audit.marks import STRENGTH
 from synth.audit.names import safe_table
 from synth.audit.power import Recall, sees_copies
@@ -131,6 +132,80 @@ def test_other_views_than_the_held_out_ones_are_said() -> None:
     assert not any("synthetic clips show" in note for note in alike)
     apart = audit(TRAIN, null, seen(own, ["A4C", "A4C", "A4C", "PLAX"])).result.notes
     assert any("75% of the synthetic clips show A4C, but 50% of the held-out" in note for note in apart)
+
+
+def of_kind(each: EmbeddingTable, kind: str) -> EmbeddingTable:
+    rows = each.rows.assign(kind=pd.array([kind] * len(each), dtype="string"))
+    return EmbeddingTable(video_ND=each.video_ND, rows=rows, encoder_digest=each.encoder_digest)
+
+
+def test_stills_beside_cines_are_said_on_the_page_and_at_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Single frames are no nearer to cines, copied or not, so that nothing seems memorised."""
+    for name, each in {"t": TRAIN, "h": HOLDOUT}.items():
+        of_kind(each, "cine").save(tmp_path / name)
+    of_kind(synthetic(0, 50), "still").save(tmp_path / "s")
+    words = [f"--train={tmp_path / 't'}", f"--holdout={tmp_path / 'h'}", f"--synthetic={tmp_path / 's'}"]
+    main([*words, f"--out={tmp_path / 'out'}"])
+    said = "100% of the synthetic clips are still, but 0% of the held-out ones"
+    assert f"note: {said}" in capsys.readouterr().err
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.index("What was found</h2>") < page.index(said) < page.index("Attacks beyond distance</h2>")
+
+
+def test_a_page_of_an_earlier_audit_does_not_outlast_its_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, each in {"t": TRAIN, "h": HOLDOUT, "s": synthetic(0, 50)}.items():
+        each.save(tmp_path / name)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "report.html").write_text("of before")
+
+    def killed(*given: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("synth.audit.command.page", killed)
+    words = [f"--train={tmp_path / 't'}", f"--holdout={tmp_path / 'h'}", f"--synthetic={tmp_path / 's'}"]
+    with pytest.raises(KeyboardInterrupt):
+        main([*words, f"--out={tmp_path / 'out'}"])
+    assert (tmp_path / "out" / "audit.json").is_file() and not (tmp_path / "out" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("s.npy", r"the synthetic set is a \.npy file; .*an \.npz"),
+        ("s.csv", r"has no column path.*features of another model are read from an \.npz"),
+    ],
+)
+def test_a_file_of_features_that_is_no_npz_is_told_what_to_be(tmp_path: Path, name: str, says: str) -> None:
+    np.save(tmp_path / "s.npy", np.eye(3))
+    (tmp_path / "s.csv").write_text("clip_id,f0,f1\na,1,2\n")
+    for real, each in {"t": TRAIN, "h": HOLDOUT}.items():
+        each.save(tmp_path / real)
+    words = [f"--train={tmp_path / 't'}", f"--holdout={tmp_path / 'h'}", f"--synthetic={tmp_path / name}"]
+    with pytest.raises(EchofmError, match=says):
+        main([*words, f"--out={tmp_path / 'out'}"])
+
+
+def test_an_npz_of_frames_is_told_that_features_are_lacking(tmp_path: Path) -> None:
+    np.savez(tmp_path / "frames.npz", video=np.zeros((2, 3)))
+    with pytest.raises(EchofmError, match="the synthetic file has no key features"):
+        load_arrays(tmp_path / "frames.npz", name="synthetic")
+
+
+def test_reasons_are_counted_together_and_an_audit_that_is_none_is_told() -> None:
+    reasons = ("flagged (q 0.01)", "flagged (q 0.02)", "flagged (q 0.01) and shows the recording of real clip ab1")
+    left = [LeftOut(id=str(place), reason=reason) for place, reason in enumerate(reasons)]
+    done = Filtered(audit_sha256="", clips_kept=1, kept=["x"], left_out=left, other_files={})
+    assert done.summary().splitlines() == [
+        "1 clips kept, 3 left out",
+        "  2: flagged",
+        "  1: flagged and shows the recording of real clip",
+    ]
+    with pytest.raises(EchofmError, match="holds no finished audit"):
+        read_decisions(Path("nowhere"))
 
 
 def test_pairs_are_shown_of_clips_that_have_a_neighbour() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +19,7 @@ import pandas as pd
 import pytest
 import torch
 from hearts import beating_heart, write_avi
+from rich.console import Console
 
 from echofm.clip import Clip
 from echofm.contract import InputContract
@@ -247,6 +250,36 @@ def test_videos_without_an_encoder_are_refused(sets: Path, tmp_path: Path) -> No
         main(without)
     with pytest.raises(EchofmError, match="the synthetic set is not there"):
         main([*words(sets, tmp_path / "x"), "--synthetic=/nowhere/Janet"])
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--judge=nobody"], "nobody: no such folder"),
+        (["--synthetic={table}"], "the synthetic table comes from another encoder .* than --encoder"),
+        (["--synthetic={table}", "--judge=pixels"], "--judge is an encoder, but not all sets are videos"),
+    ],
+)
+def test_what_does_not_fit_is_told_before_anything_is_embedded(
+    more: list[str], says: str, sets: Path, tmp_path: Path
+) -> None:
+    features = np.eye(3, 32, dtype=np.float32)
+    table = EmbeddingTable.from_arrays(features, clip_id=list("abc"), patient_id=list("abc"), encoder_digest="other")
+    table.save(tmp_path / "table")
+    asked = [*words(sets, tmp_path / "out"), *(each.format(table=tmp_path / "table") for each in more)]
+    with pytest.raises(EchofmError, match=says):
+        main(asked)
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_set_aside_are_told_with_their_reason(
+    sets: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = io.StringIO()
+    monkeypatch.setattr("synth.audit.sources.console", Console(file=told, soft_wrap=True))
+    main([*words(sets, tmp_path / "again"), f"--cache={out / 'cache'}"])
+    line = r"synthetic set: 1 files set aside \(the first: .+\); .*set_aside\.jsonl says why"
+    assert re.search(line, told.getvalue())
 
 
 def test_too_few_held_out_patients_are_told_before_canaries_are_planted(

@@ -266,6 +266,100 @@ def test_a_fault_of_ones_own_module_is_told_as_such(
         open_encoder("faulty_encoders:build")
 
 
+UNSTEADY = """
+import torch
+from echofm.contract import InputContract
+
+class Net(torch.nn.Module):
+    contract = InputContract(size=16, frames=8)
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+        self.dropout = torch.nn.Dropout(0.5)
+    def forward(self, video_BCTHW):
+        x = video_BCTHW.mean((1, 3, 4))
+        if self.kind == "functional":
+            return torch.nn.functional.dropout(x)
+        if self.kind == "batch":
+            return x - x.mean(0)
+        if self.kind == "tokens":
+            return x.repeat(1, 3)[..., None]
+        if self.kind == "wide":
+            return x.unflatten(1, (8, 1, 1))[..., None].expand(-1, -1, 2, 8, 3)
+        return self.dropout(x)
+
+class Whole:
+    contract, digest = Net.contract, "mine"
+    def __init__(self, module):
+        self.module = module
+    def encode(self, video_BCTHW):
+        return self.module(video_BCTHW)
+
+class WholeModule(Net):
+    digest = "mine"
+    def encode(self, video_BCTHW):
+        return self.forward(video_BCTHW)
+
+def functional():
+    return Net("functional")
+def batch():
+    return Net("batch")
+def tokens():
+    return Net("tokens")
+def wide():
+    return Net("wide")
+def module():
+    return Net("dropout")
+def whole():
+    return Whole(Net("dropout"))
+def whole_module():
+    return WholeModule("dropout")
+def large():
+    return InputContract(size=4096, frames=8)
+"""
+
+
+@pytest.fixture
+def unsteady(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "unsteady_encoders.py").write_text(UNSTEADY)
+    monkeypatch.chdir(tmp_path)
+    importlib.invalidate_caches()
+
+
+@pytest.mark.usefixtures("unsteady")
+@pytest.mark.parametrize("name", ["functional", "batch", "whole"])
+def test_an_encoder_whose_features_change_from_call_to_call_is_refused(name: str) -> None:
+    with pytest.raises(EchofmError, match=f"unsteady_encoders:{name} gives one clip other features .*dropout"):
+        open_encoder(f"unsteady_encoders:{name}")
+
+
+@pytest.mark.usefixtures("unsteady")
+@pytest.mark.parametrize("name", ["module", "whole_module"])
+def test_ones_own_module_is_put_into_evaluation_mode(name: str) -> None:
+    encoder = open_encoder(f"unsteady_encoders:{name}")
+    clips = video(encoder)
+    assert torch.equal(encoder.encode(clips).video_BD, encoder.encode(clips).video_BD)
+
+
+@pytest.mark.usefixtures("unsteady")
+def test_places_of_an_output_with_axes_are_not_guessed() -> None:
+    """Two rows of eight columns are as many places as four of four."""
+    assert open_encoder("unsteady_encoders:wide").grid == (8, 2, 8)
+
+
+@pytest.mark.usefixtures("unsteady")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tokens", r"24 times do not divide.*\(clips, times, rows, columns, D\)"),
+        ("large", "InputContract: size: .*1024"),
+    ],
+)
+def test_what_is_wrong_with_ones_own_encoder_is_named(name: str, message: str) -> None:
+    with pytest.raises(EchofmError, match=message):
+        open_encoder(f"unsteady_encoders:{name}")
+
+
 def test_weights_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(EchofmError, match=r"cannot be fetched.*\?random"):

@@ -347,3 +347,9 @@ def test_a_failed_save_leaves_no_table_that_loads(tmp_path: Path, monkeypatch: p
     with pytest.raises(EchofmError, match="no embedding table"):
         EmbeddingTable.load(tmp_path)
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_file_is_no_damaged_table(tmp_path: Path) -> None:
+    (tmp_path / "features.npz").write_bytes(b"")
+    with pytest.raises(EchofmError, match="holds no embedding table"):
+        EmbeddingTable.load(tmp_path / "features.npz")

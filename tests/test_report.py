@@ -163,3 +163,13 @@ def test_phase_colours_close_the_ring() -> None:
         0.0722,
     ]
     assert luminance.max() / luminance.min() < 1.5
+
+
+def test_a_report_that_cannot_be_finished_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("echofm.report.page.os.replace", full)
+    with pytest.raises(EchofmError, match="No space left"):
+        Page("t").save(tmp_path / "page.html")
+    assert not list(tmp_path.iterdir())

@@ -32,6 +32,9 @@ from echofm.errors import EchofmError
 from echofm.model.tokens import Grid
 from echofm.model.vit import Encoding
 
+# Part of the largest feature by which half precision and other orders of summation may differ.
+_SAME = 0.02
+
 
 class Interpreted(nn.Module):
     """A module whose output is read by its axes.
@@ -43,13 +46,17 @@ class Interpreted(nn.Module):
     def __init__(self, net: nn.Module, *, per_frame: bool = False) -> None:
         super().__init__()
         self.net, self.per_frame = net, per_frame
+        self.axes: Grid | None = None
+        """Times, rows and columns of the last output that had axes of their own for them."""
 
     def encode(self, video_BCTHW: torch.Tensor) -> Encoding:
         """Raises EchofmError on an output of other axes."""
         if self.per_frame:
             return encode_frames(lambda frames_NCHW: (_vectors(self.net(frames_NCHW)), None), video_BCTHW)
-        run = getattr(self.net, "encode", self.net)
-        return as_encoding(run(video_BCTHW), clips=len(video_BCTHW))
+        output = getattr(self.net, "encode", self.net)(video_BCTHW)
+        encoding = as_encoding(output, clips=len(video_BCTHW))
+        self.axes = Grid(*output.shape[1:4]) if isinstance(output, torch.Tensor) and output.ndim == 5 else None
+        return encoding
 
 
 def open_own(spec: Spec) -> AnyEncoder:
@@ -58,13 +65,14 @@ def open_own(spec: Spec) -> AnyEncoder:
     The function takes no argument that has no default; under `random:` it needs one named `pretrained`, which is False
     then. It returns (1) an object with `encode`, `contract` and `digest`, which is taken as it is, or (2) a module with
     a `contract` (an InputContract or its entries), whose output is read by its axes (`Interpreted`). `grid` and
-    `sees_time` may be given; a module's grid is otherwise found out by one pass. Raises EchofmError on anything else.
+    `sees_time` may be given; a module's grid is otherwise found out by one pass. Raises EchofmError on anything else,
+    and where a clip's features change from call to call or with the clips beside it.
     """
     spec.only()
     function = _function(spec.name)
     made = _call(function, spec)
     if isinstance(getattr(made, "digest", None), str) and callable(getattr(made, "encode", None)):
-        return _Complete(made, spec.name)
+        return _whole(made, spec.name)
     if not isinstance(made, nn.Module):
         raise EchofmError(f"{spec.name} returned a {type(made).__name__}; an nn.Module or an encoder is needed")
     contract = _contract(getattr(made, "contract", None), spec.name)
@@ -152,6 +160,19 @@ class _Complete:
         return self
 
 
+def _whole(made: Any, name: str) -> _Complete:
+    if isinstance(made, nn.Module):
+        made.eval()
+    encoder = _Complete(made, name)
+    try:
+        alone, beside = _tried(encoder)
+    except Exception:
+        # It may live on a device of its own; what fails is told where it is used.
+        return encoder
+    _require_one_answer(alone, beside, name)
+    return encoder
+
+
 def _interpreted(
     name: str,
     net: Interpreted,
@@ -170,19 +191,42 @@ def _interpreted(
         settings={"encoder": name, "per_frame": net.per_frame, "code": code},
         **pixels,
     )
-    low, high = contract.value_range
-    shape = (1, contract.channels, contract.frames, contract.size, contract.size)
     try:
-        tried = encoder.encode(torch.full(shape, (low + high) / 2))
+        tried, beside = _tried(encoder)
     except EchofmError as error:
         raise EchofmError(f"{name}: {error}") from None
     except Exception as error:  # whatever somebody's code raises
         raise EchofmError(f"{name} fails on a clip of its own contract: {_first_line(error)}") from None
     times = tried.phase_BTD.shape[1]
     if times and contract.frames % times:
-        raise EchofmError(f"{name}: {times} times do not divide the {contract.frames} frames of its contract")
-    encoder.grid = _found_grid(tried, grid, name)
+        raise EchofmError(
+            f"{name}: {times} times do not divide the {contract.frames} frames of its contract; three axes are "
+            "(clips, times, D), and tokens of places have axes of their own: (clips, times, rows, columns, D)"
+        )
+    _require_one_answer(tried, beside, name)
+    encoder.grid = _found_grid(tried, grid if grid is not None else net.axes, name)
     return encoder
+
+
+def _tried(encoder: AnyEncoder) -> tuple[Encoding, Encoding]:
+    """An even grey clip encoded alone, and beside a brighter one."""
+    contract = encoder.contract
+    low, high = contract.value_range
+    shape = (1, contract.channels, contract.frames, contract.size, contract.size)
+    grey, brighter = (torch.full(shape, low + part * (high - low)) for part in (0.5, 0.75))
+    beside = encoder.encode(torch.cat([grey, brighter]))
+    return encoder.encode(grey), beside
+
+
+def _require_one_answer(alone: Encoding, beside: Encoding, name: str) -> None:
+    """Raises EchofmError where a clip has other features beside another clip: tables would hold what chance made."""
+    one, other = (encoding.video_BD[0].detach().float() for encoding in (alone, beside))
+    # Rounding differs with the size of a batch; a network may have no finite answer to a clip without contrast.
+    if not torch.allclose(one, other, rtol=_SAME, atol=_SAME * float(one.nan_to_num().abs().max()), equal_nan=True):
+        raise EchofmError(
+            f"{name} gives one clip other features from call to call, or beside another clip; switch off dropout, "
+            "random masks and statistics of the batch (`.eval()`)"
+        )
 
 
 def _code(net: nn.Module, *functions: Callable[..., Any]) -> str:
@@ -279,4 +323,8 @@ def _vectors(output: object) -> torch.Tensor:
 
 
 def _first_line(error: Exception) -> str:
+    if isinstance(error, pydantic.ValidationError):
+        # Its own first line counts the faults and names none.
+        first = error.errors(include_url=False, include_input=False)[0]
+        return f"{error.title}: {'.'.join(map(str, first['loc'])) or 'all'}: {first['msg']}"
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"

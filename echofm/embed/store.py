@@ -176,7 +176,7 @@ def is_table(folder: Path) -> bool:
 def _load_meta(path: Path) -> TableMeta:
     try:
         meta = TableMeta.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise EchofmError(f"{path.parent} holds no embedding table (no {META}); make one with `echofm embed`") from None
     except (OSError, pydantic.ValidationError, UnicodeDecodeError):
         raise EchofmError(f"{META} of the table is damaged or not of this kind; embed the data again") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass, field
@@ -64,6 +65,9 @@ class Page:
             part.write_text(self.html(), encoding="utf-8")
             os.replace(part, path)
         except OSError as error:
+            # What is half written would go on filling a full disk.
+            with contextlib.suppress(OSError):
+                part.unlink()
             raise EchofmError(f"the report cannot be written to {path} ({error.strerror})") from None
         return path
 

@@ -53,16 +53,19 @@ def load_arrays(path: Path, *, name: str, needs_patients: bool = True, max_gb: f
     labels: dict[str, Any] = {key: texts[key] for key in COLUMNS if key in texts}
     if STRENGTH in arrays:
         labels[STRENGTH] = _numbers(arrays[STRENGTH], len(features), name)
-    return EmbeddingTable.from_arrays(
-        features,
-        clip_id=clips,
-        patient_id=texts.get("patient_id") or clips,
-        split=texts.get("split"),
-        view=texts.get("view"),
-        phase=phase,
-        encoder_digest=digest or "unnamed",
-        labels=labels or None,
-    )
+    try:
+        return EmbeddingTable.from_arrays(
+            features,
+            clip_id=clips,
+            patient_id=texts.get("patient_id") or clips,
+            split=texts.get("split"),
+            view=texts.get("view"),
+            phase=phase,
+            encoder_digest=digest or "unnamed",
+            labels=labels or None,
+        )
+    except EchofmError as error:
+        raise EchofmError(f"the {name} file: {error}") from None
 
 
 def _read(path: Path, name: str, *, max_gb: float) -> Mapping[str, npt.NDArray]:
@@ -76,9 +79,10 @@ def _read(path: Path, name: str, *, max_gb: float) -> Mapping[str, npt.NDArray]:
             )
         with np.load(path, allow_pickle=False) as stored:
             unknown = sorted(set(stored.files) - set(_KEYS))
-            if unknown:
+            # Frames, say: that nothing is there to compare is told before that too much is.
+            if unknown and "features" in stored.files:
                 raise EchofmError(f"the {name} file has {len(unknown)} unknown key(s); known are {', '.join(_KEYS)}")
-            arrays = {key: stored[key] for key in stored.files}
+            arrays = {key: stored[key] for key in stored.files if key in _KEYS}
         if not all(isinstance(each, np.ndarray) for each in arrays.values()):
             raise ValueError("a member that is no array")
         return arrays

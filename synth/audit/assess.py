@@ -137,7 +137,7 @@ def audit(
         duplicates=duplicates.counted(),
         exposure=exposure(samples, decision.level),
         judge=second,
-        notes=[*_views(sets), *notes, *duplicates.notes()],
+        notes=[*_unlike(sets), *notes, *duplicates.notes()],
     )
     return Audited(result=result, samples=samples, nulls={each.level: each.holdout.score for each in found})
 
@@ -146,28 +146,37 @@ def _table(source: Source) -> EmbeddingTable:
     return safe_table(source if isinstance(source, EmbeddingTable) else EmbeddingTable.load(source))
 
 
-# Part of the clips that would have to show another view for the two sets to show the same ones.
-_MOST_OTHER_VIEWS = 0.2
+# Part of the clips that would have to be others for the two sets to be alike.
+_MOST_UNLIKE = 0.2
+_WHY_UNLIKE = {
+    "view": (
+        "show",
+        "views differ in how alike patients look, so the null fits badly; hold out clips of the same views",
+    ),
+    "kind": ("are", "an encoder sees other things in them, so the null fits badly; compare stills with stills"),
+}
 
 
-def _views(sets: Sets) -> list[str]:
-    """A note where the synthetic set shows other views than the held-out set, whose clips are then no null for it."""
-    shares = [
-        pd.Series(text(table.rows["view"].to_numpy(object))).value_counts(normalize=True)
-        for table in (sets.synthetic, sets.holdout)
-        if "view" in table.rows and table.rows["view"].notna().any()
-    ]
-    if len(shares) < 2:
-        return []
-    own, null = (each.reindex(shares[0].index.union(shares[1].index), fill_value=0.0) for each in shares)
-    if (own - null).abs().sum() / 2 <= _MOST_OTHER_VIEWS:
-        return []
-    view = (own - null).idxmax()
-    name = shown_digest(str(view)) if view else "an unknown view"
-    return [
-        f"{own[view]:.0%} of the synthetic clips show {name}, but {null[view]:.0%} of the held-out ones: views "
-        "differ in how alike patients look, so the null fits badly; hold out clips of the same views"
-    ]
+def _unlike(sets: Sets) -> list[str]:
+    """A note where the synthetic set has other views or kinds than the held-out set, which is then no null for it."""
+    notes = []
+    for column, (verb, why) in _WHY_UNLIKE.items():
+        shares = [
+            pd.Series(text(table.rows[column].to_numpy(object))).value_counts(normalize=True)
+            for table in (sets.synthetic, sets.holdout)
+            if column in table.rows and table.rows[column].notna().any()
+        ]
+        if len(shares) < 2:
+            continue
+        own, null = (each.reindex(shares[0].index.union(shares[1].index), fill_value=0.0) for each in shares)
+        if (own - null).abs().sum() / 2 <= _MOST_UNLIKE:
+            continue
+        most = (own - null).idxmax()
+        name = shown_digest(str(most)) if most else f"an unknown {column}"
+        notes.append(
+            f"{own[most]:.0%} of the synthetic clips {verb} {name}, but {null[most]:.0%} of the held-out ones: {why}"
+        )
+    return notes
 
 
 def _optional(source: Source | None) -> EmbeddingTable | None:

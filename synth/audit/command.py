@@ -24,6 +24,7 @@ from synth.audit.duplicates import Duplicates, find_duplicates
 from synth.audit.judging import Judge
 from synth.audit.levels import Level
 from synth.audit.models import are_separate, is_head, load_head, open_model, settings_of
+from synth.audit.names import shown_digest
 from synth.audit.planting import CanaryInput, sources, with_new_beats
 from synth.audit.report import page
 from synth.audit.scoring import Sets
@@ -33,6 +34,7 @@ from synth.audit.strips import Strip, closest_pairs, strips
 if TYPE_CHECKING:
     from accelerate import PartialState
 
+    from echofm.encoder import AnyEncoder
     from synth.audit.reid import Reid
 
 _MOST_FOR_DUPLICATES = 20_000
@@ -40,7 +42,10 @@ _MOST_FOR_DUPLICATES = 20_000
 
 @dataclass(kw_only=True)
 class Given:
-    """What was opened: the three sides, and the heads of filter and judge if there are any."""
+    """What was opened: the three sides, and the heads of filter and judge if there are any.
+
+    second: the judge where it is an encoder.
+    """
 
     train: Side
     holdout: Side
@@ -48,6 +53,7 @@ class Given:
     key: IdKey
     head: Reid | None
     judge: Reid | None
+    second: AnyEncoder | None
 
     @property
     def sides(self) -> tuple[Side, Side, Side]:
@@ -59,7 +65,7 @@ def run(arguments: Arguments) -> int:
     """The whole command; its exit code."""
     with _ranks(arguments) as ranks:
         given = _open(arguments, show=ranks.is_main_process)
-        sets = _embedded(arguments, given, ranks, arguments.encoder)
+        sets = _embedded(arguments, given, ranks)
         judge = _judge(arguments, given, sets, ranks)
         if not ranks.is_main_process:
             return 0
@@ -123,22 +129,41 @@ def _open(arguments: Arguments, *, show: bool) -> Given:
         }.items()
     ]
     head = None if arguments.reid is None else load_head(arguments.reid)
-    judge = load_head(arguments.judge) if arguments.judge is not None and is_head(arguments.judge) else None
-    return Given(train=sides[0], holdout=sides[1], synthetic=sides[2], key=key, head=head, judge=judge)
+    judge, second = None, None
+    # Here, before anything is embedded: a name mistyped must not cost the hours of the first encoder.
+    if arguments.judge is not None and is_head(arguments.judge):
+        judge = load_head(arguments.judge)
+    elif arguments.judge is not None:
+        if any(side.videos is None for side in sides):
+            raise EchofmError(
+                "--judge is an encoder, but not all sets are videos or shards; give a re-identification head"
+            )
+        second = open_model(arguments.judge, trust_remote_code=arguments.trust_remote_code)
+    return Given(train=sides[0], holdout=sides[1], synthetic=sides[2], key=key, head=head, judge=judge, second=second)
 
 
-def _embedded(arguments: Arguments, given: Given, ranks: PartialState, encoder: str | None) -> Sets:
-    """The tables of all sets under one encoder, and canaries where the training set has pixels."""
+def _embedded(arguments: Arguments, given: Given, ranks: PartialState, *, second: AnyEncoder | None = None) -> Sets:
+    """The tables of all sets under one encoder, and canaries where the training set has pixels.
+
+    second: the judge, in place of --encoder.
+    """
     if all(side.table is not None for side in given.sides):
         train, holdout, synthetic = (chosen(cast(EmbeddingTable, side.table), side) for side in given.sides)
         return Sets(train=train, holdout=holdout, synthetic=synthetic, canaries=_canary_table(arguments, given))
-    if encoder is None:
+    if arguments.encoder is None:
         raise EchofmError("videos and shards need an encoder to be compared by; give --encoder")
     # Heads read features made in one way alone.
-    settings = settings_of([given.head, given.judge]) if encoder == arguments.encoder else {}
+    settings = settings_of([given.head, given.judge]) if second is None else {}
+    encoder = second or open_model(arguments.encoder, trust_remote_code=arguments.trust_remote_code)
+    for side in given.sides:
+        if side.table is not None and side.table.encoder_digest != encoder.digest:
+            raise EchofmError(
+                f"the {side.name} table comes from another encoder ({shown_digest(side.table.encoder_digest)[:12]}) "
+                f"than --encoder ({encoder.digest[:12]}); embed all data with one"
+            )
     windows = settings.get("windows", arguments.windows)
     embedder = Embedder(
-        encoder=open_model(encoder, trust_remote_code=arguments.trust_remote_code).to(ranks.device),
+        encoder=encoder.to(ranks.device),
         cache=arguments.cache or arguments.out / "cache",
         ranks=ranks,
         windows=windows if isinstance(windows, int) else None,
@@ -151,7 +176,7 @@ def _embedded(arguments: Arguments, given: Given, ranks: PartialState, encoder: 
     require_comparable(Sets(train=train, holdout=holdout, synthetic=synthetic))
     require_holdout(holdout.rows["patient_id"].nunique(), alpha=arguments.alpha)
     # Another encoder's features are no canaries of the judge.
-    canaries = _canary_table(arguments, given) if encoder == arguments.encoder else None
+    canaries = _canary_table(arguments, given) if second is None else None
     if canaries is None and given.train.videos is not None and arguments.canaries > 0:
         canaries = _plant(arguments, given, embedder, Sets(train=train, holdout=holdout, synthetic=synthetic))
     return Sets(train=train, holdout=holdout, synthetic=synthetic, canaries=canaries)
@@ -185,9 +210,7 @@ def _judge(arguments: Arguments, given: Given, sets: Sets, ranks: PartialState) 
         return None
     if given.judge is not None:
         return Judge(sets=sets, head=given.judge, separate=are_separate(given.head, given.judge))
-    if any(side.videos is None for side in given.sides):
-        raise EchofmError("--judge is an encoder, but not all sets are videos or shards; give a re-identification head")
-    second = _embedded(arguments, given, ranks, arguments.judge)
+    second = _embedded(arguments, given, ranks, second=given.second)
     if second.train.encoder_digest == sets.train.encoder_digest and given.head is None:
         raise EchofmError("--judge is the encoder that filters already; give another one")
     return Judge(sets=second)
@@ -223,6 +246,8 @@ def _finish(arguments: Arguments, given: Given, audited: Audited, *, phantom: bo
     result = audited.result
     # First what took long; a clip that cannot be shown costs no figure.
     result.save(arguments.out, audited.samples)
+    # While the strips are read, an earlier audit's page must not stand beside these figures.
+    (arguments.out / "report.html").unlink(missing_ok=True)
     shown: list[Strip] = []
     if given.train.videos is not None and given.synthetic.videos is not None and arguments.strips > 0:
         level: Level = result.levels[0].level if arguments.decide == "any" else arguments.decide
@@ -230,6 +255,8 @@ def _finish(arguments: Arguments, given: Given, audited: Audited, *, phantom: bo
         shown = strips(pairs, level, synthetic=given.synthetic.videos, train=given.train.videos)
     page(audited, shown, phantom=phantom).save(arguments.out / "report.html")
     print(result.verdict)
+    for note in result.notes:
+        print(f"note: {note}", file=sys.stderr)
     for each in result.levels:
         if each.search_recall < 1:
             print(f"{each.level} level: searched by IVF-PQ, measured recall {each.search_recall:.4f}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from synth.audit.sources import parsed
 
 FILTER = "filter.json"
 _UNSEEN = "the audit has no row for it: it could not be read, or was not there"
+# What of a reason is of one clip alone, so that clips left out for one reason are counted together.
+_OF_ONE_CLIP = re.compile(r" \(q [^)]*\)|(?<=real clip) \S+")
 # Their pixels lie in a second file, which is part of the id.
 _IN_TWO_FILES = (".mhd", ".mha")
 _COLUMNS = ("clip_id", "removed", "flagged", "duplicate_of", "q")
@@ -57,7 +60,8 @@ class Filtered(Recipe):
     def summary(self) -> str:
         """For the person at the terminal."""
         lines = [f"{self.clips_kept} clips kept, {len(self.left_out)} left out"]
-        lines += [f"  {count}: {reason}" for reason, count in Counter(each.reason for each in self.left_out).items()]
+        reasons = Counter(_OF_ONE_CLIP.sub("", each.reason) for each in self.left_out)
+        lines += [f"  {count}: {reason}" for reason, count in reasons.items()]
         lines += [f"other files: {count} {what}" for what, count in self.other_files.items()]
         return "\n".join(lines)
 
@@ -115,6 +119,8 @@ def write_kept(
 
 def read_decisions(audit: Path) -> tuple[Decisions, str]:
     """What an audit decided, and the sha256 of its audit.json. Raises EchofmError where the two files disagree."""
+    if not (audit / "audit.json").is_file():
+        raise EchofmError("--audit holds no finished audit (no audit.json); name the --out of `echofm audit`")
     result = AuditResult.from_json(audit / "audit.json")
     try:
         samples = pd.read_parquet(audit / "samples.parquet")

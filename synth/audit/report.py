@@ -30,7 +30,7 @@ def page(audited: Audited, strips: Sequence[Strip] = (), *, phantom: bool = Fals
     report = Page(TITLE + (" (phantom patients)" if phantom else ""), lead=result.verdict)
     if not result.sees_copies:
         report.warn(result.verdict.partition(": ")[0].partition(". ")[0] + ".")
-    report.add("What was found", _headline(result), Notice(_LIMITS), *_scores(audited))
+    report.add("What was found", _headline(result), Notice(_LIMITS), *_notes(result), *_scores(audited))
     report.add("What this audit would catch and miss", *power_blocks(result))
     report.add("Attacks beyond distance", *_attacks(result))
     if result.judge is not None:
@@ -65,6 +65,10 @@ def _headline(result: AuditResult) -> Table:
         "p is conformal by patient, flags are "
         + ("Benjamini-Hochberg at the same alpha." if result.rule == "conformal" else "the published rule's."),
     )
+
+
+def _notes(result: AuditResult) -> list[Block]:
+    return [Notice(f"{note[0].upper()}{note[1:]}.") for note in result.notes]
 
 
 def _decided(result: AuditResult) -> str:
@@ -150,7 +154,7 @@ def _attacks(result: AuditResult) -> list[Block]:
         rows=rows,
         caption="Each compares training with held-out patients; intervals are over patients, not over clips.",
     )
-    return [table, *(Notice(f"{note[0].upper()}{note[1:]}.") for note in result.notes)]
+    return [table]
 
 
 def _judge(judge: JudgeResult, result: AuditResult) -> list[Block]:

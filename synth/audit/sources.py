@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from echofm.embed.extract import Extractor
-from echofm.embed.run import Run, carry_out
+from echofm.embed.run import SET_ASIDE, Run, carry_out
 from echofm.embed.store import META, is_table
 from echofm.embed.table import EmbeddingTable
 from echofm.embed.tokens import parse_grid
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
     from echofm.embed.inputs import Input
     from echofm.encoder import AnyEncoder
+
+
+# What holds features or weights, and no clip.
+_NO_CLIPS = (".npy", ".parquet", ".feather", ".h5", ".hdf5", ".pkl", ".pt", ".pth", ".safetensors", ".json")
 
 
 def parsed(asked: str) -> tuple[Path, list[str]]:
@@ -69,6 +73,11 @@ def open_side(
         return Side(name=name, splits=splits, table=safe_table(table, key=key))
     if not path.exists():
         raise EchofmError(f"the {name} set is not there; check the path given")
+    if path.is_file() and path.suffix.lower() in _NO_CLIPS:
+        raise EchofmError(
+            f"the {name} set is a {path.suffix.lower()} file; features of another model are read from an .npz or an "
+            "embedding table (docs/audit.md), clips from a folder or shards"
+        )
     videos = open_videos(
         path,
         name=name,
@@ -131,8 +140,11 @@ class Embedder:
         run = Run(folder, source, extractor, rank=self.ranks.process_index, world=self.ranks.num_processes)
         outcome = carry_out(run, self.ranks)
         self.ranks.wait_for_everyone()
-        aside = len(outcome.set_aside) if outcome is not None else 0
-        return EmbeddingTable.load(folder), folder, aside
+        aside = [] if outcome is None else outcome.set_aside
+        if aside:
+            reason = f"{title}: {len(aside)} files set aside (the first: {aside[0].reason})"
+            console.print(f"{reason}; {folder / SET_ASIDE} says why", highlight=False, markup=False)
+        return EmbeddingTable.load(folder), folder, len(aside)
 
     def side(self, side: Side) -> EmbeddingTable:
         """The chosen splits of one set; learns which file is which clip on the way."""

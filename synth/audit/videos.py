@@ -132,7 +132,8 @@ def open_videos(
         source = open_source(path, dataset=dataset, patient_from=patient_from)
         rows = sorted(source.rows(), key=lambda row: key.file(row.path))
     except EchofmError as error:
-        raise EchofmError(f"the {name} set: {error}") from None
+        hint = "; features of another model are read from an .npz (docs/audit.md)" if path.suffix == ".csv" else ""
+        raise EchofmError(f"the {name} set: {error}{hint}") from None
     if not rows:
         raise EchofmError(f"no echo files were found in the {name} set; check the folder and `--dataset`")
     return Videos(name=name, key=key, processes=processes, limits=limits, dataset=source.name, rows=rows)
