@@ -11,6 +11,7 @@ import pytest
 from audit_sets import HOLDOUT, TRAIN, synthetic
 
 from echofm.embed.table import EmbeddingTable
+from echofm.errors import EchofmError
 from echofm.ids import load_key
 from synth.audit.assess import audit
 from synth.audit.clip_names import ClipNames
@@ -116,16 +117,45 @@ def test_a_video_that_the_set_does_not_name_is_no_companion(tmp_path: Path) -> N
     assert done["videos that the set does not name, left out"] == 2
 
 
-def test_what_lies_beside_a_single_file_is_none_of_the_set(tmp_path: Path) -> None:
+@pytest.fixture
+def audited_video(tmp_path: Path) -> Path:
+    """A video that was audited among 19 that are no longer there; the audit lies in tmp_path / "audit"."""
     video = tmp_path / "set" / "a.avi"
     video.parent.mkdir()
     video.write_bytes(b"video")
-    (video.parent / "a_notes.txt").write_text("of a patient")
     clip_id = clip_id_of(video, load_key())
     own = synthetic(0, 20)
     rows = own.rows.assign(clip_id=pd.array([clip_id, *own.clip_id[1:]], dtype="string"))
     found = audit(TRAIN, HOLDOUT, EmbeddingTable(video_ND=own.video_ND, rows=rows, encoder_digest=own.encoder_digest))
     found.result.save(tmp_path / "audit", found.samples)
-    done = write_kept(tmp_path / "audit", str(video), tmp_path / "kept")
+    return video
+
+
+def test_a_filter_cut_short_leaves_no_set_and_begins_anew(
+    audited_video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "kept"
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("synth.audit.filter.FolderCopy.finish", full)
+        with pytest.raises(OSError, match="No space"):
+            write_kept(tmp_path / "audit", str(audited_video.parent), kept)
+    assert not kept.exists() and (tmp_path / "kept.partial" / "a.avi").exists()
+    done = write_kept(tmp_path / "audit", str(audited_video.parent), kept)
+    assert done.other_files == {"audited clips that are not in this set": 19}
+    assert {path.name for path in kept.iterdir()} == {"a.avi", "filter.json"}
+    assert not (tmp_path / "kept.partial").exists()
+    (tmp_path / "other.partial").mkdir()
+    (tmp_path / "other.partial" / "thesis.tex").touch()
+    with pytest.raises(EchofmError, match=r"OUT\.partial"):
+        write_kept(tmp_path / "audit", str(audited_video.parent), tmp_path / "other")
+
+
+def test_what_lies_beside_a_single_file_is_none_of_the_set(audited_video: Path, tmp_path: Path) -> None:
+    (audited_video.parent / "a_notes.txt").write_text("of a patient")
+    done = write_kept(tmp_path / "audit", str(audited_video), tmp_path / "kept")
     assert done.clips_kept == 1 and done.other_files == {}
     assert {path.name for path in (tmp_path / "kept").iterdir()} == {"a.avi", "filter.json"}

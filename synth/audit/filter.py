@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -91,6 +93,7 @@ def write_kept(
 ) -> Filtered:
     """Write the kept set into `out` and return the manifest, which is there as filter.json.
 
+    `out` is there once it is whole; until then the files lie in OUT.partial, which the next call takes away.
     Raises EchofmError where `out` holds anything, or the synthetic set is not the one that was audited.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -100,21 +103,42 @@ def write_kept(
     if folder.is_dir() and (folder.resolve() == out.resolve() or folder.resolve() in out.resolve().parents):
         raise EchofmError("--out lies in the synthetic set itself; name a folder beside it")
     decisions, digest = read_decisions(audit)
+    written, alone = out, path.is_file() and path.suffix.lower() != ".csv"
     key = load_key(id_key)
     if (path / SHARDS).is_file():
         kept, left_out, others = _shards(path, splits, out, decisions, key)
     elif path.exists() and path.suffix.lower() != ".npz":
         source = open_source(path, dataset=dataset, patient_from=patient_from)
-        alone = path.is_file() and path.suffix.lower() != ".csv"
-        kept, left_out, others = _files(source, splits, out, decisions, key, alone=alone)
+        written = _begun(out)
+        kept, left_out, others = _files(source, splits, written, decisions, key, alone=alone)
     else:
         raise EchofmError("--synthetic is no folder of clips or shards; a table's kept rows are in samples.parquet")
+    absent = decisions.clips - set(kept) - {each.id for each in left_out}
+    if absent and not alone:
+        others["audited clips that are not in this set"] = len(absent)
     done = Filtered(audit_sha256=digest, clips_kept=len(kept), kept=kept, left_out=left_out, other_files=dict(others))
     try:
-        (out / FILTER).write_text(done.to_json(), encoding="utf-8")
+        (written / FILTER).write_text(done.to_json(), encoding="utf-8")
+        if written != out:
+            os.replace(written, out)
     except OSError as error:
         raise EchofmError(f"{FILTER} cannot be written ({error.strerror}); check --out") from None
     return done
+
+
+def _begun(out: Path) -> Path:
+    """The empty folder OUT.partial, known by its filter.json. Raises EchofmError where it is somebody else's."""
+    partial = out.with_name(out.name + ".partial")
+    try:
+        if partial.exists():
+            if not (partial / FILTER).is_file():
+                raise EchofmError("a folder stands where --out is to grow (OUT.partial); name another --out")
+            shutil.rmtree(partial)
+        partial.mkdir(parents=True)
+        (partial / FILTER).touch()
+    except OSError as error:
+        raise EchofmError(f"--out cannot be written ({error.strerror}); choose another folder") from None
+    return partial
 
 
 def read_decisions(audit: Path) -> tuple[Decisions, str]:
