@@ -66,7 +66,7 @@ class Command:
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Go on with the run in --out from its last saved state; start it if it is not there."""
     dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Build everything, take a step and tell size, memory and time; write nothing."""
+    """Build everything, take two steps and tell size, memory and time; write nothing."""
     print_config: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print the whole recipe as JSON and do nothing."""
 

@@ -48,7 +48,7 @@ class Fingerprint:
 
 
 def fingerprint(clip: Clip, *, whole_picture: bool = False) -> Fingerprint:
-    """The fingerprint of a clip as read, 24 kB: of its sector's bounding box, or of the whole picture."""
+    """The fingerprint of a clip as read, 29 kB: of its sector's bounding box, or of the whole picture."""
     rows, columns = (np.flatnonzero(clip.sector_HW.any(axis=axis)) for axis in (1, 0))
     box = np.s_[:, :] if whole_picture else np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     frames_TCHW, sector_HW = clip.frames_TCHW[(..., *box)], clip.sector_HW[box]
