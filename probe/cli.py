@@ -34,7 +34,7 @@ class Arguments:
     probed beside it. Features are kept in a cache and used again while encoder, data and options are the same.
     """
 
-    sources: tyro.conf.Positional[tuple[str, ...]] = ()
+    sources: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[TABLE|ENCODER ...]")] = ()
     """Folder of a table from `echofm embed`, or an encoder (docs/backbones.md). Any after the first stand beside it."""
     out: Path
     """Folder for report.html and, by target, probe.json and predictions.parquet."""

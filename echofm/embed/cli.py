@@ -22,11 +22,11 @@ class Embed(Recipe):
     `accelerate launch` or `torchrun` (`torchrun --nproc_per_node 4 -m echofm.cli embed ...`): the table is the same.
     """
 
-    encoder: tyro.conf.Positional[str]
+    encoder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENCODER")]
     """Folder of an exported encoder, its hub id, or timm:NAME, hf:ID, official:PATH, ... (docs/backbones.md)."""
-    src: tyro.conf.Positional[Path]
+    src: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SRC")]
     """A file, a folder, a data set, or shards."""
-    out: tyro.conf.Positional[Path]
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """Folder for the table."""
     windows: Annotated[int, Field(gt=0)] | None = None
     """Windows per clip, spread evenly and averaged; by default as many as cover the whole clip."""

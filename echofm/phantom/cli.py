@@ -17,7 +17,7 @@ from echofm.phantom.acquisition import Spread
 class Arguments:
     """Make a folder of phantom echo clips with known answers, in the layout of a public set."""
 
-    out: Annotated[Path, tyro.conf.Positional]
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """New or empty folder, or one that a killed run with the same options left behind: its whole clips are kept."""
     patients: int = 200
     """Number of patients."""

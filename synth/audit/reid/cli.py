@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Arguments:
     """Fit a re-identification model: heads that bring recordings of one patient together and part those of others."""
 
-    tables: tyro.conf.Positional[tuple[Path, ...]]
+    tables: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TABLE [TABLE ...]")]
     """Tables of real clips from `echofm embed --tokens 4,7,7`: the split train fits, val chooses, test measures.
     Several are put together, for instance with a table of altered copies."""
     out: Path
