@@ -1,4 +1,4 @@
-"""`python -m benchmarks.run [step|embed|load|memory|gpu|all ...]`: ratios against the baselines, as a table.
+"""`python -m benchmarks.run [step|embed|load|memory|contrast|gpu|all ...]`: ratios against the baselines, as a table.
 
 Without a part named: step, embed and load, some minutes on two cores. Close other programs first: the ratios bear
 with a slow spell of the machine, not with a busy one.
@@ -14,6 +14,7 @@ from typing import Annotated, Literal, get_args
 import torch
 import tyro
 
+from benchmarks.contrast import contrast_rows
 from benchmarks.gpu import gpu_rows
 from benchmarks.loading import load_rows
 from benchmarks.memory import memory_rows
@@ -22,7 +23,7 @@ from benchmarks.pair import Dtype, Size
 from benchmarks.timing import TABLE_HEAD, Row, header
 from echofm.errors import EchofmError
 
-Part = Literal["step", "embed", "load", "memory", "gpu"]
+Part = Literal["step", "embed", "load", "memory", "contrast", "gpu"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +40,8 @@ class Options:
     rounds: int = 3
     """Timed rounds, after an untimed one."""
     clock: Literal["wall", "cpu"] = "wall"
-    """Of step and embed. cpu: this process's CPU time, for a machine that others use too; give `--threads 1` with it,
-    since a thread that waits for another counts as busy."""
+    """Of step, embed and contrast. cpu: this process's CPU time, for a machine that others use too; give `--threads 1`
+    with it, since a thread that waits for another counts as busy."""
     device: str = "cuda"
     """Of the part `gpu`."""
     clips: int = 8
@@ -62,6 +63,8 @@ def run(options: Options) -> Iterator[Row]:
         yield from load_rows(videos=options.videos, rounds=options.rounds)
     if "memory" in asked:
         yield from memory_rows(options.size, dtypes, threads=options.threads)
+    if "contrast" in asked:
+        yield from contrast_rows(rounds=options.rounds, clock=clock)
     if "gpu" in asked:
         yield from gpu_rows(options.size, device=options.device, clips=options.clips, rounds=options.rounds)
 

@@ -51,6 +51,12 @@ def test_load_gives_rates_of_the_same_clips() -> None:
         assert row.met is (row.variant >= loading.TARGET_CLIPS_PER_S)
 
 
+def test_contrast_is_set_against_the_step_without_it() -> None:
+    rows = list(run(Options(parts=("contrast",), rounds=1, clock="cpu")))
+    assert [row.name for row in rows] == [f"step demo fp32, {views} views of each clip" for views in (4, 8)]
+    assert all(row.baseline > 0 and row.variant > 0 and row.met is None for row in rows)
+
+
 def test_gpu_part_runs_on_the_cpu() -> None:
     speed, share = gpu_rows("tiny", device="cpu", clips=2, rounds=1, product=64)
     assert speed.unit == "s/clip" and speed.variant > 0
