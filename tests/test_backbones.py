@@ -312,6 +312,14 @@ def module():
     return Net("dropout")
 def whole():
     return Whole(Net("dropout"))
+def failing():
+    whole = Whole(None)
+    whole.encode = lambda video_BCTHW: {}["no such key"]
+    return whole
+def elsewhere():
+    whole = Whole(None)
+    whole.encode = lambda video_BCTHW: video_BCTHW @ torch.empty(2, 2, device="meta")
+    return whole
 def whole_module():
     return WholeModule("dropout")
 def large():
@@ -342,6 +350,11 @@ def test_ones_own_module_is_put_into_evaluation_mode(name: str) -> None:
 
 
 @pytest.mark.usefixtures("unsteady")
+def test_an_encoder_on_a_device_of_its_own_is_opened() -> None:
+    assert open_encoder("unsteady_encoders:elsewhere").digest == "mine"
+
+
+@pytest.mark.usefixtures("unsteady")
 def test_places_of_an_output_with_axes_are_not_guessed() -> None:
     """Two rows of eight columns are as many places as four of four."""
     assert open_encoder("unsteady_encoders:wide").grid == (8, 2, 8)
@@ -351,6 +364,7 @@ def test_places_of_an_output_with_axes_are_not_guessed() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
+        ("failing", "failing fails on a clip of its own contract: KeyError"),
         ("tokens", r"24 times do not divide.*\(clips, times, rows, columns, D\)"),
         ("large", "InputContract: size: .*1024"),
     ],

@@ -117,7 +117,7 @@ def test_command_on_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         ]  # fmt: skip
         assert paired.low > 0
     html = (tmp_path / "out" / "report.html").read_text()
-    assert "the test clips are another set" in html
+    assert "the test clips are another set" in html and "Clips of another set, all labels used" in html
     for words, says in (
         ([mine, *against, "--test-on", other], "1 tables of the other set for 2"),
         ([mine, "--test-on", mine], r"200 clips are in both sets.*--test-on takes a set of other patients"),

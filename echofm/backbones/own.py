@@ -166,9 +166,13 @@ def _whole(made: Any, name: str) -> _Complete:
     encoder = _Complete(made, name)
     try:
         alone, beside = _tried(encoder)
-    except Exception:
-        # It may live on a device of its own; what fails is told where it is used.
+    except RuntimeError:
+        # It may live on a device that it is yet to be moved from, or to; what fails is told where it is used.
         return encoder
+    except EchofmError:
+        raise
+    except Exception as error:  # whatever somebody's code raises
+        raise EchofmError(f"{name} fails on a clip of its own contract: {_first_line(error)}") from None
     _require_one_answer(alone, beside, name)
     return encoder
 

@@ -74,7 +74,7 @@ def main(argv: list[str]) -> int:
         seed=options.seed,
     )
     print("\n".join(lines(summary)))
-    if options.names is None and summary.has_problems:
+    if options.names is None and summary.has_problems and (summary.facts or summary.set_aside):
         print("which files: --json FILE has the ids of each finding, --names FILE the path behind each id")
     if options.json_path is not None:
         _write(options.json_path, json.dumps(summary.to_json(), indent=1))

@@ -125,9 +125,10 @@ class Updater:
         if len(parts) * self.accelerator.num_processes == 1:
             return None
         with self._precision():
-            rows = [self.task.shared(part) for part in parts]
-        joined = {name: torch.cat([each[name] for each in rows if each]) for name in rows[0] or ()}
-        return self.accelerator.gather(joined) if joined else None
+            rows = [each for part in parts if (each := self.task.shared(part)) is not None]
+        if not rows:
+            return None
+        return self.accelerator.gather({name: torch.cat([each[name] for each in rows]) for name in rows[0]})
 
     def _backward(self, part: ClipBatch, totals_K: torch.Tensor, shared: Rows | None, *, last: bool) -> StepOutput:
         wait = contextlib.nullcontext() if last else self.accelerator.no_sync(self.net)

@@ -25,10 +25,6 @@ class Embedded:
     clip_R: torch.Tensor
     number_R: torch.Tensor
 
-    def detached(self) -> Embedded:
-        """The same without a gradient."""
-        return Embedded(vector_RD=self.vector_RD.detach(), clip_R=self.clip_R, number_R=self.number_R)
-
 
 def contrast_sum(asked: Embedded, compared: Embedded, *, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Sum over the asked views of -mean_p log(exp(s_p / t) / sum_k exp(s_k / t)), and how many find their clip.

@@ -19,10 +19,9 @@ from echofm.model.attention import set_attention
 from echofm.model.decoder import Decoder
 from echofm.model.masks import KINDS, check_visible, draw_part, draw_visible, hidden_ids
 from echofm.model.tokens import Grid, cut
-from echofm.model.views import draw_views
+from echofm.model.views import ClipHead, draw_views
 from echofm.model.vit import Encoding, VideoEncoder
 
-_CLIP_WIDTH = 128
 PRIORS = ("pixel", "embedding", "pixel+difference")
 
 
@@ -51,14 +50,6 @@ class MaeOutput:
     tokens: torch.Tensor
     phase_BTD: torch.Tensor
     visible_BK: torch.Tensor
-
-
-class ClipHead(nn.Sequential):
-    """The contrast of clips is of what two layers make of a view's mean token (arXiv 2002.05709), so that the encoder
-    need not forget what a view's draw changes. For training alone: embeddings are the encoder's own."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, _CLIP_WIDTH))
 
 
 class VideoMae(nn.Module):
@@ -239,6 +230,7 @@ class VideoMae(nn.Module):
         assert visible_ids is not None or draw_B is not None, "the same masks must be drawn again in forward"
         grid = self.encoder.grid(video_BCTHW)
         if draw_B is None:
+            # Any will do: visible tokens are given, and without seeds only a decode_ratio of 1 is the same in forward.
             draw_B = torch.zeros(len(video_BCTHW), dtype=torch.int64, device=video_BCTHW.device)
         visible, hidden = self._choose(grid, visible_ids, draw_B)
         times_BT = self._times(visible, grid)

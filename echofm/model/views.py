@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from echofm.model.masks import draw_scores, visible_count
 from echofm.model.tokens import Grid
@@ -21,6 +22,16 @@ _HIDDEN = 0.375
 _TURN_RADIANS, _ZOOM, _STRETCH, _SHIFT = 0.45, 0.35, 0.1, 0.25
 _EXPONENT, _GAIN, _RAMP = 0.5, 0.4, 0.3
 _NUMBERS = 9
+# Of the vectors that are contrasted.
+_WIDTH = 128
+
+
+class ClipHead(nn.Sequential):
+    """The contrast of clips is of what two layers make of a view's mean token (arXiv 2002.05709), so that the encoder
+    need not forget what a view's draw changes. For training alone: embeddings are the encoder's own."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, _WIDTH))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -93,7 +93,7 @@ def write_kept(
 ) -> Filtered:
     """Write the kept set into `out` and return the manifest, which is there as filter.json.
 
-    `out` is there once it is whole; until then the files lie in OUT.partial, which the next call takes away.
+    A folder's kept set is there once it is whole; until then it lies in OUT.partial, which the next call takes away.
     Raises EchofmError where `out` holds anything, or the synthetic set is not the one that was audited.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
