@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from echofm.config import Recipe
 from echofm.errors import EchofmError
+from echofm.schema import FrozenModel
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +18,7 @@ _RATE_TOLERANCE = 0.02
 _RANGE_TOLERANCE = 1e-3
 
 
-class InputContract(Recipe):
+class InputContract(FrozenModel):
     """The clips that an encoder takes: (B, channels, frames, size, size), floats in `value_range`."""
 
     size: Annotated[int, Field(gt=0, le=1024)]

@@ -23,7 +23,6 @@ from pydantic import Field
 from torch import nn
 
 from echofm import __version__
-from echofm.config import Recipe
 from echofm.contract import InputContract
 from echofm.errors import EchofmError
 from echofm.model.card import card_text
@@ -31,6 +30,7 @@ from echofm.model.mae import VideoMae
 from echofm.model.sizes import Architecture
 from echofm.model.tokens import Grid
 from echofm.model.vit import Encoding, VideoEncoder
+from echofm.schema import FrozenModel
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 _PREFIX = "encoder."
@@ -38,7 +38,7 @@ _ENCODER_FIELDS = set(inspect.signature(VideoEncoder).parameters)
 _MAXIMUM_CONFIG_BYTES = 1 << 20
 
 
-class ModelConfig(Recipe):
+class ModelConfig(FrozenModel):
     """What config.json holds."""
 
     format: Literal["echofm"] = "echofm"

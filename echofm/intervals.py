@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pydantic
 import scipy.special
 
-from echofm.config import Recipe
+from echofm.schema import FrozenModel
 
 Names = npt.NDArray[np.str_]
 _WEIGHTS_AT_ONCE = 4_000_000
@@ -18,7 +18,7 @@ _WEIGHTS_AT_ONCE = 4_000_000
 Figure = Annotated[float, pydantic.BeforeValidator(lambda value: float("nan") if value is None else value)]
 
 
-class Estimate(Recipe):
+class Estimate(FrozenModel):
     """A figure and its interval, 95 % unless told otherwise, both ends included; NaN where it is not defined."""
 
     value: Figure

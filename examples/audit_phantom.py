@@ -24,11 +24,11 @@ import pandas as pd
 import tyro
 
 from echofm import read_clip
-from echofm.config import Recipe
 from echofm.errors import EchofmError
 from echofm.ids import load_key
 from echofm.phantom.video import write_mjpeg
 from echofm.progress import progress_bar
+from echofm.schema import FrozenModel
 from synth.audit.canaries import transformed
 from synth.audit.cli import main as audit
 from synth.audit.filter import clip_id_of
@@ -38,7 +38,7 @@ from synth.audit.result import AuditResult
 LIGHT = (("exact", 0.0), ("noise", 4.0), ("gain", 10.0), ("crop", 0.03), ("shift in time", 0.1), ("re-encoded", 10.0))
 
 
-class Options(Recipe):
+class Options(FrozenModel):
     """Make the three sets and audit each."""
 
     real: Path

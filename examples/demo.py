@@ -22,13 +22,13 @@ import pydicom.data
 import pydicom.examples
 import tyro
 
-from echofm.config import Recipe
 from echofm.errors import EchofmError
+from echofm.schema import FrozenModel
 
 _MARK = "made-by-echofm-demo"
 
 
-class Demo(Recipe):
+class Demo(FrozenModel):
     """From echo files to an encoder and a page about it."""
 
     out: Path = Path("demo")

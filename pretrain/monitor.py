@@ -28,7 +28,7 @@ from pretrain.task import fit_to
 
 # A living cycle needs two directions (it is a ring); these are far below any run that went well.
 _COLLAPSED_RANK, _COLLAPSED_SPREAD = 1.5, 0.01
-# Runs on a first plateau had 0.96 to 1.00, those that learnt the heart 0.01 to 0.47 (docs/results-phantom.md).
+# Runs on a first plateau had 0.96 to 1.00, those that learnt the heart 0.01 to 0.47 (benchmarks/results-phantom.md).
 _ONLY_PLACES = 0.9
 _CLIPS_AT_ONCE = 4
 

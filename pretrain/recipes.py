@@ -11,12 +11,13 @@ import tyro
 from echofm.config import Recipe
 from echofm.engine.config import FitConfig, OptimConfig
 from echofm.model.sizes import SIZES, Architecture
+from echofm.schema import FrozenModel
 
-# Not the published losses, which are phase_centre 0: docs/results-phantom.md has what it is worth.
+# Not the published losses, which are phase_centre 0: benchmarks/results-phantom.md has what it is worth.
 _PHASE_CENTRE = 0.9
 
 
-class DataConfig(Recipe):
+class DataConfig(FrozenModel):
     """What a training clip is. Its frames, size and channels are the model's."""
 
     frame_rate_hz: float | None = pydantic.Field(default=25.0, gt=0)
@@ -27,7 +28,7 @@ class DataConfig(Recipe):
     """Grey values are raised, per clip, to a power in [2^-contrast, 2^contrast]."""
 
 
-class MonitorConfig(Recipe):
+class MonitorConfig(FrozenModel):
     """What is measured on held-out clips while training."""
 
     free_on_resume: ClassVar[frozenset[str]] = frozenset(["every", "clips", "hooks"])

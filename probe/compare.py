@@ -14,9 +14,9 @@ import numpy.typing as npt
 import pandas as pd
 import tyro
 
-from echofm.config import Recipe
 from echofm.errors import EchofmError
 from echofm.intervals import Estimate
+from echofm.schema import FrozenModel
 from probe.counts import require_counts, require_seed
 from probe.measure import Key, Sample
 from probe.metrics import METRICS, Metric
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PREDICTIONS = "predictions.parquet"
 
 
-class ComparedMetric(Recipe):
+class ComparedMetric(FrozenModel):
     """One metric of both probes, by clip, with all labels."""
 
     metric: str
@@ -38,7 +38,7 @@ class ComparedMetric(Recipe):
     """First minus second, patients redrawn together; null where only the two intervals are known."""
 
 
-class Compared(Recipe):
+class Compared(FrozenModel):
     """Two probes of one target."""
 
     schema_version: Literal[1] = 1

@@ -12,9 +12,9 @@ import numpy.typing as npt
 import pandas as pd
 import pydantic
 
-from echofm.config import Recipe
 from echofm.errors import EchofmError
 from echofm.intervals import Estimate
+from echofm.schema import FrozenModel
 
 Kind = Literal["linear", "attentive", "knn", "upsampling"]
 # A clip's label; then what is asked of moments, of pairs of clips and of pixels.
@@ -22,7 +22,7 @@ Task = Literal["regression", "classification", "ordinal", "multilabel", "phase",
 Level = Literal["clip", "study", "patient"]
 
 
-class Score(Recipe):
+class Score(FrozenModel):
     """One metric of one method."""
 
     method: str
@@ -37,7 +37,7 @@ class Score(Recipe):
     estimate: Estimate
 
 
-class Comparison(Recipe):
+class Comparison(FrozenModel):
     """Probe against another method, on the same clips, patients redrawn together (paired)."""
 
     rival: str
@@ -47,7 +47,7 @@ class Comparison(Recipe):
     """Probe minus rival."""
 
 
-class Subgroup(Recipe):
+class Subgroup(FrozenModel):
     """The probe's figures on those test clips whose `column` is `value`."""
 
     column: str
@@ -59,7 +59,7 @@ class Subgroup(Recipe):
     """By metric, at clip level."""
 
 
-class Check(Recipe):
+class Check(FrozenModel):
     """One thing that was looked at before any figure."""
 
     name: str
@@ -69,7 +69,7 @@ class Check(Recipe):
     figures: dict[str, float] = pydantic.Field(default_factory=dict)
 
 
-class SanityFigures(Recipe):
+class SanityFigures(FrozenModel):
     """Of the embedding alone."""
 
     rankme: float
@@ -82,7 +82,7 @@ class SanityFigures(Recipe):
     """All that was looked at, failed or not."""
 
 
-class ProbeResult(Recipe):
+class ProbeResult(FrozenModel):
     """One target of one encoder."""
 
     schema_version: Literal[1] = 1

@@ -18,12 +18,12 @@ import tyro
 
 from echofm.check.run import check
 from echofm.check.summary import Summary
-from echofm.config import Recipe
 from echofm.errors import EchofmError
 from echofm.ids import IdKey, load_key
 from echofm.readers.datasets import FolderSource, open_source
 from echofm.readers.limits import Limits
 from echofm.readers.patients import PatientFrom
+from echofm.schema import FrozenModel
 
 _SHOWN = 8
 
@@ -32,7 +32,7 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class Check(Recipe):
+class Check(FrozenModel):
     """The options of `echofm check`."""
 
     src: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SRC")]

@@ -11,11 +11,11 @@ from typing import Annotated, Literal
 import tyro
 from pydantic import Field
 
-from echofm.config import Recipe
 from echofm.readers.patients import PatientFrom
+from echofm.schema import FrozenModel
 
 
-class Embed(Recipe):
+class Embed(FrozenModel):
     """Turn echo files or shards into a table of embeddings: OUT/features.safetensors, rows.parquet and meta.json.
 
     Give the same command again after an interruption and it goes on. On several GPUs or machines, start it with

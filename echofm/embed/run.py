@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 from accelerate import PartialState
 
-from echofm.config import Recipe
 from echofm.embed.extract import Extractor
 from echofm.embed.inputs import Input, Item
 from echofm.embed.store import is_table, save_tables
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError, UnreadableFile
 from echofm.progress import Bar, progress_bar
+from echofm.schema import FrozenModel
 
 PARTS, REQUEST, SET_ASIDE, FILES = "parts", "request.json", "set_aside.jsonl", "files.json"
 _LEAST_CLIPS, _MOST_PARTS = 32, 4000
@@ -31,7 +31,7 @@ _LEAST_CLIPS, _MOST_PARTS = 32, 4000
 RANK_PATIENCE = timedelta(days=14)
 
 
-class Request(Recipe):
+class Request(FrozenModel):
     """What was asked for, so that a second call with the same words goes on, and with others stops."""
 
     encoder_digest: str

@@ -20,7 +20,6 @@ from pyarrow import types
 from safetensors import SafetensorError, safe_open
 
 import echofm
-from echofm.config import Recipe
 from echofm.embed.phase import PhaseTokens, joined_starts
 from echofm.embed.table import (
     COLUMNS,
@@ -34,6 +33,7 @@ from echofm.embed.table import (
 from echofm.embed.tensors import write_tensors
 from echofm.embed.tokens import SpaceTimeTokens, require_one_grid
 from echofm.errors import EchofmError
+from echofm.schema import FrozenModel
 
 SCHEMA_VERSION = 1
 FEATURES, ROWS, META = "features.safetensors", "rows.parquet", "meta.json"
@@ -47,7 +47,7 @@ _PHASE = {
 }
 
 
-class TableMeta(Recipe):
+class TableMeta(FrozenModel):
     """meta.json: what the two other files must agree with."""
 
     schema_version: int

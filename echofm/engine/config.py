@@ -6,12 +6,12 @@ from typing import ClassVar, Literal
 
 import pydantic
 
-from echofm.config import Recipe
 from echofm.engine.schedule import lr_at
 from echofm.errors import EchofmError
+from echofm.schema import FrozenModel
 
 
-class OptimConfig(Recipe):
+class OptimConfig(FrozenModel):
     """AdamW and its schedule."""
 
     lr_per_256: float = pydantic.Field(default=1e-3, gt=0)
@@ -30,7 +30,7 @@ class OptimConfig(Recipe):
     """Largest global gradient norm; None: never clipped."""
 
 
-class FitConfig(Recipe):
+class FitConfig(FrozenModel):
     """The one training loop."""
 
     # What may differ when a run is resumed: none of these changes the weights that come out...

@@ -17,7 +17,6 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from echofm.config import Recipe
 from echofm.engine.config import FitConfig
 from echofm.engine.state import (
     Trained,
@@ -34,6 +33,7 @@ from echofm.engine.track import Tracker, cut_metrics
 from echofm.engine.update import on_main, processes
 from echofm.errors import EchofmError
 from echofm.progress import console
+from echofm.schema import FrozenModel
 
 _UNFINISHED = ".unfinished-"
 
@@ -51,7 +51,7 @@ class Run:
         self.main = processes().is_main_process
 
     @classmethod
-    def open(cls, folder: Path, config: Recipe, *, env: dict[str, Any], resume: bool) -> Run:
+    def open(cls, folder: Path, config: FrozenModel, *, env: dict[str, Any], resume: bool) -> Run:
         """Start a run in a new folder, or with `resume` go on with the one that is there (if there is one).
 
         env: what to write down about this start; its "data" must be the same each time.
@@ -126,7 +126,7 @@ def _whole_folder(final: Path) -> Iterator[Path]:
         raise
 
 
-def _prepare(folder: Path, config: Recipe, env: dict[str, Any], resume: bool) -> None:
+def _prepare(folder: Path, config: FrozenModel, env: dict[str, Any], resume: bool) -> None:
     path = folder / "config.json"
     starts: list[dict[str, Any]] = []
     if path.exists():
@@ -176,7 +176,7 @@ def _replace(path: Path, text: str) -> None:
     unfinished.replace(path)
 
 
-def _refuse_differences(old: Recipe, new: Recipe, prefix: str = "") -> list[tuple[str, Any, Any]]:
+def _refuse_differences(old: FrozenModel, new: FrozenModel, prefix: str = "") -> list[tuple[str, Any, Any]]:
     """Name, value then and value now of the fields that differ and change the weights by round-off alone.
 
     Raises EchofmError on one that changes them by more.
@@ -186,7 +186,7 @@ def _refuse_differences(old: Recipe, new: Recipe, prefix: str = "") -> list[tupl
     found: list[tuple[str, Any, Any]] = []
     for field in type(old).model_fields:
         was, now = getattr(old, field), getattr(new, field)
-        if isinstance(was, Recipe) and type(was) is type(now):
+        if isinstance(was, FrozenModel) and type(was) is type(now):
             found += _refuse_differences(was, now, f"{prefix}{field}.")
         elif was != now and field in rounding:
             found.append((f"{prefix}{field}", was, now))

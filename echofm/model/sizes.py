@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from echofm.config import Recipe
+from echofm.schema import FrozenModel
 
 # Bounds far above any use: a hostile config.json must not claim all memory before its weights are looked at.
 Width = Annotated[int, Field(gt=0, le=8192)]
@@ -15,7 +15,7 @@ Heads = Annotated[int, Field(gt=0, le=256)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 
 
-class Architecture(Recipe):
+class Architecture(FrozenModel):
     """What a VideoMae is made of; `VideoMae(**architecture.model_dump())` makes it. The default is `large`."""
 
     size: Annotated[int, Field(gt=0, le=1024)] = 224

@@ -14,11 +14,11 @@ from typing import Annotated, Literal
 
 import tyro
 
-from echofm.config import Recipe
 from echofm.ids import load_key
 from echofm.readers.datasets import open_source
 from echofm.readers.limits import Limits
 from echofm.readers.patients import PatientFrom
+from echofm.schema import FrozenModel
 from echofm.shards.manifest import SET_ASIDE, Manifest
 from echofm.shards.write import write_shards
 
@@ -29,7 +29,7 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class Shards(Recipe):
+class Shards(FrozenModel):
     """The options of `echofm shards`."""
 
     src: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SRC")]

@@ -7,13 +7,13 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from echofm.config import Recipe
 from echofm.intervals import Estimate, patient_bootstrap
+from echofm.schema import FrozenModel
 
 _SD_95 = 1.96
 
 
-class Agreement(Recipe):
+class Agreement(FrozenModel):
     """Differences predicted minus true over test clips; intervals over redrawn patients, in the label's unit."""
 
     bias: Estimate

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from echofm.config import Recipe
 from echofm.intervals import Estimate, patient_bootstrap
+from echofm.schema import FrozenModel
 
 BINS = 10
 
 
-class Bin(Recipe):
+class Bin(FrozenModel):
     """Clips whose said probability lies in [low, high), the last bin [low, high]."""
 
     low: float
@@ -23,7 +23,7 @@ class Bin(Recipe):
     """Part of the clips where it was so."""
 
 
-class Calibration(Recipe):
+class Calibration(FrozenModel):
     """Equal bins of the said probability."""
 
     said_as: str

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 from sklearn.metrics import confusion_matrix
 
-from echofm.config import Recipe
+from echofm.schema import FrozenModel
 
 
-class Confusion(Recipe):
+class Confusion(FrozenModel):
     """counts: test clips by true class (row) and predicted class (column), both in the order of `classes`."""
 
     classes: list[str]

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from echofm.config import Recipe
 from echofm.errors import EchofmError
+from echofm.schema import FrozenModel
 from probe.findings.agreement import Agreement, agreement
 from probe.findings.calibration import Calibration, calibration, of_classes
 from probe.findings.confusion import Confusion, confusion
@@ -20,7 +20,7 @@ from probe.result import Probed, ProbeResult, Subgroup
 _FEWEST_CLIPS = 3
 
 
-class TargetFindings(Recipe):
+class TargetFindings(FrozenModel):
     """Of one target, on its test clips with all labels used; null where the task has no such thing."""
 
     target: str
@@ -33,7 +33,7 @@ class TargetFindings(Recipe):
     subgroups: list[Subgroup]
 
 
-class Findings(Recipe):
+class Findings(FrozenModel):
     """report.json."""
 
     schema_version: Literal[1] = 1

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from echofm.config import Recipe
+from echofm.schema import FrozenModel
 
 COUNT = 10
 
 
-class WorstClip(Recipe):
+class WorstClip(FrozenModel):
     """One clip, by its keyed hashes."""
 
     clip_id: str
@@ -21,7 +21,7 @@ class WorstClip(Recipe):
     """What the clips are ranked by, as `ranked_by` tells."""
 
 
-class WorstClips(Recipe):
+class WorstClips(FrozenModel):
     """The clips furthest off, the worst first."""
 
     ranked_by: str

@@ -16,12 +16,12 @@ import pandas as pd
 
 from echofm import read_clip
 from echofm.clip import Clip
-from echofm.config import Recipe
 from echofm.errors import EchofmError, UnreadableFile
 from echofm.ids import IdKey, load_key
 from echofm.progress import progress_bar
 from echofm.readers.datasets import FolderSource, open_source
 from echofm.readers.source import Row
+from echofm.schema import FrozenModel
 from echofm.shards.manifest import MANIFEST as SHARDS
 from echofm.shards.read import ShardSet
 from echofm.shards.write import write_shards
@@ -39,14 +39,14 @@ _IN_TWO_FILES = (".mhd", ".mha")
 _COLUMNS = ("clip_id", "removed", "flagged", "duplicate_of", "q")
 
 
-class LeftOut(Recipe):
+class LeftOut(FrozenModel):
     """One clip or file that was not copied, by its hashed id, and why."""
 
     id: str
     reason: str
 
 
-class Filtered(Recipe):
+class Filtered(FrozenModel):
     """filter.json: what was kept and what was not. kept + left out = all that the source holds."""
 
     schema_version: Literal[1] = 1

@@ -9,16 +9,16 @@ from typing import Annotated, Literal
 import pandas as pd
 import pydantic
 
-from echofm.config import Recipe
 from echofm.errors import EchofmError
 from echofm.intervals import Estimate
+from echofm.schema import FrozenModel
 
 SCHEMA_VERSION = 2
 Part = Annotated[float, pydantic.Field(ge=0, le=1)]
 LevelName = Literal["clip", "frame", "motion"]
 
 
-class SetSummary(Recipe):
+class SetSummary(FrozenModel):
     """One of the three sets."""
 
     clips: int
@@ -30,7 +30,7 @@ class SetSummary(Recipe):
     """Files that could not be read, or are exact copies of another one of the set: they have no row."""
 
 
-class FlaggedPart(Recipe):
+class FlaggedPart(FrozenModel):
     """What part of the synthetic clips is closer to the training set than new patients are."""
 
     clips: int
@@ -49,7 +49,7 @@ class FlaggedPart(Recipe):
     """Copies that are a smaller part of the set than this are beyond Benjamini-Hochberg with this held-out set."""
 
 
-class CanaryRecall(Recipe):
+class CanaryRecall(FrozenModel):
     """What the audit caught of one kind of planted copy."""
 
     kind: str
@@ -62,7 +62,7 @@ class CanaryRecall(Recipe):
     right_patient: Part
 
 
-class LevelResult(Recipe):
+class LevelResult(FrozenModel):
     """One level: what of a clip was compared, and what came of it alone."""
 
     level: LevelName
@@ -78,7 +78,7 @@ class LevelResult(Recipe):
     """Part of the nearest neighbours that the search finds; 1 where it is exact."""
 
 
-class Attacks(Recipe):
+class Attacks(FrozenModel):
     """Attacks beyond distance, at clip level. None: not enough patients for it; `notes` says so."""
 
     membership_auc: Estimate
@@ -96,7 +96,7 @@ class Attacks(Recipe):
     naming_informative: bool | None
 
 
-class DuplicateCount(Recipe):
+class DuplicateCount(FrozenModel):
     """Copies found by content and by speckle, without any encoder. None: not looked for."""
 
     exact: int
@@ -109,7 +109,7 @@ class DuplicateCount(Recipe):
     """Held-out clips that show the same recording as a training clip: the null is then too close."""
 
 
-class Exposure(Recipe):
+class Exposure(FrozenModel):
     """How the clips to remove fall on training patients."""
 
     patients_nearest: int
@@ -122,7 +122,7 @@ class Exposure(Recipe):
     """Hashed patient, clips to remove that are nearest to it, highest similarity; the twenty most exposed."""
 
 
-class JudgeResult(Recipe):
+class JudgeResult(FrozenModel):
     """The same question put to a second model, before and after the clips to remove are taken out."""
 
     digest: str
@@ -137,7 +137,7 @@ class JudgeResult(Recipe):
     membership_auc_after: Estimate | None
 
 
-class AuditResult(Recipe):
+class AuditResult(FrozenModel):
     """An audit, whole. Written as audit.json; `schema_version` rises when a field changes its meaning."""
 
     schema_version: Literal[2] = 2

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from echofm.config import Recipe
+from echofm.schema import FrozenModel
 from synth.audit.reid.half import Half, Role
 from synth.audit.reid.samples import Level, Source
 
@@ -15,7 +15,7 @@ _Width = Annotated[int, Field(gt=0, le=1 << 24)]
 _Inner = Annotated[int, Field(gt=0, le=8192)]
 
 
-class LevelConfig(Recipe):
+class LevelConfig(FrozenModel):
     """One head."""
 
     level: Level
@@ -37,7 +37,7 @@ class LevelConfig(Recipe):
     """Across acquisitions where validation patients have several clips, else within one."""
 
 
-class ReidConfig(Recipe):
+class ReidConfig(FrozenModel):
     """A re-identification model."""
 
     format: Literal["echofm-reid"] = "echofm-reid"

@@ -13,10 +13,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from echofm.config import Recipe
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.intervals import Estimate
+from echofm.schema import FrozenModel
 from synth.audit.reid.model import Reid
 from synth.audit.reid.prepare import names
 from synth.audit.reid.samples import FIRST, SECOND, Level, Samples, whole_clips
@@ -34,7 +34,7 @@ class Measured:
     found: Verification
 
 
-class Figure(Recipe):
+class Figure(FrozenModel):
     """One line of verification.json."""
 
     level: Level
@@ -49,7 +49,7 @@ class Figure(Recipe):
     impostor_pairs: int
 
 
-class VerificationReport(Recipe):
+class VerificationReport(FrozenModel):
     """verification.json: on patients of the split "test", 95 % intervals over redrawn patients."""
 
     schema_version: Literal[1] = 1

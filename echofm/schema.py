@@ -1,0 +1,43 @@
+"""FrozenModel: the frozen, strict base of every result and configuration, saved and read back as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TypeVar
+
+import pydantic
+
+from echofm.errors import EchofmError
+
+M = TypeVar("M", bound="FrozenModel")
+
+
+class FrozenModel(pydantic.BaseModel):
+    """A result or a configuration: no field can be misspelt, none can change once made.
+
+    Fields carry their unit in their name; the string under a field is its line in `--help`.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    def to_json(self) -> str:
+        """The whole configuration, indented, keys in the order of the class."""
+        return self.model_dump_json(indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls: type[M], path: str | Path) -> M:
+        """Read one back. Raises EchofmError naming the file and the field that is wrong."""
+        try:
+            return cls.model_validate_json(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise EchofmError(f"{path}: no such configuration") from None
+        except (pydantic.ValidationError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise EchofmError(f"{path}: {_first_problem(error)}") from None
+
+
+def _first_problem(error: Exception) -> str:
+    if isinstance(error, pydantic.ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
+        return f"{'.'.join(str(part) for part in first['loc']) or 'file'}: {first['msg']}"
+    return "not a UTF-8 JSON file"
