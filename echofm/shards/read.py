@@ -85,6 +85,7 @@ class ShardSet:
             pixel_spacing_mm=meta.pixel_spacing_mm,
             view=meta.view,
             kind=meta.kind,
+            simulated=meta.simulated,
             labels=dict(meta.labels),
         )
 
