@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Label = float | int | str
 # What a label may be called wherever it is kept.
 LABEL_NAME = r"^[a-z][a-z0-9_]{0,63}$"
+# The classes of every mask.
+BACKGROUND, LEFT_VENTRICLE, MYOCARDIUM, LEFT_ATRIUM, NOT_ANNOTATED = 0, 1, 2, 3, 255
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,8 +40,7 @@ class Clip:
     kind: "bmode", "colour_doppler", "spectral", "still" or "unknown".
     labels: one naming scheme, the unit last in the name: ef_percent, edv_ml, esv_ml, heart_rate_bpm, ivsd_cm.
     phase_T: cardiac phase in [0, 1), 0 at end-diastole, NaN where unknown; None without such truth.
-    mask_THW: uint8 classes 0 background, 1 left ventricle, 2 myocardium, 3 left atrium, 255 not annotated;
-        None without such truth.
+    mask_THW: uint8 classes BACKGROUND .. LEFT_ATRIUM, NOT_ANNOTATED; None without such truth.
     """
 
     frames_TCHW: npt.NDArray[np.uint8]

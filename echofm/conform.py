@@ -10,12 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from echofm.clip import Clip
+from echofm.clip import NOT_ANNOTATED, Clip
 from echofm.errors import EchofmError
 from echofm.readers.luma import luma
 from echofm.window import nearest_frames
-
-_NOT_ANNOTATED = 255
 
 
 def conform(
@@ -103,7 +101,7 @@ def _mask_at_size(
     resized_THW = np.empty((len(mask_THW), size, size), np.uint8)
     for mask_HW, resized_HW in zip(mask_THW, resized_THW):
         # What is added around a frame that nobody annotated is not annotated either; else it is background.
-        border = _NOT_ANNOTATED if (mask_HW == _NOT_ANNOTATED).all() else 0
+        border = NOT_ANNOTATED if (mask_HW == NOT_ANNOTATED).all() else 0
         resized_HW[:] = _resized(_squared(mask_HW[box], side, place, border), size, Image.Resampling.NEAREST)
     return resized_THW
 
