@@ -182,7 +182,7 @@ def test_no_held_out_clips_is_an_error_with_the_fix(shards: ShardSet) -> None:
 
 def test_collapse_is_noticed_and_cried_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not collapsed({"rankme": 5.0, "embedding_std": 0.3})
-    assert collapsed({"rankme": 1.2, "embedding_std": 0.3}) and collapsed({"rankme": 5.0, "spread": 0.001})
+    assert collapsed({"rankme": 1.2, "embedding_std": 0.3}) and collapsed({"rankme": 5.0, "embedding_std": 0.001})
     said: list[str] = []
     monkeypatch.setattr("pretrain.monitor.console.print", lambda text, **_: said.append(text))
     cry_out({"rankme": 1.2, "embedding_std": 0.3}, 40)
