@@ -168,8 +168,8 @@ def cry_out(figures: Mapping[str, float], step: int) -> None:
     """Say it so that nobody overlooks it."""
     console.print(
         f"[bold white on red] COLLAPSE [/] step {step}: every time point of every clip looks alike to the encoder "
-        f"(rank {figures['rankme']:.2f}, embedding_std {figures['embedding_std']:.4f}). Lower --fit.optim.lr-per-256, lengthen "
-        "--fit.optim.warmup-steps, or take --model.prior pixel",
+        f"(rank {figures['rankme']:.2f}, embedding_std {figures['embedding_std']:.4f}). Lower --fit.optim.lr-per-256, "
+        "lengthen --fit.optim.warmup-steps, or take --model.prior pixel",
         highlight=False,
     )
 
