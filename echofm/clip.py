@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echofm.errors import EchofmError
+from echofm.fan import Fan
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +30,8 @@ class Clip:
     """One cine loop as read: de-identified pixels, true times, truth where the source has it.
 
     frames_TCHW: uint8, C 1 (BT.601 luma) or 3 (RGB); zero outside the sector in every frame.
-    sector_HW: bool, True inside the ultrasound sector.
+    sector_HW: bool, True inside the ultrasound sector. fan: the beams of which it is made, in this clip's pixels; None
+        where no fan was found in it (a mask that was given, an image that fills its frame).
     frame_time_s: (T,) seconds since the first frame, strictly increasing; None where the file does not tell.
     clip_id, patient_id, study_id: keyed hashes (echofm.ids), never a name, a path or a tag. A study is one examination
         of a patient; None where the source does not tell.
@@ -47,6 +49,7 @@ class Clip:
     clip_id: str
     patient_id: str
     study_id: str | None = None
+    fan: Fan | None = None
     frame_time_s: npt.NDArray[np.float64] | None = None
     pixel_spacing_mm: tuple[float, float] | None = None
     view: str | None = None
