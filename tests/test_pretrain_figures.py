@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from echofm.metric.circular import circular_distance
 from echofm.model.mae import VideoMae
 from echofm.model.tokens import cut, grid_of
-from pretrain.figures import circular_distance, phase_contrast, place_share, prior_correlation, token_phase
+from pretrain.figures import phase_contrast, place_share, prior_correlation, token_phase
 from pretrain.picture import joined, reconstruct, sheet
 
 

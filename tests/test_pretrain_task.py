@@ -16,9 +16,9 @@ from echofm.contract import InputContract
 from echofm.engine.schedule import lr_at
 from echofm.engine.update import Updater
 from echofm.errors import EchofmError
+from echofm.metric.circular import circular_distance
 from echofm.model.sizes import Architecture
 from echofm.shards.read import ShardSet
-from pretrain.figures import circular_distance
 from pretrain.monitor import HeldOut, collapsed, cry_out
 from pretrain.recipes import RECIPES, PretrainRecipe
 from pretrain.start import batches_of, make_monitor, open_shards

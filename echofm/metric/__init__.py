@@ -1,0 +1,1 @@
+"""Figures that more than one package reports."""
