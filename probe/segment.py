@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
+from echofm.clip import NOT_ANNOTATED
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.estimators.head import FittedHead, HeadKind, fit_head
@@ -21,7 +22,7 @@ from echofm.intervals import Estimate, patient_bootstrap
 from echofm.metric.overlap import dice, hausdorff_95
 from probe.evaluate import sanity_figures
 from probe.result import Comparison, Overlay, Probed, ProbeResult, Score
-from probe.segment_data import NOT_ANNOTATED, STRUCTURES, Frames, gather_frames
+from probe.segment_data import STRUCTURES, Frames, gather_frames
 
 if TYPE_CHECKING:
     from echofm.hub import Encoder

@@ -18,7 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from echofm.metric.overlap import NOT_ANNOTATED, mean_dice
+from echofm.clip import NOT_ANNOTATED
+from echofm.metric.overlap import mean_dice
 
 HeadKind = Literal["linear", "upsampling"]
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from echofm.estimators.rows import Advance, Rows, RowStatistics, row_statistics
+from echofm.estimators.rows import Rows, RowStatistics, row_statistics
 
 ALPHAS = tuple(float(alpha) for alpha in np.logspace(-2, 6, 17))
 
@@ -50,15 +50,13 @@ class GramRidge(RegressorMixin, BaseEstimator):
         return self
 
 
-def ridge_path(
-    rows: Rows, values_M: npt.NDArray, *, alphas: Sequence[float] = ALPHAS, advance: Advance | None = None
-) -> list[GramRidge]:
-    """One fitted ridge per penalty, from one look at the rows. advance: told the part read, 0 to 1.
+def ridge_path(rows: Rows, values_M: npt.NDArray, *, alphas: Sequence[float] = ALPHAS) -> list[GramRidge]:
+    """One fitted ridge per penalty, from one look at the rows.
 
     values_M: or (M, K); then K numbers are predicted for every row.
     """
     values = np.asarray(values_M, np.float64)
-    stats = row_statistics(rows, values, advance=advance)
+    stats = row_statistics(rows, values)
     return [GramRidge(alpha=alpha)._solve(stats, values.mean(0)) for alpha in alphas]
 
 

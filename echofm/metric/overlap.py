@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
+from echofm.clip import NOT_ANNOTATED
+
 Mask = npt.NDArray[np.bool_]
-NOT_ANNOTATED = 255
 
 
 def dice(true_HW: Mask, predicted_HW: Mask) -> float:
