@@ -81,7 +81,7 @@ def row_statistics(rows: Rows, target_M: npt.NDArray[np.float64] | None = None) 
     Fewer rows than features are held once, standardised: they are smaller than the Gram matrix of the features.
     """
     total = np.zeros(rows.dim)
-    for part, block in rows.blocks():
+    for _, block in rows.blocks():
         total += block.sum(0, dtype=np.float64)
     mean = total / len(rows)
     centred_M = None if target_M is None else target_M - target_M.mean(0)

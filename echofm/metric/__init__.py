@@ -1,1 +1,1 @@
-"""Figures that more than one package reports."""
+"""Measures of features and pictures, for every package above."""
