@@ -7,7 +7,7 @@ highest and lowest tenth.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -23,43 +23,65 @@ _FRAMES, _ROBUST = 24, 8
 _LEVELS = (("change", 8), ("mean", 8), ("change", 16), ("mean", 16), ("change", 4))
 _LEVELS_SMALL = (("mean", 16), ("change", 8), ("mean", 8), ("change", 16), ("change", 4))
 # A frame's brightest shows the dimmest rim of an echo; only to complete a fan that is found.
-_DIMMEST = 8
-_CHANGES = 8
+_DIMMEST, _DIM, _BRIGHT, _CHANGES = 8, 4, 32, 8
 # Pixels of the shorter side that a fan is sought on: an edge is no sharper than the speckle that shows it.
 _WORKING_PIXELS = 160
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """maps: parts [0, 1] of each cell (H, W) that show echo, by several levels; dimmest: by the most sensitive one;
-    change_HW: by change alone, which words and marks do not show.
+    """Maps (H, W) of the part [0, 1] of each cell, `step` x `step` pixels of the screen, that shows echo.
 
-    step: pixels of the screen per cell.
+    maps: by several levels. dimmest: by the most sensitive one. dim: by a low mean, which a codec's noise beside an edge
+    does not reach. bright: by a level at which words are. change: by change alone, which words and marks do not show.
     """
 
     maps: tuple[Echo, ...]
     dimmest: Echo
-    change_HW: Echo
+    dim: Echo
+    bright: Echo
+    change: Echo
     step: int
+    is_still: bool
+
+    def within(self, rows: slice, columns: slice) -> Evidence:
+        """A part of the screen, or the same turned over."""
+
+        def part(each: Echo) -> Echo:
+            return np.ascontiguousarray(each[rows, columns])
+
+        return replace(
+            self,
+            maps=tuple(map(part, self.maps)),
+            dimmest=part(self.dimmest),
+            dim=part(self.dim),
+            bright=part(self.bright),
+            change=part(self.change),
+        )
+
+
+def looked_at(frames: int) -> npt.NDArray[np.int64]:
+    """The numbers of the frames that are enough to see where a clip of so many frames shows echo."""
+    return np.unique(np.linspace(0, frames - 1, min(frames, _FRAMES)).round().astype(np.int64))
 
 
 def evidence_of(grey_THW: Grey) -> Evidence:
-    """The maps of a cine; of a still, its brightness alone at the same levels."""
-    picked = np.unique(np.linspace(0, len(grey_THW) - 1, min(len(grey_THW), _FRAMES)).round().astype(int))
-    some_THW = grey_THW[picked]
-    mean_HW = some_THW.mean(axis=0, dtype=np.float32)
+    """The maps of some frames of a cine; of a still, its brightness alone at the same levels."""
+    is_still = len(grey_THW) == 1
+    mean_HW = grey_THW.mean(axis=0, dtype=np.float32)
     ground = background(mean_HW)
-    bright_HW = _differs(some_THW.max(axis=0), ground)
-    kinds = {"mean": np.abs(mean_HW - ground), "change": bright_HW if len(some_THW) == 1 else robust_range(some_THW)}
+    bright_HW = _differs(grey_THW.max(axis=0), ground)
+    kinds = {"mean": np.abs(mean_HW - ground), "change": bright_HW if is_still else robust_range(grey_THW)}
     step = max(1, min(mean_HW.shape) // _WORKING_PIXELS)
-    levels = _LEVELS_SMALL if step == 1 else _LEVELS
-    if len(some_THW) == 1:
-        levels = tuple(level for level in _LEVELS if level[0] == "change")
+    levels = [level for level in (_LEVELS_SMALL if step == 1 else _LEVELS) if level[0] == "change" or not is_still]
     return Evidence(
         maps=tuple(_cells(kinds[kind] >= level, step) for kind, level in levels),
         dimmest=_cells(bright_HW >= _DIMMEST, step),
-        change_HW=_cells(kinds["change"] >= _CHANGES, step),
+        dim=_cells(kinds["mean"] >= _DIM, step),
+        bright=_cells(bright_HW >= _BRIGHT, step),
+        change=_cells(kinds["change"] >= _CHANGES, step),
         step=step,
+        is_still=is_still,
     )
 
 

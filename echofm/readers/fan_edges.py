@@ -26,12 +26,18 @@ _ACROSS = np.arange(-_REACH, _REACH + _STEP / 2, _STEP, dtype=np.float32)
 _BETWEEN = np.append(_ACROSS - _STEP / 2, _ACROSS[-1] + _STEP / 2)
 # What an empty cell inside costs at an edge, and the most that one point of it may object, in cells.
 _EMPTY_AT_EDGE, _MOST_OBJECTION = 0.4, 1.5
-_EMPTY_AT_FACE, _FACE = 0.6, round(3 / _STEP)
+_EMPTY_AT_FACE, _FACE = 0.75, round(3 / _STEP)
+# A ring so deep, so wide as a part of the depth and so empty ends an echo.
+_DEEP, _GAP_PART, _GAP_ECHO = 0.55, 0.03, 0.03
+# So much of an arc seen is the end, whatever is beyond.
+_CLEAR_ARC = 0.5
 # Both ends of a flank are moved by up to so many cells in such steps, in turn.
 _MOVES = ((6.0, 1.0), (3.0, 0.5), (1.5, 0.25))
 # An edge is seen at a point where there is echo in the last cells inside and none in the first outside.
 _BAND, _GAP = round(2.5 / _STEP), round(0.5 / _STEP)
 _SOME, _NONE = 0.5, 0.3
+# Cells of echo that make the first row of an echo, and rows by which a fan may begin below it.
+_TOP_CELLS = 3
 # Points from which on a share is one: a short edge is no evidence.
 _ENOUGH_POINTS = 30
 # A fan opens at least so far.
@@ -126,8 +132,14 @@ def _radii_moved(echo_HW: Echo, fan: Fan) -> Fan:
 
 def far_arc_seen(echo_HW: Echo, fan: Fan) -> float:
     """Share of the far arc's rays with echo inside of it and none outside; 1 where the screen cuts the arc off."""
+    return _arc_seen(echo_HW, fan, off_screen=1.0)
+
+
+def _arc_seen(echo_HW: Echo, fan: Fan, *, off_screen: float) -> float:
     strip = _arc_strip(echo_HW, fan, "far", 1.0)
-    return 1.0 if strip is None else _seen(strip, np.full(len(strip), int(np.abs(_BETWEEN).argmin())))
+    if strip is None:
+        return off_screen
+    return _seen(strip, np.full(len(strip), int(np.abs(_BETWEEN).argmin())))
 
 
 def _arc_strip(echo_HW: Echo, fan: Fan, which: str, outward: float) -> Floats | None:
@@ -151,18 +163,46 @@ def with_radii(echo_HW: Echo, fan: Fan) -> Fan:
     far = int(np.cumsum(echo - EMPTY * area).argmax())
     near = int(np.append(0.0, np.cumsum(echo - EMPTY * area)[: far + 1]).argmin())
     near += int(np.append(0.0, np.cumsum(echo - _EMPTY_AT_FACE * area)[near : near + _FACE]).argmin())
-    return replace(fan, near=float((first + near) * _STEP), far=float((first + far + 0.5) * _STEP))
+    return replace(fan, near=float((first + near + 1) * _STEP), far=float((first + far + 0.25) * _STEP))
+
+
+def clear_arc(echo_HW: Echo, fan: Fan) -> float:
+    """The radius, short of the fan's, at which most of its rays end: a banner is beyond; inf without one."""
+    radii = np.arange(fan.near + _DEEP * (fan.far - fan.near), fan.far - _BAND * _STEP, 2 * _STEP)
+    seen = [_arc_seen(echo_HW, replace(fan, far=radius), off_screen=0.0) for radius in radii.tolist()]
+    return float(radii[int(np.argmax(seen))]) if seen and max(seen) >= _CLEAR_ARC else np.inf
+
+
+def first_gap(echo_HW: Echo, fan: Fan) -> float:
+    """The radius from which on an empty ring parts what is beyond, such as a banner, from the echo; inf without one."""
+    rows, columns = np.nonzero(fan.mask(echo_HW.shape))
+    radius = np.hypot(rows - fan.apex_row, columns - fan.apex_column)
+    ring = radius.astype(int)
+    echo, area = np.bincount(ring, echo_HW[rows, columns], 1), np.bincount(ring, minlength=1)
+    wide = max(3, round(_GAP_PART * (fan.far - fan.near)))
+    echo_before, area_before = (np.append(0.0, np.cumsum(each)) for each in (echo, area))
+    gap_echo, gap_area = (each[wide:] - each[:-wide] for each in (echo_before, area_before))
+    start = int(fan.near + _DEEP * (fan.far - fan.near))
+    gaps = start + np.flatnonzero(gap_echo[start:] < _GAP_ECHO * gap_area[start:])
+    return float(gaps[0]) if len(gaps) else np.inf
 
 
 def mirrored(echo_HW: Echo, fan: Fan, *, strong: str) -> Fan:
-    """The symmetrical fan of one flank, whose other flank encloses the largest sum of (echo - EMPTY)."""
+    """The symmetrical fan of one flank, whose other flank encloses the largest sum of (echo - EMPTY).
+
+    It begins no lower than the echo, as nothing is dark right before the transducer.
+    """
     angle = getattr(fan, strong)
-    alike = replace(fan, first_rad=-abs(angle), last_rad=abs(angle))
+    alike = replace(fan, first_rad=-abs(angle), last_rad=abs(angle), near=0.0)
+    top = int(((echo_HW >= _SOME).sum(axis=1) >= _TOP_CELLS).argmax())
     slid = [_slid(alike, angle, part * fan.far) for part in np.arange(-0.5, 0.5, 0.02)]
-    return max(slid, key=lambda one: float((echo_HW[one.mask(echo_HW.shape)] - EMPTY).sum()))
+    begins = [one for one in slid if one.apex_row <= top + _TOP_CELLS]
+    return max(begins or slid, key=lambda one: float((echo_HW[one.mask(echo_HW.shape)] - EMPTY).sum()))
 
 
-def _on_screen(echo_HW: Echo, rows: npt.NDArray[np.float64], columns: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _on_screen(
+    echo_HW: Echo, rows: npt.NDArray[np.float64], columns: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
     inside = (rows >= 0) & (rows <= echo_HW.shape[0] - 1) & (columns >= 0) & (columns <= echo_HW.shape[1] - 1)
     return np.stack([rows[inside], columns[inside]])
 
@@ -188,7 +228,7 @@ def _objections(strip: Floats) -> Floats:
 
 def _has_echo(strip: Floats) -> npt.NDArray[np.bool_]:
     """Whether there is any echo near a point: in a shadow nobody can tell."""
-    return (np.nan_to_num(strip) >= _SOME).any(axis=1)
+    return np.asarray((np.nan_to_num(strip) >= _SOME).any(axis=1))
 
 
 def _seen(strip: Floats, place: npt.NDArray[np.int64]) -> float:

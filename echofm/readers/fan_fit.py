@@ -7,15 +7,24 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from echofm.fan import Fan
-from echofm.readers.display_cut import display_window
+from echofm.readers.display_cut import cut_by_display, display_window
 from echofm.readers.evidence import Echo, Evidence
-from echofm.readers.fan_edges import Flanks, far_arc_seen, mirrored, with_edges, with_flanks, with_radii
+from echofm.readers.fan_edges import (
+    Flanks,
+    clear_arc,
+    far_arc_seen,
+    first_gap,
+    mirrored,
+    with_edges,
+    with_flanks,
+    with_radii,
+)
 from echofm.readers.fan_search import search_fan
 
 # Sum of both flanks' seen shares from which on no further map is looked at.
 _CLEAR = 1.5
 # A flank seen so well is trusted to tell where its dark twin is, which is seen no more than that.
-_STRONG, _WEAK = 0.6, 0.45
+_STRONG, _WEAK = 0.6, 0.55
 # The rows from the first echo on in which shadows are few: a flank that ends in one is seen there.
 # Short edges tell a little less.
 _NEAR_FIELD, _SHORTER = 0.3, 0.9
@@ -23,8 +32,8 @@ _NEAR_FIELD, _SHORTER = 0.3, 0.9
 _GUESS_RAD = np.radians(2)
 # The far arc of the dimmest map is believed where so much of it is seen.
 _ARC_SEEN = 0.4
-# The dimmest rim of an echo may lie so many pixels outside of what a map showed.
-_RIM_PIXELS = 1.5
+# In small images, where a codec's blocks are large against an edge, its dim rim is sought so many cells further out.
+_RIM = 2.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,21 +51,21 @@ class Fit:
 
 def fit_fan(evidence: Evidence) -> Fit:
     """The best fan, apex up; how far it can be trusted is for the caller to judge."""
-    rows, columns = display_window(evidence.change_HW)
+    rows, columns = display_window(evidence.change)
+    shown = evidence.within(rows, columns)
     best: Fit | None = None
-    for echo_HW in evidence.maps:
-        fit = _fit(np.ascontiguousarray(echo_HW[rows, columns]))
+    for echo_HW in shown.maps:
+        fit = _fit(echo_HW)
         if best is None or fit.clarity > best.clarity:
             best = fit
         if best.clarity >= _CLEAR:
             break
     assert best is not None, "there is always a map"
-    fan = _completed(np.ascontiguousarray(evidence.dimmest[rows, columns]), best, rim=_RIM_PIXELS / evidence.step)
-    fan = _off_the_cut(fan.placed(row=rows.start, column=columns.start), rows, columns, evidence.dimmest.shape)
-    flanks = replace(best.flanks, fan=fan)
-    whole = np.zeros_like(evidence.maps[0])
-    whole[rows, columns] = best.echo_HW
-    return Fit(flanks=flanks, echo_HW=whole)
+    fan = _completed(shown, best).placed(row=rows.start, column=columns.start)
+    fan = _off_the_cut(fan, rows, columns, evidence.dimmest.shape)
+    whole_HW = np.zeros_like(evidence.dimmest)
+    whole_HW[rows, columns] = best.echo_HW
+    return Fit(flanks=replace(best.flanks, fan=fan), echo_HW=whole_HW)
 
 
 def _off_the_cut(fan: Fan, rows: slice, columns: slice, shape: tuple[int, ...]) -> Fan:
@@ -95,23 +104,30 @@ def _fit_alike(echo_HW: Echo) -> Fit:
     return Fit(flanks=flanks, echo_HW=echo_HW)
 
 
-def _completed(dimmest_HW: Echo, fit: Fit, *, rim: float) -> Fan:
+def _completed(evidence: Evidence, fit: Fit) -> Fan:
     """The fan with its dim rim, its dark flank and its dark far field."""
-    flanks = fit.flanks
-    fan = _likened(flanks) if max(flanks.first, flanks.last) >= _STRONG else flanks.fan
+    fan = _likened(fit)
     # A mirrored flank is a guess, and stays where it is.
-    known = [which for which in ("first_rad", "last_rad") if getattr(fan, which) == getattr(flanks.fan, which)]
-    fan = with_flanks(dimmest_HW, fan, known, reach=rim)
+    if evidence.step == 1 and fan is fit.flanks.fan:
+        fan = with_flanks(evidence.dim, fan, ("first_rad", "last_rad"), reach=_RIM)
     fan = with_radii(fit.echo_HW, fan)
-    deeper = with_radii(dimmest_HW, fan)
-    return deeper if deeper.far > fan.far and far_arc_seen(dimmest_HW, deeper) >= _ARC_SEEN else fan
+    deeper = with_radii(evidence.dim, fan)
+    if deeper.far > fan.far and far_arc_seen(evidence.dim, deeper) >= _ARC_SEEN:
+        fan = deeper
+    dimmest_HW = evidence.dimmest
+    fan = replace(fan, far=min(fan.far, first_gap(dimmest_HW, fan), clear_arc(dimmest_HW, fan)))
+    return cut_by_display(dimmest_HW, fan)
 
 
-def _likened(flanks: Flanks) -> Fan:
+def _likened(fit: Fit) -> Fan:
     """The fan opened as far to its weak side as to its strong one: a flank in a shadow mirrors the other."""
-    fan = flanks.fan
-    if flanks.first > _WEAK >= flanks.last:
-        return replace(fan, last_rad=max(fan.last_rad, -fan.first_rad - _GUESS_RAD))
-    if flanks.last > _WEAK >= flanks.first:
-        return replace(fan, first_rad=min(fan.first_rad, -fan.last_rad + _GUESS_RAD))
-    return fan
+    fan, first, last = fit.flanks.fan, fit.flanks.first, fit.flanks.last
+    if max(first, last) < _STRONG or min(first, last) > _WEAK:
+        return fan
+    strong, weak, outward = ("first_rad", "last_rad", 1) if first > last else ("last_rad", "first_rad", -1)
+    guess = mirrored(fit.echo_HW, fan, strong=strong)
+    opened = replace(guess, **{weak: getattr(guess, weak) - outward * _GUESS_RAD})
+    # Compared where they are half way down.
+    columns = [one.apex_column + 0.5 * fan.far * np.tan(getattr(one, weak)) for one in (opened, fan)]
+    columns[0] -= (opened.apex_row - fan.apex_row) * np.tan(getattr(opened, weak))
+    return opened if outward * (columns[0] - columns[1]) > 0 else fan

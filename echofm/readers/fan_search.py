@@ -45,7 +45,7 @@ class _Grid:
     """Apexes (A, 2), edges of the angle cells, edges of the radius cells, and pairs (2, P) of angle edges tried."""
 
     apexes: Floats
-    angles_rad: Floats
+    angles_rad: npt.NDArray[np.floating]
     radii: Floats
     pairs: npt.NDArray[np.int64]
 
@@ -87,7 +87,7 @@ def _reduced(echo_HW: Echo, step: int) -> Echo:
 @functools.lru_cache(maxsize=16)
 def _first_grid(height: int, width: int) -> _Grid:
     apexes = np.array([(row * height, column * width) for row in _APEX_ROWS for column in _APEX_COLUMNS])
-    angles_rad = np.arange(-_WIDEST, _WIDEST + 1) * _ANGLE_RAD
+    angles_rad = np.arange(-_WIDEST, _WIDEST + 1) * float(_ANGLE_RAD)
     pairs = np.stack(np.triu_indices(len(angles_rad), k=_NARROWEST))
     lean_rad = np.abs(angles_rad[pairs].sum(axis=0)) / 2
     radii = np.linspace(0, 2.0 * max(height, width), _RADII + 1)

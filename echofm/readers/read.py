@@ -7,7 +7,7 @@ import io
 import os
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,9 @@ from echofm.readers.opening import open_plain
 from echofm.readers.refused import Refused
 from echofm.readers.source import Row
 from echofm.readers.suffixes import stem_of
+
+if TYPE_CHECKING:
+    from echofm.readers.sector import Sector
 
 # Up to here a file is held in memory and read once; above, it is read twice, the second time from the page cache.
 _IN_MEMORY_BYTES = 256_000_000
@@ -57,7 +60,7 @@ def read_clip(
     path = Path(path)
     try:
         digest, decoded = _decode(path, channels=channels, limits=limits)
-        frames_TCHW, sector_HW = _sectored(decoded, keep_outside=keep_outside)
+        frames_TCHW, sector = _sectored(decoded, keep_outside=keep_outside)
     except Refused as refused:
         raise UnreadableFile(key.file(path), refused.reason, refused.kind) from None
     except (MemoryError, RecursionError) as error:
@@ -67,13 +70,14 @@ def read_clip(
     patient, study = patient or decoded.patient or stem_of(path), study or decoded.study
     return Clip(
         frames_TCHW=frames_TCHW,
-        sector_HW=sector_HW,
+        sector_HW=sector.mask_HW,
+        fan=sector.fan,
         clip_id=key.clip(digest),
         patient_id=key.patient(patient),
         study_id=key.study(patient, study) if study else None,
         frame_time_s=decoded.frame_time_s,
         pixel_spacing_mm=decoded.pixel_spacing_mm,
-        kind=decoded.kind or kind_by_pixels(frames_TCHW, decoded.chroma_HW, sector_HW),
+        kind=decoded.kind or kind_by_pixels(frames_TCHW, decoded.chroma_HW, sector.mask_HW),
     )
 
 
@@ -101,7 +105,7 @@ def read_row(
     return clip if row.add_truth is None else row.add_truth(clip)
 
 
-def _sectored(decoded: Decoded, *, keep_outside: bool) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+def _sectored(decoded: Decoded, *, keep_outside: bool) -> tuple[npt.NDArray[np.uint8], Sector]:
     from echofm.readers.sector import apply_sector
 
     try:
