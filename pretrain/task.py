@@ -26,16 +26,6 @@ from echofm.shards.read import ShardSet
 from pretrain.recipes import PretrainRecipe
 from pretrain.validate import Validation
 
-# What a model is trained for, not what it is: another choice fits the same weights.
-_FREE = frozenset(
-    {
-        *("mask", "mask_ratio", "decode_ratio", "normalised_target", "median_target", "sector_only"),
-        *("phase_centre", "prior", "prior_centre", "prior_reach"),
-        *("clip_weight", "clip_views", "clip_temperature"),
-        *("triplet_weight", "triplet_margin", "cycle_weight", "cycle_temperature"),
-    }
-)
-
 
 class PretrainTask(Task):
     """Masked reconstruction with periodic contrastive learning.
@@ -53,7 +43,7 @@ class PretrainTask(Task):
         held_out: HeldOut | None = None,
     ) -> None:
         torch.manual_seed(recipe.fit.seed)
-        self.net = VideoMae(**recipe.model.model_dump())
+        self.net = VideoMae(recipe.network, recipe.masking, recipe.objective)
         if initial is not None:
             # The head of a contrast of clips is this run's own: the other one may have had none.
             own = self.net.state_dict()
@@ -80,19 +70,17 @@ class PretrainTask(Task):
     def loss(self, batch: ClipBatch, turn: Turn) -> Loss:
         """The batch's shares of reconstruction, triplet, cycle and clip loss."""
         seen: dict[str, Any] = {"sector_BHW": batch.sector_BHW, "draw_B": batch.draw_B}
-        denominators = yield Sum(self.net.counts(batch.video_BCTHW, **seen))
+        denominators = yield Sum(self.net.denominators(batch.video_BCTHW, **seen))
         views = None
         if self.net.clip_head is not None and not turn.whole:
             with torch.no_grad():
                 own = self.net.embedded_views(batch.video_BCTHW, batch.draw_B)
             views = Embedded(**(yield Join(vars(own))))
-        output = turn.net(batch.video_BCTHW, **seen, counts=denominators, views=views, hidden_only=True)
-        logged = ["recon", "triplet", "cycle", "triplet_active"]
-        logged += ["clip", "clip_found"] if self.net.clip_weight else []
+        output = turn.net(batch.video_BCTHW, **seen, denominators=denominators, views=views, hidden_only=True)
         rows_ND = output.phase_BTD.detach().flatten(0, 1)
         return StepOutput(
             loss=output.loss,
-            logs={name: getattr(output, name) for name in logged},
+            logs=output.figures,
             on_log=lambda: {"rankme": rankme(rows_ND), "embedding_std": embedding_std(rows_ND)},
         )
 
@@ -115,12 +103,14 @@ class PretrainTask(Task):
 
 def prepared(recipe: PretrainRecipe, shards: ShardSet, *, init: str | None = None) -> PretrainTask:
     """The task on opened shards, from the export `init` or random weights. Raises EchofmError on what cannot be."""
-    if recipe.model.clip_weight and recipe.fit.batch < 2:
-        raise EchofmError("--model.clip-weight tells a clip from the batch's others: give --fit.batch 2 or more")
-    if shards.manifest.settings.channels == 3 and recipe.model.channels == 1:
+    if recipe.objective.clip_contrast.weight and recipe.fit.batch < 2:
+        raise EchofmError(
+            "--objective.clip-contrast.weight tells a clip from the batch's others: give --fit.batch 2 or more"
+        )
+    if shards.manifest.settings.channels == 3 and recipe.network.channels == 1:
         raise EchofmError(
             "the shards are in colour, the model is grey: write them with `echofm shards --channels 1`, or take "
-            "--model.channels 3"
+            "--network.channels 3"
         )
     initial, digest = initial_model(init, recipe)
     monitor, held_out = recipe.monitor, None
@@ -137,10 +127,11 @@ def initial_model(source: str | None, recipe: PretrainRecipe) -> tuple[VideoMae 
     if source is None:
         return None, None
     model = load_model(source)
-    for name, value in recipe.model.model_dump().items():
-        own = model.arguments[name]
-        if name not in _FREE and own != value:
-            option = "--model." + name.replace("_", "-")
+    for name, value in recipe.network.model_dump().items():
+        own = getattr(model.network, name)
+        # Another centring fits the same weights.
+        if name != "phase_centre" and own != value:
+            option = "--network." + name.replace("_", "-")
             raise EchofmError(
                 f"--init: the network given has {name} {own}, the recipe {value}; add {option} {own} or take another "
                 "recipe"
@@ -150,7 +141,5 @@ def initial_model(source: str | None, recipe: PretrainRecipe) -> tuple[VideoMae 
 
 def contract_of(recipe: PretrainRecipe) -> InputContract:
     """What clips the model of a recipe takes."""
-    model = recipe.model
-    return InputContract(
-        size=model.size, frames=model.frames, channels=model.channels, frame_rate_hz=recipe.data.frame_rate_hz
-    )
+    network, rate_hz = recipe.network, recipe.data.frame_rate_hz
+    return InputContract(size=network.size, frames=network.frames, channels=network.channels, frame_rate_hz=rate_hz)

@@ -43,7 +43,7 @@ class Validation:
         figures = figures_of(joined_rows(rows))
         # An untrained model may look collapsed; it is no news.
         figures["collapsed"] = float(step > 0 and collapsed(figures))
-        wants_phase = model.triplet_weight > 0 or model.cycle_weight > 0
+        wants_phase = model.objective.triplet.weight > 0 or model.objective.cycle.weight > 0
         positions_only = step > 0 and wants_phase and figures["position_share"] > _ONLY_POSITIONS
         if processes().is_main_process:
             if figures["collapsed"]:
@@ -115,7 +115,7 @@ def warn_of_collapse(figures: Mapping[str, float], step: int) -> None:
     console.print(
         f"[bold white on red] COLLAPSE [/] step {step}: every time point of every clip looks alike to the encoder "
         f"(rank {figures['rankme']:.2f}, embedding_std {figures['embedding_std']:.4f}). Lower --fit.optim.base-lr, "
-        "lengthen --fit.optim.warmup-steps, or take --model.prior pixel",
+        "lengthen --fit.optim.warmup-steps, or take --objective.prior.kind pixel",
         highlight=False,
     )
 
@@ -124,7 +124,7 @@ def warn_of_positions(share: float, step: int) -> None:
     """Tell of an encoder that has learnt how far apart time points are, and nothing of the heart."""
     console.print(
         f"[bold black on yellow] NO HEART YET [/] step {step}: {share:.0%} of what tells a clip's time points apart is "
-        "their position in the window. If this lasts, take --model.phase-centre 0.9 where it is less, lower "
+        "their position in the window. If this lasts, take --network.phase-centre 0.9 where it is less, lower "
         "--fit.optim.base-lr, lengthen --fit.optim.warmup-steps, or begin from a trained encoder (--init)",
         highlight=False,
     )

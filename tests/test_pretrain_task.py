@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,24 +23,32 @@ from echofm.engine.held_out import HeldOut
 from echofm.engine.task import StepOutput, Turn
 from echofm.engine.update import Updater
 from echofm.errors import EchofmError
-from echofm.metric.cycle import circular_distance
-from echofm.model.sizes import Architecture
+from echofm.metric.circular import circular_distance
+from echofm.model.config import MaskingConfig, NetworkConfig, ObjectiveConfig
 from echofm.shards.read import ShardSet
 from pretrain.recipes import RECIPES, PretrainRecipe
 from pretrain.task import PretrainTask, prepared
 from pretrain.validate import collapsed, warn_of_collapse
 
+Changes = dict[str, Any]
 GOLDEN = Path(__file__).parent / "golden" / "pretrain_loss_curve.json"
 
 
-def tiny_recipe(**model: object) -> PretrainRecipe:
+def tiny_recipe(*, masking: Changes = {}, objective: Changes = {}, **network: object) -> PretrainRecipe:  # noqa: B006
     recipe = RECIPES["demo"]()
     small = {"size": 32, "frames": 8, "width": 32, "depth": 2, "heads": 2, "decoder_width": 16, "predicted_frames": 4}
     # The rate is 5e-4 at its peak.
     optim = recipe.fit.optim.model_copy(update={"base_lr": 5e-4 * 256 / 4, "warmup_steps": 0})
     fit = recipe.fit.model_copy(update={"batch": 4, "steps": 20, "optim": optim})
-    architecture = Architecture(**{**recipe.model.model_dump(), **small, **model})
-    return recipe.model_copy(update={"model": architecture, "fit": fit})
+    return PretrainRecipe(
+        name="demo",
+        network=NetworkConfig(**{**recipe.network.model_dump(), **small, **network}),
+        masking=MaskingConfig(**{**recipe.masking.model_dump(), **masking}),
+        objective=ObjectiveConfig(**objective),
+        data=recipe.data,
+        fit=fit,
+        monitor=recipe.monitor,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -63,21 +72,21 @@ def alone(task: PretrainTask, batch: ClipBatch) -> StepOutput:
 
 
 @pytest.mark.parametrize(
-    "model",
+    "changes",
     [
         {},
-        {"prior": "pixel+difference"},
-        {"prior": "embedding"},
-        {"mask": "frame", "frames": 32, "predicted_frames": 16},
-        {"mask": "random"},
-        {"sector_only": True, "median_target": True, "normalised_target": False},
-        {"channels": 3, "decode_ratio": 0.5},
-        {"clip_weight": 1.0},
+        {"objective": {"prior": {"kind": "pixel+difference"}}},
+        {"objective": {"prior": {"kind": "embedding"}}},
+        {"masking": {"kind": "frame"}, "frames": 32, "predicted_frames": 16},
+        {"masking": {"kind": "random"}},
+        {"objective": {"reconstruction": {"sector_only": True, "median_target": True, "normalised_target": False}}},
+        {"channels": 3, "masking": {"decode_ratio": 0.5}},
+        {"objective": {"clip_contrast": {"weight": 1}}},
     ],
     ids=str,
 )
-def test_loss_is_finite_and_every_parameter_learns(model: dict[str, object], shards: ShardSet) -> None:
-    recipe = tiny_recipe(**model)
+def test_loss_is_finite_and_every_parameter_learns(changes: Changes, shards: ShardSet) -> None:
+    recipe = tiny_recipe(**changes)
     task = PretrainTask(recipe)
     batch = task.prepare(first_batch(recipe, shards))
     output = alone(task, batch)
@@ -177,15 +186,15 @@ def replace_size(contract: InputContract, size: int, *, channels: int) -> InputC
     return contract.model_copy(update={"size": size, "channels": channels})
 
 
-def test_checkpointed_activations_changes_nothing(shards: ShardSet) -> None:
+def test_checkpointing_changes_nothing(shards: ShardSet) -> None:
     recipe = tiny_recipe()
     gradients = []
-    for checkpointed in (False, True):
-        task = PretrainTask(recipe.model_copy(update={"grad_checkpointing": checkpointed}))
+    for enabled in (False, True):
+        task = PretrainTask(recipe.model_copy(update={"grad_checkpointing": enabled}))
         batch = task.prepare(first_batch(recipe, shards))
         alone(task, batch).loss.backward()
         gradients.append([p.grad for p in task.net.parameters()])
-        assert ("--grad-checkpointing" in task.advice()) is not checkpointed
+        assert ("--grad-checkpointing" in task.advice()) is not enabled
     assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(*gradients))
 
 
@@ -241,7 +250,7 @@ def test_an_encoder_that_knows_places_alone_is_told_when_it_lasts(
 def test_colour_shards_need_a_colour_model(shards: ShardSet) -> None:
     settings = shards.manifest.settings.model_copy(update={"channels": 3})
     coloured = replace(shards, manifest=shards.manifest.model_copy(update={"settings": settings}))
-    with pytest.raises(EchofmError, match=r"--model\.channels 3"):
+    with pytest.raises(EchofmError, match=r"--network\.channels 3"):
         prepared(tiny_recipe(), coloured)
 
 

@@ -46,7 +46,7 @@ def assert_same(one: Clip, other: Clip) -> None:
     for name in FIELDS:
         assert np.array_equal(getattr(one, name), getattr(other, name)), name
         assert getattr(one, name) is None or getattr(one, name).dtype == getattr(other, name).dtype
-    for name in ("clip_id", "patient_id", "study_id", "view", "kind", "labels", "pixel_spacing_mm"):
+    for name in ("clip_id", "patient_id", "study_id", "view", "kind", "simulated", "labels", "pixel_spacing_mm"):
         assert getattr(one, name) == getattr(other, name), name
 
 

@@ -10,10 +10,12 @@ from dataclasses import dataclass, fields, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import pydantic
 import tyro
 
 from echofm.config import Recipe
 from echofm.errors import EchofmError
+from echofm.schema import first_problem
 
 if TYPE_CHECKING:
     from echofm.engine.task import Task
@@ -97,13 +99,17 @@ def main(argv: Sequence[str], trainer: Trainer) -> int:
 def _parse(recipe: Recipe, argv: Sequence[str], trainer: Trainer) -> tuple[Options, Any, Recipe]:
     parts = {"options": Options, "inputs": trainer.inputs, "recipe": type(recipe)}
     made = make_dataclass("Command", [(name, Annotated[part, tyro.conf.arg(name="")]) for name, part in parts.items()])
-    parsed: Any = tyro.cli(
-        made,
-        args=list(argv),
-        prog=f"{trainer.command} {recipe.name}",
-        description=inspect.getdoc(trainer.recipes[recipe.name]) or "",
-        default=made(Options(), trainer.inputs(), recipe),
-    )
+    try:
+        parsed: Any = tyro.cli(
+            made,
+            args=list(argv),
+            prog=f"{trainer.command} {recipe.name}",
+            description=inspect.getdoc(trainer.recipes[recipe.name]) or "",
+            default=made(Options(), trainer.inputs(), recipe),
+        )
+    except pydantic.ValidationError as error:
+        # Of the recipe as a whole; those of one part tyro explains itself.
+        raise EchofmError(first_problem(error)) from None
     return parsed.options, parsed.inputs, parsed.recipe
 
 

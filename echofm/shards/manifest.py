@@ -43,6 +43,7 @@ class ClipMeta(_Strict):
     dataset: Annotated[str, StringConstraints(max_length=64)]
     view: Annotated[str, StringConstraints(max_length=64)] | None
     kind: Annotated[str, StringConstraints(max_length=32)]
+    simulated: bool = False
     labels: Mapping[LabelName, LabelValue]
     frame_rate_hz: Annotated[float, Field(gt=0)] | None
     pixel_spacing_mm: tuple[float, float] | None

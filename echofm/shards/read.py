@@ -86,6 +86,7 @@ class ShardSet:
             fan=meta.fan,
             view=meta.view,
             kind=meta.kind,
+            simulated=meta.simulated,
             labels=dict(meta.labels),
         )
 

@@ -20,6 +20,7 @@ from echofm.readers.datasets.labels import WORDS, given_split, has_unit, numbers
 from echofm.readers.datasets.table import header, read_table
 from echofm.readers.datasets.truth import phantom_truth
 from echofm.readers.datasets.walk import Notes, is_regular, media_files
+from echofm.readers.kinds import KINDS
 from echofm.readers.limits import PLAUSIBLE_RATE_HZ
 from echofm.readers.patients import RULE_TEXTS, Namesakes, PatientFrom, patient_of
 from echofm.readers.source import Row
@@ -27,7 +28,6 @@ from echofm.readers.suffixes import stem_of
 
 MANIFEST = "manifest.csv"
 VIEWS = ("A4C", "A2C", "A3C", "A5C", "PLAX", "PSAX", "SC", "SSN")
-_KINDS = ("bmode", "colour_doppler", "spectral", "still")
 
 
 def rows(
@@ -84,7 +84,7 @@ def rows(
                 study=cells["study"] or None,
                 split=given_split(cells["split"], table=manifest.name, column="split"),
                 view=view_word(cells["view"], notes),
-                kind=cells["kind"] if cells["kind"] in _KINDS else None,
+                kind=cells["kind"] if cells["kind"] in KINDS else None,
                 frame_rate_hz=_rate(cells["frame_rate_hz"], notes),
                 labels=_labels({name: cells[name] for name in label_columns}, notes),
                 add_truth=phantom_truth(root, stem_of(path)),
