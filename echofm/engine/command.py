@@ -39,7 +39,7 @@ class NoInputs:
     """A trainer that begins from shards alone."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Trainer:
     """What a training command is about.
 
