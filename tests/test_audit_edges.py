@@ -14,12 +14,12 @@ from hearts import beating_heart, write_avi
 
 from echofm.check.duplicates import Pair
 from echofm.contract import InputContract
-from echofm.embed.inputs import open_input
+from echofm.embed.arrays import load_arrays
 from echofm.embed.table import EmbeddingTable, tidy_rows
+from echofm.embed.videos import open_videos
 from echofm.errors import EchofmError
 from echofm.ids import IdKey
 from echofm.intervals import Interval
-from synth.audit.arrays import load_arrays
 from synth.audit.assess import audit
 from synth.audit.calibrate import at_most, conformal_p, flagged_at_any, q_values
 from synth.audit.cli import main
@@ -220,7 +220,7 @@ def test_whose_a_file_is_belongs_to_what_is_cached(tmp_path: Path) -> None:
 
     def state(patient_from: str) -> str:
         contract, key = InputContract(size=32, frames=4), IdKey(bytes(16))
-        return open_input(tmp_path, contract=contract, key=key, patient_from=patient_from).fingerprint()
+        return open_videos(tmp_path, key=key, patient_from=patient_from).input(contract).fingerprint()
 
     assert state("parent") == state("parent") != state("stem")
 
