@@ -14,11 +14,18 @@ import numpy as np
 import numpy.typing as npt
 import pydicom.data
 
+from benchmarks.phantom_statistics import (
+    BANDS,
+    LAGS_S,
+    PERCENTILES,
+    ImageStatistics,
+    image_statistics,
+    speckle_statistics,
+)
 from echofm import Clip
 from echofm.conform import conform
 from echofm.phantom import PhantomClip, render_clip
 from echofm.phantom.acquisition import VIEWS, Acquisition, Spread, draw_acquisition
-from echofm.phantom.realism import BANDS, LAGS_S, PERCENTILES, ImageStatistics, image_statistics, speckle_statistics
 from echofm.readers import read_clip
 
 matplotlib.use("Agg")

@@ -20,11 +20,11 @@ import echofm
 from echofm.embed.table import EmbeddingTable
 from echofm.hub import load_encoder, load_model
 from echofm.model.mae import VideoMae
+from echofm.model.picture import reconstruct
 from echofm.report import figures
 from echofm.report.blocks import Block, Commands, FilmStrip, Panels, Picture, Table
 from echofm.report.page import Page
 from echofm.shards.read import ShardSet
-from pretrain.picture import reconstruct
 
 
 def build(*, real: Path, shards: Path, run: Path, table: Path, commands: list[tuple[str, float]]) -> Page:

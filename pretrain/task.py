@@ -16,15 +16,12 @@ from torch import nn
 
 from echofm.clip import ClipBatch
 from echofm.contract import InputContract
+from echofm.draws import Stream, uniform
 from echofm.engine.task import Figure, Rows, StepOutput
 from echofm.hub import save_model
 from echofm.loss.contrast import Embedded
 from echofm.model.mae import VideoMae
-from echofm.model.masks import draw_scores
 from pretrain.recipes import PretrainRecipe
-
-# Streams 0 and 1 of a clip's seed draw its mask.
-_AUGMENT_STREAM = 2
 
 
 class Watcher(Protocol):
@@ -143,7 +140,7 @@ def vary(video_BCTHW: torch.Tensor, draw_B: torch.Tensor, *, gain: float, contra
 
     Black stays black, so nothing appears outside the sector. No flips: left and right mean something in a heart.
     """
-    uniform_B2 = draw_scores(draw_B, 2, stream=_AUGMENT_STREAM).double() / 2.0**63 * 2 - 1
+    uniform_B2 = 2 * uniform(draw_B, 2, stream=Stream.LOOK) - 1
     factor_B, exponent_B = 1 + gain * uniform_B2[:, 0], 2 ** (contrast * uniform_B2[:, 1])
     per_clip = (-1, 1, 1, 1, 1)
     varied = video_BCTHW.pow(exponent_B.float().view(per_clip)).mul_(factor_B.float().view(per_clip))

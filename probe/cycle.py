@@ -14,13 +14,12 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from echofm.clip import Clip
+from echofm.clip import LEFT_VENTRICLE, NOT_ANNOTATED, Clip
 from echofm.errors import EchofmError
 from echofm.loss.periodic import along_trajectories, motion_prior, pixel_prior
 from probe.moments import Moments, Reading, frame_features, frame_similarity
 
 Floats = npt.NDArray[np.float64]
-_LEFT_VENTRICLE, _NOT_ANNOTATED = 1, 255
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,8 +46,8 @@ def mask_area(clip: Clip) -> AreaCurve | None:
     """The area curve of a clip whose every frame has a mask with a left ventricle in it; None for others."""
     if clip.mask_THW is None or clip.frame_time_s is None or len(clip.mask_THW) < 2:
         return None
-    area = (clip.mask_THW == _LEFT_VENTRICLE).sum((1, 2)).astype(np.float64)
-    whole = not (clip.mask_THW == _NOT_ANNOTATED).all((1, 2)).any()
+    area = (clip.mask_THW == LEFT_VENTRICLE).sum((1, 2)).astype(np.float64)
+    whole = not (clip.mask_THW == NOT_ANNOTATED).all((1, 2)).any()
     return AreaCurve(area_F=area, time_s_F=clip.frame_time_s) if whole and area.min() > 0 else None
 
 

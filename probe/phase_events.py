@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from echofm.clip import Clip
+from echofm.clip import LEFT_VENTRICLE, NOT_ANNOTATED, Clip
 from echofm.embed.phase import PhaseTokens
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
@@ -22,7 +22,6 @@ from probe.linear import GramRidge, ridge_path
 from probe.phase_match import circular_distance
 
 Floats = npt.NDArray[np.floating]
-_LEFT_VENTRICLE, _NOT_ANNOTATED = 1, 255
 _GRID_S = 0.002
 # Neighbouring tokens on each side; a Gram matrix of more than so many columns is not worth its time.
 _CONTEXTS, _WIDEST = (0, 1, 3, 6), 4096
@@ -132,10 +131,10 @@ def end_systole_phase(clip: Clip) -> float | None:
     """
     if clip.mask_THW is None or clip.phase_T is None:
         return None
-    seen = np.isfinite(clip.phase_T) & ~(clip.mask_THW == _NOT_ANNOTATED).all((1, 2))
+    seen = np.isfinite(clip.phase_T) & ~(clip.mask_THW == NOT_ANNOTATED).all((1, 2))
     if seen.sum() < 10:
         return None
-    area = (clip.mask_THW[seen] == _LEFT_VENTRICLE).sum((1, 2)).astype(np.float64)
+    area = (clip.mask_THW[seen] == LEFT_VENTRICLE).sum((1, 2)).astype(np.float64)
     places = np.arange(200) / 200
     distance = circular_distance(places[:, None], clip.phase_T[seen])
     if area.max() <= 0 or np.ptp(area) < 0.1 * area.max() or (distance.min(1) > 0.1).any():

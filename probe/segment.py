@@ -14,12 +14,13 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
+from echofm.clip import NOT_ANNOTATED
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.intervals import Estimate, patient_bootstrap
 from probe.evaluate import sanity_figures
 from probe.result import Comparison, Overlay, Probed, ProbeResult, Score
-from probe.segment_data import NOT_ANNOTATED, STRUCTURES, Frames, gather_frames
+from probe.segment_data import STRUCTURES, Frames, gather_frames
 from probe.segment_heads import HeadKind, Trained, fit_head
 from probe.segment_metrics import dice, hausdorff_95
 

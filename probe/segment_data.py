@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from echofm.clip import Clip
+from echofm.clip import LEFT_ATRIUM, LEFT_VENTRICLE, MYOCARDIUM, NOT_ANNOTATED, Clip
 from echofm.conform import conform
 from echofm.errors import EchofmError
 from echofm.shards.windows import Window, Windowing, cut_windows
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from echofm.hub import Encoder
     from echofm.shards.read import ShardSet
 
-NOT_ANNOTATED = 255
-LEFT_VENTRICLE = 1
-STRUCTURES = {1: "left_ventricle", 2: "myocardium", 3: "left_atrium"}
+STRUCTURES = {LEFT_VENTRICLE: "left_ventricle", MYOCARDIUM: "myocardium", LEFT_ATRIUM: "left_atrium"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

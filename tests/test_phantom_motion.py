@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import scipy.ndimage
+from simpson import discs
 
 from benchmarks.phantom_flow import JUDGES, errors, measure
 from echofm.phantom import generate, render_clip
@@ -18,7 +19,6 @@ from echofm.phantom.clip import build_scene, scene_pose
 from echofm.phantom.cycle import cycle_curves
 from echofm.phantom.probe import make_sector
 from echofm.phantom.render import pixel_truth
-from echofm.phantom.simpson import discs
 from echofm.phantom.video import write_mjpeg
 
 Errors = dict[str, npt.NDArray[np.float64]]

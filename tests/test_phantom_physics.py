@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.phantom_statistics import speckle_statistics
 from echofm.phantom import render_clip
 from echofm.phantom.acquisition import VIEWS, Spread, draw_acquisition
 from echofm.phantom.anatomy import RHYTHMS, draw_patient
@@ -15,7 +16,6 @@ from echofm.phantom.clip import build_scene
 from echofm.phantom.cycle import cycle_curves, draw_onsets
 from echofm.phantom.layers import stretch
 from echofm.phantom.overlay import electrocardiogram
-from echofm.phantom.realism import speckle_statistics
 from echofm.phantom.ventricle import build_ventricle
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from simpson import biplane_volume_ml, single_plane_volume_ml
 
 from echofm.errors import EchofmError
 from echofm.phantom import generate, render_clip
 from echofm.phantom.anatomy import draw_patient
-from echofm.phantom.simpson import biplane_volume_ml, single_plane_volume_ml
 
 
 def simpson_ef_percent(number: int, view: str) -> tuple[float, float]:

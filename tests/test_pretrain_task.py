@@ -16,9 +16,9 @@ from echofm.contract import InputContract
 from echofm.engine.schedule import lr_at
 from echofm.engine.update import Updater
 from echofm.errors import EchofmError
+from echofm.metric.cycle import circular_distance
 from echofm.model.sizes import Architecture
 from echofm.shards.read import ShardSet
-from pretrain.figures import circular_distance
 from pretrain.monitor import HeldOut, collapsed, cry_out
 from pretrain.recipes import RECIPES, PretrainRecipe
 from pretrain.start import batches_of, make_monitor, open_shards
@@ -181,11 +181,11 @@ def test_no_held_out_clips_is_an_error_with_the_fix(shards: ShardSet) -> None:
 
 
 def test_collapse_is_noticed_and_cried_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not collapsed({"rankme": 5.0, "spread": 0.3})
-    assert collapsed({"rankme": 1.2, "spread": 0.3}) and collapsed({"rankme": 5.0, "spread": 0.001})
+    assert not collapsed({"rankme": 5.0, "embedding_std": 0.3})
+    assert collapsed({"rankme": 1.2, "embedding_std": 0.3}) and collapsed({"rankme": 5.0, "embedding_std": 0.001})
     said: list[str] = []
     monkeypatch.setattr("pretrain.monitor.console.print", lambda text, **_: said.append(text))
-    cry_out({"rankme": 1.2, "spread": 0.3}, 40)
+    cry_out({"rankme": 1.2, "embedding_std": 0.3}, 40)
     assert "COLLAPSE" in said[0] and "step 40" in said[0] and "--fit.optim.lr-per-256" in said[0]
 
 
@@ -195,7 +195,7 @@ def test_an_encoder_that_knows_places_alone_is_told_when_it_lasts(
     said: list[str] = []
     monkeypatch.setattr("pretrain.monitor.console.print", lambda text, **_: said.append(text))
     recipe, shares = tiny_recipe(), iter([0.99, 0.99, 0.3, 0.95, 0.99])
-    monkeypatch.setattr("pretrain.monitor.place_share", lambda _: next(shares))
+    monkeypatch.setattr("pretrain.monitor.position_share", lambda _: next(shares))
     monitor = make_monitor(recipe, shards, folder=tmp_path)
     model = PretrainTask(recipe, card={}).net
     for step in range(0, 5 * recipe.monitor.every, recipe.monitor.every):

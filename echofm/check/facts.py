@@ -14,9 +14,8 @@ from scipy.ndimage import binary_erosion
 
 from echofm.check.codec import codec_of
 from echofm.check.fingerprint import Fingerprint, fingerprint
-from echofm.clip import Clip, Label
+from echofm.clip import NOT_ANNOTATED, Clip, Label
 from echofm.ids import IdKey
-from echofm.readers.datasets.truth import NOT_ANNOTATED
 from echofm.readers.patients import may_have_tag
 from echofm.readers.source import Row
 from echofm.readers.suffixes import stem_of

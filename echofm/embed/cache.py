@@ -34,7 +34,7 @@ from echofm.embed.run import (
     writing,
 )
 from echofm.embed.store import FEATURES, META, ROWS, is_table
-from echofm.embed.table import COLUMNS, EmbeddingTable
+from echofm.embed.table import COLUMNS, SIMULATED, EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.progress import console
 from echofm.schema import FrozenModel
@@ -194,7 +194,7 @@ def _as_asked(table: EmbeddingTable, extractor: Extractor) -> EmbeddingTable:
 
 def _key(request: Request) -> str:
     # What a table keeps changes with releases; one that lacks something new must not be taken for one that has it.
-    layout = [*(field.name for field in fields(EmbeddingTable)), *COLUMNS]
+    layout = [*(field.name for field in fields(EmbeddingTable)), *COLUMNS, SIMULATED]
     settings = {name: value for name, value in request.settings.items() if name != "tokens"}
     parts = [request.encoder_digest, request.input_fingerprint, request.clips, settings, layout]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]

@@ -14,6 +14,7 @@ import scipy.ndimage
 import torch
 import torch.nn.functional as F
 
+from echofm.clip import LEFT_ATRIUM, LEFT_VENTRICLE, MYOCARDIUM
 from echofm.phantom.acquisition import ON_SCREEN_DB, Acquisition
 from echofm.phantom.anatomy import Patient
 from echofm.phantom.probe import Pose, Sector
@@ -23,9 +24,9 @@ from echofm.phantom.speckle import PointSpread, compress
 
 # Tissue code to class of Clip.mask_THW; papillary muscles and leaflets count as cavity, as readers trace them.
 _CLASS = np.zeros(len(Tissue), np.uint8)
-_CLASS[[Tissue.LV, Tissue.PAPILLARY]] = 1
-_CLASS[Tissue.MYOCARDIUM] = 2
-_CLASS[Tissue.LA] = 3
+_CLASS[[Tissue.LV, Tissue.PAPILLARY]] = LEFT_VENTRICLE
+_CLASS[Tissue.MYOCARDIUM] = MYOCARDIUM
+_CLASS[Tissue.LA] = LEFT_ATRIUM
 
 Noise = Callable[[Patient, int, tuple[int, ...]], torch.Tensor]
 """Normal numbers of a shape, for a patient's clip of this number."""

@@ -23,7 +23,7 @@ OUTLINE_POINTS = 21
 
 
 class Tissue(enum.IntEnum):
-    """What a painted pixel is. The first four are the classes of Clip.mask_THW."""
+    """What a painted pixel is."""
 
     OUTSIDE = 0
     LV = 1
@@ -104,8 +104,3 @@ def paint_borders(border_ZK: Array, level_Z: Array, across_M: Array, along_N: Ar
 def distance_outside(inside_NM: npt.NDArray[np.bool_]) -> Array:
     """Distance (mm) of every pixel outside a region to it; 0 within."""
     return scipy.ndimage.distance_transform_edt(~inside_NM) * PAINT_STEP_MM
-
-
-def distance_inside(inside_NM: npt.NDArray[np.bool_]) -> Array:
-    """Distance (mm) of every pixel of a region to what lies outside; 0 without."""
-    return scipy.ndimage.distance_transform_edt(inside_NM) * PAINT_STEP_MM

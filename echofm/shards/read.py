@@ -15,13 +15,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from echofm.clip import Clip
+from echofm.clip import NOT_ANNOTATED, Clip
 from echofm.errors import EchofmError
 from echofm.progress import progress_bar
 from echofm.shards.files import TarFiles
 from echofm.shards.index import ClipRecord, index_tar
 from echofm.shards.manifest import Manifest, Split, TarEntry, read_manifest
-from echofm.shards.sample import ARRAYS, NOT_ANNOTATED
+from echofm.shards.sample import ARRAYS
 from echofm.shards.stamps import Stamp, TarState, load_stamp, locked, save_stamp
 
 _READ_BYTES = 4 * 2**20
@@ -83,8 +83,10 @@ class ShardSet:
             patient_id=meta.patient_id,
             study_id=meta.study_id,
             pixel_spacing_mm=meta.pixel_spacing_mm,
+            fan=meta.fan,
             view=meta.view,
             kind=meta.kind,
+            simulated=meta.simulated,
             labels=dict(meta.labels),
         )
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from echofm.clip import Clip, Label
+from echofm.clip import NOT_ANNOTATED, Clip, Label
 from echofm.shards.manifest import ClipMeta, Split, as_json, checked
 
 # What plain webdataset calls each array, and what it must be: dtype and shape letters. K frames are annotated, often
@@ -27,7 +27,6 @@ ARRAYS: Mapping[str, tuple[str, str]] = {
 META = "meta.json"
 REQUIRED = ("frames.npy", "sector.npy", META)
 BLOCK = tarfile.BLOCKSIZE
-NOT_ANNOTATED = 255
 
 
 def members(clip: Clip, *, split: Split, dataset: str) -> dict[str, bytes]:
@@ -78,9 +77,11 @@ def clip_meta(clip: Clip, *, split: Split, dataset: str) -> ClipMeta:
         dataset=dataset,
         view=clip.view,
         kind=clip.kind,
+        simulated=clip.simulated,
         labels={name: value for name, value in sorted(labels.items()) if not _missing(value)},
         frame_rate_hz=None if rate is None else round(rate, 6),
         pixel_spacing_mm=clip.pixel_spacing_mm,
+        fan=clip.fan,
     )
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import scipy.ndimage
 from PIL import Image
 
+from echofm.clip import NOT_ANNOTATED
 from echofm.report.blocks import Block, FilmStrip
 from probe.result import Overlay
 
@@ -43,7 +44,7 @@ def outlined(
 ) -> npt.NDArray[np.uint8]:
     """The frame enlarged to 224 pixels, (224, 224, 3), with the edge of every structure in a colour."""
     labels = np.asarray(Image.fromarray(map_HW).resize((_SIDE, _SIDE), Image.Resampling.NEAREST))
-    inside = np.where(labels == 255, 0, labels)
+    inside = np.where(labels == NOT_ANNOTATED, 0, labels)
     edge = (scipy.ndimage.maximum_filter(inside, 3) != inside) | (scipy.ndimage.minimum_filter(inside, 3) != inside)
     picture = np.array(_large(frame_HW))
     picture[edge] = colour

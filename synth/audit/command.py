@@ -6,13 +6,11 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast, get_args
 
-from echofm.embed.provenance import is_phantom as of_phantom
+from echofm.embed.provenance import is_simulated
 from echofm.embed.run import joined_ranks
-from echofm.embed.source import parsed
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.progress import console
-from echofm.readers.datasets.truth import is_phantom
 from synth.audit.assess import Audited, audit, require_comparable
 from synth.audit.calibrate import require_holdout
 from synth.audit.cli import Arguments
@@ -82,8 +80,7 @@ def run(arguments: Arguments) -> int:
         set_aside=(given.train.set_aside, given.holdout.set_aside, given.synthetic.set_aside),
         seed=arguments.seed,
     )
-    phantom = is_phantom(parsed(arguments.train)[0]) or of_phantom(sets.train)
-    return _finish(arguments, given, audited, phantom=phantom)
+    return _finish(arguments, given, audited, phantom=is_simulated(sets.train))
 
 
 def _open(arguments: Arguments, *, show: bool) -> Given:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from echofm.clip import Label
+from echofm.clip import BACKGROUND, LEFT_ATRIUM, LEFT_VENTRICLE, MYOCARDIUM, Label
 from echofm.errors import EchofmError
 from echofm.readers.datasets.adapter import Adapter
 from echofm.readers.datasets.labels import number, numbers, sex, word
@@ -20,7 +20,7 @@ from echofm.readers.source import Row
 
 _VIEWS = {"2CH": "A2C", "4CH": "A4C"}
 _ENDINGS = (("half_sequence", ".nii.gz"), ("half_sequence", ".nii"), ("sequence", ".mhd"))
-_CLASSES = {0: 0, 1: 1, 2: 2, 3: 3}
+_CLASSES = {0: BACKGROUND, 1: LEFT_VENTRICLE, 2: MYOCARDIUM, 3: LEFT_ATRIUM}
 _SUBGROUPS = {"training": "train", "validation": "val", "testing": "test"}
 _MAX_INFO_BYTES = 65536
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from echofm.clip import BACKGROUND, LEFT_ATRIUM, LEFT_VENTRICLE
 from echofm.readers.datasets.adapter import Adapter
 from echofm.readers.datasets.mask_files import MaskFiles
 from echofm.readers.datasets.walk import Notes, is_regular
@@ -21,7 +22,7 @@ _GROUPS = {
     "Non-ASD": ("atrial_septal_defect", "no"),
 }
 # The set's classes are left ventricle, right ventricle, left atrium, right atrium; ours have no right heart.
-_CLASSES = {0: 0, 1: 1, 2: 0, 3: 3, 4: 0}
+_CLASSES = {0: BACKGROUND, 1: LEFT_VENTRICLE, 2: BACKGROUND, 3: LEFT_ATRIUM, 4: BACKGROUND}
 _SUFFIXES = (".nii.gz", ".nii")
 
 

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from echofm.clip import Clip
+from echofm.clip import NOT_ANNOTATED, Clip
 from echofm.errors import UnreadableFile
 from echofm.ids import file_id
-from echofm.readers.datasets.truth import NOT_ANNOTATED
 from echofm.readers.limits import Limits
 from echofm.readers.metaimage import decode_metaimage
 from echofm.readers.nifti import read_volume

@@ -10,10 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import skimage.draw
 
-from echofm.clip import Clip
+from echofm.clip import BACKGROUND, LEFT_VENTRICLE, NOT_ANNOTATED, Clip
 
-NOT_ANNOTATED = 255
-LEFT_VENTRICLE = 1
 Polygons = Mapping[int, npt.NDArray[np.float32]]
 
 
@@ -41,7 +39,7 @@ class LeftVentricleTraces:
         mask_THW = np.full((frames, height, width), NOT_ANNOTATED, np.uint8)
         for frame, polygon in self.polygons.items():
             if 0 <= frame < frames and len(polygon) >= 3:
-                mask_THW[frame] = 0
+                mask_THW[frame] = BACKGROUND
                 rows, columns = skimage.draw.polygon(polygon[:, 1], polygon[:, 0], (height, width))
                 mask_THW[frame, rows, columns] = LEFT_VENTRICLE
         return clip if (mask_THW == NOT_ANNOTATED).all() else clip.replace(mask_THW=mask_THW)

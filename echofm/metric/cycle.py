@@ -45,7 +45,7 @@ def phase_contrast(
     return _mean_where(similarity_BP, same_BP) - _mean_where(similarity_BP, opposite_BP)
 
 
-def place_share(phase_BTD: torch.Tensor) -> float:
+def position_share(phase_BTD: torch.Tensor) -> float:
     """Part, in [0, 1], of what tells a clip's moments apart that is the moment's place in its window.
 
     The variance over time of the mean vector of each time index over that of the vectors about their clip's mean, both

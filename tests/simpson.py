@@ -6,23 +6,19 @@ import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
 
-from echofm.errors import EchofmError
+from echofm.clip import LEFT_ATRIUM, LEFT_VENTRICLE
 
 Mask = npt.NDArray[np.uint8]
-
-_VENTRICLE, _ATRIUM = 1, 3
 
 
 def discs(mask_HW: Mask, spacing_mm: float, *, count: int = 20) -> tuple[npt.NDArray[np.float64], float]:
     """Diameters (mm) of `count` discs from base to apex, and the long axis' length (mm).
 
     The axis runs from the middle of the mitral annulus (where class 1 meets class 3) to the farthest point of class 1.
-    Raises EchofmError where the mask shows no left ventricle that meets a left atrium.
     """
-    ventricle = mask_HW == _VENTRICLE
-    annulus = ventricle & scipy.ndimage.binary_dilation(mask_HW == _ATRIUM, iterations=2)
-    if not annulus.any():
-        raise EchofmError("the mask shows no mitral annulus (class 1 beside class 3); discs need an apical view")
+    ventricle = mask_HW == LEFT_VENTRICLE
+    annulus = ventricle & scipy.ndimage.binary_dilation(mask_HW == LEFT_ATRIUM, iterations=2)
+    assert annulus.any(), "an apical view shows where the ventricle meets the atrium"
     points = np.argwhere(ventricle).astype(float)
     base = np.argwhere(annulus).mean(0)
     apex = points[np.linalg.norm(points - base, axis=1).argmax()]

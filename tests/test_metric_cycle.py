@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from echofm.metric.cycle import circular_distance, phase_contrast, position_share, prior_correlation, token_phase
 from echofm.model.mae import VideoMae
+from echofm.model.picture import joined, reconstruct, sheet
 from echofm.model.tokens import cut, grid_of
-from pretrain.figures import circular_distance, phase_contrast, place_share, prior_correlation, token_phase
-from pretrain.picture import joined, reconstruct, sheet
 
 
 def cosines(phase_BT: torch.Tensor) -> torch.Tensor:
@@ -46,16 +46,16 @@ def test_contrast_of_a_perfect_and_of_a_blind_embedding() -> None:
     assert phase_contrast(perfect, prior_BTT=perfect, phase_BT=unknown).item() == by_prior.item() > 1.5
 
 
-def test_place_share_of_places_of_hearts_and_of_both() -> None:
+def test_position_share_of_places_of_hearts_and_of_both() -> None:
     generator = torch.Generator().manual_seed(0)
     clips, times, width = 12, 8, 16
     places = torch.randn(times, width, generator=generator).expand(clips, -1, -1)
     own = torch.randn(clips, times, width, generator=generator)
     clip_B1D = 9 * torch.randn(clips, 1, width, generator=generator)
-    assert place_share(places + clip_B1D) == pytest.approx(1)
-    assert place_share(own + clip_B1D) < 0.05
-    assert place_share(places + own + clip_B1D) == pytest.approx(0.5, abs=0.1)
-    assert math.isnan(place_share(clip_B1D.expand(-1, times, -1)))
+    assert position_share(places + clip_B1D) == pytest.approx(1)
+    assert position_share(own + clip_B1D) < 0.05
+    assert position_share(places + own + clip_B1D) == pytest.approx(0.5, abs=0.1)
+    assert math.isnan(position_share(clip_B1D.expand(-1, times, -1)))
 
 
 def test_contrast_earns_nothing_by_slowness() -> None:
