@@ -23,7 +23,7 @@ def test_every_set_is_listed(text: str) -> None:
 
 
 LISTED = ["echonet-dynamic", "echonet-synthetic", "echonet-pediatric", "echonet-lvh", "camus", "tmed-2"]
-LISTED += ["mimic-iv-echo", "cardiacnet", "folder"]
+LISTED += ["mimic-iv-echo", "cardiacnet", "hmc-qu", "segrwma", "cardiacuda", "unity-echophase", "folder"]
 
 
 def test_the_list_is_complete() -> None:

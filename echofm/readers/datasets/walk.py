@@ -11,6 +11,8 @@ from pathlib import Path
 from echofm.readers.suffixes import is_media
 
 Notes = Counter[str]
+# A table of one's own about the files of a folder.
+MANIFEST = "manifest.csv"
 
 _DICOM_MAGIC_AT = 128
 _NO_MEDIA = (".csv", ".json", ".txt", ".npz", ".npy", ".cfg", ".md", ".html", ".tar", ".gz", ".zip", ".raw", ".py")
