@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echofm.errors import EchofmError
+from echofm.fan import Fan
 
 if TYPE_CHECKING:
     import torch
@@ -29,13 +30,14 @@ class Clip:
     """One cine loop as read: de-identified pixels, true times, truth where the source has it.
 
     frames_TCHW: uint8, C 1 (BT.601 luma) or 3 (RGB); zero outside the sector in every frame.
-    sector_HW: bool, True inside the ultrasound sector.
+    sector_HW: bool, True inside the ultrasound sector. fan: the beams of which it is made, in this clip's pixels; None
+        where no fan was found in it (a mask that was given, an image that fills its frame).
     frame_time_s: (T,) seconds since the first frame, strictly increasing; None where the file does not tell.
     clip_id, patient_id, study_id: keyed hashes (echofm.ids), never a name, a path or a tag. A study is one examination
         of a patient; None where the source does not tell.
     pixel_spacing_mm: (row, column) millimetres between pixel centres; None where unknown.
     view: "A4C", "A2C", "PLAX", "PSAX", ...; None where unknown.
-    kind: "bmode", "colour_doppler", "spectral", "still" or "unknown".
+    kind: a word of `echofm.readers.kinds.KINDS`. simulated: True for the phantom's clips.
     labels: one naming scheme, the unit last in the name: ef_percent, edv_ml, esv_ml, heart_rate_bpm, ivsd_cm.
     phase_T: cardiac phase in [0, 1), 0 at end-diastole, NaN where unknown; None without such truth.
     mask_THW: uint8 classes BACKGROUND .. LEFT_ATRIUM, NOT_ANNOTATED; None without such truth.
@@ -46,10 +48,12 @@ class Clip:
     clip_id: str
     patient_id: str
     study_id: str | None = None
+    fan: Fan | None = None
     frame_time_s: npt.NDArray[np.float64] | None = None
     pixel_spacing_mm: tuple[float, float] | None = None
     view: str | None = None
     kind: str = "unknown"
+    simulated: bool = False
     labels: Mapping[str, Label] = field(default_factory=dict)
     phase_T: npt.NDArray[np.float32] | None = None
     mask_THW: npt.NDArray[np.uint8] | None = None

@@ -26,7 +26,7 @@ def conform(
     A clip that has the size already is not cut, so that conform(conform(x)) = conform(x).
     Time: the frame nearest to every k / frame_rate_hz; frames are repeated or dropped, never blended, because speckle
     does not survive blending. A clip of unknown times keeps its frames.
-    Sector, spacing, phase and mask follow. Raises EchofmError on a size or rate that is not positive.
+    Sector, fan, spacing, phase and mask follow. Raises EchofmError on a size or rate that is not positive.
     """
     if size is not None and size < 1:
         raise EchofmError(f"size {size} is not a positive number of pixels")
@@ -84,11 +84,12 @@ def _at_size(clip: Clip, size: int | None) -> Clip:
         for plane_HW, resized_HW in zip(frame_CHW, resized_CHW):
             resized_HW[:] = _resized(_squared(plane_HW[box], side, place), size, Image.Resampling.BILINEAR)
     sector = _squared(np.uint8(255) * clip.sector_HW[box], side, place)
-    spacing = clip.pixel_spacing_mm
+    spacing, fan = clip.pixel_spacing_mm, clip.fan
     return clip.replace(
         frames_TCHW=frames_TCHW,
         # Every pixel that the sector contributes to, so that all outside the new sector is zero as before.
         sector_HW=_resized(sector, size, Image.Resampling.BILINEAR) > 0,
+        fan=None if fan is None else fan.placed(scale=size / side, row=place[0] - top, column=place[1] - left),
         pixel_spacing_mm=None if spacing is None else (spacing[0] * side / size, spacing[1] * side / size),
         mask_THW=None if clip.mask_THW is None else _mask_at_size(clip.mask_THW, box, side, place, size),
     )

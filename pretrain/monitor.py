@@ -12,22 +12,22 @@ import torch
 
 from echofm.clip import Clip, ClipBatch
 from echofm.contract import InputContract
-from echofm.engine.collapse import rankme, spread
 from echofm.engine.task import Figure
 from echofm.errors import EchofmError
 from echofm.loss.periodic import cosine_similarity, pixel_prior
+from echofm.metric.collapse import embedding_std, rankme
+from echofm.metric.cycle import phase_contrast, position_share, prior_correlation, token_phase
 from echofm.model.mae import VideoMae
+from echofm.model.picture import reconstruct, sheet
 from echofm.progress import console
 from echofm.shards.loader import window_batches
 from echofm.shards.read import ShardSet
 from echofm.window import even_starts_s, window_indices
-from pretrain.figures import phase_contrast, place_share, prior_correlation, token_phase
 from pretrain.hooks import Hook, Snapshot
-from pretrain.picture import reconstruct, sheet
 from pretrain.task import fit_to
 
 # A living cycle needs two directions (it is a ring); these are far below any run that went well.
-_COLLAPSED_RANK, _COLLAPSED_SPREAD = 1.5, 0.01
+_COLLAPSED_RANK, _COLLAPSED_STD = 1.5, 0.01
 # Runs on a first plateau had 0.96 to 1.00, those that learnt the heart 0.01 to 0.47 (benchmarks/results-phantom.md).
 _ONLY_PLACES = 0.9
 _CLIPS_AT_ONCE = 4
@@ -109,11 +109,11 @@ class Monitor:
         figures["collapsed"] = float(step > 0 and collapsed(figures))
         if figures["collapsed"]:
             cry_out(figures, step)
-        wants_phase = model.triplet_weight > 0 or model.cycle_weight > 0
-        knows_places_only = step > 0 and wants_phase and figures["place_share"] > _ONLY_PLACES
+        wants_phase = model.objective.triplet.weight > 0 or model.objective.cycle.weight > 0
+        knows_places_only = step > 0 and wants_phase and figures["position_share"] > _ONLY_PLACES
         # Every run passes through it; one that is still there at the next measurement may stay.
         if knows_places_only and self._knew_places_only:
-            warn_of_places(figures["place_share"], step)
+            warn_of_places(figures["position_share"], step)
         self._knew_places_only = knows_places_only
         self.latest = {f"monitor/{key}": value for key, value in figures.items()}
         return {**self.latest, "monitor/reconstruction": picture_HW3}
@@ -122,9 +122,9 @@ class Monitor:
 def measure(model: VideoMae, held_out: HeldOut) -> tuple[dict[str, float], npt.NDArray[np.uint8]]:
     """Figures of a model in evaluation mode (means over the clips), and the first clips as reconstructed (H, W, 3).
 
-    prior_correlation, phase_contrast: see pretrain.figures. phase_contrast_min: of all clips.
+    prior_correlation, phase_contrast: see echofm.metric.cycle. phase_contrast_min: of all clips.
     phase_contrast_positive: share of the clips where it is. psnr_db: of hidden tubelets.
-    place_share: see pretrain.figures. rankme, spread: of all phase vectors. video_rankme: of the clip vectors.
+    position_share: see echofm.metric.cycle. rankme, embedding_std: of all phase vectors. video_rankme: of clip vectors.
     """
     device = next(model.parameters()).device
     correlation, contrast, phases, videos, psnr, pictures = [], [], [], [], [], []
@@ -150,9 +150,9 @@ def measure(model: VideoMae, held_out: HeldOut) -> tuple[dict[str, float], npt.N
         "phase_contrast": float(known.mean()),
         "phase_contrast_min": float(known.min()) if len(known) else math.nan,
         "phase_contrast_positive": float((known > 0).double().mean()),
-        "place_share": place_share(phase_BTD),
+        "position_share": position_share(phase_BTD),
         "rankme": rankme(phase_BTD.flatten(0, 1)),
-        "spread": spread(phase_BTD.flatten(0, 1)),
+        "embedding_std": embedding_std(phase_BTD.flatten(0, 1)),
         "video_rankme": rankme(torch.cat(videos)),
         "psnr_db": float(torch.cat(psnr).mean()),
     }
@@ -161,15 +161,15 @@ def measure(model: VideoMae, held_out: HeldOut) -> tuple[dict[str, float], npt.N
 
 def collapsed(figures: Mapping[str, float]) -> bool:
     """Whether all moments of all clips are embedded alike."""
-    return figures["rankme"] < _COLLAPSED_RANK or figures["spread"] < _COLLAPSED_SPREAD
+    return figures["rankme"] < _COLLAPSED_RANK or figures["embedding_std"] < _COLLAPSED_STD
 
 
 def cry_out(figures: Mapping[str, float], step: int) -> None:
     """Say it so that nobody overlooks it."""
     console.print(
-        f"[bold white on red] COLLAPSE [/] step {step}: every moment of every clip looks alike to the encoder (rank "
-        f"{figures['rankme']:.2f}, spread {figures['spread']:.4f}). Lower --fit.optim.lr-per-256, lengthen "
-        "--fit.optim.warmup-steps, or take --model.prior pixel",
+        f"[bold white on red] COLLAPSE [/] step {step}: every time point of every clip looks alike to the encoder "
+        f"(rank {figures['rankme']:.2f}, embedding_std {figures['embedding_std']:.4f}). Lower --fit.optim.lr-per-256, "
+        "lengthen --fit.optim.warmup-steps, or take --objective.prior.kind pixel",
         highlight=False,
     )
 
@@ -178,7 +178,7 @@ def warn_of_places(share: float, step: int) -> None:
     """Tell of an encoder that has learnt how far apart moments are, and nothing of the heart."""
     console.print(
         f"[bold black on yellow] NO HEART YET [/] step {step}: {share:.0%} of what tells a clip's moments apart is "
-        "their place in the window. If this lasts, take --model.phase-centre 0.9 where it is less, lower "
+        "their place in the window. If this lasts, take --network.phase-centre 0.9 where it is less, lower "
         "--fit.optim.lr-per-256, lengthen --fit.optim.warmup-steps, or begin from a trained encoder (--init)",
         highlight=False,
     )

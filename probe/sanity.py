@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from echofm.embed.table import EmbeddingTable
-from echofm.engine.collapse import rankme, spread
+from echofm.metric.collapse import embedding_std, rankme
 from echofm.nearest import nearest, unit_rows
 from probe.result import Check, SanityFigures
 
@@ -90,7 +90,7 @@ def with_checks(found: SanityFigures, checks: Sequence[Check]) -> SanityFigures:
 
 
 def _collapse(features: npt.NDArray[np.float64]) -> Check:
-    rank, width = rankme(torch.from_numpy(features)), spread(torch.from_numpy(features))
+    rank, width = rankme(torch.from_numpy(features)), embedding_std(torch.from_numpy(features))
     dead = width < _DEAD_SPREAD or rank < _DEAD_RANK
     told = f"effective rank {rank:.2f}, spread {width:.4f}"
     return Check(

@@ -59,6 +59,7 @@ def read_heart(row: Row) -> Clip:
         patient_id=KEY.patient(row.patient),
         view=row.view,
         kind="still" if number % 11 == 10 else "bmode",
+        simulated=number % 2 == 0,
         labels=row.labels,
         phase_T=phase,
         pixel_spacing_mm=(0.5, 0.5),

@@ -37,5 +37,5 @@ def test_each_layout(tmp_path: Path, layout: LayoutName) -> None:
         assert clip.phase_T is not None and np.isfinite(clip.phase_T).all()
         assert clip.mask_THW is not None and (clip.mask_THW == 1).any(axis=(1, 2)).all()
         assert {"ef_percent", "edv_ml", "esv_ml", "heart_rate_bpm"} <= set(clip.labels)
-        assert clip.view in ("A4C", "A2C", "PLAX", "PSAX") and clip.kind == "bmode"
+        assert clip.view in ("A4C", "A2C", "PLAX", "PSAX") and clip.kind == "bmode" and clip.simulated
         assert clip.frame_rate_hz == pytest.approx(40, rel=0.02)

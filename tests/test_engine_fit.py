@@ -86,7 +86,7 @@ def test_records_and_folder(tmp_path: Path) -> None:
     assert train(tmp_path / "run", task=task, config=config_of(log_every=4)) == 12
     records = metrics(tmp_path / "run")
     assert [record["step"] for record in records] == [1, 4, 8, 12]
-    expected = "step loss recon grad_norm lr rankme spread clips_per_s data_wait_share eta_s"
+    expected = "step loss recon grad_norm lr rankme embedding_std clips_per_s data_wait_share eta_s"
     assert all(set(record) == set(expected.split()) for record in records)
     assert 0 <= records[-1]["data_wait_share"] <= 1 and records[-1]["eta_s"] == 0
     assert task.updates == list(range(13))

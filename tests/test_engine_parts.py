@@ -1,4 +1,4 @@
-"""Schedule, optimizer groups, running mean and collapse figures against closed forms."""
+"""Schedule, optimizer groups, running mean against closed forms."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from echofm.engine.collapse import rankme, spread
 from echofm.engine.config import FitConfig, OptimConfig
 from echofm.engine.optim import Ema, make_optimizer
 from echofm.engine.schedule import lr_at
@@ -56,19 +55,6 @@ def test_running_mean() -> None:
     with ema.applied(net):
         assert net.weight.item() == pytest.approx(1.25)
     assert net.weight.item() == 2.0
-
-
-def test_rank_counts_the_directions() -> None:
-    corners = torch.cat([torch.eye(6), -torch.eye(6)])
-    assert rankme(corners) == pytest.approx(6.0)
-    line = torch.randn(20, 1, generator=torch.Generator().manual_seed(0)) @ torch.ones(1, 5)
-    assert rankme(line + 100) == pytest.approx(1.0, abs=1e-6)
-    assert rankme(torch.ones(4, 3)) == 1.0
-
-
-def test_spread_is_zero_for_one_direction_and_one_for_opposites() -> None:
-    assert spread(torch.tensor([[1.0, 0.0], [5.0, 0.0]])) == pytest.approx(0.0)
-    assert spread(torch.tensor([[1.0, 0.0], [-5.0, 0.0]])) == pytest.approx(1.0)
 
 
 def test_batch_that_does_not_divide_names_the_number() -> None:

@@ -1,43 +1,15 @@
-"""Masks: kinds, counts, independence of batch order and device, and the hash they are drawn with."""
+"""Masks: kinds, counts, independence of batch order and device."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from echofm.model.masks import draw_part, draw_scores, draw_visible, hidden_ids
+from echofm.model.masks import draw_part, draw_visible, hidden_ids
 from echofm.model.tokens import Grid
 
 GRID = Grid(8, 4, 5)
 DRAWS = torch.tensor([0, 1, -5, 2**62, 12345])
-
-
-def splitmix(seed: int, count: int) -> list[int]:
-    """The published generator in whole numbers, as the reference: mix(seed) is its state, one output per step."""
-    mask = 2**64 - 1
-
-    def mix(z: int) -> int:
-        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
-        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
-        return z ^ (z >> 31)
-
-    state = mix(seed & mask)
-    return [mix((state + i * 0x9E3779B97F4A7C15) & mask) & (2**63 - 1) for i in range(1, count + 1)]
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.integers(-(2**63), 2**63 - 1))
-def test_scores_are_splitmix(seed: int) -> None:
-    assert draw_scores(torch.tensor([seed]), 5, stream=0)[0].tolist() == splitmix(seed, 5)
-
-
-def test_scores_are_uniform_and_streams_differ() -> None:
-    scores = draw_scores(torch.arange(100), 1000, stream=0).double() / 2**63
-    assert abs(float(scores.mean()) - 0.5) < 0.005
-    assert abs(float(scores.var()) - 1 / 12) < 0.002
-    assert not torch.equal(draw_scores(DRAWS, 4, stream=0), draw_scores(DRAWS, 4, stream=1))
 
 
 @pytest.mark.parametrize(("kind", "count"), [("tube", 8 * 5), ("random", 8 * 5), ("frame", 2 * 20)])

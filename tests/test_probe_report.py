@@ -23,8 +23,9 @@ from planted_probes import (
 )
 from sklearn.metrics import confusion_matrix
 
-from echofm.embed.provenance import is_phantom
+from echofm.embed.provenance import is_simulated
 from echofm.embed.table import EmbeddingTable, tidy_rows
+from echofm.estimators.ordinal import median_level
 from echofm.intervals import Estimate
 from echofm.report.blocks import FilmStrip, Picture
 from probe.figures.maps import feature_map
@@ -33,7 +34,6 @@ from probe.findings.calibration import calibration, of_classes
 from probe.findings.gathered import Findings, target_findings
 from probe.findings.plane import plane
 from probe.findings.worst import worst_clips
-from probe.ordinal import median_level
 from probe.report import page, write_report
 from probe.report.frames import evenly
 from probe.report.masks import outlined
@@ -176,21 +176,13 @@ def test_failed_checks_come_before_everything_and_strange_names_stay_text(undraw
     assert table.index("FAILED") < table.index("not checked") < table.index("passed")
 
 
-def of_set(table: EmbeddingTable, name: str | None) -> EmbeddingTable:
-    return replace(table, rows=tidy_rows(table.rows.assign(dataset=name)))
-
-
 def test_phantom_is_named(undrawn: None, table: EmbeddingTable, probes: list[Probed], tmp_path: Path) -> None:
-    simulated = of_set(table.with_labels(pd.DataFrame({"clip_id": table.clip_id, "rhythm": "regular"})), None)
-    assert is_phantom(simulated) and not is_phantom(table)
-    real = table.with_labels(pd.DataFrame({"clip_id": table.clip_id, "rhythm": ["sinus", "atrial_fibrillation"] * 60}))
-    assert not is_phantom(of_set(real, None))
-    # Of a set that is named, words that real cohorts use as well prove nothing.
+    real, simulated = (replace(table, rows=tidy_rows(table.rows.assign(simulated=value))) for value in (False, True))
+    assert is_simulated(simulated) and not is_simulated(real) and not is_simulated(table)
+    assert "simulated" not in simulated.labels, "it is no label to be probed"
+    # Words of the phantom's labels prove nothing: real cohorts use them as well.
     cohort = pd.DataFrame({"clip_id": table.clip_id, "rhythm": "atrial_fibrillation", "heart_rate_bpm": 90.0})
-    assert not is_phantom(of_set(table.with_labels(cohort), "folder"))
-    assert not is_phantom(of_set(table.with_labels(cohort.drop(columns="heart_rate_bpm")), "echonet-dynamic"))
-    # A phantom in a public set's layout, without phase tokens; in any other by its name.
-    assert is_phantom(of_set(table.with_labels(cohort), "echonet-dynamic")) and is_phantom(of_set(table, "my-phantom"))
+    assert not is_simulated(real.with_labels(cohort))
     html = write_report(tmp_path, probes[:1], table=simulated).read_text()
     assert "<h2>Results on the phantom</h2>" in html and "say nothing about patients" in html
     assert "## What its frozen features know (phantom)" in html

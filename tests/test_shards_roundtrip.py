@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fans import fans
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shardfolder import KEY, Hearts, read_heart, write_hearts
@@ -45,7 +46,7 @@ def assert_same(one: Clip, other: Clip) -> None:
     for name in FIELDS:
         assert np.array_equal(getattr(one, name), getattr(other, name)), name
         assert getattr(one, name) is None or getattr(one, name).dtype == getattr(other, name).dtype
-    for name in ("clip_id", "patient_id", "study_id", "view", "kind", "labels", "pixel_spacing_mm"):
+    for name in ("clip_id", "patient_id", "study_id", "view", "kind", "simulated", "labels", "pixel_spacing_mm"):
         assert getattr(one, name) == getattr(other, name), name
 
 
@@ -244,6 +245,7 @@ def any_clip(draw: st.DrawFn) -> Clip:
         patient_id="0" * 20,
         study_id=draw(st.none() | st.just("1" * 20)),
         frame_time_s=draw(st.none() | st.just(np.cumsum(rng.uniform(1e-3, 1, n_frames)))),
+        fan=draw(st.none() | fans()),
         pixel_spacing_mm=draw(st.none() | st.tuples(st.floats(0.01, 2), st.floats(0.01, 2))),
         view=draw(st.none() | st.sampled_from(["A4C", "PLAX"])),
         kind="bmode",
@@ -274,4 +276,4 @@ def test_any_clip_comes_back(clip: Clip) -> None:
             getattr(back, name), getattr(sent, name), equal_nan=name == "phase_T" and sent.phase_T is not None
         ), name
     assert back.labels == clip.labels and back.view == clip.view
-    assert back.pixel_spacing_mm == sent.pixel_spacing_mm
+    assert back.pixel_spacing_mm == sent.pixel_spacing_mm and back.fan == sent.fan

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from echofm.clip import Clip, ClipBatch
 from echofm.embed.inputs import Item, conformed
 from echofm.embed.phase import PhaseTokens
-from echofm.embed.table import EmbeddingTable, stack_rows
+from echofm.embed.table import SIMULATED, EmbeddingTable, stack_rows
 from echofm.embed.tokens import SpaceTimeTokens, TokenGrid, check_grid
 from echofm.errors import EchofmError
 from echofm.shards.windows import Window, Windowing, cut_windows, rebatched
@@ -268,6 +268,7 @@ def _row(item: Item, windows: int) -> dict[str, object]:
         "dataset": item.dataset,
         "view": clip.view,
         "kind": clip.kind,
+        SIMULATED: clip.simulated,
         "frame_rate_hz": item.frame_rate_hz,
         "frames": len(clip.frames_TCHW),
         "windows": windows,

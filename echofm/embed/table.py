@@ -21,6 +21,8 @@ from echofm.errors import EchofmError
 TEXT_COLUMNS = ("clip_id", "patient_id", "study_id", "split", "dataset", "view", "kind")
 NUMBER_COLUMNS = ("frame_rate_hz", "frames", "windows")
 COLUMNS = TEXT_COLUMNS + NUMBER_COLUMNS
+# 1 for clips of the phantom; a table of real clips alone may be without this column.
+SIMULATED = "simulated"
 SPLITS = ("train", "val", "test")
 # Checks run over blocks, so that a mapped table of many gigabytes is never held twice.
 _BLOCK_ROWS = 8192
@@ -33,8 +35,8 @@ class EmbeddingTable:
     video_ND: float32, finite; may be mapped from disk and read-only.
     rows: N rows. clip_id (unique) and patient_id: text; split: "train", "val", "test" or missing; study_id, dataset,
         view, kind: text or missing; frame_rate_hz: of the source, missing where it does not tell, never assumed;
-        frames: how many the encoder could choose from; windows: how many were averaged; then the labels, named as in
-        `Clip.labels`.
+        frames: how many the encoder could choose from; windows: how many were averaged; simulated (may be absent): 1
+        for the phantom's clips; then the labels, named as in `Clip.labels`.
     motion_NRCD: float32, how much each feature varies over time (standard deviation over a window's times, mean over
         windows) in each cell of a coarse grid of R x C, at most 4 x 4, rows downwards; 1 x 1 for an encoder without
         places, None for one without time. A mean over time hides how far the heart moves; this does not.
@@ -104,7 +106,7 @@ class EmbeddingTable:
     @property
     def labels(self) -> pd.DataFrame:
         """The label columns alone."""
-        return self.rows[[name for name in self.rows.columns if name not in COLUMNS]]
+        return self.rows[[name for name in self.rows.columns if name not in (*COLUMNS, SIMULATED)]]
 
     def select(self, rows: npt.ArrayLike | None = None, /, **equal: str) -> EmbeddingTable:
         """Some clips: by index or boolean mask, or by columns, `table.select(split="train", view="A4C")`."""

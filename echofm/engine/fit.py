@@ -9,13 +9,13 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from echofm.clip import ClipBatch
-from echofm.engine.collapse import rankme, spread
 from echofm.engine.config import FitConfig
 from echofm.engine.run import Run
 from echofm.engine.state import Trained
 from echofm.engine.task import Task
 from echofm.engine.update import Update, Updater
 from echofm.errors import EchofmError
+from echofm.metric.collapse import embedding_std, rankme
 
 # One bad clip is met once an epoch; this many bad batches in a row mean that the weights are lost.
 _MOST_SKIPPED_IN_A_ROW = 10
@@ -75,7 +75,7 @@ def _living(update: Update) -> dict[str, Any]:
         return {"skipped_clips": list(update.culprits)}
     if update.embedding_ND is None:
         return {}
-    return {"rankme": rankme(update.embedding_ND), "spread": spread(update.embedding_ND)}
+    return {"rankme": rankme(update.embedding_ND), "embedding_std": embedding_std(update.embedding_ND)}
 
 
 def _nonfinite(step: int, update: Update, skipped: int) -> EchofmError:

@@ -1,7 +1,4 @@
-"""Which tokens the encoder sees: drawn per clip from the clip's own seed, by integer arithmetic alone.
-
-Every draw is a counter hashed with the seed (SplitMix64, Steele et al. 2014, doi 10.1145/2660193.2660195), so a clip's
-mask is the same on every device and for every number of processes, and no generator state needs saving.
+"""Which tokens the encoder sees: drawn per clip from the clip's own seed (echofm.draws).
 
 Shapes: B clips, N tokens of a clip, K visible ones, M hidden ones.
 """
@@ -10,30 +7,11 @@ from __future__ import annotations
 
 import torch
 
+from echofm.draws import Stream, hashed, integers
 from echofm.errors import EchofmError
 from echofm.model.tokens import Grid
 
 KINDS = ("tube", "frame", "random")
-_GOLDEN = 0x9E3779B97F4A7C15 - 2**64
-_MIX = ((30, 0xBF58476D1CE4E5B9 - 2**64), (27, 0x94D049BB133111EB - 2**64))
-
-
-def draw_scores(draw_B: torch.Tensor, count: int, *, stream: int) -> torch.Tensor:
-    """Uniform int64 in [0, 2^63), shape (B, count): number i of stream `stream` of each clip's seed."""
-    counter = torch.arange(1, count + 1, device=draw_B.device) + (stream << 32)
-    bits = _mixed(draw_B)[:, None] + counter * _GOLDEN
-    return _mixed(bits) & (2**63 - 1)
-
-
-def _mixed(bits: torch.Tensor) -> torch.Tensor:
-    for shift, factor in _MIX:
-        bits = (bits ^ _shifted(bits, shift)) * factor
-    return bits ^ _shifted(bits, 31)
-
-
-def _shifted(bits: torch.Tensor, shift: int) -> torch.Tensor:
-    # `>>` keeps the sign; SplitMix64 shifts zeros in.
-    return (bits >> shift) & ((1 << (64 - shift)) - 1)
 
 
 def visible_count(count: int, ratio: float) -> int:
@@ -53,12 +31,12 @@ def draw_visible(draw_B: torch.Tensor, grid: Grid, *, kind: str, ratio: float) -
     if kind == "frame":
         kept = visible_count(grid.time, ratio)
         spaced = torch.arange(kept, device=device) * grid.time // kept
-        first_B1 = draw_scores(draw_B, 1, stream=0) % grid.time
+        first_B1 = integers(draw_B, 1, high=grid.time, stream=Stream.MASK)
         times = ((first_B1 + spaced) % grid.time).sort(dim=1).values
         places = torch.arange(grid.space, device=device).expand(len(draw_B), kept, -1)
     else:
         slices = 1 if kind == "tube" else grid.time
-        scores = draw_scores(draw_B, slices * grid.space, stream=0).unflatten(1, (slices, grid.space))
+        scores = hashed(draw_B, slices, grid.space, stream=Stream.MASK)
         order = scores.argsort(dim=2, stable=True)[..., : visible_count(grid.space, ratio)]
         places = order.sort(dim=2).values.expand(-1, grid.time, -1)
         times = torch.arange(grid.time, device=device).expand(len(draw_B), -1)
@@ -85,6 +63,6 @@ def hidden_ids(visible_BK: torch.Tensor, tokens: int) -> torch.Tensor:
 def draw_part(draw_B: torch.Tensor, ids_BM: torch.Tensor, *, ratio: float) -> torch.Tensor:
     """A random part of the ids of each clip, `ratio` of them and at least one, ascending where they were."""
     kept = max(1, round(ids_BM.shape[1] * ratio))
-    scores = draw_scores(draw_B, ids_BM.shape[1], stream=1)
+    scores = hashed(draw_B, ids_BM.shape[1], stream=Stream.DECODED)
     chosen = scores.argsort(dim=1, stable=True)[:, :kept].sort(dim=1).values
     return ids_BM.gather(1, chosen)

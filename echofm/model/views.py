@@ -12,11 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from echofm.model.masks import draw_scores, visible_count
+from echofm.draws import Stream, hashed, integers, uniform
+from echofm.model.masks import visible_count
 from echofm.model.tokens import Grid
 
-# Streams 0 to 2 of a clip's seed draw its mask and its gain.
-_TIME, _PLACES, _LOOK = 3, 4, 5
 # Part of a moment's tokens that a view does not show.
 _HIDDEN = 0.375
 _TURN_RADIANS, _ZOOM, _STRETCH, _SHIFT = 0.45, 0.35, 0.1, 0.25
@@ -54,14 +53,13 @@ def draw_views(video_BCTHW: torch.Tensor, draw_B: torch.Tensor, grid: Grid, *, v
     ramp over depth of up to 0.3 either way. So it is the heart that has to be recognised, not how it was held or lit.
     """
     clips, device = len(video_BCTHW), video_BCTHW.device
-    time_BV = draw_scores(draw_B, views, stream=_TIME) % grid.time
-    scores = draw_scores(draw_B, views * grid.space, stream=_PLACES).unflatten(1, (views, grid.space))
+    time_BV = integers(draw_B, views, high=grid.time, stream=Stream.VIEW_TIME)
+    scores = hashed(draw_B, views, grid.space, stream=Stream.VIEW_POSITION)
     places = scores.argsort(dim=2, stable=True)[..., : visible_count(grid.space, _HIDDEN)].sort(dim=2).values
     frames_BVt = time_BV[..., None] * tubelet + torch.arange(tubelet, device=device)
     clip_B11 = torch.arange(clips, device=device)[:, None, None]
     shown = video_BCTHW.movedim(2, 1)[clip_B11, frames_BVt].flatten(0, 1).movedim(1, 2)
-    look = draw_scores(draw_B, views * _NUMBERS, stream=_LOOK).unflatten(1, (views, _NUMBERS)).flatten(0, 1)
-    uniform_RN = look.double() / 2.0**62 - 1
+    uniform_RN = 2 * uniform(draw_B, views, _NUMBERS, stream=Stream.VIEW_LOOK).flatten(0, 1) - 1
     return Views(
         shown_RCTHW=_lit(_held(shown, uniform_RN), uniform_RN),
         ids_RK=(time_BV[..., None] * grid.space + places).flatten(0, 1),

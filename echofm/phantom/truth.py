@@ -34,7 +34,7 @@ def write_truth(path: Path, arrays: dict[str, npt.NDArray[np.generic]]) -> None:
 
 
 def add_truth(clip: Clip, path: Path) -> Clip:
-    """The clip with the phantom's phase, masks, view, kind and labels.
+    """The clip, marked as simulated, with the phantom's phase, masks, view, kind and labels.
 
     Raises UnreadableFile where the truth is missing, damaged, or of other frames than the clip.
     """
@@ -53,4 +53,6 @@ def add_truth(clip: Clip, path: Path) -> Clip:
         raise UnreadableFile(
             file_id(path), f"truth is for {mask.shape} (frames, rows, columns), the clip has {(frames, height, width)}"
         )
-    return clip.replace(phase_T=phase, mask_THW=mask, view=view, kind=kind, labels={**clip.labels, **labels})
+    return clip.replace(
+        phase_T=phase, mask_THW=mask, view=view, kind=kind, simulated=True, labels={**clip.labels, **labels}
+    )

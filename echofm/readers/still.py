@@ -43,4 +43,4 @@ def decode_still(source: BinaryIO, *, channels: int, limits: Limits) -> Decoded:
             else:
                 picture = to_grey(np.asarray(image)[None])[0]
     clip_TCHW, chroma_HW = gather(iter([picture]), at_most=1, channels=channels)
-    return Decoded(frames_TCHW=clip_TCHW, chroma_HW=chroma_HW, kind="still")
+    return Decoded(frames_TCHW=clip_TCHW, chroma_HW=chroma_HW)

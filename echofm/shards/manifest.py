@@ -11,6 +11,7 @@ from pydantic import Field, StringConstraints
 
 from echofm.clip import LABEL_NAME
 from echofm.errors import EchofmError
+from echofm.fan import Fan
 
 SCHEMA_VERSION: Literal[1] = 1
 MANIFEST = "manifest.json"
@@ -42,9 +43,11 @@ class ClipMeta(_Strict):
     dataset: Annotated[str, StringConstraints(max_length=64)]
     view: Annotated[str, StringConstraints(max_length=64)] | None
     kind: Annotated[str, StringConstraints(max_length=32)]
+    simulated: bool = False
     labels: Mapping[LabelName, LabelValue]
     frame_rate_hz: Annotated[float, Field(gt=0)] | None
     pixel_spacing_mm: tuple[float, float] | None
+    fan: Fan | None = None
 
 
 class Settings(_Strict):

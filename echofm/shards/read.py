@@ -83,8 +83,10 @@ class ShardSet:
             patient_id=meta.patient_id,
             study_id=meta.study_id,
             pixel_spacing_mm=meta.pixel_spacing_mm,
+            fan=meta.fan,
             view=meta.view,
             kind=meta.kind,
+            simulated=meta.simulated,
             labels=dict(meta.labels),
         )
 

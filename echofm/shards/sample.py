@@ -77,9 +77,11 @@ def clip_meta(clip: Clip, *, split: Split, dataset: str) -> ClipMeta:
         dataset=dataset,
         view=clip.view,
         kind=clip.kind,
+        simulated=clip.simulated,
         labels={name: value for name, value in sorted(labels.items()) if not _missing(value)},
         frame_rate_hz=None if rate is None else round(rate, 6),
         pixel_spacing_mm=clip.pixel_spacing_mm,
+        fan=clip.fan,
     )
 
 

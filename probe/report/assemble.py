@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from echofm.embed.provenance import is_phantom
+from echofm.embed.provenance import is_simulated
 from echofm.embed.table import EmbeddingTable
 from echofm.report.blocks import Block, Commands, Prose
 from echofm.report.page import Page
@@ -37,7 +37,7 @@ def write_report(
 
     Raises EchofmError where the folder cannot be written.
     """
-    found = findings(probes, phantom=table is not None and is_phantom(table))
+    found = findings(probes, phantom=table is not None and is_simulated(table))
     found.save(Path(out) / JSON)
     return page(probes, table=table, frames_of=frames_of, found=found).save(Path(out) / HTML)
 
@@ -57,7 +57,7 @@ def page(
     found: what `findings` of the same probes gave; made here if not given.
     """
     if found is None:
-        found = findings(probes, phantom=table is not None and is_phantom(table))
+        found = findings(probes, phantom=table is not None and is_simulated(table))
     first = probes[0].result
     on = " on phantom clips" if found.phantom else ""
     report = Page(title, lead=f"Encoder `{first.encoder_digest[:16]}`: probes on its frozen features{on}.")

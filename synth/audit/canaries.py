@@ -137,7 +137,8 @@ def transformed(clip: Clip, kind: str, strength: float, *, seed: int) -> Clip:
     own = int.from_bytes(hashlib.sha256(f"{seed}\0{kind}\0{strength}\0{clip.clip_id}".encode()).digest()[:8], "big")
     frames = transform(clip.frames_TCHW, strength, np.random.default_rng(own))
     sector = np.ascontiguousarray(clip.sector_HW[:, ::-1]) if kind == "flip" else clip.sector_HW
-    return clip.replace(frames_TCHW=frames * sector, sector_HW=sector)
+    # Some kinds crop or flip, so the beams lie elsewhere.
+    return clip.replace(frames_TCHW=frames * sector, sector_HW=sector, fan=None)
 
 
 def in_between(clip: Clip, other: Clip, part: float) -> Clip:

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, cast, get_args
 
 import torch
 
-from echofm.embed.provenance import is_phantom as of_phantom
+from echofm.embed.provenance import is_simulated
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.ids import IdKey, load_key
 from echofm.progress import console
-from echofm.readers.datasets.truth import is_phantom
 from echofm.readers.limits import Limits
 from synth.audit.assess import Audited, audit, require_comparable
 from synth.audit.calibrate import require_holdout
@@ -28,7 +27,7 @@ from synth.audit.names import shown_digest
 from synth.audit.planting import CanaryInput, sources, with_new_beats
 from synth.audit.report import page
 from synth.audit.scoring import Sets
-from synth.audit.sources import Embedder, Side, chosen, open_side, parsed
+from synth.audit.sources import Embedder, Side, chosen, open_side
 from synth.audit.strips import Strip, closest_pairs, strips
 
 if TYPE_CHECKING:
@@ -87,8 +86,7 @@ def run(arguments: Arguments) -> int:
         set_aside=(given.train.set_aside, given.holdout.set_aside, given.synthetic.set_aside),
         seed=arguments.seed,
     )
-    phantom = is_phantom(parsed(arguments.train)[0]) or of_phantom(sets.train)
-    return _finish(arguments, given, audited, phantom=phantom)
+    return _finish(arguments, given, audited, phantom=is_simulated(sets.train))
 
 
 @contextmanager

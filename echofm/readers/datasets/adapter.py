@@ -38,7 +38,12 @@ class FolderSource:
     root: Path
     patient_rule: str
     make_rows: Callable[[Path, Notes], Iterator[Row]]
-    notes: Notes = field(default_factory=Counter)
+    notes: Notes = field(default_factory=Notes)
+
+    @property
+    def unread(self) -> Counter[str]:
+        """Files of kinds that are not read, by suffix, of the last walk."""
+        return self.notes.unread
 
     def rows(self) -> Iterator[Row]:
         """Every file, lazily, sorted, the same on each call. Raises EchofmError on a missing or wrong table."""

@@ -7,7 +7,6 @@ from collections import Counter
 from pathlib import Path
 
 from echofm.readers.datasets.folder import Folder
-from echofm.readers.datasets.walk import Notes
 
 _TABLES = (".csv", ".csv.gz", ".tsv", ".xlsx", ".xls")
 # A name of these words alone is shown; any other may be a patient's.
@@ -23,10 +22,10 @@ _PLAIN = (
 _LISTED = 12
 
 
-def unread_tables(root: Path) -> Notes:
+def unread_tables(root: Path) -> Counter[str]:
     """Tables in a folder and in those right below it, for notes."""
     folder = Folder(root)
-    found: Notes = Counter()
+    found: Counter[str] = Counter()
     for path in (path for each in (folder, *map(Folder, folder.folders[:200])) for path in each.files):
         if path.name.casefold().endswith(_TABLES):
             found[

@@ -21,13 +21,13 @@ from echofm.readers.datasets.split_column import given_split
 from echofm.readers.datasets.table import header, read_table
 from echofm.readers.datasets.truth import phantom_truth
 from echofm.readers.datasets.walk import MANIFEST, Notes, is_regular, media_files
+from echofm.readers.kinds import KINDS
 from echofm.readers.limits import PLAUSIBLE_RATE_HZ
 from echofm.readers.patients import RULE_TEXTS, Namesakes, PatientFrom, patient_of
 from echofm.readers.source import Row
 from echofm.readers.suffixes import stem_of
 
 VIEWS = ("A4C", "A2C", "A3C", "A5C", "PLAX", "PSAX", "SC", "SSN")
-_KINDS = ("bmode", "colour_doppler", "spectral", "still")
 
 
 def rows(
@@ -82,7 +82,7 @@ def rows(
                 study=cells["study"] or None,
                 split=given_split(cells["split"], table=manifest.name, row=row - 1),
                 view=view_word(cells["view"], notes),
-                kind=cells["kind"] if cells["kind"] in _KINDS else None,
+                kind=cells["kind"] if cells["kind"] in KINDS else None,
                 frame_rate_hz=_rate(cells["frame_rate_hz"], notes),
                 labels=_labels({name: cells[name] for name in label_columns}, notes),
                 add_truth=phantom_truth(root, stem_of(path)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from echofm.errors import EchofmError
 from echofm.readers.datasets.adapter import Adapter
 from echofm.readers.datasets.folder import Folder
 from echofm.readers.datasets.generic import GENERIC
-from echofm.readers.datasets.walk import MANIFEST, media_files
+from echofm.readers.datasets.walk import MANIFEST, Notes, media_files
 from echofm.readers.suffixes import STILL, media_suffix
 
 # physionet.org/files/mimic-iv-echo/1.0 below the folder of downloads.
@@ -45,7 +45,7 @@ def recognised(root: Path, adapters: Sequence[Adapter]) -> tuple[Adapter, Path]:
         # It was asked for by its name.
         return below[0]
     homes = {home for _, home in below}
-    others = (path for path in media_files(root, Counter()) if not homes & set(path.parents))
+    others = (path for path in media_files(root, Notes()) if not homes & set(path.parents))
     if any(media_suffix(path) not in STILL for path in others):
         raise EchofmError(f"a data set lies below the folder given, beside other echo files: {named}; {way_out}")
     return below[0]

@@ -25,7 +25,7 @@ def read_any(folder: Folder, stem: str) -> tuple[str, pd.DataFrame] | None:
         table = pd.read_excel(path, **options) if path.suffix.lower() == ".xlsx" else pd.read_csv(path, **options)
     except ImportError:
         raise EchofmError(
-            f"{path.name} is an Excel workbook: `pip install "echofm[workbooks]"`, or save it as {stem}.csv beside it"
+            f"{path.name} is an Excel workbook: install openpyxl, or save it as {stem}.csv beside it"
         ) from None
     except Exception:
         # Libraries raise anything over a damaged workbook, and their texts quote cells.

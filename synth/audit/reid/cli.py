@@ -63,7 +63,7 @@ def main(argv: list[str]) -> int:
     if not arguments.tables:
         raise EchofmError("name a table: echofm audit fit-reid TABLE --out FOLDER")
     # Only now, so that --help needs no torch.
-    from echofm.embed.provenance import is_phantom
+    from echofm.embed.provenance import is_simulated
     from echofm.embed.table import EmbeddingTable
     from echofm.progress import progress_bar
     from synth.audit.reid.build import fit_reid, require_splits
@@ -104,7 +104,7 @@ def main(argv: list[str]) -> int:
         )
     save_reid(reid, arguments.out)
     summary(reid, test, measured).save(arguments.out / "verification.json")
-    page(reid, measured, phantom=is_phantom(table)).save(arguments.out / "report.html")
+    page(reid, measured, phantom=is_simulated(table)).save(arguments.out / "report.html")
     blind = _print(measured)
     print(f"model and report: {arguments.out}", file=sys.stderr)
     return int(blind)

@@ -21,7 +21,7 @@ def rankme(embedding_ND: torch.Tensor) -> float:
 
 
 @torch.no_grad()
-def spread(embedding_ND: torch.Tensor) -> float:
+def embedding_std(embedding_ND: torch.Tensor) -> float:
     """Root mean square distance of the L2-normalised rows from their mean, in [0, 1]; 0: all rows are one."""
     unit_ND = torch.nn.functional.normalize(embedding_ND.double(), dim=1)
     return float((unit_ND - unit_ND.mean(0)).square().sum(1).mean().sqrt())

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import torch
 
+from echofm.metric.circular import circular_distance
+from echofm.metric.cycle import phase_contrast, position_share, prior_correlation, token_phase
+from echofm.model.config import MaskingConfig, NetworkConfig, ObjectiveConfig
 from echofm.model.mae import VideoMae
+from echofm.model.picture import joined, reconstruct, sheet
 from echofm.model.tokens import cut, grid_of
-from pretrain.figures import circular_distance, phase_contrast, place_share, prior_correlation, token_phase
-from pretrain.picture import joined, reconstruct, sheet
 
 
 def cosines(phase_BT: torch.Tensor) -> torch.Tensor:
@@ -46,16 +48,16 @@ def test_contrast_of_a_perfect_and_of_a_blind_embedding() -> None:
     assert phase_contrast(perfect, prior_BTT=perfect, phase_BT=unknown).item() == by_prior.item() > 1.5
 
 
-def test_place_share_of_places_of_hearts_and_of_both() -> None:
+def test_position_share_of_places_of_hearts_and_of_both() -> None:
     generator = torch.Generator().manual_seed(0)
     clips, times, width = 12, 8, 16
     places = torch.randn(times, width, generator=generator).expand(clips, -1, -1)
     own = torch.randn(clips, times, width, generator=generator)
     clip_B1D = 9 * torch.randn(clips, 1, width, generator=generator)
-    assert place_share(places + clip_B1D) == pytest.approx(1)
-    assert place_share(own + clip_B1D) < 0.05
-    assert place_share(places + own + clip_B1D) == pytest.approx(0.5, abs=0.1)
-    assert math.isnan(place_share(clip_B1D.expand(-1, times, -1)))
+    assert position_share(places + clip_B1D) == pytest.approx(1)
+    assert position_share(own + clip_B1D) < 0.05
+    assert position_share(places + own + clip_B1D) == pytest.approx(0.5, abs=0.1)
+    assert math.isnan(position_share(clip_B1D.expand(-1, times, -1)))
 
 
 def test_contrast_earns_nothing_by_slowness() -> None:
@@ -84,13 +86,19 @@ def test_joined_undoes_cut() -> None:
     assert torch.equal(joined(tubelets, grid=grid_of(video, tubelet=2, patch=4), patch=4, per_time=2), video)
 
 
-@pytest.mark.parametrize("changes", [{}, {"normalised_target": False}, {"decode_ratio": 0.5}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"objective": {"reconstruction": {"normalised_target": False}}}, {"masking": {"decode_ratio": 0.5}}],
+    ids=str,
+)
 def test_reconstruction_keeps_what_is_seen(changes: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    model = VideoMae(
+    network = NetworkConfig(
         size=16, frames=4, channels=1, patch=4, tubelet=2, width=16, depth=1, heads=2, decoder_width=16,
-        decoder_depth=1, decoder_heads=2, predicted_frames=4, **changes,
-    ).eval()  # fmt: skip
+        decoder_depth=1, decoder_heads=2, predicted_frames=4,
+    )  # fmt: skip
+    masking, objective = MaskingConfig(**changes.get("masking", {})), ObjectiveConfig(**changes.get("objective", {}))
+    model = VideoMae(network, masking, objective).eval()
     video = torch.rand(3, 1, 4, 16, 16)
     sector = torch.ones(3, 16, 16, dtype=torch.bool)
     made = reconstruct(model, video, torch.arange(3), sector_BHW=sector)

@@ -1,0 +1,39 @@
+"""Fans of any geometry, for hypothesis."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import strategies as st
+
+from echofm.fan import Fan
+
+
+@st.composite
+def fans(draw: st.DrawFn, *, height: int = 100, width: int = 120) -> Fan:
+    """A fan whose image lies at least partly on a screen of height x width."""
+    half, lean = draw(st.floats(0.2, 0.9)), draw(st.floats(-0.25, 0.25))
+    far = draw(st.floats(0.6, 1.1)) * height
+    return Fan(
+        apex_row=draw(st.floats(-0.4, 0.1)) * height,
+        apex_column=draw(st.floats(0.4, 0.6)) * width,
+        first_rad=lean - half,
+        last_rad=lean + half,
+        near=draw(st.floats(0.0, 0.4)) * far,
+        far=far,
+        top=-0.5,
+        left=draw(st.floats(-0.5, 0.2 * width)),
+        bottom=draw(st.floats(0.8 * height, height - 0.5)),
+        right=draw(st.floats(0.8 * width, width - 0.5)),
+    )
+
+
+def polar(fan: Fan, shape: tuple[int, int]) -> np.ndarray:
+    """The fan's mask by angles and radii: slow and plain."""
+    row, column = np.mgrid[: shape[0], : shape[1]].astype(float)
+    down, across = row - fan.apex_row, column - fan.apex_column
+    middle = (fan.first_rad + fan.last_rad) / 2
+    angle = np.abs((np.arctan2(across, down) - middle + np.pi) % (2 * np.pi) - np.pi)
+    radius = np.hypot(down, across)
+    inside = (angle <= (fan.last_rad - fan.first_rad) / 2) & (radius >= fan.near) & (radius <= fan.far)
+    inside &= (row >= fan.top) & (row <= fan.bottom) & (column >= fan.left) & (column <= fan.right)
+    return inside
