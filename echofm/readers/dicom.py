@@ -32,9 +32,9 @@ def decode_dicom(source: BinaryIO, *, channels: int, limits: Limits) -> Decoded:
     with silent_pydicom(), config.disable_value_validation():
         data_set = read_data_set(source)
         check_object(data_set)
-        frames, height, width, samples = _claimed_shape(data_set)
+        frames, height, width = _claimed_shape(data_set)
         sample_bytes = max(1, int(data_set.get("BitsAllocated") or 8) // 8)
-        limits.check_clip(frames=frames, height=height, width=width, channels=samples, sample_bytes=sample_bytes)
+        limits.check_clip(frames=frames, height=height, width=width, channels=channels, sample_bytes=sample_bytes)
         regions = declared_regions(data_set, height=height, width=width)
         kind = kind_by_regions(data_set, frames)
         clip_TCHW, chroma_HW = gather(dicom_frames(data_set, frames=frames), at_most=frames, channels=channels)
@@ -52,8 +52,8 @@ def decode_dicom(source: BinaryIO, *, channels: int, limits: Limits) -> Decoded:
         )
 
 
-def _claimed_shape(data_set: Dataset) -> tuple[int, int, int, int]:
-    """Frames, rows, columns and samples per pixel by the header; refused where there is no image."""
+def _claimed_shape(data_set: Dataset) -> tuple[int, int, int]:
+    """Frames, rows and columns by the header; refused where there is no image."""
     if "PixelData" not in data_set:
         raise Refused("the DICOM file has no pixels")
     frames = data_set.get("NumberOfFrames")
@@ -61,7 +61,6 @@ def _claimed_shape(data_set: Dataset) -> tuple[int, int, int, int]:
         1 if frames is None or frames == "" else whole(frames),
         whole(data_set.get("Rows")),
         whole(data_set.get("Columns")),
-        whole(data_set.get("SamplesPerPixel", 1)),
     )
 
 

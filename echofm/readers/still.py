@@ -33,7 +33,7 @@ def decode_still(source: BinaryIO, *, channels: int, limits: Limits) -> Decoded:
             raise Refused("its header claims more pixels than any echo has") from None
         with opened as image:
             samples = 1 if image.mode in ("1", "L", "I;16", "I;16B", "I", "F") else 3
-            limits.check_clip(frames=1, height=image.height, width=image.width, channels=samples)
+            limits.check_clip(frames=1, height=image.height, width=image.width, channels=channels)
             try:
                 image.load()
             except (OSError, SyntaxError):
