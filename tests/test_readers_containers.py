@@ -1,4 +1,4 @@
-"""Containers as recorders really write them: repeated frames, sound, reordered frames, and still every cut file told."""
+"""Containers as recorders really write them: repeated frames, sound, reordered frames; and every cut file is told."""
 
 from __future__ import annotations
 
