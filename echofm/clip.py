@@ -6,7 +6,7 @@ Shapes: B clips, T frames, C channels (1 grey or 3 RGB), H rows, W columns.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -109,6 +109,14 @@ class ClipBatch:
         if not moved["video_BCTHW"].is_floating_point():
             moved["video_BCTHW"] = moved["video_BCTHW"].float().div_(255)
         return replace(self, **moved)
+
+    def share_memory(self) -> ClipBatch:
+        """The same with its tensors in memory that processes share. RuntimeError where there is too little."""
+        for each in fields(self):
+            tensor = getattr(self, each.name)
+            if hasattr(tensor, "share_memory_"):
+                tensor.share_memory_()
+        return self
 
     def pin_memory(self) -> ClipBatch:
         """Page-locked copies of the tensors, for the loader's asynchronous transfer."""
