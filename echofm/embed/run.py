@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from accelerate import PartialState
 
+from echofm.atomic import whole_folder, write_whole
 from echofm.embed.extract import Extractor
 from echofm.embed.inputs import Input, Item
 from echofm.embed.store import is_table, save_tables
@@ -105,9 +105,7 @@ class Run:
             raise EchofmError(f"{self.out} is there already and is no embedding run; choose another folder")
         if not is_table(self.out):
             (self.out / PARTS).mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part")
-            part.write_text(request.to_json(), encoding="utf-8")
-            os.replace(part, path)
+            write_whole(path, request.to_json())
 
     def embed(self) -> None:
         """Do this rank's parts that are not on disk yet."""
@@ -191,12 +189,10 @@ class Run:
 
     def _finish(self, number: int, table: EmbeddingTable, aside: Sequence[SetAside], files: Sequence[str]) -> None:
         """A part appears whole or not at all."""
-        draft = self._part(number).with_suffix(".draft")
-        shutil.rmtree(draft, ignore_errors=True)
-        table.save(draft)
-        _write_set_aside(draft / SET_ASIDE, aside)
-        (draft / FILES).write_text(json.dumps(files), encoding="utf-8")
-        os.replace(draft, self._part(number))
+        with whole_folder(self._part(number)) as draft:
+            table.save(draft)
+            _write_set_aside(draft / SET_ASIDE, aside)
+            (draft / FILES).write_text(json.dumps(files), encoding="utf-8")
 
 
 def places_of(table: EmbeddingTable, folder: Path, file_ids: Sequence[str]) -> dict[str, int]:
