@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from echofm.errors import EchofmError
+from echofm.readers.datasets.folder import Folder
 from echofm.readers.datasets.walk import Notes
 from echofm.readers.source import Row
 
@@ -24,7 +25,7 @@ class Adapter:
 
     name: str
     title: str
-    recognises: Callable[[Path], bool]
+    recognises: Callable[[Folder], bool]
     rows: Callable[[Path, Notes], Iterator[Row]]
     patient_rule: str
 

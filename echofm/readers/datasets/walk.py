@@ -11,6 +11,9 @@ from pathlib import Path
 from echofm.readers.formats import HEAD_BYTES, is_known
 from echofm.readers.suffixes import UNREAD, is_companion, is_media, unread_kind
 
+# A table of one's own about the files of a folder.
+MANIFEST = "manifest.csv"
+
 
 class Notes(Counter[str]):
     """What a walk passed over, in words. `unread`: files of kinds that are not read, by suffix."""
