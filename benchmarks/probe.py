@@ -26,10 +26,10 @@ from threadpoolctl import threadpool_limits
 from benchmarks.timing import TABLE_HEAD, Clock, Row, header
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from probe.blocks import Rows
+from echofm.estimators.logistic import BlockLogistic
+from echofm.estimators.ridge import ALPHAS, ridge_path
+from echofm.estimators.rows import Rows
 from probe.evaluate import evaluate
-from probe.linear import ALPHAS, ridge_path
-from probe.logistic import BlockLogistic
 from probe.result import Kind
 
 Part = Literal["protocol", "ridge", "logistic"]
@@ -156,10 +156,10 @@ def _logistic(options: Options, clock: Clock, *, classes: int) -> Row:
     apart = float(np.abs(kept["theirs"] - kept["ours"]).max())
     scores = [
         (
-            balanced_accuracy_score(truth, said.argmax(1)),
-            roc_auc_score(truth, said[:, 1] if classes == 2 else said, multi_class="ovr"),
+            balanced_accuracy_score(truth, predicted.argmax(1)),
+            roc_auc_score(truth, predicted[:, 1] if classes == 2 else predicted, multi_class="ovr"),
         )
-        for said in (kept["theirs"], kept["ours"])
+        for predicted in (kept["theirs"], kept["ours"])
     ]
     told = _equal("balanced accuracy", scores[0][0], scores[1][0]) + "; " + _equal("AUROC", scores[0][1], scores[1][1])
     name = f"logistic, {classes} classes, one penalty, {options.rows:,} x {options.width}"

@@ -47,8 +47,7 @@ class Clip:
         of a patient; None where the source does not tell.
     pixel_spacing_mm: (row, column) millimetres between pixel centres; None where unknown.
     view: "A4C", "A2C", "PLAX", "PSAX", ...; None where unknown.
-    kind: "bmode", "colour_doppler", "spectral", "still" or "unknown".
-    simulated: True for the phantom's clips.
+    kind: a word of `echofm.readers.kinds.KINDS`. simulated: True for the phantom's clips.
     labels: one naming scheme, the unit last in the name: ef_percent, edv_ml, esv_ml, heart_rate_bpm, ivsd_cm.
     phase_T: cardiac phase in [0, 1), 0 at end-diastole, NaN where unknown; None without such truth.
     mask_THW: uint8 classes BACKGROUND .. LEFT_ATRIUM, NOT_ANNOTATED; None without such truth.

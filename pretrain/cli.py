@@ -10,9 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import pydantic
 import tyro
 
 from echofm.errors import EchofmError
+from echofm.schema import first_problem
 
 if TYPE_CHECKING:
     from pretrain.recipes import PretrainRecipe
@@ -76,13 +78,17 @@ def _parse(recipe: PretrainRecipe, argv: Sequence[str]) -> tuple[Command, Pretra
     # Made here, since importing the recipe's class for the overview's sake would import torch.
     fields = [(name, Annotated[part, tyro.conf.arg(name="")]) for name, part in parts.items()]
     both_type = make_dataclass("Both", fields)
-    both = tyro.cli(
-        both_type,
-        args=list(argv),
-        prog=f"echofm pretrain {recipe.name}",
-        description=_docstrings().get(recipe.name, ""),
-        default=both_type(Command(), recipe),
-    )
+    try:
+        both = tyro.cli(
+            both_type,
+            args=list(argv),
+            prog=f"echofm pretrain {recipe.name}",
+            description=_docstrings().get(recipe.name, ""),
+            default=both_type(Command(), recipe),
+        )
+    except pydantic.ValidationError as error:
+        # Of the recipe as a whole; those of one part tyro explains itself.
+        raise EchofmError(first_problem(error)) from None
     return both.command, both.recipe
 
 

@@ -109,7 +109,7 @@ class Monitor:
         figures["collapsed"] = float(step > 0 and collapsed(figures))
         if figures["collapsed"]:
             cry_out(figures, step)
-        wants_phase = model.triplet_weight > 0 or model.cycle_weight > 0
+        wants_phase = model.objective.triplet.weight > 0 or model.objective.cycle.weight > 0
         knows_places_only = step > 0 and wants_phase and figures["position_share"] > _ONLY_PLACES
         # Every run passes through it; one that is still there at the next measurement may stay.
         if knows_places_only and self._knew_places_only:
@@ -169,7 +169,7 @@ def cry_out(figures: Mapping[str, float], step: int) -> None:
     console.print(
         f"[bold white on red] COLLAPSE [/] step {step}: every time point of every clip looks alike to the encoder "
         f"(rank {figures['rankme']:.2f}, embedding_std {figures['embedding_std']:.4f}). Lower --fit.optim.lr-per-256, "
-        "lengthen --fit.optim.warmup-steps, or take --model.prior pixel",
+        "lengthen --fit.optim.warmup-steps, or take --objective.prior.kind pixel",
         highlight=False,
     )
 
@@ -178,7 +178,7 @@ def warn_of_places(share: float, step: int) -> None:
     """Tell of an encoder that has learnt how far apart moments are, and nothing of the heart."""
     console.print(
         f"[bold black on yellow] NO HEART YET [/] step {step}: {share:.0%} of what tells a clip's moments apart is "
-        "their place in the window. If this lasts, take --model.phase-centre 0.9 where it is less, lower "
+        "their place in the window. If this lasts, take --network.phase-centre 0.9 where it is less, lower "
         "--fit.optim.lr-per-256, lengthen --fit.optim.warmup-steps, or begin from a trained encoder (--init)",
         highlight=False,
     )

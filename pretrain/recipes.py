@@ -10,7 +10,8 @@ import tyro
 
 from echofm.config import Recipe
 from echofm.engine.config import FitConfig, OptimConfig
-from echofm.model.sizes import SIZES, Architecture
+from echofm.model.config import MaskingConfig, NetworkConfig, ObjectiveConfig, require_learnable
+from echofm.model.sizes import SIZES
 from echofm.schema import FrozenModel
 
 # Not the published losses, which are phase_centre 0: benchmarks/results-phantom.md has what it is worth.
@@ -44,13 +45,17 @@ class MonitorConfig(FrozenModel):
 class PretrainRecipe(Recipe):
     """One pretraining run, whole but for the data and the folder."""
 
-    rounding_on_resume: ClassVar[frozenset[str]] = frozenset(["recompute"])
+    rounding_on_resume: ClassVar[frozenset[str]] = frozenset(["grad_checkpointing"])
 
     name: Annotated[str, tyro.conf.Fixed]
     """The recipe that it began as."""
-    model: Architecture
-    """The masked autoencoder."""
-    recompute: bool = False
+    network: NetworkConfig
+    """Encoder and decoder."""
+    masking: MaskingConfig = MaskingConfig()
+    """What is hidden from the encoder."""
+    objective: ObjectiveConfig = ObjectiveConfig()
+    """The losses."""
+    grad_checkpointing: bool = False
     """Keep no activations inside the blocks: less memory, one more forward pass; the same result."""
     data: DataConfig = DataConfig()
     """What a training clip is."""
@@ -58,6 +63,11 @@ class PretrainRecipe(Recipe):
     """The training loop."""
     monitor: MonitorConfig = MonitorConfig()
     """What is measured on held-out clips."""
+
+    @pydantic.model_validator(mode="after")
+    def _can_learn(self) -> PretrainRecipe:
+        require_learnable(self.network, self.masking, self.objective)
+        return self
 
 
 def demo() -> PretrainRecipe:
@@ -71,11 +81,11 @@ def demo() -> PretrainRecipe:
     """
     return PretrainRecipe(
         name="demo",
-        model=Architecture(
+        network=NetworkConfig(
             size=64, frames=32, channels=1, patch=8, tubelet=2, width=96, depth=3, heads=3,
-            decoder_width=64, decoder_depth=1, decoder_heads=2, predicted_frames=16, decode_ratio=0.5,
-            phase_centre=_PHASE_CENTRE,
+            decoder_width=64, decoder_depth=1, decoder_heads=2, predicted_frames=16, phase_centre=_PHASE_CENTRE,
         ),
+        masking=MaskingConfig(decode_ratio=0.5),
         fit=FitConfig(
             steps=680, batch=8, workers=0, save_every=100, log_every=5,
             optim=OptimConfig(lr_per_256=1.6e-2, warmup_steps=20, clip_norm=1.0),
@@ -91,7 +101,7 @@ def tiny() -> PretrainRecipe:
     """
     return PretrainRecipe(
         name="tiny",
-        model=SIZES["tiny"].model_copy(update={"phase_centre": _PHASE_CENTRE}),
+        network=SIZES["tiny"].model_copy(update={"phase_centre": _PHASE_CENTRE}),
         fit=FitConfig(steps=10_000, batch=32, optim=OptimConfig(lr_per_256=4e-3, warmup_steps=500)),
         monitor=MonitorConfig(every=500),
     )
@@ -106,7 +116,7 @@ def small() -> PretrainRecipe:
     """
     return PretrainRecipe(
         name="small",
-        model=SIZES["small"].model_copy(update={"phase_centre": _PHASE_CENTRE}),
+        network=SIZES["small"].model_copy(update={"phase_centre": _PHASE_CENTRE}),
         data=DataConfig(gain=0.2, contrast=0.3),
         fit=FitConfig(
             steps=50_000, batch=64, precision="bf16", workers=4, optim=OptimConfig(lr_per_256=2e-3, warmup_steps=2_500)
@@ -121,7 +131,7 @@ def base() -> PretrainRecipe:
     """
     return PretrainRecipe(
         name="base",
-        model=SIZES["base"],
+        network=SIZES["base"],
         fit=FitConfig(steps=200_000, batch=64, precision="bf16", workers=6, optim=OptimConfig(warmup_steps=10_000)),
     )
 
@@ -139,7 +149,7 @@ def large() -> PretrainRecipe:
     """
     return PretrainRecipe(
         name="large",
-        model=SIZES["large"],
+        network=SIZES["large"],
         fit=FitConfig(steps=450_000, batch=64, precision="bf16", workers=6, optim=OptimConfig(warmup_steps=22_500)),
     )
 

@@ -26,16 +26,6 @@ from pretrain.monitor import HeldOut, Monitor
 from pretrain.recipes import PretrainRecipe
 from pretrain.task import PretrainTask, contract_of
 
-# What a model is trained for, not what it is: another choice fits the same weights.
-_FREE = frozenset(
-    {
-        *("mask", "mask_ratio", "decode_ratio", "normalised_target", "median_target", "sector_only"),
-        *("phase_centre", "prior", "prior_centre", "prior_reach"),
-        *("clip_weight", "clip_views", "clip_temperature"),
-        *("triplet_weight", "triplet_margin", "cycle_weight", "cycle_temperature"),
-    }
-)
-
 
 def start(
     recipe: PretrainRecipe,
@@ -107,10 +97,11 @@ def initial_model(source: str | None, recipe: PretrainRecipe) -> tuple[VideoMae 
     if source is None:
         return None, {}
     model = load_model(source)
-    for name, value in recipe.model.model_dump().items():
-        own = model.arguments[name]
-        if name not in _FREE and own != value:
-            option = "--model." + name.replace("_", "-")
+    for name, value in recipe.network.model_dump().items():
+        own = getattr(model.network, name)
+        # Another centring fits the same weights.
+        if name != "phase_centre" and own != value:
+            option = "--network." + name.replace("_", "-")
             raise EchofmError(
                 f"--init: the network given has {name} {own}, the recipe {value}; add {option} {own} or take another "
                 "recipe"
@@ -120,14 +111,16 @@ def initial_model(source: str | None, recipe: PretrainRecipe) -> tuple[VideoMae 
 
 def open_shards(recipe: PretrainRecipe, data: Path, *, show_progress: bool = True) -> ShardSet:
     """The shards, checked against what the recipe takes."""
-    if recipe.model.clip_weight and recipe.fit.batch < 2:
-        raise EchofmError("--model.clip-weight tells a clip from the batch's others: give --fit.batch 2 or more")
+    if recipe.objective.clip_contrast.weight and recipe.fit.batch < 2:
+        raise EchofmError(
+            "--objective.clip-contrast.weight tells a clip from the batch's others: give --fit.batch 2 or more"
+        )
     shards = ShardSet.open(data, show_progress=show_progress)
     stored = shards.manifest.settings.channels
-    if stored == 3 and recipe.model.channels == 1:
+    if stored == 3 and recipe.network.channels == 1:
         raise EchofmError(
             "the shards are in colour, the model is grey: write them with `echofm shards --channels 1`, or take "
-            "--model.channels 3"
+            "--network.channels 3"
         )
     return shards
 
@@ -136,7 +129,7 @@ def batches_of(recipe: PretrainRecipe, shards: ShardSet, *, start_step: int) -> 
     """This process's slices of the global batches from `start_step` on."""
     return train_batches(
         shards,
-        frames=recipe.model.frames,
+        frames=recipe.network.frames,
         frame_rate_hz=recipe.data.frame_rate_hz,
         batch=recipe.fit.batch,
         rank=processes().process_index,

@@ -53,27 +53,27 @@ class PretrainTask:
         watcher: Watcher | None = None,
     ) -> None:
         torch.manual_seed(recipe.fit.seed)
-        self.net = VideoMae(**recipe.model.model_dump())
+        self.net = VideoMae(recipe.network, recipe.masking, recipe.objective)
         if initial is not None:
             # The head of a contrast of clips is this run's own: the other one may have had none.
             own = self.net.state_dict()
             self.net.load_state_dict(own | {name: each for name, each in initial.state_dict().items() if name in own})
-        self.net.set_grad_checkpointing(recipe.recompute)
+        self.net.set_grad_checkpointing(recipe.grad_checkpointing)
         self.contract = contract_of(recipe)
-        self._data, self._recompute, self._card, self._watcher = recipe.data, recipe.recompute, card, watcher
-        self._steps = recipe.fit.steps
+        self._recipe, self._card, self._watcher = recipe, card, watcher
 
     def prepare(self, batch: ClipBatch) -> ClipBatch:
         """Bring the clips to the model's size and channels, then vary their gain and contrast."""
         fitted = fit_to(batch, self.contract)
-        if not (self._data.gain or self._data.contrast):
+        data = self._recipe.data
+        if not (data.gain or data.contrast):
             return fitted
-        video_BCTHW = vary(fitted.video_BCTHW, batch.draw_B, gain=self._data.gain, contrast=self._data.contrast)
+        video_BCTHW = vary(fitted.video_BCTHW, batch.draw_B, gain=data.gain, contrast=data.contrast)
         return replace(fitted, video_BCTHW=video_BCTHW)
 
     def counts(self, batch: ClipBatch) -> torch.Tensor:
         """Scored tubelets, valid anchors, anchors and views of the batch."""
-        return self.net.counts(batch.video_BCTHW, sector_BHW=batch.sector_BHW, draw_B=batch.draw_B)
+        return self.net.denominators(batch.video_BCTHW, sector_BHW=batch.sector_BHW, draw_B=batch.draw_B)
 
     def shared(self, batch: ClipBatch) -> Rows | None:
         """The views that every clip of the global batch is compared with, where clips are contrasted."""
@@ -86,17 +86,11 @@ class PretrainTask:
             batch.video_BCTHW,
             sector_BHW=batch.sector_BHW,
             draw_B=batch.draw_B,
-            counts=totals,
+            denominators=totals,
             views=None if shared is None else Embedded(**shared),
             hidden_only=True,
         )
-        logged = ["recon", "triplet", "cycle", "triplet_active"]
-        logged += ["clip", "clip_found"] if self.net.clip_weight else []
-        return StepOutput(
-            loss=output.loss,
-            logs={name: getattr(output, name) for name in logged},
-            embedding_ND=output.phase_BTD.flatten(0, 1),
-        )
+        return StepOutput(loss=output.loss, logs=output.figures, embedding_ND=output.phase_BTD.flatten(0, 1))
 
     def after_update(self, step: int) -> Mapping[str, Figure]:
         """The watcher's figures, where some are due."""
@@ -105,19 +99,20 @@ class PretrainTask:
     def export(self, folder: Path, *, step: int) -> None:
         """The whole VideoMae with its contract and card, which says so where a run was stopped early."""
         measured = self._watcher.latest if self._watcher else {}
-        steps = {} if step == self._steps else {"steps": f"{step} of {self._steps}: the run was stopped"}
+        planned = self._recipe.fit.steps
+        steps = {} if step == planned else {"steps": f"{step} of {planned}: the run was stopped"}
         save_model(self.net, folder, contract=self.contract, card={**self._card, **measured, **steps})
 
     def advice(self) -> str:
         """How this task takes less memory."""
-        return "" if self._recompute else "--recompute (more time, the same result)"
+        return "" if self._recipe.grad_checkpointing else "--grad-checkpointing (more time, the same result)"
 
 
 def contract_of(recipe: PretrainRecipe) -> InputContract:
     """What clips the model of a recipe takes."""
-    model = recipe.model
+    network = recipe.network
     return InputContract(
-        size=model.size, frames=model.frames, channels=model.channels, frame_rate_hz=recipe.data.frame_rate_hz
+        size=network.size, frames=network.frames, channels=network.channels, frame_rate_hz=recipe.data.frame_rate_hz
     )
 
 

@@ -15,24 +15,24 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from probe.attentive import AttentiveClassifier, AttentiveRegressor
+    from echofm.estimators.attentive import AttentiveClassifier, AttentiveRegressor
+    from echofm.estimators.logistic import BlockLogistic
+    from echofm.estimators.neighbours import CosineNeighboursClassifier, CosineNeighboursRegressor
+    from echofm.estimators.ordinal import OrdinalLogistic
+    from echofm.estimators.ridge import GramRidge
     from probe.compare import compare
     from probe.evaluate import evaluate
-    from probe.linear import GramRidge
-    from probe.logistic import BlockLogistic
-    from probe.neighbours import CosineNeighboursClassifier, CosineNeighboursRegressor
-    from probe.ordinal import OrdinalLogistic
     from probe.report import write_report
     from probe.result import Probed, ProbeResult
 
 _HOME = {
-    "AttentiveClassifier": "probe.attentive",
-    "AttentiveRegressor": "probe.attentive",
-    "BlockLogistic": "probe.logistic",
-    "CosineNeighboursClassifier": "probe.neighbours",
-    "CosineNeighboursRegressor": "probe.neighbours",
-    "GramRidge": "probe.linear",
-    "OrdinalLogistic": "probe.ordinal",
+    "AttentiveClassifier": "echofm.estimators.attentive",
+    "AttentiveRegressor": "echofm.estimators.attentive",
+    "BlockLogistic": "echofm.estimators.logistic",
+    "CosineNeighboursClassifier": "echofm.estimators.neighbours",
+    "CosineNeighboursRegressor": "echofm.estimators.neighbours",
+    "GramRidge": "echofm.estimators.ridge",
+    "OrdinalLogistic": "echofm.estimators.ordinal",
     "ProbeResult": "probe.result",
     "Probed": "probe.result",
     "compare": "probe.compare",

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from probe.blocks import Rows
-from probe.linear import ridge_path
-from probe.logistic import BlockLogistic
+from echofm.estimators.logistic import BlockLogistic
+from echofm.estimators.neighbours import NEIGHBOURS, fit_neighbours, mean_votes
+from echofm.estimators.ordinal import OrdinalLogistic
+from echofm.estimators.penalised import PenalisedClassifier, penalty_path
+from echofm.estimators.ridge import ridge_path
+from echofm.estimators.rows import Rows
 from probe.metrics import METRICS, better
-from probe.neighbours import NEIGHBOURS, fit_neighbours, mean_votes
-from probe.ordinal import OrdinalLogistic
-from probe.penalised import PenalisedClassifier, penalty_path
 from probe.result import Kind
 from probe.target import ClipTask
 
@@ -113,7 +113,7 @@ def _neighbours(plan: Plan, train: Labels, val: Labels) -> Iterable[tuple[Any, C
 
 
 def _attentive(plan: Plan, train: Labels, val: Labels) -> Iterable[tuple[Any, Chosen, npt.NDArray]]:
-    from probe.attentive import LEARNING_RATES, WEIGHT_DECAYS, AttentiveClassifier, AttentiveRegressor
+    from echofm.estimators.attentive import LEARNING_RATES, WEIGHT_DECAYS, AttentiveClassifier, AttentiveRegressor
 
     grid = [{"weight_decay": decay, "lr": lr} for decay in WEIGHT_DECAYS[::-1] for lr in LEARNING_RATES]
     if plan.fixed is not None:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from probe.blocks import Rows
+from echofm.estimators.rows import Rows
 from probe.choose import Chosen, Fitted, Labels, Plan, fit_best
 from probe.constant import CONSTANT, constant
 from probe.counts import require_counts

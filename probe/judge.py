@@ -12,9 +12,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from echofm.embed.table import EmbeddingTable
+from echofm.estimators.ordinal import median_level
 from probe.measure import Key, Redrawn, Sample
 from probe.metrics import METRICS, Metric, auroc, average_precision, of_label
-from probe.ordinal import median_level
 from probe.partition import Partition
 from probe.result import Comparison, Level, Score, Subgroup
 from probe.subgroups import COLUMNS, subgroups

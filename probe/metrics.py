@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from probe.ordinal import median_level
+from echofm.estimators.ordinal import median_level
 
 Array = npt.NDArray[np.float64]
 Weighted = Callable[[npt.NDArray, npt.NDArray, Array], Array]

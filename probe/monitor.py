@@ -24,7 +24,7 @@ from echofm.embed.extract import Extractor
 from echofm.embed.inputs import ShardInput
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from probe.neighbours import CosineNeighboursClassifier, CosineNeighboursRegressor
+from echofm.estimators.neighbours import CosineNeighboursClassifier, CosineNeighboursRegressor
 from probe.target import Target, read_target
 
 if TYPE_CHECKING:

@@ -13,11 +13,12 @@ from echofm.embed.places import without_places
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.intervals import Estimate, patient_bootstrap
+from echofm.metric.circular import circular_distance
 from probe.counts import require_counts
 from probe.evaluate import sanity_figures
 from probe.partition import Partition, partition
 from probe.phase_events import Readout, event_errors, fit_readout
-from probe.phase_match import COMPARINGS, Comparing, circular_distance, descriptors, in_another_beat, in_other_patients
+from probe.phase_match import COMPARINGS, Comparing, descriptors, in_another_beat, in_other_patients
 from probe.phase_notes import phase_notes
 from probe.result import Comparison, Probed, ProbeResult, Score
 from probe.rivals import require_free_names, same_clips

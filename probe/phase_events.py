@@ -17,9 +17,9 @@ from echofm.clip import LEFT_VENTRICLE, NOT_ANNOTATED, Clip
 from echofm.embed.phase import PhaseTokens
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from probe.blocks import Rows
-from probe.linear import GramRidge, ridge_path
-from probe.phase_match import circular_distance
+from echofm.estimators.ridge import GramRidge, ridge_path
+from echofm.estimators.rows import Rows
+from echofm.metric.circular import circular_distance
 
 Floats = npt.NDArray[np.floating]
 _GRID_S = 0.002

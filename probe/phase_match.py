@@ -16,6 +16,7 @@ import torch
 from echofm.embed.phase import PhaseTokens
 from echofm.embed.table import EmbeddingTable
 from echofm.loss.periodic import along_trajectories
+from echofm.metric.circular import circular_difference, circular_distance
 from echofm.nearest import nearest
 
 Floats = npt.NDArray[np.floating]
@@ -38,11 +39,6 @@ COMPARINGS = tuple(
     for weight in (0.0, 0.25, 0.5)
     for reach_s in (0.0, 0.16, 0.32, 0.48, 0.64)
 )
-
-
-def circular_distance(first: npt.ArrayLike, second: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Distance of two phases in cycles, 0 to 0.5."""
-    return np.abs((np.asarray(first, np.float64) - np.asarray(second, np.float64) + 0.5) % 1 - 0.5)
 
 
 def descriptors(phase: PhaseTokens, comparing: Comparing) -> npt.NDArray[np.float32]:
@@ -186,7 +182,7 @@ def _between_tokens(
     # Half a token either way at most: the match is the highest of the three.
     part = np.divide(0.5 * rise, bend, out=np.zeros_like(bend), where=bend < 0).clip(-0.5, 0.5)
     near = np.where(part > 0, after, before)
-    turn = (cycle_T[near].astype(np.float64) - cycle_T[match_Q] + 0.5) % 1 - 0.5
+    turn = circular_difference(cycle_T[near], cycle_T[match_Q])
     time_s = time_s_T[match_Q] + np.abs(part) * (time_s_T[near] - time_s_T[match_Q])
     return time_s, (cycle_T[match_Q] + np.abs(part) * turn) % 1
 

@@ -14,10 +14,11 @@ from echofm.embed.places import without_places
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.intervals import patient_bootstrap
+from echofm.metric.circular import circular_distance
 from probe.counts import require_counts
 from probe.evaluate import sanity_figures
 from probe.partition import Partition, partition
-from probe.phase_match import Comparing, circular_distance, descriptors
+from probe.phase_match import Comparing, descriptors
 from probe.rankings import Ranked, rank
 from probe.result import Comparison, Probed, ProbeResult, Score
 from probe.rivals import require_free_names, same_clips

@@ -17,12 +17,12 @@ import torch
 from echofm.clip import NOT_ANNOTATED
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
+from echofm.estimators.head import FittedHead, HeadKind, fit_head
 from echofm.intervals import Estimate, patient_bootstrap
+from echofm.metric.overlap import dice, hausdorff_95
 from probe.evaluate import sanity_figures
 from probe.result import Comparison, Overlay, Probed, ProbeResult, Score
 from probe.segment_data import STRUCTURES, Frames, gather_frames
-from probe.segment_heads import HeadKind, Trained, fit_head
-from probe.segment_metrics import dice, hausdorff_95
 
 if TYPE_CHECKING:
     from echofm.hub import Encoder
@@ -126,7 +126,7 @@ class _Bench:
     draws: int
     seed: int
 
-    def fit(self, tokens: Mapping[str, npt.NDArray]) -> Trained:
+    def fit(self, tokens: Mapping[str, npt.NDArray]) -> FittedHead:
         parts = [(tokens[split], self.data[split].mask_FHW) for split in ("train", "val")]
         count = max(self.classes) + 1
         return fit_head(

@@ -27,6 +27,7 @@ from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.hub import save_model
 from echofm.ids import IdKey, load_key
+from echofm.model.config import NetworkConfig
 from echofm.model.mae import VideoMae
 from echofm.readers.datasets import open_source
 from echofm.readers.read import read_row
@@ -44,10 +45,10 @@ NAMES = ("Plantedname", "Janet")
 
 
 def mae(channels: int = 1) -> VideoMae:
-    return VideoMae(
+    return VideoMae(NetworkConfig(
         size=48, frames=8, channels=channels, patch=8, tubelet=2, width=32, depth=2, heads=2,
         decoder_width=16, decoder_depth=1, decoder_heads=2, predicted_frames=4,
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def heart(seed: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from echofm.readers import read_row
 from echofm.readers.datasets import open_source
 from echofm.shards.write import _fingerprint as shards_fingerprint
 
-MASKED = {"echonet-dynamic": 4, "echonet-pediatric": 8, "camus": 6, "cardiacnet": 3}
+MASKED = {"echonet-dynamic": 4, "echonet-pediatric": 8, "camus": 6, "cardiacnet": 3, "cardiacuda": 2}
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.hub import load_encoder, save_model
 from echofm.ids import load_key
+from echofm.model.config import NetworkConfig
 from echofm.model.mae import VideoMae
 from echofm.readers.datasets import open_source
 from echofm.shards.write import write_shards
@@ -39,10 +40,10 @@ NAMES = ("Planted", "Jane", "MRN778899", "JaneDoe")
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
-    net = VideoMae(
+    net = VideoMae(NetworkConfig(
         size=32, frames=8, channels=1, patch=8, tubelet=2, width=32, depth=2, heads=2,
         decoder_width=16, decoder_depth=1, decoder_heads=2, predicted_frames=4,
-    )  # fmt: skip
+    ))  # fmt: skip
     contract = InputContract(size=32, frames=8, frame_rate_hz=25.0)
     return save_model(net, tmp_path_factory.mktemp("encoder"), contract=contract, card={})
 

@@ -23,6 +23,7 @@ from pretrain_process import finish, launch, launch_two, records, tiny_words, wa
 from echofm.contract import InputContract
 from echofm.errors import EchofmError
 from echofm.hub import load_encoder, load_model
+from echofm.model.config import ObjectiveConfig
 from pretrain.cli import main
 from pretrain.hooks import Snapshot
 from pretrain.recipes import PretrainRecipe
@@ -49,7 +50,7 @@ def unbroken(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def words(shards: Path, run: Path, *more: str) -> list[str]:
     # Centred vectors are at first a small part of the whole, so round-off weighs ten times as much in their cosines.
     # That cutting a batch changes no more than round-off is held in float64 by tests/test_model_mae.py.
-    recipe = ["demo", *tiny_words(), "--fit.steps", str(STEPS), "--model.phase-centre", "0"]
+    recipe = ["demo", *tiny_words(), "--fit.steps", str(STEPS), "--network.phase-centre", "0"]
     return [*recipe, "--data", str(shards), "--out", str(run), *more]
 
 
@@ -195,8 +196,8 @@ def test_monitor_from_outside(shards: Path, unbroken: Path, tmp_path: Path) -> N
 def test_mistakes(shards: Path, unbroken: Path, tmp_path: Path) -> None:
     with pytest.raises(EchofmError, match="--resume"):
         main(words(shards, unbroken))
-    with pytest.raises(EchofmError, match=r"model\.mask_ratio = 0\.75, asked for is 0\.5"):
-        main(words(shards, unbroken, "--resume", "--model.mask-ratio", "0.5"))
+    with pytest.raises(EchofmError, match=r"masking\.ratio = 0\.75, asked for is 0\.5"):
+        main(words(shards, unbroken, "--resume", "--masking.ratio", "0.5"))
     with pytest.raises(EchofmError, match="no such monitor"):
         main(words(shards, tmp_path / "a", "--monitor", "nothing"))
     with pytest.raises(EchofmError, match="module:function"):
@@ -209,7 +210,7 @@ def test_mistakes(shards: Path, unbroken: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_begins_from_the_weights_of_another(shards: Path, unbroken: Path, tmp_path: Path) -> None:
-    more = ["--init", str(unbroken / "export"), "--fit.steps", "2", "--model.prior-reach", "2"]
+    more = ["--init", str(unbroken / "export"), "--fit.steps", "2", "--objective.prior.context", "2"]
     command = [*words(shards, tmp_path / "on"), *more]
     main(command)
     recipe = PretrainRecipe.from_json(tmp_path / "on" / "config.json")
@@ -219,7 +220,7 @@ def test_a_run_begins_from_the_weights_of_another(shards: Path, unbroken: Path, 
         torch.equal(begun[name], tensor) for name, tensor in load_model(unbroken / "export").state_dict().items()
     )
     # The head of the contrast is for training alone: a run may begin from weights that have one, or have none.
-    without = recipe.model_copy(update={"model": recipe.model.model_copy(update={"clip_weight": 0.0})})
+    without = recipe.model_copy(update={"objective": ObjectiveConfig()})
     plain = PretrainTask(without, card={}, initial=initial).net
     assert not any(name.startswith("clip_head") for name in plain.state_dict())
     again = PretrainTask(recipe, card={}, initial=plain).net.state_dict()
@@ -231,8 +232,8 @@ def test_a_run_begins_from_the_weights_of_another(shards: Path, unbroken: Path, 
     assert digest in (tmp_path / "on" / "export" / "README.md").read_text()
     with pytest.raises(EchofmError, match=r"\(--init\) are not those that this run began with"):
         main([*words(shards, tmp_path / "on"), *more[2:], "--resume"])
-    with pytest.raises(EchofmError, match=r"has depth 1, the recipe 2; add --model\.depth 1"):
-        main([*words(shards, tmp_path / "x"), *more, "--model.depth", "2"])
+    with pytest.raises(EchofmError, match=r"has depth 1, the recipe 2; add --network\.depth 1"):
+        main([*words(shards, tmp_path / "x"), *more, "--network.depth", "2"])
     assert not (tmp_path / "x").exists()
 
 

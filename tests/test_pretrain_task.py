@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,23 +17,31 @@ from echofm.contract import InputContract
 from echofm.engine.schedule import lr_at
 from echofm.engine.update import Updater
 from echofm.errors import EchofmError
-from echofm.metric.cycle import circular_distance
-from echofm.model.sizes import Architecture
+from echofm.metric.circular import circular_distance
+from echofm.model.config import MaskingConfig, NetworkConfig, ObjectiveConfig
 from echofm.shards.read import ShardSet
 from pretrain.monitor import HeldOut, collapsed, cry_out
 from pretrain.recipes import RECIPES, PretrainRecipe
 from pretrain.start import batches_of, make_monitor, open_shards
 from pretrain.task import PretrainTask, fit_to, vary
 
+Changes = dict[str, Any]
 GOLDEN = Path(__file__).parent / "golden" / "pretrain_loss_curve.json"
 
 
-def tiny_recipe(**model: object) -> PretrainRecipe:
+def tiny_recipe(*, masking: Changes = {}, objective: Changes = {}, **network: object) -> PretrainRecipe:  # noqa: B006
     recipe = RECIPES["demo"]()
     small = {"size": 32, "frames": 8, "width": 32, "depth": 2, "heads": 2, "decoder_width": 16, "predicted_frames": 4}
     fit = recipe.fit.model_copy(update={"batch": 4, "steps": 20})
-    architecture = Architecture(**{**recipe.model.model_dump(), **small, **model})
-    return recipe.model_copy(update={"model": architecture, "fit": fit})
+    return PretrainRecipe(
+        name="demo",
+        network=NetworkConfig(**{**recipe.network.model_dump(), **small, **network}),
+        masking=MaskingConfig(**{**recipe.masking.model_dump(), **masking}),
+        objective=ObjectiveConfig(**objective),
+        data=recipe.data,
+        fit=fit,
+        monitor=recipe.monitor,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -45,21 +54,21 @@ def first_batch(recipe: PretrainRecipe, shards: ShardSet) -> ClipBatch:
 
 
 @pytest.mark.parametrize(
-    "model",
+    "changes",
     [
         {},
-        {"prior": "pixel+difference"},
-        {"prior": "embedding"},
-        {"mask": "frame", "frames": 32, "predicted_frames": 16},
-        {"mask": "random"},
-        {"sector_only": True, "median_target": True, "normalised_target": False},
-        {"channels": 3, "decode_ratio": 0.5},
-        {"clip_weight": 1.0},
+        {"objective": {"prior": {"kind": "pixel+difference"}}},
+        {"objective": {"prior": {"kind": "embedding"}}},
+        {"masking": {"kind": "frame"}, "frames": 32, "predicted_frames": 16},
+        {"masking": {"kind": "random"}},
+        {"objective": {"reconstruction": {"sector_only": True, "median_target": True, "normalised_target": False}}},
+        {"channels": 3, "masking": {"decode_ratio": 0.5}},
+        {"objective": {"clip_contrast": {"weight": 1}}},
     ],
     ids=str,
 )
-def test_loss_is_finite_and_every_parameter_learns(model: dict[str, object], shards: ShardSet) -> None:
-    recipe = tiny_recipe(**model)
+def test_loss_is_finite_and_every_parameter_learns(changes: Changes, shards: ShardSet) -> None:
+    recipe = tiny_recipe(**changes)
     task = PretrainTask(recipe, card={})
     batch = task.prepare(first_batch(recipe, shards))
     output = task.step(task.net, batch, task.counts(batch))
@@ -146,12 +155,12 @@ def replace_size(contract: InputContract, size: int, *, channels: int) -> InputC
 def test_recomputing_activations_changes_nothing(shards: ShardSet) -> None:
     recipe = tiny_recipe()
     gradients = []
-    for recompute in (False, True):
-        task = PretrainTask(recipe.model_copy(update={"recompute": recompute}), card={})
+    for enabled in (False, True):
+        task = PretrainTask(recipe.model_copy(update={"grad_checkpointing": enabled}), card={})
         batch = task.prepare(first_batch(recipe, shards))
         task.step(task.net, batch, task.counts(batch)).loss.backward()
         gradients.append([p.grad for p in task.net.parameters()])
-        assert ("--recompute" in task.advice()) is not recompute
+        assert ("--grad-checkpointing" in task.advice()) is not enabled
     assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(*gradients))
 
 
@@ -209,7 +218,7 @@ def test_colour_shards_need_a_colour_model(shards: ShardSet, monkeypatch: pytest
     settings = shards.manifest.settings.model_copy(update={"channels": 3})
     coloured = replace(shards, manifest=shards.manifest.model_copy(update={"settings": settings}))
     monkeypatch.setattr("pretrain.start.ShardSet.open", lambda *_, **__: coloured)
-    with pytest.raises(EchofmError, match=r"--model\.channels 3"):
+    with pytest.raises(EchofmError, match=r"--network\.channels 3"):
         open_shards(tiny_recipe(), Path("unused"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from probe.attentive import AttentiveClassifier, AttentiveRegressor
+from echofm.estimators.attentive import AttentiveClassifier, AttentiveRegressor
 
 CLIPS, TOKENS, WIDTH = 300, 12, 16
 

@@ -22,6 +22,7 @@ from echofm.embed.inputs import open_input
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.hub import save_model
+from echofm.model.config import NetworkConfig
 from echofm.model.mae import VideoMae
 from echofm.readers import read_clip
 from echofm.readers.limits import Limits
@@ -77,10 +78,10 @@ def encoder(name: str, folder: Path) -> str:
         (folder / "my_probed_encoder.py").write_text(MODULE)
         return "my_probed_encoder:build"
     if name == "ours":
-        net = VideoMae(
+        net = VideoMae(NetworkConfig(
             size=32, frames=8, channels=1, patch=8, tubelet=2, width=32, depth=1, heads=2,
             decoder_width=16, decoder_depth=1, decoder_heads=2, predicted_frames=4,
-        )  # fmt: skip
+        ))  # fmt: skip
         return str(save_model(net, folder / "export", contract=InputContract(size=32, frames=8), card={}))
     transformers = pytest.importorskip("transformers")
     config = transformers.VideoMAEConfig(

@@ -12,13 +12,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
-from probe.attentive import AttentiveClassifier, AttentiveRegressor
-from probe.blocks import Rows, _of_many_rows, moments
-from probe.linear import ALPHAS, GramRidge, fit_ridge, ridge_path
-from probe.logistic import BlockLogistic
-from probe.neighbours import CosineNeighboursClassifier, CosineNeighboursRegressor, fit_neighbours
-from probe.ordinal import OrdinalLogistic, _cumulative
-from probe.penalised import penalty_path
+from echofm.estimators.attentive import AttentiveClassifier, AttentiveRegressor
+from echofm.estimators.logistic import BlockLogistic
+from echofm.estimators.neighbours import CosineNeighboursClassifier, CosineNeighboursRegressor, fit_neighbours
+from echofm.estimators.ordinal import OrdinalLogistic, _cumulative
+from echofm.estimators.penalised import penalty_path
+from echofm.estimators.ridge import ALPHAS, GramRidge, fit_ridge, ridge_path
+from echofm.estimators.rows import Rows, _of_many_rows, row_statistics
 
 ESTIMATORS = [
     GramRidge(),
@@ -39,7 +39,7 @@ def test_check_estimator(estimator: object) -> None:
 
 
 def test_ridge_path_equals_scikit_learn_at_every_penalty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("probe.blocks._BLOCK_NUMBERS", 2560)
+    monkeypatch.setattr("echofm.estimators.rows._BLOCK_NUMBERS", 2560)
     rng = np.random.default_rng(0)
     X = rng.standard_normal((300, 20)) @ rng.standard_normal((20, 40)) + 5
     y = X[:, 0] - 2 * X[:, 1] + rng.standard_normal(300)
@@ -57,11 +57,11 @@ def wide(rows: int, width: int) -> np.ndarray:
 
 
 def test_fewer_clips_than_features_are_solved_in_the_clips_own_span(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("probe.blocks._BLOCK_NUMBERS", 7 * 400)
+    monkeypatch.setattr("echofm.estimators.rows._BLOCK_NUMBERS", 7 * 400)
     X = wide(60, 400)
     y = X[:, :3].sum(1).astype(float) + np.random.default_rng(10).standard_normal(60)
     rows = Rows(features_ND=X, index_M=np.arange(40))
-    assert moments(rows).vectors_DR.shape == (400, 39)
+    assert row_statistics(rows).vectors_DR.shape == (400, 39)
     targets = np.stack([y, -y], 1)[:40]
     for alpha, both, ours in zip(ALPHAS, ridge_path(rows, targets), ridge_path(rows, y[:40])):
         theirs = make_pipeline(StandardScaler(), Ridge(alpha=alpha)).fit(X[:40].astype(float), y[:40])
@@ -75,7 +75,7 @@ def test_both_gram_matrices_give_one_result(monkeypatch: pytest.MonkeyPatch) -> 
     classes = np.digitize(y, np.quantile(y, [0.4, 0.7]))
     kinds = (BlockLogistic, OrdinalLogistic)
     dual = [ridge_path(rows, y), *(penalty_path(kind, rows, classes) for kind in kinds)]
-    monkeypatch.setattr("probe.blocks._of_few_rows", _of_many_rows)
+    monkeypatch.setattr("echofm.estimators.rows._of_few_rows", _of_many_rows)
     primal = [ridge_path(rows, y), *(penalty_path(kind, rows, classes) for kind in kinds)]
     for one, other in zip(dual[0], primal[0]):
         np.testing.assert_allclose(one.coef_, other.coef_, rtol=1e-6, atol=1e-9)
@@ -117,7 +117,7 @@ def correlated(rows: int, width: int, *, seed: int) -> np.ndarray:
 def test_logistic_path_equals_scikit_learn_at_every_penalty(
     classes: int, mapped: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("probe.blocks._BLOCK_NUMBERS", 64 * 30)
+    monkeypatch.setattr("echofm.estimators.rows._BLOCK_NUMBERS", 64 * 30)
     X = correlated(500, 30, seed=classes)
     rng = np.random.default_rng(0)
     scores = (X - X.mean(0)) @ rng.standard_normal((30, classes))

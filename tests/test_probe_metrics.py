@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
+from echofm.estimators.ordinal import median_level
 from probe import metrics
 from probe.measure import Sample
-from probe.ordinal import median_level
 
 CASES = settings(max_examples=40, deadline=None)
 Reference = Callable[[np.ndarray], float]

@@ -16,6 +16,7 @@ from echofm.clip import Clip
 from echofm.contract import InputContract
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
+from echofm.model.config import NetworkConfig
 from echofm.model.mae import VideoMae
 from echofm.readers.source import Row
 from echofm.shards.read import ShardSet
@@ -45,18 +46,20 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def snapshot(shards: Path, tmp_path: Path) -> Snapshot:
     torch.manual_seed(0)
     model = VideoMae(
-        size=32,
-        frames=8,
-        channels=1,
-        patch=8,
-        tubelet=2,
-        width=32,
-        depth=1,
-        heads=2,
-        decoder_width=16,
-        decoder_depth=1,
-        decoder_heads=2,
-        predicted_frames=4,
+        NetworkConfig(
+            size=32,
+            frames=8,
+            channels=1,
+            patch=8,
+            tubelet=2,
+            width=32,
+            depth=1,
+            heads=2,
+            decoder_width=16,
+            decoder_depth=1,
+            decoder_heads=2,
+            predicted_frames=4,
+        )
     )
     contract = InputContract(size=32, frames=8)
     opened = ShardSet.open(shards, show_progress=False)

@@ -15,6 +15,7 @@ from echofm.contract import InputContract
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.hub import save_model
+from echofm.model.config import NetworkConfig
 from echofm.model.mae import VideoMae
 from echofm.shards.read import ShardSet
 from echofm.shards.write import write_shards
@@ -163,10 +164,10 @@ def test_command_on_an_encoder_and_two_hospitals(
         write_shards(
             source, tmp_path / place, size=32, frame_rate_hz=None, key=KEY, read=read_heart, show_progress=False
         )
-    net = VideoMae(
+    net = VideoMae(NetworkConfig(
         size=32, frames=8, channels=1, patch=8, tubelet=2, width=32, depth=1, heads=2,
         decoder_width=16, decoder_depth=1, decoder_heads=2, predicted_frames=4,
-    )  # fmt: skip
+    ))  # fmt: skip
     export = str(save_model(net, tmp_path / "export", contract=InputContract(size=32, frames=8), card={}))
     shown: dict[str, object] = {}
     monkeypatch.setattr("probe.report.write_report", lambda out, probes, **given: shown.update(given))

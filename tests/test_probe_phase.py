@@ -16,10 +16,11 @@ from echofm.embed.phase import PhaseTokens
 from echofm.embed.places import token_places
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
+from echofm.metric.circular import circular_distance
 from echofm.model.vit import Encoding
 from probe.phase import probe_phase
 from probe.phase_events import end_systole_phase, event_errors, systole_phases
-from probe.phase_match import Comparing, circular_distance, descriptors, in_another_beat, in_other_patients
+from probe.phase_match import Comparing, descriptors, in_another_beat, in_other_patients
 
 WIDTH, STEP_S, END_SYSTOLE = 12, 0.04, 0.35
 

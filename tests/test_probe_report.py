@@ -25,6 +25,7 @@ from sklearn.metrics import confusion_matrix
 
 from echofm.embed.provenance import is_simulated
 from echofm.embed.table import EmbeddingTable, tidy_rows
+from echofm.estimators.ordinal import median_level
 from echofm.intervals import Estimate
 from echofm.report.blocks import FilmStrip, Picture
 from probe.figures.maps import feature_map
@@ -33,7 +34,6 @@ from probe.findings.calibration import calibration, of_classes
 from probe.findings.gathered import Findings, target_findings
 from probe.findings.plane import plane
 from probe.findings.worst import worst_clips
-from probe.ordinal import median_level
 from probe.report import page, write_report
 from probe.report.frames import evenly
 from probe.report.masks import outlined

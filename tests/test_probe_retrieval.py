@@ -9,9 +9,9 @@ from test_probe_phase import table as phase_table
 
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
+from echofm.metric.circular import circular_distance
 from probe import retrieval
 from probe.maker import Gathered
-from probe.phase_match import circular_distance
 from probe.rankings import rank
 from probe.retrieval import probe_retrieval
 from probe.targets import Ask, probe_target

@@ -17,6 +17,8 @@ from heart_shards import KEY
 from echofm.clip import Clip
 from echofm.contract import InputContract
 from echofm.errors import EchofmError
+from echofm.estimators.head import HEADS, PlacedHead, fit_head, segmentation_loss
+from echofm.metric.overlap import dice, hausdorff_95, mean_dice
 from echofm.model.tokens import Grid
 from echofm.model.vit import Encoding
 from echofm.readers.source import Row
@@ -25,8 +27,6 @@ from echofm.shards.windows import Windowing
 from echofm.shards.write import write_shards
 from probe.segment import _left_out, probe_segmentation
 from probe.segment_data import _window_of, annotated_frames, gather_frames
-from probe.segment_heads import HEADS, PlacedHead, fit_head, mean_dice, segmentation_loss
-from probe.segment_metrics import dice, hausdorff_95
 
 SIZE, FRAMES = 16, 12
 

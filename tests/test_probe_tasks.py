@@ -131,7 +131,7 @@ def test_motion_is_read_where_a_mean_hides_it() -> None:
 
 
 def test_attentive_probe_end_to_end_and_at_chance_on_shuffled_labels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("probe.attentive.WEIGHT_DECAYS", (0.01,))
+    monkeypatch.setattr("echofm.estimators.attentive.WEIGHT_DECAYS", (0.01,))
     made = moving()
     steps: list[str] = []
     asked = {"kind": "attentive", "seeds": 2, "draws": 100}
@@ -141,7 +141,7 @@ def test_attentive_probe_end_to_end_and_at_chance_on_shuffled_labels(monkeypatch
     assert {"lr", "weight_decay"} <= set(probed.result.chosen["probe"])
     assert probed.result.score("r2").value > 0.6
     # One setting from here on, for the sake of time.
-    monkeypatch.setattr("probe.attentive.LEARNING_RATES", (4e-3,))
+    monkeypatch.setattr("echofm.estimators.attentive.LEARNING_RATES", (4e-3,))
     rivals = {"pixels": replace(made, phase=None, encoder_digest="x")}
     few = evaluate(made, target="ef_percent", rivals=rivals, kind="attentive", seeds=1, draws=20).result
     assert "pixels has no tokens: the attentive probe reads its one vector" in few.notes

@@ -83,8 +83,8 @@ def test_an_interrupted_run_ends_with_the_same_bytes(pair: tuple[ShardSet, Shard
     with pytest.raises(KeyboardInterrupt):
         write_latents(pair[0], tmp_path / "l", encode=dies, latents=latents, show_progress=False)
     assert not (tmp_path / "l").exists()
+    other = latents.model_copy(update={"codec_digest": "cd" * 32})
     with pytest.raises(EchofmError, match="other data or other settings"):
-        other = latents.model_copy(update={"codec_digest": "cd" * 32})
         write_latents(pair[0], tmp_path / "l", encode=encode, latents=other, show_progress=False)
     write_latents(pair[0], tmp_path / "l", encode=dies, latents=latents, show_progress=False)
     assert count == 9 + len(pair[0]) - 8, "clips that are written are not encoded again"
@@ -116,23 +116,12 @@ def test_pixels_and_latents_are_not_mistaken(
     with pytest.raises(EchofmError, match="hold pixels, not latents"):
         ShardSet.open(pair[0].folder, latents=True)
     folder = str(pair[1].folder)
+    out = f"--out={tmp_path / 'out'}"
     commands = (
         ["embed", "pixels", folder, str(tmp_path / "table")],
-        ["probe", "pixels", "--data", folder, "--target", "ef_percent", "--out", str(tmp_path / "probe")],
-        [
-            "audit",
-            "--train",
-            folder,
-            "--holdout",
-            folder,
-            "--synthetic",
-            folder,
-            "--encoder",
-            "pixels",
-            "--out",
-            str(tmp_path / "a"),
-        ],
-        ["pretrain", "demo", "--data", folder, "--out", str(tmp_path / "run")],
+        ["probe", "pixels", "--data", folder, "--target", "ef_percent", out],
+        ["audit", *(f"--{part}={folder}" for part in ("train", "holdout", "synthetic")), "--encoder=pixels", out],
+        ["pretrain", "demo", "--data", folder, out],
     )
     for command in commands:
         assert echofm(command) == 2

@@ -92,9 +92,10 @@ def lines(summary: Summary) -> list[str]:
     patients = len({one.patient_id for one in summary.facts})
     text = [f"{summary.data_set}: {len(summary.facts)} clips, {patients} patients ({summary.patient_rule})"]
     for title, counts in summary.counts().items():
-        shown = [f"{name}: {count}" for name, count in list(counts.items())[:_SHOWN]]
-        if len(counts) > _SHOWN:
-            shown.append(f"{len(counts) - _SHOWN} more")
+        at_most = len(counts) if title == "kind" else _SHOWN
+        shown = [f"{name}: {count}" for name, count in list(counts.items())[:at_most]]
+        if len(counts) > at_most:
+            shown.append(f"{len(counts) - at_most} more")
         text.append(f"  {title:<10} {', '.join(shown)}")
     for name, values in summary.to_json()["labels"].items():
         spread = f"{values['min']:.4g} to {values['max']:.4g}, median {values['median']:.4g}" if "min" in values else ""

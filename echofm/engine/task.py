@@ -75,5 +75,5 @@ class Task(Protocol):
         ...
 
     def advice(self) -> str:
-        """What to change in this task when memory runs out, e.g. `--model.checkpointing`; may be empty."""
+        """What to change in this task when memory runs out, e.g. `--grad-checkpointing`; may be empty."""
         ...

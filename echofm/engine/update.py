@@ -174,7 +174,7 @@ class Updater:
         halves = 2 * self.config.accumulate
         ways = [f"--fit.accumulate {halves} ({clips // 2} at a time, the same result)"] if clips > 1 else []
         ways += [self.task.advice()] if self.task.advice() else []
-        ways += [f"--fit.batch {self.config.batch // 2}"] if self.config.batch > 1 else ["a smaller --model.size"]
+        ways += [f"--fit.batch {self.config.batch // 2}"] if self.config.batch > 1 else ["a smaller network"]
         return EchofmError(f"out of memory{peak} with {clips} clip(s) at a time per process; try {', or '.join(ways)}")
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import torch
 
+from echofm.metric.circular import circular_distance
+
 # Phases closer than an eighth of a cycle are the same moment, further than three eighths the opposite one.
 _SAME_CYCLE, _OPPOSITE_CYCLE = 1 / 8, 3 / 8
 _QUARTER = 0.25
@@ -56,12 +58,6 @@ def position_share(phase_BTD: torch.Tensor) -> float:
     by_chance = about_BTD.square().sum((1, 2)).mean() / len(about_BTD)
     of_places, of_all = about_BTD.mean(0).square().sum(), by_chance * len(about_BTD)
     return float(((of_places - by_chance) / (of_all - by_chance)).clamp(min=0))
-
-
-def circular_distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Distance of two phases in cycles, in [0, 0.5]."""
-    away = (a - b).abs() % 1
-    return torch.minimum(away, 1 - away)
 
 
 def token_phase(phase_BF: torch.Tensor, *, tubelet: int) -> torch.Tensor:

@@ -71,20 +71,19 @@ def read_official(src: str | Path, *, untrained: bool = False) -> Encoder:
     """
     from echofm import __version__
     from echofm.hub import Encoder, ModelConfig
-    from echofm.model.mae import VideoMae
-    from echofm.model.sizes import Architecture
+    from echofm.model.vit import VideoEncoder
 
     model, contract, card = _published(Path(src), config_json=None, frame_rate_hz=None, colour="grey_bt601")
-    if untrained:
-        model = VideoMae(**model.arguments)
     config = ModelConfig(
         echofm_version=__version__,
-        architecture=Architecture(**model.arguments),
+        architecture=model.network,
+        masking=model.masking,
+        objective=model.objective,
         contract=contract,
         weights_sha256="",
         card=card,
     )
-    return Encoder(model.encoder, config=config)
+    return Encoder(VideoEncoder(model.network) if untrained else model.encoder, config=config)
 
 
 def _published(
@@ -106,10 +105,9 @@ def _published(
                 f'give --config with {{"{heads}": ...}}'
             )
     model = from_official(weights, config)
-    grid = model.encoder.positions.grid
     contract = InputContract(
-        size=grid.rows * model.encoder.patch,
-        frames=grid.time * model.encoder.tubelet,
+        size=model.network.size,
+        frames=model.network.frames,
         frame_rate_hz=frame_rate_hz,
         channels=3,
         colour=colour,

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from echofm.metric.circular import circular_difference
 from echofm.phantom.clip import PhantomClip
 from echofm.phantom.seeds import generator
 
@@ -32,7 +33,7 @@ def electrocardiogram(phase: Array) -> Array:
     """The trace (mV) at phases of the beat in [0, 1)."""
     phase = np.asarray(phase, float)[..., None]
     centre, width, height = np.array(_ECG).T
-    away = (phase - centre + 0.5) % 1 - 0.5
+    away = circular_difference(phase, centre)
     return (height * np.exp(-0.5 * (away / width) ** 2)).sum(-1)
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from echofm.readers.decoded import Decoded, gather
 from echofm.readers.greys import to_grey
+from echofm.readers.kinds import no_clip
 from echofm.readers.limits import Limits
 from echofm.readers.refused import Refused
 
@@ -119,7 +120,7 @@ def _shape(header: Any) -> tuple[int, int, int]:
         raise Refused("the NIfTI header has no plausible number of axes")
     long = [size for size in dim[3 : dim[0] + 1] if size != 1]
     if len(long) > 1:
-        raise Refused("the volume has more axes than rows, columns and time")
+        raise no_clip("volume")
     return dim[1], dim[2], long[0] if long else 1
 
 

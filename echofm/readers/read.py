@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from echofm.clip import Clip
 from echofm.errors import EchofmError, UnreadableFile
@@ -56,11 +57,9 @@ def read_clip(
     path = Path(path)
     try:
         digest, decoded = _decode(path, channels=channels, limits=limits)
-        from echofm.readers.sector import apply_sector
-
-        frames_TCHW, sector_HW = apply_sector(decoded, keep_outside=keep_outside)
+        frames_TCHW, sector_HW = _sectored(decoded, keep_outside=keep_outside)
     except Refused as refused:
-        raise UnreadableFile(key.file(path), refused.reason) from None
+        raise UnreadableFile(key.file(path), refused.reason, refused.kind) from None
     except (MemoryError, RecursionError) as error:
         raise UnreadableFile(key.file(path), f"decoding it took too much ({type(error).__name__})") from None
     from echofm.readers.kinds import kind_by_pixels
@@ -100,6 +99,16 @@ def read_row(
     if clip.frame_time_s is None and row.frame_rate_hz is not None:
         clip = clip.replace(frame_time_s=np.arange(len(clip.frames_TCHW)) / row.frame_rate_hz)
     return clip if row.add_truth is None else row.add_truth(clip)
+
+
+def _sectored(decoded: Decoded, *, keep_outside: bool) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    from echofm.readers.sector import apply_sector
+
+    try:
+        return apply_sector(decoded, keep_outside=keep_outside)
+    except Refused as refused:
+        # It was decoded to its end, so it is no damaged file.
+        raise Refused(refused.reason, kind=refused.kind or "no_sector") from None
 
 
 def _decode(path: Path, *, channels: int, limits: Limits) -> tuple[bytes, Decoded]:

@@ -33,7 +33,7 @@ def decode_still(source: BinaryIO, *, channels: int, limits: Limits) -> Decoded:
             raise Refused("its header claims more pixels than any echo has") from None
         with opened as image:
             samples = 1 if image.mode in ("1", "L", "I;16", "I;16B", "I", "F") else 3
-            limits.check_clip(frames=1, height=image.height, width=image.width, channels=samples)
+            limits.check_clip(frames=1, height=image.height, width=image.width, channels=channels)
             try:
                 image.load()
             except (OSError, SyntaxError):
@@ -43,4 +43,4 @@ def decode_still(source: BinaryIO, *, channels: int, limits: Limits) -> Decoded:
             else:
                 picture = to_grey(np.asarray(image)[None])[0]
     clip_TCHW, chroma_HW = gather(iter([picture]), at_most=1, channels=channels)
-    return Decoded(frames_TCHW=clip_TCHW, chroma_HW=chroma_HW, kind="still")
+    return Decoded(frames_TCHW=clip_TCHW, chroma_HW=chroma_HW)

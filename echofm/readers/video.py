@@ -47,7 +47,7 @@ def decode_video(source: BinaryIO, *, container: str, channels: int, limits: Lim
         with av.open(source, mode="r", format=container) as opened:
             packets = _packets(opened)
             height, width = _frame_size(opened)
-        limits.check_clip(frames=packets, height=height, width=width, channels=3)
+        limits.check_clip(frames=packets, height=height, width=width, channels=channels)
         times: list[float | None] = []
         source.seek(0)
         with av.open(source, mode="r", format=container) as opened:

@@ -21,7 +21,7 @@ from echofm.progress import Bar, progress_bar
 from echofm.readers.guarded import ReaderPool
 from echofm.readers.limits import Limits
 from echofm.readers.source import Row, Source
-from echofm.shards.encode import Encode, NotSelected, SetAside, Written
+from echofm.shards.encode import Encode, NotSelected, SetAside, Written, unusable
 from echofm.shards.manifest import MANIFEST, SET_ASIDE, Manifest, Settings, as_json, checked
 from echofm.shards.sample import tar_blocks
 from echofm.shards.splits import given_splits, put
@@ -85,6 +85,7 @@ def write_shards(
         seed=seed,
     )
     rows, skipped = _planned(list(source.rows()), settings, key)
+    skipped += getattr(source, "unread", Counter())
     fingerprint = _fingerprint(rows, key, repr((settings, limits, source.name)))
     encode = Encode(settings=settings, dataset=source.name)
     with (
@@ -161,7 +162,7 @@ def _try_again(
     mended: list[int] = []
     with progress_bar("reading again what could not be read", len(bad), show=show_progress and bool(bad)) as bar:
         for number, (_, result) in zip(bad, results([rows[number] for number in bad])):
-            if isinstance(result, UnreadableFile):
+            if isinstance(result, UnreadableFile) and result.kind is None:
                 outcome = staging.outcomes[number]
                 staging.outcomes[number] = outcome.model_copy(update={"reason": result.reason})
             else:
@@ -182,9 +183,11 @@ def _add_all(
     _check_bad(bad, n_rows, max_bad)
     for row, result in results:
         if isinstance(result, UnreadableFile):
-            staging.add(SetAside(file_id=key.file(row.path), reason=result.reason))
-            bad[result.reason] += 1
-            _check_bad(bad, n_rows, max_bad)
+            without = unusable(key.file(row.path), result)
+            staging.add(without)
+            if isinstance(without, SetAside) and without.bad:
+                bad[result.reason] += 1
+                _check_bad(bad, n_rows, max_bad)
         else:
             outcome, files = result
             if isinstance(outcome, NotSelected):

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from echofm.metric.circular import circular_distance
 from echofm.report.blocks import Block, FilmStrip, Panels, Picture
 from probe.figures import cycle
 from probe.report.frames import FramesOf, shown
@@ -45,8 +46,8 @@ def moments(predictions: pd.DataFrame, *, frames_of: FramesOf | None = None) -> 
 def _curves(rows: pd.DataFrame) -> list[Block]:
     """The clips told best, middling and worst, by mean distance on the circle."""
     timed = rows[rows["time_s"].notna()]
-    away = (timed["predicted_phase"] - timed["true_phase"]).abs() % 1
-    error = np.minimum(away, 1 - away).groupby(timed["clip_id"].to_numpy(str)).mean().sort_values(kind="stable")
+    away = pd.Series(circular_distance(timed["predicted_phase"], timed["true_phase"]))
+    error = away.groupby(timed["clip_id"].to_numpy(str)).mean().sort_values(kind="stable")
     if error.empty:
         return []
     places = dict.fromkeys([0, len(error) // 2, len(error) - 1])

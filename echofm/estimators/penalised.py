@@ -15,8 +15,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from probe.blocks import Moments, Rows, moments
-from probe.descent import Array
+from echofm.estimators.descent import Array
+from echofm.estimators.rows import Rows, RowStatistics, row_statistics
 
 INVERSE_PENALTIES = tuple(float(c) for c in np.logspace(-4, 2, 7))
 
@@ -51,12 +51,12 @@ class PenalisedClassifier(ClassifierMixin, BaseEstimator, ABC):
         if len(self.classes_) < 2:
             raise ValueError(f"{type(self).__name__} needs two classes; y holds 1 class, {self.classes_[0]!r}")
         rows = Rows(features_ND=features_ND)
-        self.solve(rows, moments(rows), numbers_N, None)
+        self.solve(rows, row_statistics(rows), numbers_N, None)
         return self
 
     @abstractmethod
     def solve(
-        self, rows: Rows, stats: Moments, numbers_M: npt.NDArray[np.int64], start: tuple[Array, Array] | None
+        self, rows: Rows, stats: RowStatistics, numbers_M: npt.NDArray[np.int64], start: tuple[Array, Array] | None
     ) -> tuple[Array, Array]:
         """Set what `fit` sets, for classes_ by number. Returns (weights, free numbers), where the next may start."""
 
@@ -67,10 +67,10 @@ def penalty_path(
     numbers_M: npt.NDArray[np.int64],
     *,
     inverse_penalties: Sequence[float] = INVERSE_PENALTIES,
-    stats: Moments | None = None,
+    stats: RowStatistics | None = None,
 ) -> list[Classifier]:
     """One fit per penalty, each begun where the last, stronger one ended. stats: of these rows, where known already."""
-    stats = stats or moments(rows)
+    stats = stats or row_statistics(rows)
     classes, numbers = np.unique(numbers_M, return_inverse=True)
     path, start = [], None
     for c in sorted(inverse_penalties):

@@ -18,8 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from echofm.clip import NOT_ANNOTATED
+from echofm.metric.overlap import mean_dice
+
 HeadKind = Literal["linear", "upsampling"]
-_IGNORED = 255
 
 
 class LinearHead(nn.Module):
@@ -92,7 +94,7 @@ class PlacedHead(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Trained:
+class FittedHead:
     """A head and how it was chosen. merit: mean Dice over classes and validation frames."""
 
     head: nn.Module
@@ -127,7 +129,7 @@ def fit_head(
     batch: int = 16,
     seed: int = 0,
     advance: Callable[[], None] = lambda: None,
-) -> Trained:
+) -> FittedHead:
     """Train a head and a bias for each place on frozen tokens: cross-entropy and soft Dice, AdamW, a cosine schedule.
 
     train, val: tokens (F, R, C, D) and class maps (F, H, W), 255 where not annotated. Weight decay and the number of
@@ -138,7 +140,7 @@ def fit_head(
     mean_D, scale_D = torch.from_numpy(flat.mean(0)), torch.from_numpy(flat.std(0) + 1e-6)
     shape = {"width": tokens_FRCD.shape[-1], "grid": tokens_FRCD.shape[1:3], "size": mask_FHW.shape[-1]}
     peak = LEARNING_RATES[kind]
-    best: Trained | None = None
+    best: FittedHead | None = None
     for weight_decay in weight_decays:
         # The same start and order of frames for each: weight decay alone decides.
         torch.manual_seed(seed)
@@ -157,12 +159,12 @@ def fit_head(
             loss.backward()
             optimizer.step()
             if step % max(1, steps // 10) == 0 or step == steps:
-                now = Trained(
+                now = FittedHead(
                     head=head, mean_D=mean_D, scale_D=scale_D, weight_decay=weight_decay, steps=step, merit=0.0
                 )
                 merit = mean_dice(val[1], now.predict(val[0]), classes=classes)
                 if best is None or merit > best.merit:
-                    best = Trained(**{**vars(now), "head": copy.deepcopy(head), "merit": merit})
+                    best = FittedHead(**{**vars(now), "head": copy.deepcopy(head), "merit": merit})
                 advance()
     assert best is not None
     return best
@@ -170,21 +172,9 @@ def fit_head(
 
 def segmentation_loss(logits_BKHW: torch.Tensor, mask_BHW: torch.Tensor) -> torch.Tensor:
     """Cross-entropy plus one minus the soft Dice of each class over the batch; pixels of 255 do not count."""
-    known_B1HW = (mask_BHW != _IGNORED)[:, None]
-    entropy = F.cross_entropy(logits_BKHW, mask_BHW, ignore_index=_IGNORED)
+    known_B1HW = (mask_BHW != NOT_ANNOTATED)[:, None]
+    entropy = F.cross_entropy(logits_BKHW, mask_BHW, ignore_index=NOT_ANNOTATED)
     one_hot = F.one_hot(mask_BHW.clamp(max=logits_BKHW.shape[1] - 1), logits_BKHW.shape[1]).movedim(-1, 1) * known_B1HW
-    said = logits_BKHW.softmax(1) * known_B1HW
-    overlap, total = (said * one_hot).sum((0, 2, 3)), (said + one_hot).sum((0, 2, 3))
+    predicted = logits_BKHW.softmax(1) * known_B1HW
+    overlap, total = (predicted * one_hot).sum((0, 2, 3)), (predicted + one_hot).sum((0, 2, 3))
     return entropy + 1 - (2 * overlap / total.clamp(min=1e-6))[1:].mean()
-
-
-def mean_dice(mask_FHW: npt.NDArray[np.uint8], said_FHW: npt.NDArray[np.uint8], *, classes: int) -> float:
-    """Mean over structures and the frames that show them; background and unannotated pixels do not count."""
-    found = []
-    known = mask_FHW != _IGNORED
-    for number in range(1, classes):
-        true, said = mask_FHW == number, (said_FHW == number) & known
-        shown = true.any((1, 2))
-        overlap = (true & said).sum((1, 2))[shown]
-        found += (2 * overlap / (true.sum((1, 2)) + said.sum((1, 2)))[shown]).tolist()
-    return float(np.mean(found)) if found else 0.0

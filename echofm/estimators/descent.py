@@ -4,7 +4,7 @@ Minimises  mean of loss(Zw, e) + penalty / 2 |w|^2  over weights w and a few fre
 Z, by L-BFGS. Weights are sought in the coordinates in which the loss is round to second order (the eigenvectors of the
 Gram matrix, each scaled by its curvature): correlated features then cost ten steps rather than hundreds.
 
-Shapes: M rows, B of a block, D features, K scores of a row, E free numbers, R directions (`Moments`).
+Shapes: M rows, B of a block, D features, K scores of a row, E free numbers, R directions (`RowStatistics`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.optimize
 
-from probe.blocks import Moments, Rows
+from echofm.estimators.rows import Rows, RowStatistics
 
 Array = npt.NDArray[np.float64]
 # (scores_BK, free_E, places of the block) -> (sum of losses, its gradient by score, its gradient by free number)
@@ -24,7 +24,7 @@ Loss = Callable[[Array, Array, slice], tuple[float, Array, Array]]
 
 def minimise(
     rows: Rows,
-    stats: Moments,
+    stats: RowStatistics,
     loss: Loss,
     *,
     start: tuple[Array, Array],

@@ -17,9 +17,9 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.nn import functional as F
 
-from probe.attention_pool import BATCH, Labelled, Schedule, fit_pool, pooled
-from probe.blocks import Rows
-from probe.penalised import class_weights
+from echofm.estimators.attention_pool import BATCH, LabelledRows, Schedule, fit_pool, pooled
+from echofm.estimators.penalised import class_weights
+from echofm.estimators.rows import Rows
 
 LEARNING_RATES, WEIGHT_DECAYS = (1e-3, 4e-3), (0.01, 1.0)
 
@@ -74,13 +74,13 @@ class _Attentive(BaseEstimator):
             patience=max(self.patience, -(-self.min_steps // (4 * per_epoch))),
         )
         self._net, self.n_iter_ = fit_pool(
-            Labelled(rows=rows, target=targets[0]),
+            LabelledRows(rows=rows, target=targets[0]),
             tokens=self.tokens,
             outputs=outputs,
             loss=loss,
             schedule=schedule,
             seed=int(check_random_state(self.random_state).randint(2**31)),
-            validation=None if validation is None else Labelled(rows=validation, target=targets[1]),
+            validation=None if validation is None else LabelledRows(rows=validation, target=targets[1]),
         )
         self.n_features_in_ = rows.dim
 
@@ -116,8 +116,8 @@ class AttentiveRegressor(RegressorMixin, _Attentive):
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """(N,) predicted values."""
-        said_N1 = self._pooled(X)
-        return said_N1[:, 0] * self._scale + self._mean
+        predicted_N1 = self._pooled(X)
+        return predicted_N1[:, 0] * self._scale + self._mean
 
 
 class AttentiveClassifier(ClassifierMixin, _Attentive):

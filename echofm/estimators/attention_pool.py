@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from probe.blocks import Rows
+from echofm.estimators.rows import Rows
 
 BATCH = 64
 _HEADS, _FEWEST_WIDE, _WARM_UP = 8, 32, 0.1
@@ -60,7 +60,7 @@ class AttentionPool(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Labelled:
+class LabelledRows:
     """Rows of T * D numbers, T tokens one after another, and what the loss wants to know of each row."""
 
     rows: Rows
@@ -83,14 +83,14 @@ class Schedule:
 
 
 def fit_pool(
-    data: Labelled,
+    data: LabelledRows,
     *,
     tokens: int,
     outputs: int,
     loss: Callable[[Tensor, Tensor], Tensor],
     schedule: Schedule,
     seed: int,
-    validation: Labelled | None = None,
+    validation: LabelledRows | None = None,
 ) -> tuple[AttentionPool, int]:
     """The net, in double precision, of the epoch with the least validation loss (the last one without validation), and
     how many epochs were run. One seed gives one result; the process's own random state is left alone.
@@ -134,12 +134,14 @@ def pooled(net: AttentionPool, features_ND: npt.NDArray, *, tokens: int) -> npt.
 
 
 @torch.no_grad()
-def _mean_loss(net: AttentionPool, data: Labelled, *, tokens: int, loss: Callable[[Tensor, Tensor], Tensor]) -> float:
+def _mean_loss(
+    net: AttentionPool, data: LabelledRows, *, tokens: int, loss: Callable[[Tensor, Tensor], Tensor]
+) -> float:
     total, at_once = 0.0, 4 * BATCH
     for first in range(0, len(data.rows), at_once):
         places = np.arange(first, min(first + at_once, len(data.rows)))
-        said = net(data.batch(places, tokens=tokens, dtype=torch.float32))
-        total += float(loss(said, data.target[places])) * len(places)
+        predicted = net(data.batch(places, tokens=tokens, dtype=torch.float32))
+        total += float(loss(predicted, data.target[places])) * len(places)
     return total / len(data.rows)
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from probe.blocks import Advance, Moments, Rows, moments
+from echofm.estimators.rows import Rows, RowStatistics, row_statistics
 
 ALPHAS = tuple(float(alpha) for alpha in np.logspace(-2, 6, 17))
 
@@ -34,7 +34,7 @@ class GramRidge(RegressorMixin, BaseEstimator):
             self, X, y, y_numeric=True, dtype=(np.float64, np.float32), ensure_min_samples=2
         )
         values_N = np.asarray(values_N, np.float64)
-        return self._solve(moments(Rows(features_ND=features_ND), values_N), float(values_N.mean()))
+        return self._solve(row_statistics(Rows(features_ND=features_ND), values_N), float(values_N.mean()))
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """(N,) predicted values."""
@@ -42,7 +42,7 @@ class GramRidge(RegressorMixin, BaseEstimator):
         features_ND = validate_data(self, X, reset=False, dtype=(np.float64, np.float32))
         return np.asarray(features_ND @ self.coef_ + self.intercept_, np.float64)
 
-    def _solve(self, stats: Moments, mean: float | npt.NDArray[np.float64]) -> GramRidge:
+    def _solve(self, stats: RowStatistics, mean: float | npt.NDArray[np.float64]) -> GramRidge:
         rotated = ((stats.vectors_DR.T @ stats.product_D).T / (stats.eigenvalues_R + self.alpha)).T
         self.coef_ = ((stats.vectors_DR @ rotated).T / stats.scale_D).T
         self.intercept_ = mean - stats.mean_D @ self.coef_
@@ -50,15 +50,13 @@ class GramRidge(RegressorMixin, BaseEstimator):
         return self
 
 
-def ridge_path(
-    rows: Rows, values_M: npt.NDArray, *, alphas: Sequence[float] = ALPHAS, advance: Advance | None = None
-) -> list[GramRidge]:
-    """One fitted ridge per penalty, from one look at the rows. advance: told the part read, 0 to 1.
+def ridge_path(rows: Rows, values_M: npt.NDArray, *, alphas: Sequence[float] = ALPHAS) -> list[GramRidge]:
+    """One fitted ridge per penalty, from one look at the rows.
 
     values_M: or (M, K); then K numbers are predicted for every row.
     """
     values = np.asarray(values_M, np.float64)
-    stats = moments(rows, values, advance=advance)
+    stats = row_statistics(rows, values)
     return [GramRidge(alpha=alpha)._solve(stats, values.mean(0)) for alpha in alphas]
 
 

@@ -11,9 +11,9 @@ from scipy.special import expit, log_expit
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from probe.blocks import Moments, Rows
-from probe.descent import Array, Loss, minimise
-from probe.penalised import PenalisedClassifier, class_weights
+from echofm.estimators.descent import Array, Loss, minimise
+from echofm.estimators.penalised import PenalisedClassifier, class_weights
+from echofm.estimators.rows import Rows, RowStatistics
 
 
 class OrdinalLogistic(PenalisedClassifier):
@@ -43,7 +43,7 @@ class OrdinalLogistic(PenalisedClassifier):
         return self.classes_[probability_NK.argmax(1)]
 
     def solve(
-        self, rows: Rows, stats: Moments, numbers_M: npt.NDArray[np.int64], start: tuple[Array, Array] | None
+        self, rows: Rows, stats: RowStatistics, numbers_M: npt.NDArray[np.int64], start: tuple[Array, Array] | None
     ) -> tuple[Array, Array]:
         """See `PenalisedClassifier`."""
         levels = len(self.classes_)

@@ -14,7 +14,6 @@ from scipy.linalg.blas import dsyrk
 
 # 16 MB of 1024 single-precision features: what is read stays in the cache for the second product with it.
 _BLOCK_NUMBERS = 4096 * 1024
-Advance = Callable[[float], None]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,7 +58,7 @@ class Rows:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Moments:
+class RowStatistics:
     """Of the rows standardised: mean 0, variance 1.
 
     mean_D, scale_D: of the features as they are; a feature that does not vary has an infinite scale, so that its
@@ -76,22 +75,21 @@ class Moments:
     vectors_DR: npt.NDArray[np.float64]
 
 
-def moments(rows: Rows, target_M: npt.NDArray[np.float64] | None = None, *, advance: Advance | None = None) -> Moments:
-    """Two passes over the rows; sums are kept in double precision. advance: told the part done, 0 to 1, by block.
+def row_statistics(rows: Rows, target_M: npt.NDArray[np.float64] | None = None) -> RowStatistics:
+    """Two passes over the rows; sums are kept in double precision.
 
     Fewer rows than features are held once, standardised: they are smaller than the Gram matrix of the features.
     """
     total = np.zeros(rows.dim)
-    for part, block in rows.blocks():
+    for _, block in rows.blocks():
         total += block.sum(0, dtype=np.float64)
-        _tell(advance, 0.2 * part.stop / len(rows))
     mean = total / len(rows)
     centred_M = None if target_M is None else target_M - target_M.mean(0)
     of = _of_few_rows if len(rows) < rows.dim else _of_many_rows
-    return of(rows, mean, centred_M, advance)
+    return of(rows, mean, centred_M)
 
 
-def _of_many_rows(rows: Rows, mean_D: npt.NDArray, centred_M: npt.NDArray | None, advance: Advance | None) -> Moments:
+def _of_many_rows(rows: Rows, mean_D: npt.NDArray, centred_M: npt.NDArray | None) -> RowStatistics:
     """By the (D, D) Gram matrix of the features."""
     gram = np.zeros((rows.dim, rows.dim), order="F")
     product = _no_product(rows, centred_M)
@@ -100,10 +98,9 @@ def _of_many_rows(rows: Rows, mean_D: npt.NDArray, centred_M: npt.NDArray | None
         gram = dsyrk(1.0, centred.T, beta=1.0, c=gram, overwrite_c=1)
         if centred_M is not None:
             product += centred.T @ centred_M[part]
-        _tell(advance, 0.2 + 0.8 * part.stop / len(rows))
     scale = _scale(np.diag(gram) / len(rows), mean_D)
     values, vectors = np.linalg.eigh(gram / np.outer(scale, scale), UPLO="U")
-    return Moments(
+    return RowStatistics(
         mean_D=mean_D,
         scale_D=scale,
         product_D=(product.T / scale).T,
@@ -112,18 +109,17 @@ def _of_many_rows(rows: Rows, mean_D: npt.NDArray, centred_M: npt.NDArray | None
     )
 
 
-def _of_few_rows(rows: Rows, mean_D: npt.NDArray, centred_M: npt.NDArray | None, advance: Advance | None) -> Moments:
+def _of_few_rows(rows: Rows, mean_D: npt.NDArray, centred_M: npt.NDArray | None) -> RowStatistics:
     """By the (M, M) Gram matrix of the rows, which has the same eigenvalues above zero."""
     z = np.empty((len(rows), rows.dim))
     for part, block in rows.blocks():
         np.subtract(block, mean_D, out=z[part])
-        _tell(advance, 0.2 + 0.8 * part.stop / len(rows))
     scale = _scale(np.einsum("md,md->d", z, z) / len(rows), mean_D)
     z /= scale
     values, vectors = np.linalg.eigh(dsyrk(1.0, z.T, trans=1), UPLO="U")
     # Below this an eigenvalue is rounding and its vector nothing; centred rows have one such at least.
     kept = values > max(float(values[-1]), 0.0) * len(rows) * np.finfo(np.float64).eps
-    return Moments(
+    return RowStatistics(
         mean_D=mean_D,
         scale_D=scale,
         product_D=_no_product(rows, centred_M) if centred_M is None else z.T @ centred_M,
@@ -139,8 +135,3 @@ def _no_product(rows: Rows, centred_M: npt.NDArray | None) -> npt.NDArray[np.flo
 def _scale(variance_D: npt.NDArray[np.float64], mean_D: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     scale_D = np.sqrt(variance_D)
     return np.where(scale_D > 1e-12 * max(1.0, float(np.abs(mean_D).max())), scale_D, np.inf)
-
-
-def _tell(advance: Advance | None, part: float) -> None:
-    if advance is not None:
-        advance(part)

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from scipy.special import expit, log_expit, softmax
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from probe.blocks import Moments, Rows
-from probe.descent import Array, Loss, minimise
-from probe.penalised import PenalisedClassifier, class_weights
+from echofm.estimators.descent import Array, Loss, minimise
+from echofm.estimators.penalised import PenalisedClassifier, class_weights
+from echofm.estimators.rows import Rows, RowStatistics
 
 
 class BlockLogistic(PenalisedClassifier):
@@ -39,7 +39,7 @@ class BlockLogistic(PenalisedClassifier):
         return self.classes_[(scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(1)]
 
     def solve(
-        self, rows: Rows, stats: Moments, numbers_M: npt.NDArray[np.int64], start: tuple[Array, Array] | None
+        self, rows: Rows, stats: RowStatistics, numbers_M: npt.NDArray[np.int64], start: tuple[Array, Array] | None
     ) -> tuple[Array, Array]:
         """See `PenalisedClassifier`."""
         classes = len(self.classes_)
