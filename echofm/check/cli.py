@@ -16,6 +16,7 @@ from typing import Annotated
 
 import tyro
 
+from echofm.atomic import write_whole
 from echofm.check.run import check
 from echofm.check.summary import Summary
 from echofm.errors import EchofmError
@@ -118,9 +119,8 @@ def _names(source: FolderSource, key: IdKey) -> str:
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         # A file's name may be no text at all; the table is UTF-8 all the same.
         readable = os.fsencode(text).decode("utf-8", "backslashreplace")
-        path.write_text(readable + "\n", encoding="utf-8")
+        write_whole(path, (readable + "\n").encode())
     except OSError as error:
         raise EchofmError(f"a report cannot be written ({error.strerror}); choose another path") from None
