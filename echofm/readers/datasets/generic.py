@@ -21,6 +21,7 @@ from echofm.readers.datasets.split_column import given_split
 from echofm.readers.datasets.table import header, read_table
 from echofm.readers.datasets.truth import phantom_truth
 from echofm.readers.datasets.walk import MANIFEST, Notes, is_regular, media_files
+from echofm.readers.frames import frame_files
 from echofm.readers.kinds import KINDS
 from echofm.readers.limits import PLAUSIBLE_RATE_HZ
 from echofm.readers.patients import RULE_TEXTS, Namesakes, PatientFrom, patient_of
@@ -41,7 +42,7 @@ def rows(
     namesakes = Namesakes(patient_from, notes)
     if manifest is None:
         notes.update(unread_tables(root))
-        for path in media_files(root, notes):
+        for path in media_files(root, notes, frames_as_clips=True):
             patient = patient_of(path, root=root, rule=patient_from)
             namesakes.count(path, patient)
             yield Row(path=path, patient=patient, add_truth=phantom_truth(root, stem_of(path)))
@@ -73,7 +74,7 @@ def rows(
             notes[f"lines of {manifest.name} that name a file again"] += 1
         elif not path.exists():
             notes[f"files in {manifest.name} that are not in the folder"] += 1
-        elif is_regular(path, notes):
+        elif frame_files(path) or is_regular(path, notes):
             patient = cells["patient"] or patient_of(path, root=root, rule=patient_from)
             namesakes.count(path, patient)
             yield Row(
