@@ -116,6 +116,11 @@ def open_shards(recipe: PretrainRecipe, data: Path, *, show_progress: bool = Tru
             "--objective.clip-contrast.weight tells a clip from the batch's others: give --fit.batch 2 or more"
         )
     shards = ShardSet.open(data, show_progress=show_progress)
+    if not shards.manifest.splits["train"].clips:
+        raise EchofmError(
+            "the shards hold no training clip: write them with other --fractions, --seed or --stratify, or with "
+            "--split-by none"
+        )
     stored = shards.manifest.settings.channels
     if stored == 3 and recipe.network.channels == 1:
         raise EchofmError(

@@ -46,7 +46,7 @@ def decode_dicom(source: BinaryIO, *, channels: int, limits: Limits) -> Decoded:
             frame_time_s=_frame_times(data_set, frames),
             pixel_spacing_mm=_pixel_spacing(data_set, regions),
             kind=kind,
-            patient=_text(data_set, "PatientID") or _text(data_set, "StudyInstanceUID"),
+            patient=_text(data_set, "PatientID"),
             study=_text(data_set, "StudyInstanceUID"),
             regions=regions,
         )
