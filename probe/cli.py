@@ -6,15 +6,15 @@ Exit codes: 0 done; 1 done, but a check of the encoder or its embedding failed (
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from echofm.embed.options import EmbedOptions
 from echofm.errors import EchofmError
-from echofm.readers.patients import PatientFrom
 
 if TYPE_CHECKING:
     from echofm.progress import Bar
@@ -63,36 +63,13 @@ class Arguments:
     """Table of another encoder over the same clips, or with --data an encoder; may be given several times."""
     rivals: bool = True
     """Probe the untrained twin and the pixels as well, where an encoder is given."""
-    windows: int | None = None
-    """Windows per clip for encoders; by default as many as cover the clip."""
-    tokens: Annotated[str, tyro.conf.arg(metavar="T,R,C")] | None = None
-    """Keep tokens of places and times on this grid for encoders."""
-    batch: int = 16
-    """Windows per forward pass."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto: the GPU where there is one."""
-    processes: int = 2
-    """Reader processes; shards need none."""
-    dataset: str | None = None
-    """Name of the public set in the folder; by default found by looking."""
-    patient_from: PatientFrom | None = None
-    """What tells patients apart in a plain folder."""
-    max_clip_mb: float = 1024
-    """Largest clip, decoded, in 10^6 bytes."""
-    max_seconds: float = 120
-    """Most seconds for reading one file."""
-    cache: Path | None = None
-    """Folder of embeddings made before; by default ~/.cache/echofm/embeddings."""
-    id_key: Path | None = None
-    """File with the key of the ids; by default your own."""
-    trust_remote_code: bool = False
-    """Run the code of a torchhub: repository."""
     seeds: int = 5
     """Draws of the labelled patients for each label fraction below 1."""
     draws: int = 1000
     """Redrawn test sets that an interval comes from."""
     seed: int = 0
     """Of the splits, the draws, the bootstrap and the untrained twin."""
+    embed: tyro.conf.OmitArgPrefixes[EmbedOptions] = field(default_factory=EmbedOptions)
 
 
 def main(argv: list[str]) -> int:
@@ -111,14 +88,14 @@ def main(argv: list[str]) -> int:
     _require_counts(arguments)
     asks = [_ask(arguments, target, fractions) for target in arguments.target]
     # Only now, so that --help needs no torch.
-    from echofm.embed.store import is_table
+    from echofm.embed.source import is_features
     from echofm.progress import progress_bar
     from probe.asked import check_before_embedding, check_before_probing, target_folder
     from probe.report import write_report
     from probe.sanity import check_embedding, problems_of
     from probe.targets import probe_target, steps_of
 
-    if not is_table(Path(sources[0])):
+    if not is_features(Path(sources[0])):
         check_before_embedding(asks, data=[each for each in (arguments.data, *arguments.test_on) if each is not None])
     folders = {ask.target: target_folder(arguments.out, ask.target) for ask in asks}
     gathered = _gathered(arguments, sources)
@@ -150,37 +127,28 @@ def main(argv: list[str]) -> int:
 def _require_counts(arguments: Arguments) -> None:
     from probe.counts import require_counts, require_seed
 
+    arguments.embed.check()
     require_seed(arguments.seed)
-    names = ("windows", "batch", "processes", "seeds", "draws")
-    require_counts(**{f"--{name}": getattr(arguments, name) for name in names})
+    require_counts(**{"--seeds": arguments.seeds, "--draws": arguments.draws})
 
 
 def _gathered(arguments: Arguments, sources: tuple[str, ...]) -> Gathered:
     """Tables, checked encoders, rivals."""
-    from echofm.embed.tokens import parse_grid
-    from echofm.ids import load_key
-    from echofm.readers.limits import Limits
-    from probe.gather import device_of, gather
-    from probe.maker import Options
+    from probe.gather import gather
 
+    options = arguments.embed
     # An attentive probe reads tokens; of an encoder they can be had.
-    tokens = arguments.tokens or (_TOKENS if arguments.kind == "attentive" else None)
-    options = Options(
-        key=load_key(arguments.id_key),
-        windows=arguments.windows,
-        tokens=None if tokens is None else parse_grid(tokens),
-        batch=arguments.batch,
-        device=device_of(arguments.device),
-        processes=arguments.processes,
-        dataset=arguments.dataset,
-        patient_from=arguments.patient_from,
-        limits=Limits(max_clip_mb=arguments.max_clip_mb, max_seconds=arguments.max_seconds),
-        cache=arguments.cache,
-        trust_remote_code=arguments.trust_remote_code,
+    if arguments.kind == "attentive":
+        options = replace(options, tokens=options.tokens or _TOKENS)
+    return gather(
+        sources,
+        data=arguments.data,
+        test_on=arguments.test_on,
+        options=options,
         with_rivals=arguments.rivals,
         seed=arguments.seed,
+        say=_say,
     )
-    return gather(sources, data=arguments.data, test_on=arguments.test_on, options=options, say=_say)
 
 
 def _ask(arguments: Arguments, target: str, fractions: tuple[float, ...]) -> Ask:

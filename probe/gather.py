@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-import torch
-
 from echofm.backbones import open_encoder
-from echofm.embed.store import is_table
+from echofm.embed.options import EmbedOptions
+from echofm.embed.source import is_features
 from echofm.embed.table import EmbeddingTable
 from echofm.encoder import AnyEncoder
 from echofm.errors import EchofmError
-from probe.maker import MOMENT_PIXELS, PIXELS, UNTRAINED, Gathered, Options, TableMaker, failed_of
+from probe.maker import MOMENT_PIXELS, PIXELS, UNTRAINED, Gathered, TableMaker, failed_of
 from probe.other_set import clips_of, require_paired, table_of
 from probe.result import Check
 from probe.rivals import METHODS
@@ -33,8 +33,11 @@ def gather(
     *,
     data: Path | None,
     test_on: Sequence[Path] = (),
-    options: Options,
+    options: EmbedOptions,
+    with_rivals: bool = True,
+    seed: int = 0,
     say: Callable[[str], None] = lambda line: None,
+    show_progress: bool = True,
 ) -> Gathered:
     """The first source is probed, the others are its rivals; each is a table's folder, or an encoder where data is
     given. With an encoder first come its untrained twin and its pixels as well.
@@ -44,27 +47,30 @@ def gather(
     Raises EchofmError naming what cannot be had.
     """
     names = _names(sources)
+    table_maker = partial(
+        TableMaker, options=options, with_rivals=with_rivals, seed=seed, say=say, show_progress=show_progress
+    )
     others = _others(sources, data=data, test_on=test_on)
-    if is_table(Path(sources[0])):
+    if is_features(Path(sources[0])):
         main = Gathered(name=names[0], table=table_of(sources[0], others[0]), test_clips=clips_of(others[0]))
-        maker = None if data is None else TableMaker(data, options, say)
+        maker = None if data is None else table_maker(data)
     else:
         if data is None:
             raise EchofmError(
                 f"{sources[0]}: no embedding table lies there; to probe an encoder give its data too: --data SRC"
             )
-        maker = TableMaker(data, options, say, test_on=others[0])
+        maker = table_maker(data, test_on=others[0])
         main = maker.probed(sources[0], names[0])
     rivals: dict[str, EmbeddingTable] = {}
     encoders: dict[str, AnyEncoder] = {}
     failed: list[Check] = []
     for source, name, other in zip(sources[1:], names[1:], others[1:]):
-        if is_table(Path(source)):
+        if is_features(Path(source)):
             rivals[name] = table_of(source, other)
         elif maker is None:
             raise EchofmError(f"{source}: no embedding table lies there; for an encoder give --data SRC")
         else:
-            encoders[name] = open_encoder(source, trust_remote_code=options.trust_remote_code).to(options.device)
+            encoders[name] = open_encoder(source, trust_remote_code=options.trust_remote_code).to(options.torch_device)
             failed += maker.failed_checks(encoders[name], name)
             rivals[name] = maker.table(encoders[name], name)
     return replace(
@@ -79,7 +85,7 @@ def _others(sources: Sequence[str], *, data: Path | None, test_on: Sequence[Path
     """What is tested on for each source: its table of the other set, or for encoders the other set itself."""
     if not test_on:
         return [None] * len(sources)
-    tables = [is_table(Path(source)) for source in sources]
+    tables = [is_features(Path(source)) for source in sources]
     if any(tables) and not all(tables):
         raise EchofmError("--test-on: give tables alone, or encoders alone")
     if all(tables):
@@ -116,10 +122,3 @@ def _names(sources: Sequence[str]) -> list[str]:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise EchofmError(f"two encoders or tables have the name {twice[0]!r}; rename a folder")
     return names
-
-
-def device_of(name: str) -> str:
-    """ "auto" is the GPU where there is one. Raises EchofmError where a GPU is asked for and none is there."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise EchofmError("--device cuda: this torch sees no CUDA device; use --device cpu")
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name

@@ -9,16 +9,15 @@ from typing import Any
 
 from echofm.backbones import PixelEncoder, open_encoder, random_spec
 from echofm.clip import Clip
-from echofm.embed.extract import Extractor
-from echofm.embed.inputs import FileInput, Input, Item, open_input
-from echofm.embed.run import places_of
+from echofm.embed.cache import Embedded, embedded
+from echofm.embed.inputs import FileInput, Input, Item
+from echofm.embed.options import EmbedOptions
+from echofm.embed.run import file_positions
 from echofm.embed.table import EmbeddingTable
 from echofm.embed.tokens import TokenGrid
+from echofm.embed.videos import open_videos
 from echofm.encoder import AnyEncoder
 from echofm.errors import EchofmError
-from echofm.ids import IdKey
-from echofm.readers.limits import Limits
-from probe.embedded import embedded, folder_of
 from probe.encoder_checks import CLIPS, check_encoder, windows_of
 from probe.other_set import joined
 from probe.report.frames import FileFrames, FramesOf, ShardFrames
@@ -27,26 +26,6 @@ from probe.result import Check
 UNTRAINED, PIXELS, MOMENT_PIXELS = "random init", "pixel PCA", "pixels"
 # Clips looked at for the checks: enough to meet 8 of different patients.
 _LOOKED_AT = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How encoders are applied; the fields are those of the command line."""
-
-    key: IdKey
-    windows: int | None = None
-    tokens: TokenGrid | None = None
-    batch: int = 16
-    device: str = "cpu"
-    processes: int = 2
-    dataset: str | None = None
-    patient_from: str | None = None
-    limits: Limits = field(default_factory=Limits)
-    cache: Path | None = None
-    trust_remote_code: bool = False
-    with_rivals: bool = True
-    seed: int = 0
-    show_progress: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,26 +57,36 @@ class TableMaker:
     """Encoders over one data source, and another to test on."""
 
     def __init__(
-        self, data: Path, options: Options, say: Callable[[str], None], *, test_on: Path | None = None
+        self,
+        data: Path,
+        options: EmbedOptions,
+        *,
+        test_on: Path | None = None,
+        with_rivals: bool = True,
+        seed: int = 0,
+        say: Callable[[str], None],
+        show_progress: bool = True,
     ) -> None:
         self._data, self._options, self._say, self._test_on = data, options, say, test_on
+        self._with_rivals, self._seed, self._show_progress = with_rivals, seed, show_progress
 
     def probed(self, spec: str, name: str) -> Gathered:
         """The encoder that the command is about: checked, embedded, its twin and pixels beside it."""
-        options = self._options
-        encoder = open_encoder(spec, trust_remote_code=options.trust_remote_code).to(options.device)
+        device = self._options.torch_device
+        encoder = open_encoder(spec, trust_remote_code=self._options.trust_remote_code).to(device)
         source = self._input(encoder, self._data)
         checks = tuple(self._checks(encoder, source))
         for check in checks:
             if check.passed is False or (check.name == "time" and not encoder.sees_time):
                 self._say(f"{'FAILED' if check.passed is False else 'note'}: {check.name}: {check.says}")
-        tables = self._tables(encoder, name)
+        found = self._embedded(encoder, name)
+        tables = [each.table for each in found]
         shown = source if self._test_on is None else self._input(encoder, self._test_on)
         rivals, encoders, pixels = {}, {}, None
-        if options.with_rivals:
+        if self._with_rivals:
             twin = self._twin(spec)
             if twin is not None:
-                encoders[UNTRAINED] = twin.to(options.device)
+                encoders[UNTRAINED] = twin.to(device)
                 rivals[UNTRAINED] = self.table(twin, UNTRAINED)
             pixels = self.table(PixelEncoder(encoder.contract), PIXELS, plain=True)
         return Gathered(
@@ -106,11 +95,11 @@ class TableMaker:
             rivals=rivals,
             encoder=encoder,
             rival_encoders=encoders,
-            device=options.device,
+            device=device,
             pixels=pixels,
             checks=checks,
             clips=lambda: (item.clip for item in _items(source, range(len(source)))),
-            frames_of=self._frames_of(encoder, shown, tables[-1]),
+            frames_of=self._frames_of(shown, found[-1]),
             test_clips=None if self._test_on is None else frozenset(tables[-1].clip_id),
         )
 
@@ -123,53 +112,42 @@ class TableMaker:
 
     def table(self, encoder: Any, name: str, *, plain: bool = False) -> EmbeddingTable:
         """Embed, or take from the cache. plain: clip features alone."""
-        return joined(self._tables(encoder, name, plain=plain))
+        return joined([each.table for each in self._embedded(encoder, name, plain=plain)])
 
-    def _tables(self, encoder: Any, name: str, *, plain: bool = False) -> list[EmbeddingTable]:
+    def _embedded(self, encoder: Any, name: str, *, plain: bool = False) -> list[Embedded]:
         """Of the data, and of what is tested on."""
         options = self._options
-        encoder = encoder.to(options.device)
+        encoder = encoder.to(options.torch_device)
+        tokens = None if plain else _fitting(options.grid, encoder)
         return [
             embedded(
-                self._extractor(encoder, plain=plain),
+                options.extractor(encoder, phase=not plain, tokens=tokens),
                 self._input(encoder, data),
                 name=name,
                 cache=options.cache,
                 say=self._say,
-                show_progress=options.show_progress,
+                show_progress=self._show_progress,
             )
             for data in (self._data, self._test_on)
             if data is not None
         ]
 
-    def _extractor(self, encoder: Any, *, plain: bool = False) -> Extractor:
-        options = self._options
-        return Extractor(
-            encoder=encoder,
-            windows=options.windows,
-            batch=options.batch,
-            device=options.device,
-            phase=not plain,
-            tokens=None if plain else _fitting(options.tokens, encoder),
-        )
-
-    def _frames_of(self, encoder: Any, source: Input, table: EmbeddingTable) -> FramesOf | None:
+    def _frames_of(self, source: Input, found: Embedded) -> FramesOf | None:
         if not isinstance(source, FileInput):
             return ShardFrames(self._test_on or self._data)
-        folder = folder_of(self._extractor(encoder), source, cache=self._options.cache)
         try:
-            return FileFrames(source, places_of(table, folder, source.file_ids))
+            return FileFrames(source, file_positions(found.table.clip_id.tolist(), found.folder, source.file_ids))
         except EchofmError as error:
             # Pictures are no reason to lose the figures.
             self._say(f"no film strips: {error}")
             return None
 
     def _twin(self, spec: str) -> AnyEncoder | None:
-        options, twin = self._options, random_spec(spec)
+        twin = random_spec(spec)
         if twin is None:
             return None
         try:
-            return open_encoder(twin, seed=options.seed, trust_remote_code=options.trust_remote_code)
+            return open_encoder(twin, seed=self._seed, trust_remote_code=self._options.trust_remote_code)
         except EchofmError as error:
             self._say(f"no untrained twin beside it: {error}")
             return None
@@ -181,21 +159,21 @@ class TableMaker:
             picked.setdefault(item.clip.patient_id, item)
             if len(picked) == CLIPS:
                 break
-        return check_encoder(encoder, windows_of(encoder, picked.values(), device=self._options.device))
+        return check_encoder(encoder, windows_of(encoder, picked.values(), device=self._options.torch_device))
 
     def _input(self, encoder: AnyEncoder, data: Path) -> Input:
         options = self._options
-        return open_input(
+        videos = open_videos(
             data,
-            contract=encoder.contract,
             key=options.key,
             processes=options.processes,
             # What the other set is, is found by looking.
             dataset=options.dataset if data == self._data else None,
             patient_from=options.patient_from,
             limits=options.limits,
-            show_progress=options.show_progress,
+            show_progress=self._show_progress,
         )
+        return videos.input(encoder.contract)
 
 
 def failed_of(name: str, checks: Sequence[Check]) -> list[Check]:

@@ -95,7 +95,8 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def words(root: Path, out: Path, *more: str) -> list[str]:
     three = [f"--{name}={root / name}" for name in ("train", "holdout", "synthetic")]
-    return [*three, f"--encoder={root / 'encoder'}", f"--out={out}", "--alpha=0.25", "--processes=1", *more]
+    encoder = [f"--encoder={root / 'encoder'}", f"--cache={out / 'cache'}"]
+    return [*three, *encoder, f"--out={out}", "--alpha=0.25", "--processes=1", *more]
 
 
 @pytest.fixture(scope="module")
@@ -277,7 +278,7 @@ def test_files_set_aside_are_told_with_their_reason(
     sets: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = io.StringIO()
-    monkeypatch.setattr("synth.audit.sources.console", Console(file=told, soft_wrap=True))
+    monkeypatch.setattr("echofm.embed.cache.console", Console(file=told, soft_wrap=True))
     main([*words(sets, tmp_path / "again"), f"--cache={out / 'cache'}"])
     line = r"synthetic set: 1 files set aside \(the first: .+\); .*set_aside\.jsonl says why"
     assert re.search(line, told.getvalue())

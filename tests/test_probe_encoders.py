@@ -18,19 +18,20 @@ from shardfolder import KEY, Hearts, read_heart
 import probe.segment
 from echofm.conform import conform
 from echofm.contract import InputContract
-from echofm.embed.inputs import open_input
+from echofm.embed.cache import embedded
+from echofm.embed.inputs import Item
+from echofm.embed.options import EmbedOptions
 from echofm.embed.table import EmbeddingTable
+from echofm.embed.videos import open_videos
 from echofm.errors import EchofmError
 from echofm.hub import save_model
 from echofm.model.config import NetworkConfig
 from echofm.model.mae import VideoMae
 from echofm.readers import read_clip
-from echofm.readers.limits import Limits
 from echofm.shards.write import write_shards
 from probe.asked import target_folder
 from probe.cli import main, parse_fractions
 from probe.gather import gather
-from probe.maker import Options
 from probe.pixel_pca import component_scores, pixel_pca
 from probe.report import write_report
 from probe.result import ProbeResult
@@ -270,19 +271,18 @@ def test_the_clips_of_a_folder_are_shown_as_film_strips(tmp_path: Path, monkeypa
     lines += ["broken.avi,p20,train,50", "copy.avi,p0,train,40"]
     (tmp_path / "files" / "manifest.csv").write_text("\n".join(lines) + "\n")
     monkeypatch.chdir(tmp_path)
-    options = Options(key=KEY, windows=1, processes=1, cache=tmp_path / "cache", with_rivals=False, show_progress=False)
-    gathered = gather([encoder("ours", tmp_path)], data=tmp_path / "files", options=options)
+    (tmp_path / "id.key").write_bytes(b"a key for tests only")
+    options = EmbedOptions(windows=1, processes=1, cache=tmp_path / "cache", id_key=tmp_path / "id.key")
+    gather_alone = functools.partial(gather, with_rivals=False, show_progress=False)
+    gathered = gather_alone([encoder("ours", tmp_path)], data=tmp_path / "files", options=options)
     assert gathered.frames_of is not None and len(gathered.table) == 12
     # Whose a file is can be told as for the other commands.
     (tmp_path / "files" / "manifest.csv").rename(tmp_path / "labels.csv")
     alone = replace(options, patient_from="parent")
-    assert len(set(gather([encoder("ours", tmp_path)], data=tmp_path / "files", options=alone).table.patient_id)) == 1
+    told = gather_alone([encoder("ours", tmp_path)], data=tmp_path / "files", options=alone)
+    assert len(set(told.table.patient_id)) == 1
     with pytest.raises(EchofmError, match="no clip"):
-        gather(
-            [encoder("ours", tmp_path)],
-            data=tmp_path / "files",
-            options=replace(alone, limits=Limits(max_clip_mb=0.001)),
-        )
+        gather_alone([encoder("ours", tmp_path)], data=tmp_path / "files", options=replace(alone, max_clip_mb=0.001))
     (tmp_path / "labels.csv").rename(tmp_path / "files" / "manifest.csv")
     for number in (0, 7):
         clip = read_clip(tmp_path / "files" / f"{number}.avi", key=KEY, patient=f"p{number}")
@@ -328,12 +328,12 @@ def test_an_out_that_cannot_be_is_told_before_anything_is_embedded(data: Path, t
 
 
 def test_the_cache_knows_data_and_encoder(data: Path, tmp_path: Path) -> None:
+
     from echofm.backbones import open_encoder
     from echofm.embed.extract import Extractor
-    from probe.embedded import embedded
 
     encoder = open_encoder(TIMM)
-    source = open_input(data, contract=encoder.contract, key=KEY, show_progress=False)
+    source = open_videos(data, key=KEY, show_progress=False).input(encoder.contract)
     said: list[str] = []
     for extractor in (
         Extractor(encoder=encoder, windows=1),
@@ -341,7 +341,14 @@ def test_the_cache_knows_data_and_encoder(data: Path, tmp_path: Path) -> None:
         Extractor(encoder=encoder, windows=1, tokens=(2, 1, 1)),
         Extractor(encoder=open_encoder(TIMM, seed=1), windows=1),
     ):
-        table = embedded(extractor, source, name="x", cache=tmp_path, say=said.append, show_progress=False)
+        table = embedded(extractor, source, name="x", cache=tmp_path, say=said.append, show_progress=False).table
     assert table.tokens is None and ["cache" in line for line in said] == [False, True, False, False]
+    # The leanest table that has what is asked for serves; with fewer features, and those under its own settings.
+    plain = Extractor(encoder=encoder, windows=1, phase=False)
+    found = embedded(plain, source, name="x", cache=tmp_path, say=said.append, show_progress=False)
+    whole = EmbeddingTable.load(found.folder)
+    assert "cache" in said[-1] and whole.phase is not None and whole.tokens is None
+    made = plain.table(item for item in source.read(range(22)) if isinstance(item, Item))
+    assert found.table.phase is None and np.array_equal(found.table.video_ND, made.video_ND)
     metas = [json.loads(path.read_text()) for path in tmp_path.glob("*/meta.json")]
     assert len(metas) == 3 and sum(meta["tokens"] is not None for meta in metas) == 1

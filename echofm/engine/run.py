@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from typing import Any
 from accelerate import Accelerator
 
 from echofm.engine.config import FitConfig
+from echofm.engine.parallel import on_main, processes
+from echofm.engine.player import Trained
 from echofm.engine.state import (
-    Trained,
     is_exported,
     read_state,
     rng_of_this_process,
@@ -28,9 +29,8 @@ from echofm.engine.state import (
     write_state,
     writing,
 )
-from echofm.engine.task import Task
+from echofm.engine.task import Nets, Task
 from echofm.engine.track import Tracker, cut_metrics
-from echofm.engine.update import on_main, processes
 from echofm.errors import EchofmError
 from echofm.progress import console
 from echofm.schema import FrozenModel
@@ -67,43 +67,51 @@ class Run:
         on_main(prepare)
         return cls(folder, start_step=_last_step(folder))
 
-    def restore(self, trained: Trained, accelerator: Accelerator) -> None:
+    def restore(self, players: Sequence[Trained], accelerator: Accelerator) -> None:
         """Load the last saved state, if there is one."""
         if self.start_step:
             folder = self.folder / "state" / _state_name(self.start_step)
-            read_state(folder, trained, process=accelerator.process_index, device=accelerator.device)
+            read_state(folder, players, process=accelerator.process_index, device=accelerator.device)
 
-    def save(self, step: int, trained: Trained, accelerator: Accelerator, *, keep: int) -> None:
+    def save(self, step: int, players: Sequence[Trained], accelerator: Accelerator, *, keep: int) -> None:
         """Save the state after `step`, all of it or nothing, and remove all but the last `keep`.
 
-        Called by every process. Raises EchofmError where the disk refuses; the states before it stay whole.
+        Called by every process; the others wait for the main one, however slow its disk (echofm.engine.parallel).
+        Raises EchofmError where the disk refuses; the states before it stay whole.
         """
         rng = {
             name: accelerator.gather(row.to(accelerator.device)).cpu()
             for name, row in rng_of_this_process(accelerator.device).items()
         }
         final = self.folder / "state" / _state_name(step)
-        if not self.main or final.exists():
-            return
-        with writing(f"the state of step {step}"), _whole_folder(final) as folder:
-            write_state(folder, trained, step=step, rng=rng)
-        for old in _states(self.folder)[:-keep]:
-            shutil.rmtree(old)
 
-    def export(self, task: Task, *, step: int) -> Path:
+        def write() -> None:
+            if final.exists():
+                return
+            with writing(f"the state of step {step}"), _whole_folder(final) as folder:
+                write_state(folder, players, step=step, rng=rng)
+            for old in _states(self.folder)[:-keep]:
+                shutil.rmtree(old)
+
+        on_main(write)
+
+    def export(self, task: Task, nets: Nets, *, step: int, card: Mapping[str, Any]) -> None:
         """Have the task write its result to export/, replacing an older one, and note it in the state of that step.
 
-        The main process only.
+        Called by every process; the others wait for the main one.
         """
-        final = self.folder / "export"
-        with writing("the export"), _whole_folder(final) as folder:
-            task.export(folder, step=step)
-            if final.exists():
-                shutil.rmtree(final)
-        state = self.folder / "state" / _state_name(step)
-        with writing("the export"):
-            _replace(state / "state.json", state_json(step=step, exported=True))
-        return final
+
+        def write() -> None:
+            final = self.folder / "export"
+            with writing("the export"), _whole_folder(final) as folder:
+                task.export(folder, nets, card=card)
+                if final.exists():
+                    shutil.rmtree(final)
+            with writing("the export"):
+                state = self.folder / "state" / _state_name(step)
+                _replace(state / "state.json", state_json(step=step, exported=True))
+
+        on_main(write)
 
     def tracker(self, config: FitConfig) -> Tracker:
         """Where this process's figures go: nowhere, unless it is the main one."""
@@ -137,7 +145,7 @@ def _prepare(folder: Path, config: FrozenModel, env: dict[str, Any], resume: boo
             starts = json.loads((folder / "env.json").read_text(encoding="utf-8"))
         if starts and starts[0].get("data") != env.get("data"):
             raise EchofmError(
-                "the data (--data) or the weights (--init) are not those that this run began with: their digests differ"
+                "the data (--data) or the networks given are not those that this run began with: their digests differ"
             )
         if starts:
             _warn_of_other_bits(starts[0], env)

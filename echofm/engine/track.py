@@ -67,19 +67,19 @@ class Tracker:
     @contextmanager
     def waiting_for_data(self) -> Iterator[None]:
         """Time in the block counts as waiting; the bar says so meanwhile."""
-        with self._said("waiting for data") as begun_s:
+        with self._noting("waiting for data") as begun_s:
             yield
             self._waited_s += time.perf_counter() - begun_s
 
     @contextmanager
     def aside(self, what: str) -> Iterator[None]:
         """Time in the block is left out of the pace; the bar says what is done meanwhile."""
-        with self._said(what) as begun_s:
+        with self._noting(what) as begun_s:
             yield
             self._clock_s += time.perf_counter() - begun_s
 
     @contextmanager
-    def _said(self, what: str) -> Iterator[float]:
+    def _noting(self, what: str) -> Iterator[float]:
         if self._enabled:
             self._bar.advance(0, note=what)
         yield time.perf_counter()
@@ -143,11 +143,11 @@ class Tracker:
         return pace
 
     def _say(self, step: int, record: Mapping[str, Any]) -> None:
-        if "loss" not in record:
+        loss = next((value for name, value in record.items() if name.rpartition("/")[2] == "loss"), None)
+        if loss is None:
             return
         self._note = (
-            f"loss {record['loss']:.4f}, {record['clips_per_s']:.1f} clips/s, "
-            f"{record['data_wait_share']:.0%} waiting for data"
+            f"loss {loss:.4f}, {record['clips_per_s']:.1f} clips/s, {record['data_wait_share']:.0%} waiting for data"
         )
         self._bar.advance(0, note=self._note)
         now = time.monotonic()
