@@ -21,16 +21,13 @@ from echofm.check.run import check
 from echofm.check.summary import Summary
 from echofm.errors import EchofmError
 from echofm.ids import IdKey, load_key
+from echofm.machine import processors
 from echofm.readers.datasets import FolderSource, open_source
 from echofm.readers.limits import Limits
 from echofm.readers.patients import PatientFrom
 from echofm.schema import FrozenModel
 
 _SHOWN = 8
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Check(FrozenModel):
@@ -53,7 +50,7 @@ class Check(FrozenModel):
     """File with the key of the ids; default: your own, made on first use."""
     max_clip_mb: float = 1024
     """Largest clip, decoded, in 10^6 bytes."""
-    processes: int = _processors()
+    processes: int = processors()
     """Files read at a time; the report does not depend on it."""
     seed: int = 0
     """Of the contact sheet, and of the splits where the set has none: give the one that you give `echofm shards`."""
@@ -74,7 +71,6 @@ def main(argv: list[str]) -> int:
         keep_outside=options.keep_outside,
         seed=options.seed,
     )
-    # Before it is printed: the reader of a pipe may leave (`| head`).
     if options.json_path is not None:
         _write(options.json_path, json.dumps(summary.to_json(), indent=1))
     if options.names is not None:
@@ -112,10 +108,7 @@ def lines(summary: Summary) -> list[str]:
 
 
 def _names(source: FolderSource, summary: Summary, key: IdKey) -> str:
-    """CSV of each file's id, its clip's and its patient's, "" where there is none, and its path.
-
-    A name that is no UTF-8 has its odd bytes as `\\xfc`, so that the table is UTF-8.
-    """
+    """CSV of each file's id, its clip's and its patient's, "" where there is none, and its path."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["file_id", "clip_id", "patient_id", "path"])
@@ -123,13 +116,14 @@ def _names(source: FolderSource, summary: Summary, key: IdKey) -> str:
     for row in source.rows(doubtful=True):
         name = key.file(row.path)
         clip, patient = known.get(name, ("", key.patient(row.patient) if row.patient else ""))
-        path = os.fsencode(row.path).decode("utf-8", "backslashreplace")
-        table.writerow([name, clip, patient, path])
+        table.writerow([name, clip, patient, row.path])
     return text.getvalue().rstrip("\n")
 
 
 def _write(path: Path, text: str) -> None:
     try:
-        write_whole(path, (text + "\n").encode())
+        # A file's name may be no text at all; the table is UTF-8 all the same.
+        readable = os.fsencode(text).decode("utf-8", "backslashreplace")
+        write_whole(path, (readable + "\n").encode())
     except OSError as error:
         raise EchofmError(f"a report cannot be written ({error.strerror}); choose another path") from None
