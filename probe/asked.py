@@ -10,12 +10,12 @@ from typing import get_args
 from echofm.embed.table import COLUMNS
 from echofm.errors import EchofmError
 from echofm.shards.manifest import MANIFEST, read_manifest
-from probe.evaluate import require_clip_kind
-from probe.features import feature_choices
+from probe.labels.evaluate import require_clip_kind
+from probe.labels.features import feature_choices
+from probe.labels.target import read_target
 from probe.maker import Gathered
 from probe.partition import partition
-from probe.retrieval import What
-from probe.target import read_target
+from probe.retrieval.probe import What
 from probe.targets import RETRIEVAL, Ask
 
 # File systems take 255 bytes a name; of a longer one so many characters and a hash are kept.

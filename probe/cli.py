@@ -98,7 +98,7 @@ class Arguments:
 def main(argv: list[str]) -> int:
     """Run the probes and write their report; `compare A.json B.json` compares two that ran."""
     if argv[:1] == ["compare"]:
-        from probe.compare import main as compare
+        from probe.compare_cli import main as compare
 
         return compare(argv[1:])
     arguments = tyro.cli(Arguments, args=argv, prog="echofm probe")
@@ -114,8 +114,8 @@ def main(argv: list[str]) -> int:
     from echofm.embed.store import is_table
     from echofm.progress import progress_bar
     from probe.asked import check_before_embedding, check_before_probing, target_folder
+    from probe.checks.embedding import check_embedding, problems_of
     from probe.report import write_report
-    from probe.sanity import check_embedding, problems_of
     from probe.targets import probe_target, steps_of
 
     if not is_table(Path(sources[0])):
@@ -148,7 +148,7 @@ def main(argv: list[str]) -> int:
 
 
 def _require_counts(arguments: Arguments) -> None:
-    from probe.counts import require_counts, require_seed
+    from probe.protocol import require_counts, require_seed
 
     require_seed(arguments.seed)
     names = ("windows", "batch", "processes", "seeds", "draws")

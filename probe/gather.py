@@ -1,6 +1,6 @@
 """What a probe command works on: tables as given, or encoders and data turned into tables, with their rivals.
 
-Before anything is embedded the encoder is looked at under its contract (`probe.encoder_checks`).
+Before anything is embedded the encoder is looked at under its contract (`probe.checks.encoder`).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from echofm.embed.store import is_table
 from echofm.embed.table import EmbeddingTable
 from echofm.encoder import AnyEncoder
 from echofm.errors import EchofmError
+from probe.checks.embedding import check_embedding
 from probe.maker import MOMENT_PIXELS, PIXELS, UNTRAINED, Gathered, Options, TableMaker, failed_of
 from probe.other_set import clips_of, require_paired, table_of
+from probe.protocol import METHODS
 from probe.result import Check
-from probe.rivals import METHODS
-from probe.sanity import check_embedding
 
 # Rows of a result that a source's own name must not take the place of.
 _TAKEN = METHODS | {UNTRAINED, PIXELS, MOMENT_PIXELS, "mean mask"}

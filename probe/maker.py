@@ -18,8 +18,8 @@ from echofm.encoder import AnyEncoder
 from echofm.errors import EchofmError
 from echofm.ids import IdKey
 from echofm.readers.limits import Limits
+from probe.checks.encoder import CLIPS, check_encoder, windows_of
 from probe.embedded import embedded, folder_of
-from probe.encoder_checks import CLIPS, check_encoder, windows_of
 from probe.other_set import joined
 from probe.report.frames import FileFrames, FramesOf, ShardFrames
 from probe.result import Check
@@ -54,7 +54,7 @@ class Gathered:
     """table: of the encoder that is probed. rivals: name -> table, of others and of its untrained twin.
 
     encoder, rival_encoders: the same before they were tables; None and empty for tables as given.
-    pixels: not yet reduced (`probe.pixel_pca`); None where no data was given. checks: of the encoder under its
+    pixels: not yet reduced (`probe.labels.baselines`); None where no data was given. checks: of the encoder under its
     contract, and those that another encoder given failed, with its name. clips: reads the data's clips under that
     contract; frames_of: one clip's frames, by its id; both None for a table alone. device: of the encoders.
     test_clips: ids of another set's clips, where those are tested on: tables then hold both sets' clips, and frames_of

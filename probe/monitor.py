@@ -25,7 +25,7 @@ from echofm.embed.inputs import ShardInput
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.estimators.neighbours import CosineNeighboursClassifier, CosineNeighboursRegressor
-from probe.target import Target, read_target
+from probe.labels.target import Target, read_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,28 +1,31 @@
-"""One target of a probe command: which probe answers it, and which rivals stand beside it."""
+"""One target of a probe command: which probe answers it, and which baselines stand beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from probe.features import Features
+from probe.checks.embedding import with_checks
+from probe.labels.baselines import pixel_pca
+from probe.labels.features import Features
 from probe.maker import MOMENT_PIXELS, PIXELS, Gathered
-from probe.pixel_pca import pixel_pca
 from probe.result import Check, Kind, Probed, ProbeResult
-from probe.sanity import with_checks
 
-RETRIEVAL = "retrieval:"
+if TYPE_CHECKING:
+    from echofm.shards.read import ShardSet
+
+RETRIEVAL, LV_AREA = "retrieval:", "retrieval:lv_area"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
     """target: a label, `view`, `kind`, `phase`, `mask`, or `retrieval:` and patient, view or phase.
 
-    data: the shards that masks are read from. The rest is as `probe.evaluate.evaluate` takes it.
+    data, test_on: the shards that masks are read from. The rest is as `probe.labels.evaluate.evaluate` takes it.
     """
 
     target: str
@@ -35,6 +38,7 @@ class Ask:
     draws: int = 1000
     seed: int = 0
     data: Path | None = None
+    test_on: Path | None = None
     advance: Callable[[str], None] = lambda note: None
 
 
@@ -80,23 +84,23 @@ def _for_labels(ask: Ask, result: ProbeResult) -> list[str]:
 
 def steps_of(ask: Ask, gathered: Gathered) -> int:
     """How many times `probe_target` calls `advance`, for a progress bar; of a mask about as many."""
-    from probe.evaluate import fits_of
+    from probe.labels.evaluate import fits_of
 
-    rivals = len(gathered.rivals) + (gathered.pixels is not None)
+    baselines = len(gathered.rivals) + (gathered.pixels is not None)
     if ask.target in ("phase", "mask") or ask.target.startswith(RETRIEVAL):
-        return (2 if ask.target == "mask" else 1) * (1 + rivals)
-    return fits_of(kind=ask.kind, label_fractions=ask.label_fractions, seeds=ask.seeds, rivals=rivals)
+        return (2 if ask.target == "mask" else 1) * (1 + baselines)
+    return fits_of(kind=ask.kind, label_fractions=ask.label_fractions, seeds=ask.seeds, baselines=baselines)
 
 
 def _label(ask: Ask, gathered: Gathered) -> Probed:
-    from probe.evaluate import evaluate
+    from probe.labels.evaluate import evaluate
 
-    rivals: dict[str, EmbeddingTable] = dict(gathered.rivals)
+    baselines: dict[str, EmbeddingTable] = dict(gathered.rivals)
     if gathered.pixels is not None and ask.kind == "attentive":
         # Not reduced: the pixels' table has no tokens, and their one vector is read as one (the result says so).
-        rivals[MOMENT_PIXELS] = gathered.pixels
+        baselines[MOMENT_PIXELS] = gathered.pixels
     elif gathered.pixels is not None:
-        rivals[PIXELS] = pixel_pca(
+        baselines[PIXELS] = pixel_pca(
             gathered.pixels,
             target=ask.target,
             task=ask.task,
@@ -114,7 +118,7 @@ def _label(ask: Ask, gathered: Gathered) -> Probed:
         label_fractions=ask.label_fractions,
         seeds=ask.seeds,
         draws=ask.draws,
-        rivals=rivals,
+        baselines=baselines,
         test_clips=gathered.test_clips,
         seed=ask.seed,
         advance=ask.advance,
@@ -122,49 +126,46 @@ def _label(ask: Ask, gathered: Gathered) -> Probed:
 
 
 def _phase(ask: Ask, gathered: Gathered) -> Probed:
-    from probe.phase import probe_phase
-    from probe.phase_events import end_systole_phase
+    from probe.phase.events import end_systole_phase
+    from probe.phase.probe import probe_phase
 
     systole = None
     if gathered.clips is not None:
         found = ((clip.clip_id, end_systole_phase(clip)) for clip in gathered.clips())
         systole = {clip_id: phase for clip_id, phase in found if phase is not None}
-    rivals = _moments(gathered)
+    baselines = _timed_tables(gathered)
     return probe_phase(
-        gathered.table, systole=systole, rivals=rivals, draws=ask.draws, seed=ask.seed, advance=ask.advance
+        gathered.table, systole=systole, baselines=baselines, draws=ask.draws, seed=ask.seed, advance=ask.advance
     )
 
 
 def _retrieval(ask: Ask, gathered: Gathered) -> Probed:
-    from probe.retrieval import What, probe_retrieval
+    from probe.retrieval.probe import What, probe_retrieval
 
+    if ask.target == LV_AREA:
+        return _lv_area(ask, gathered)
     what: What = ask.target.removeprefix(RETRIEVAL)  # type: ignore[assignment]
     if what not in get_args(What):
-        raise EchofmError(f"--target {ask.target}: retrieval is of {', '.join(get_args(What))}")
-    rivals = _moments(gathered) if what == "phase" else dict(gathered.rivals)
+        raise EchofmError(f"--target {ask.target}: retrieval is of {', '.join(get_args(What))}, lv_area")
+    baselines = _timed_tables(gathered) if what == "phase" else dict(gathered.rivals)
     if what != "phase" and gathered.pixels is not None:
-        rivals[MOMENT_PIXELS] = gathered.pixels
+        baselines[MOMENT_PIXELS] = gathered.pixels
     return probe_retrieval(
-        gathered.table, what=what, rivals=rivals, draws=ask.draws, seed=ask.seed, advance=ask.advance
+        gathered.table, what=what, baselines=baselines, draws=ask.draws, seed=ask.seed, advance=ask.advance
     )
 
 
 def _mask(ask: Ask, gathered: Gathered) -> Probed:
-    from echofm.shards.manifest import MANIFEST
-    from echofm.shards.read import ShardSet
-    from probe.segment import probe_segmentation
+    from probe.segmentation.probe import probe_segmentation
 
-    if gathered.encoder is None or ask.data is None:
-        raise EchofmError("--target mask: masks are pixels, which a table has not; give an encoder and --data SHARDS")
-    if not (ask.data / MANIFEST).is_file():
-        raise EchofmError("--target mask: masks are read from shards; write the data with `echofm shards` first")
+    encoder, shards = _with_masks(ask, gathered)
     if ask.kind not in ("linear", "upsampling"):
         raise EchofmError(f"--target mask: a {ask.kind} head cannot say masks; take --kind linear or upsampling")
     return probe_segmentation(
-        cast(Any, gathered.encoder),
-        ShardSet.open(ask.data, show_progress=False),
+        encoder,
+        shards,
         head=ask.kind,
-        rivals=cast(Any, gathered.rival_encoders),
+        baselines=cast(Any, gathered.rival_encoders),
         device=gathered.device,
         draws=ask.draws,
         seed=ask.seed,
@@ -172,11 +173,48 @@ def _mask(ask: Ask, gathered: Gathered) -> Probed:
     )
 
 
-def _moments(gathered: Gathered) -> dict[str, EmbeddingTable]:
-    """The rivals that have tokens by time, and the pixels of the same moments."""
-    from probe.moment_tables import pixel_table
+def _lv_area(ask: Ask, gathered: Gathered) -> Probed:
+    from probe.retrieval.lv_area_probe import probe_lv_area
 
-    rivals = {name: table for name, table in gathered.rivals.items() if table.phase is not None}
+    encoder, shards = _with_masks(ask, gathered)
+    return probe_lv_area(
+        encoder,
+        shards,
+        gathered.table,
+        test_on=None if ask.test_on is None else _shards(ask, ask.test_on),
+        baselines=cast(Any, gathered.rival_encoders),
+        device=gathered.device,
+        draws=ask.draws,
+        seed=ask.seed,
+        advance=ask.advance,
+    )
+
+
+def _with_masks(ask: Ask, gathered: Gathered) -> tuple[Any, ShardSet]:
+    """The encoder, and the shards that masks are read from."""
+    if gathered.encoder is None or ask.data is None:
+        raise EchofmError(
+            f"--target {ask.target}: masks are pixels, which a table has not; give an encoder and --data SHARDS"
+        )
+    return gathered.encoder, _shards(ask, ask.data)
+
+
+def _shards(ask: Ask, folder: Path) -> ShardSet:
+    from echofm.shards.manifest import MANIFEST
+    from echofm.shards.read import ShardSet
+
+    if not (folder / MANIFEST).is_file():
+        raise EchofmError(
+            f"--target {ask.target}: masks are read from shards; write the data with `echofm shards` first"
+        )
+    return ShardSet.open(folder, show_progress=False)
+
+
+def _timed_tables(gathered: Gathered) -> dict[str, EmbeddingTable]:
+    """The baselines that have tokens by time, and the pixels of the same frames."""
+    from probe.phase.pixels import pixel_table
+
+    baselines = {name: table for name, table in gathered.rivals.items() if table.phase is not None}
     if gathered.pixels is not None and gathered.clips is not None and gathered.table.phase is not None:
-        rivals[MOMENT_PIXELS] = pixel_table(gathered.table, gathered.clips())
-    return rivals
+        baselines[MOMENT_PIXELS] = pixel_table(gathered.table, gathered.clips())
+    return baselines

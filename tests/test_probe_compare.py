@@ -11,8 +11,8 @@ from planted_probes import planted_table
 
 from echofm.errors import EchofmError
 from probe.cli import main
-from probe.compare import Compared, compare
-from probe.evaluate import evaluate
+from probe.comparison import Compared, compare
+from probe.labels.evaluate import evaluate
 from probe.result import ProbeResult
 
 BETTER, WORSE = planted_table(60, noise=0.5), planted_table(60, noise=3.0, encoder="other")
@@ -31,11 +31,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("target", ["ef_percent", "view"])
 def test_paired_is_what_evaluate_finds_for_a_rival(runs: Path, target: str) -> None:
     found = compare(runs / "a" / target, runs / "b" / target / "probe.json", draws=100)
-    side_by_side = evaluate(BETTER, target=target, rivals={"b": WORSE}, draws=100).result
+    side_by_side = evaluate(BETTER, target=target, baselines={"b": WORSE}, draws=100).result
     assert found.paired and found.notes == []
     for each in found.metrics:
         asked = ("b", each.metric, "clip")
-        (expected,) = [c.difference for c in side_by_side.comparisons if (c.rival, c.metric, c.level) == asked]
+        (expected,) = [c.difference for c in side_by_side.comparisons if (c.baseline, c.metric, c.level) == asked]
         assert each.difference.model_dump() == pytest.approx(expected.model_dump())
         assert each.first.value == pytest.approx(side_by_side.score(each.metric).value)
     first = found.metrics[0].difference
@@ -131,8 +131,9 @@ def _copy(source: Path, folder: Path, *, result: dict | None = None, rows=lambda
 
 
 def test_names_of_the_package_are_functions_whoever_was_imported_first() -> None:
-    import probe
     import probe.compare
     import probe.evaluate
+
+    import probe
 
     assert probe.evaluate is evaluate and probe.compare is compare and callable(probe.write_report)

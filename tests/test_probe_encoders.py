@@ -15,7 +15,7 @@ from hearts import write_avi
 from lookalikes import heart
 from shardfolder import KEY, Hearts, read_heart
 
-import probe.segment
+import probe.segmentation.probe
 from echofm.conform import conform
 from echofm.contract import InputContract
 from echofm.embed.inputs import open_input
@@ -29,8 +29,8 @@ from echofm.shards.write import write_shards
 from probe.asked import target_folder
 from probe.cli import main, parse_fractions
 from probe.gather import gather
+from probe.labels.baselines import component_scores, pixel_pca
 from probe.maker import Options
-from probe.pixel_pca import component_scores, pixel_pca
 from probe.report import write_report
 from probe.result import ProbeResult
 from probe.targets import Ask, probe_target
@@ -101,16 +101,16 @@ def test_any_backbone_probes_end_to_end(
         monkeypatch.setattr("probe.report.write_report", lambda *_, **__: None)
     spec = encoder(name, tmp_path)
     code = main([spec, *command])
-    told = capsys.readouterr()
+    printed = capsys.readouterr()
     result = ProbeResult.from_json(tmp_path / "out" / "view" / "probe.json")
-    assert code == int(bool(result.sanity.problems)), told.err
+    assert code == int(bool(result.sanity.problems)), printed.err
     methods = {score.method for score in result.scores}
-    twin = set() if name == "timm" else {"random init"}
+    untrained = set() if name == "timm" else {"random init"}
     # The timm model is untrained already: it has no twin.
-    assert methods == {"probe", "majority", "pixel PCA"} | twin
+    assert methods == {"probe", "majority", "pixel PCA"} | untrained
     assert {check.name for check in result.sanity.checks} >= {"value range", "time", "gain", "collapse", "copies"}
     assert (tmp_path / "out" / "report.html").is_file() == (name == "ours")
-    assert ("image model" in told.err) == (name == "timm") == any("image model" in note for note in result.notes)
+    assert ("image model" in printed.err) == (name == "timm") == any("image model" in note for note in result.notes)
 
 
 def test_embeddings_are_used_again_and_give_the_same(
@@ -123,8 +123,8 @@ def test_embeddings_are_used_again_and_give_the_same(
     assert "embedding 22 clips" in capsys.readouterr().err
     before = {path.name: path.read_bytes() for path in (tmp_path / "out" / "view").iterdir()}
     main([spec, *command])
-    said = capsys.readouterr().err
-    assert "taken from the cache" in said and "embedding 22 clips" not in said
+    printed = capsys.readouterr().err
+    assert "taken from the cache" in printed and "embedding 22 clips" not in printed
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "out" / "view").iterdir()}
     main([spec, *command, "--windows", "2"])
     assert "embedding 22 clips" in capsys.readouterr().err
@@ -138,7 +138,7 @@ def test_several_encoders_stand_in_one_table(
     main([TIMM, other, *command, "--encoder", "pixels?size=32&frames=8", "--no-rivals"])
     result = ProbeResult.from_json(tmp_path / "out" / "view" / "probe.json")
     assert {score.method for score in result.scores} == {"probe", "majority", other, "pixels?size=32&frames=8"}
-    assert {comparison.rival for comparison in result.comparisons} >= {other, "pixels?size=32&frames=8"}
+    assert {comparison.baseline for comparison in result.comparisons} >= {other, "pixels?size=32&frames=8"}
 
 
 def test_pairs_are_a_target_too(command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,8 +154,8 @@ def test_pairs_are_a_target_too(command: list[str], tmp_path: Path, monkeypatch:
 @pytest.mark.slow
 def test_moments_and_masks_are_targets_too(command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("probe.report.write_report", lambda *_, **__: None)
-    short = functools.partial(probe.segment.probe_segmentation, steps=5)
-    monkeypatch.setattr("probe.segment.probe_segmentation", short)
+    short = functools.partial(probe.segmentation.probe.probe_segmentation, steps=5)
+    monkeypatch.setattr("probe.segmentation.probe.probe_segmentation", short)
     words = [word for word in command if word not in ("--kind", "knn")]
     words[words.index("view")] = "phase"
     asked = ("retrieval:phase", "mask")
@@ -199,9 +199,9 @@ def test_a_wrong_encoder_is_told_before_any_figure(
     dead = MODULE.replace("my_", "").replace("return self.net(", "return 1 + 0 * self.net(")
     (tmp_path / "dead_encoder.py").write_text(dead)
     assert main(["dead_encoder:build", *command, "--no-rivals"]) == 1
-    said = capsys.readouterr().err
-    assert said.index("FAILED: answers: the encoder is collapsed") < said.index("embedding 22 clips")
-    assert said.count("warning: the encoder is collapsed") == 1
+    printed = capsys.readouterr().err
+    assert printed.index("FAILED: answers: the encoder is collapsed") < printed.index("embedding 22 clips")
+    assert printed.count("warning: the encoder is collapsed") == 1
     result = ProbeResult.from_json(tmp_path / "out" / "view" / "probe.json")
     assert "the encoder is collapsed" in result.sanity.problems[0]
     assert "the encoder is collapsed" in (tmp_path / "out" / "report.html").read_text()
@@ -270,8 +270,8 @@ def test_the_clips_of_a_folder_are_shown_as_film_strips(tmp_path: Path, monkeypa
     (tmp_path / "files" / "manifest.csv").write_text("\n".join(lines) + "\n")
     monkeypatch.chdir(tmp_path)
     options = Options(key=KEY, windows=1, processes=1, cache=tmp_path / "cache", with_rivals=False, show_progress=False)
-    gathered = gather([encoder("ours", tmp_path)], data=tmp_path / "files", options=options)
-    assert gathered.frames_of is not None and len(gathered.table) == 12
+    inputs = gather([encoder("ours", tmp_path)], data=tmp_path / "files", options=options)
+    assert inputs.frames_of is not None and len(inputs.table) == 12
     # Whose a file is can be told as for the other commands.
     (tmp_path / "files" / "manifest.csv").rename(tmp_path / "labels.csv")
     alone = replace(options, patient_from="parent")
@@ -285,12 +285,12 @@ def test_the_clips_of_a_folder_are_shown_as_film_strips(tmp_path: Path, monkeypa
     (tmp_path / "labels.csv").rename(tmp_path / "files" / "manifest.csv")
     for number in (0, 7):
         clip = read_clip(tmp_path / "files" / f"{number}.avi", key=KEY, patient=f"p{number}")
-        shown = gathered.frames_of(clip.clip_id)
+        shown = inputs.frames_of(clip.clip_id)
         assert shown is not None and np.array_equal(shown, conform(clip, size=32).frames_TCHW)
-        assert gathered.table.select(clip_id=clip.clip_id).patient_id.tolist() == [clip.patient_id]
-    assert gathered.frames_of("0" * 20) is None
-    probed = probe_target(Ask(target="ef_percent", draws=20), gathered)
-    write_report(tmp_path / "out", [probed], table=gathered.table, frames_of=gathered.frames_of)
+        assert inputs.table.select(clip_id=clip.clip_id).patient_id.tolist() == [clip.patient_id]
+    assert inputs.frames_of("0" * 20) is None
+    probed = probe_target(Ask(target="ef_percent", draws=20), inputs)
+    write_report(tmp_path / "out", [probed], table=inputs.table, frames_of=inputs.frames_of)
     assert 'class="strip"' in (tmp_path / "out" / "report.html").read_text()
 
 
@@ -333,14 +333,14 @@ def test_the_cache_knows_data_and_encoder(data: Path, tmp_path: Path) -> None:
 
     encoder = open_encoder(TIMM)
     source = open_input(data, contract=encoder.contract, key=KEY, show_progress=False)
-    said: list[str] = []
+    printed: list[str] = []
     for extractor in (
         Extractor(encoder=encoder, windows=1),
         Extractor(encoder=encoder, windows=1),
         Extractor(encoder=encoder, windows=1, tokens=(2, 1, 1)),
         Extractor(encoder=open_encoder(TIMM, seed=1), windows=1),
     ):
-        table = embedded(extractor, source, name="x", cache=tmp_path, say=said.append, show_progress=False)
-    assert table.tokens is None and ["cache" in line for line in said] == [False, True, False, False]
+        table = embedded(extractor, source, name="x", cache=tmp_path, say=printed.append, show_progress=False)
+    assert table.tokens is None and ["cache" in line for line in printed] == [False, True, False, False]
     metas = [json.loads(path.read_text()) for path in tmp_path.glob("*/meta.json")]
     assert len(metas) == 3 and sum(meta["tokens"] is not None for meta in metas) == 1

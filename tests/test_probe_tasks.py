@@ -13,10 +13,10 @@ from test_probe_evaluate import shuffled, table
 import probe
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from probe.evaluate import evaluate, fits_of
-from probe.pixel_pca import pixel_pca
+from probe.labels.baselines import pixel_pca
+from probe.labels.evaluate import evaluate, fits_of
+from probe.labels.target import read_target
 from probe.result import Kind
-from probe.target import read_target
 
 TIMES = 6
 
@@ -117,7 +117,7 @@ def test_words_joined_by_bars_are_labels() -> None:
 def test_motion_is_read_where_a_mean_hides_it() -> None:
     made = moving()
     mean = evaluate(made, target="ef_percent", features="video", draws=50).result
-    chosen = evaluate(made, target="ef_percent", draws=50, rivals={"itself": made}).result
+    chosen = evaluate(made, target="ef_percent", draws=50, baselines={"itself": made}).result
     assert mean.score("r2").value < 0.2
     assert chosen.score("r2").value > 0.8
     assert chosen.features in ("phase", "both")
@@ -142,8 +142,8 @@ def test_attentive_probe_end_to_end_and_at_chance_on_shuffled_labels(monkeypatch
     assert probed.result.score("r2").value > 0.6
     # One setting from here on, for the sake of time.
     monkeypatch.setattr("echofm.estimators.attentive.LEARNING_RATES", (4e-3,))
-    rivals = {"pixels": replace(made, phase=None, encoder_digest="x")}
-    few = evaluate(made, target="ef_percent", rivals=rivals, kind="attentive", seeds=1, draws=20).result
+    baselines = {"pixels": replace(made, phase=None, encoder_digest="x")}
+    few = evaluate(made, target="ef_percent", baselines=baselines, kind="attentive", seeds=1, draws=20).result
     assert "pixels has no tokens: the attentive probe reads its one vector" in few.notes
     assert few.score("r2", method="pixels").value < few.score("r2").value
     mixed = made.rows.assign(reduced=0.0)
@@ -207,16 +207,16 @@ def test_classes_whose_numbers_differ_late_stay_apart() -> None:
 def test_numbers_that_one_cell_has_made_text_are_told(written: str) -> None:
     made = table()
     values = [written.format(each, each) for each in made.rows["ef_percent"]]
-    rows = made.rows.assign(said=["not seen", *values[1:]])
-    with pytest.raises(EchofmError, match=r"'said' is text, but 359 of its 360 values are numbers"):
-        read_target(replace(made, rows=rows), "said")
+    rows = made.rows.assign(written=["not seen", *values[1:]])
+    with pytest.raises(EchofmError, match=r"'written' is text, but 359 of its 360 values are numbers"):
+        read_target(replace(made, rows=rows), "written")
 
 
 def test_free_text_is_no_class() -> None:
     made = table()
-    rows = made.rows.assign(said=[f"report {number}" for number in range(len(made))])
-    with pytest.raises(EchofmError, match="'said' has 360 different values, too many for classes"):
-        read_target(replace(made, rows=rows), "said")
+    rows = made.rows.assign(written=[f"report {number}" for number in range(len(made))])
+    with pytest.raises(EchofmError, match="'written' has 360 different values, too many for classes"):
+        read_target(replace(made, rows=rows), "written")
 
 
 def test_a_label_that_never_changes_is_left_out_and_said() -> None:
@@ -231,9 +231,9 @@ def test_a_label_that_never_changes_is_left_out_and_said() -> None:
 
 def test_a_class_that_a_split_lacks_is_said() -> None:
     made = table(splits=["train"] * 210 + ["val"] * 60 + ["test"] * 90)
-    told = {"no test clip is rare": slice(0, 3), "no training clip is rare": slice(-3, None)}
-    told["no validation clip is rare: nothing was chosen by it"] = slice(0, 3)
-    for words, rows in told.items():
+    stated = {"no test clip is rare": slice(0, 3), "no training clip is rare": slice(-3, None)}
+    stated["no validation clip is rare: nothing was chosen by it"] = slice(0, 3)
+    for words, rows in stated.items():
         view = made.view.copy()
         view[rows] = "rare"
         changed = replace(made, rows=made.rows.assign(view=view.astype(str)).astype({"view": "string"}))
