@@ -9,6 +9,7 @@ import torch
 
 from benchmarks.pair import fused_optimizer, training_step
 from benchmarks.timing import Clock, Row, Variant, alternate
+from echofm.model.config import ClipContrastConfig, ObjectiveConfig
 from echofm.model.mae import VideoMae
 from pretrain.recipes import RECIPES
 
@@ -21,9 +22,10 @@ def contrast_rows(*, rounds: int, clock: Clock = time.perf_counter) -> list[Row]
 
 def _variant(views: int) -> Variant:
     recipe = RECIPES["demo"]()
-    contrast = {"clip_weight": 1.0, "clip_views": views} if views else {}
-    net = VideoMae(**recipe.model.model_copy(update=contrast).model_dump())
-    shape = (recipe.fit.batch, net.encoder.channels, recipe.model.frames, recipe.model.size, recipe.model.size)
+    contrast = ClipContrastConfig(weight=1, views=views) if views else ClipContrastConfig()
+    network = recipe.network
+    net = VideoMae(network, recipe.masking, ObjectiveConfig(clip_contrast=contrast))
+    shape = (recipe.fit.batch, network.channels, network.frames, network.size, network.size)
     video_BCTHW = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     draw_B = torch.arange(recipe.fit.batch)
     return Variant(

@@ -16,7 +16,7 @@ from benchmarks.pair import CONFIGS, Dtype, Size, autocast, fused_optimizer, mak
 from benchmarks.timing import Row
 from echofm.errors import EchofmError
 from echofm.model.mae import VideoMae
-from echofm.model.official import arguments_from_official
+from echofm.model.official import configs_from_official
 from echofm.progress import progress_bar
 
 Side = Literal["baseline", "ours"]
@@ -77,7 +77,8 @@ def train_two_steps(side: Side, size: Size, dtype: Dtype) -> None:
         for _ in range(2):
             training_step(plain, optimizer, lambda: plain(video_BCTHW, visible_BL).loss)
         return
-    ours = VideoMae(**arguments_from_official(config))
+    network, objective = configs_from_official(config)
+    ours = VideoMae(network, objective=objective)
     optimizer, ids_BK = fused_optimizer(ours), token_ids(visible_BL, config)
 
     def loss() -> torch.Tensor:

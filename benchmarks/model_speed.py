@@ -97,10 +97,8 @@ def _encoding(net: VideoMae, video_BCTHW: Tensor, dtype: Dtype) -> Callable[[], 
 
 def _fast_variant(size: Size, dtype: Dtype) -> Variant:
     net = make_fast(size)
-    made = net.arguments
-    video_BCTHW = make_clips(
-        {"num_frames": made["frames"], "img_size": made["size"], "patch_size": made["patch"]}, CLIPS
-    )[0]
+    made, masking = net.network, net.masking
+    video_BCTHW = make_clips({"num_frames": made.frames, "img_size": made.size, "patch_size": made.patch}, CLIPS)[0]
     step = functools.partial(
         training_step, net, fused_optimizer(net), functools.partial(_loss, net, video_BCTHW[:, :1], None, dtype)
     )
@@ -109,6 +107,6 @@ def _fast_variant(size: Size, dtype: Dtype) -> Variant:
         run=step,
         clips=CLIPS,
         target_ratio=FAST_TARGET,
-        note=f"other maths: {made['size']}^2 grey, patch {made['patch']}, {made['mask_ratio']:.0%} hidden, "
-        f"{made['decode_ratio']:.0%} of that decoded by {made['decoder_depth']} blocks of {made['decoder_width']}",
+        note=f"other maths: {made.size}^2 grey, patch {made.patch}, {masking.ratio:.0%} hidden, "
+        f"{masking.decode_ratio:.0%} of that decoded by {made.decoder_depth} blocks of {made.decoder_width}",
     )

@@ -29,7 +29,7 @@ from echofm.estimators.left_ventricle import AreaCurve, mask_area
 from echofm.hub import Encoder, load_encoder
 from echofm.ids import IdKey
 from echofm.loss.periodic import along_trajectories
-from echofm.model.mae import VideoMae
+from echofm.model.vit import VideoEncoder
 from echofm.progress import progress_bar
 from echofm.readers.read import read_clip
 from echofm.shards.read import ShardSet
@@ -115,7 +115,7 @@ def noise_ceiling(curve: AreaCurve, *, frames: int, draws: int = 500, seed: int 
 def with_random_weights(encoder: Encoder, *, seed: int = 0) -> Encoder:
     """The same architecture and contract, never trained."""
     torch.manual_seed(seed)
-    return Encoder(VideoMae(**encoder.config.architecture.model_dump()).encoder, config=encoder.config)
+    return Encoder(VideoEncoder(encoder.config.architecture), config=encoder.config)
 
 
 def choose_reading(encoder: Encoder, shards: ShardSet, *, clips: int, show: int = 0) -> Reading:

@@ -18,12 +18,15 @@ class UnreadableFile(EchofmError):
     ----------
     file_id: keyed hash of the file's path with its suffix, `echofm.ids.file_id(path)`.
     reason: one sentence, the cause and where it helps the fix.
+    kind: what an intact file holds that is no clip of a heart (a word of `echofm.readers.kinds`), to be counted by;
+        None where it is damaged or of a form that is not read.
     """
 
-    def __init__(self, file_id: str, reason: str) -> None:
+    def __init__(self, file_id: str, reason: str, kind: str | None = None) -> None:
         super().__init__(f"file {file_id}: {reason}")
         self.file_id = file_id
         self.reason = reason
+        self.kind = kind
 
-    def __reduce__(self) -> tuple[type, tuple[str, str]]:
-        return type(self), (self.file_id, self.reason)
+    def __reduce__(self) -> tuple[type, tuple[str, str, str | None]]:
+        return type(self), (self.file_id, self.reason, self.kind)

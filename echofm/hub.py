@@ -7,9 +7,7 @@ pair of files is refused. Everything read is checked before memory is taken for 
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
-import os
 import re
 import tempfile
 from collections.abc import Mapping
@@ -23,18 +21,19 @@ from pydantic import Field
 from torch import nn
 
 from echofm import __version__
+from echofm.atomic import whole_files
 from echofm.contract import InputContract
 from echofm.errors import EchofmError
 from echofm.model.card import card_text
+from echofm.model.config import EncoderConfig, MaskingConfig, NetworkConfig, ObjectiveConfig
 from echofm.model.mae import VideoMae
-from echofm.model.sizes import Architecture
 from echofm.model.tokens import Grid
 from echofm.model.vit import Encoding, VideoEncoder
 from echofm.schema import FrozenModel
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 _PREFIX = "encoder."
-_ENCODER_FIELDS = set(inspect.signature(VideoEncoder).parameters)
+_ENCODER_FIELDS = set(EncoderConfig.model_fields)
 _MAXIMUM_CONFIG_BYTES = 1 << 20
 
 
@@ -45,7 +44,9 @@ class ModelConfig(FrozenModel):
     format_version: Literal[1] = 1
     echofm_version: str
     """The release that wrote the model."""
-    architecture: Architecture
+    architecture: NetworkConfig
+    masking: MaskingConfig
+    objective: ObjectiveConfig
     contract: InputContract
     weights_sha256: str
     """Of model.safetensors."""
@@ -108,7 +109,7 @@ class Encoder(nn.Module):
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write the encoder without a decoder, in the same format, made to be shared; `load_encoder` reads it."""
         tensors = {_PREFIX + name: tensor for name, tensor in self.net.state_dict().items()}
-        return _save(tensors, Path(folder), self.config.architecture, self.contract, self.config.card)
+        return _save(tensors, Path(folder), self.config)
 
     def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
         """Upload the encoder without a decoder, private unless said otherwise; returns the commit's address."""
@@ -122,39 +123,28 @@ def save_model(model: VideoMae, folder: str | Path, *, contract: InputContract, 
     All three files are on disk before the first takes its name, so that a full disk leaves an older model whole.
     Raises EchofmError where contract and model disagree.
     """
-    return _save(model.state_dict(), Path(folder), Architecture(**model.arguments), contract, card)
+    config = ModelConfig(
+        echofm_version=__version__,
+        architecture=model.network,
+        masking=model.masking,
+        objective=model.objective,
+        contract=contract,
+        weights_sha256="",
+        card=dict(card),
+    )
+    return _save(model.state_dict(), Path(folder), config)
 
 
-def _save(
-    weights: Mapping[str, torch.Tensor],
-    folder: Path,
-    architecture: Architecture,
-    contract: InputContract,
-    card: Mapping[str, Any],
-) -> Path:
-    _check_agreement(architecture, contract)
-    folder.mkdir(parents=True, exist_ok=True)
+def _save(weights: Mapping[str, torch.Tensor], folder: Path, config: ModelConfig) -> Path:
+    """Write the three files; `config` gets the digest of the weights."""
+    _check_agreement(config.architecture, config.contract)
     tensors = {name: tensor.detach().float().cpu().contiguous() for name, tensor in weights.items()}
-    new = {name: folder / f".{name}.{os.getpid()}" for name in (WEIGHTS, CARD, CONFIG)}
-    try:
-        safetensors.torch.save_file(tensors, new[WEIGHTS], metadata={"format": "pt"})
-        config = ModelConfig(
-            echofm_version=__version__,
-            architecture=architecture,
-            contract=contract,
-            weights_sha256=_sha256(new[WEIGHTS]),
-            card=dict(card),
-        )
-        new[CARD].write_text(card_text(config), encoding="utf-8")
-        new[CONFIG].write_text(config.to_json(), encoding="utf-8")
-        for path in new.values():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        for name, path in new.items():
-            os.replace(path, folder / name)
-    finally:
-        for path in new.values():
-            path.unlink(missing_ok=True)
+    with whole_files([folder / name for name in (WEIGHTS, CARD, CONFIG)]) as (weights_part, card, about):
+        safetensors.torch.save_file(tensors, weights_part, metadata={"format": "pt"})
+        changes = {"echofm_version": __version__, "weights_sha256": _sha256(weights_part)}
+        config = config.model_copy(update=changes)
+        card.write_text(card_text(config), encoding="utf-8")
+        about.write_text(config.to_json(), encoding="utf-8")
     return folder
 
 
@@ -165,7 +155,7 @@ def load_model(folder_or_hub_id: str | Path, **download: Any) -> VideoMae:
     """
     folder, config = _open(folder_or_hub_id, download)
     with torch.device("meta"):
-        model = VideoMae(**config.architecture.model_dump())
+        model = VideoMae(config.architecture, config.masking, config.objective)
     model.load_state_dict(_read_tensors(folder, config, model.state_dict(), prefix=""), assign=True)
     return model
 
@@ -177,7 +167,7 @@ def load_encoder(folder_or_hub_id: str | Path, **download: Any) -> Encoder:
     """
     folder, config = _open(folder_or_hub_id, download)
     with torch.device("meta"):
-        net = VideoMae(**config.architecture.model_dump()).encoder
+        net = VideoEncoder(config.architecture)
     net.load_state_dict(_read_tensors(folder, config, net.state_dict(), prefix=_PREFIX), assign=True)
     return Encoder(net, config=config)
 
@@ -185,7 +175,7 @@ def load_encoder(folder_or_hub_id: str | Path, **download: Any) -> Encoder:
 def untrained_encoder(folder_or_hub_id: str | Path, **download: Any) -> Encoder:
     """The same architecture and contract with fresh weights, drawn from torch's generator; needs config.json alone."""
     _, config = _open(folder_or_hub_id, download)
-    return Encoder(VideoMae(**config.architecture.model_dump()).encoder, config=config)
+    return Encoder(VideoEncoder(config.architecture), config=config)
 
 
 def push_to_hub(folder: str | Path, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
@@ -233,7 +223,7 @@ def _fetched(folder_or_hub_id: str | Path, download: Mapping[str, Any]) -> Path:
         ) from None
 
 
-def _check_agreement(architecture: Architecture, contract: InputContract) -> None:
+def _check_agreement(architecture: EncoderConfig, contract: InputContract) -> None:
     for name in ("size", "frames", "channels"):
         ours, theirs = getattr(architecture, name), getattr(contract, name)
         if ours != theirs:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pydantic
 
@@ -26,6 +27,14 @@ class FrozenModel(pydantic.BaseModel):
         return self.model_dump_json(indent=2) + "\n"
 
     @classmethod
+    def checked(cls: type[M], values: Mapping[str, Any], *, where: str) -> M:
+        """Made of values that a user gave. Raises EchofmError naming `where` they are from and the field."""
+        try:
+            return cls.model_validate(values)
+        except pydantic.ValidationError as error:
+            raise EchofmError(f"{where}: {first_problem(error)}") from None
+
+    @classmethod
     def from_json(cls: type[M], path: str | Path) -> M:
         """Read one back. Raises EchofmError naming the file and the field that is wrong."""
         try:
@@ -33,11 +42,13 @@ class FrozenModel(pydantic.BaseModel):
         except FileNotFoundError:
             raise EchofmError(f"{path}: no such configuration") from None
         except (pydantic.ValidationError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise EchofmError(f"{path}: {_first_problem(error)}") from None
+            raise EchofmError(f"{path}: {first_problem(error)}") from None
 
 
-def _first_problem(error: Exception) -> str:
-    if isinstance(error, pydantic.ValidationError):
-        first = error.errors(include_url=False, include_input=False)[0]
-        return f"{'.'.join(str(part) for part in first['loc']) or 'file'}: {first['msg']}"
-    return "not a UTF-8 JSON file"
+def first_problem(error: Exception) -> str:
+    """One line for what a validation, or the reading of a JSON file, found wrong first."""
+    if not isinstance(error, pydantic.ValidationError):
+        return "not a UTF-8 JSON file"
+    first = error.errors(include_url=False, include_input=False)[0]
+    field, message = ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")
+    return f"{field}: {message}" if field else message

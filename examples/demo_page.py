@@ -32,7 +32,7 @@ def build(*, real: Path, shards: Path, run: Path, table: Path, commands: list[tu
     data, rows = ShardSet.open(shards, show_progress=False), EmbeddingTable.load(table)
     trained, encoder = load_model(run / "export").eval(), load_encoder(run / "export")
     torch.manual_seed(json.loads((run / "config.json").read_text())["fit"]["seed"])
-    untrained = VideoMae(**trained.arguments).eval()
+    untrained = VideoMae(trained.network).eval()
     examples = [
         example_of(data.split("val"), encoder.contract, name="A held-out generated clip", tag=GENERATED),
         example_of(data.split("train"), encoder.contract, name="The real clip, seen in training", tag=REAL),
@@ -157,8 +157,8 @@ def _filled(model: VideoMae, example: Example) -> Block:
         {name: (frames[0, 0, shown].numpy() * 255).round().astype(np.uint8) for name, frames in rows.items()},
         "Frames as they are, with three quarters hidden, and with the hidden parts as predicted",
         ["" if np.isnan(time_s) else f"{time_s:.2f} s" for time_s in times_s],
-        caption=f"{example.name}. {100 * model.mask_ratio:.0f} % of the patches are hidden (grey), the same places at "
-        "all times; below, the model's prediction in their place. It predicts each patch's texture, to which the "
+        caption=f"{example.name}. {100 * model.masking.ratio:.0f} % of the patches are hidden (grey), the same places "
+        "at all times; below, the model's prediction in their place. It predicts each patch's texture, to which the "
         "patch's own true brightness and contrast are added back. PSNR over the hidden patches "
         f"{made.psnr_db_B[0]:.1f} dB.",
         tag=example.tag,

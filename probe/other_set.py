@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from echofm.embed.store import is_table
+from echofm.embed.source import is_features, load_features
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 
@@ -18,18 +18,18 @@ def require_paired(sources: Sequence[str], test_on: Sequence[Path]) -> None:
             "the same order"
         )
     for folder in test_on:
-        if not is_table(folder):
+        if not is_features(folder):
             raise EchofmError(f"--test-on {folder}: no embedding table lies there; `echofm embed` makes one")
 
 
 def table_of(folder: str, other: Path | None) -> EmbeddingTable:
     """An encoder's table, with the clips of its table of the other set where there is one."""
-    return joined([EmbeddingTable.load(each) for each in (folder, other) if each is not None])
+    return joined([load_features(each) for each in (folder, other) if each is not None])
 
 
 def clips_of(other: Path | None) -> frozenset[str] | None:
     """Ids of the clips to test on."""
-    return None if other is None else frozenset(EmbeddingTable.load(other).clip_id)
+    return None if other is None else frozenset(load_features(other).clip_id)
 
 
 def joined(tables: Sequence[EmbeddingTable]) -> EmbeddingTable:

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 _FORKSERVER = multiprocessing.get_context("forkserver")
-_FORKSERVER.set_forkserver_preload(["pretrain.start", "torch.utils.tensorboard"])
+_FORKSERVER.set_forkserver_preload(["echofm.engine.train", "pretrain.task", "torch.utils.tensorboard"])
 
 # A model that makes a step in milliseconds; every feature on that the run folder or the state could miss.
 _TINY_SETTINGS = {
-    "model": "size 32 frames 8 patch 8 tubelet 2 width 32 depth 1 heads 2 predicted-frames 4",
-    "model.decoder": "width 16 depth 1 heads 2",
-    "model.clip": "weight 0.5 views 2",
+    "network": "size 32 frames 8 patch 8 tubelet 2 width 32 depth 1 heads 2 predicted-frames 4 "
+    "decoder-width 16 decoder-depth 1 decoder-heads 2",
+    "objective.clip-contrast": "weight 0.5 views 2",
     "data": "gain 0.2 contrast 0.3",
     "fit": "batch 4 ema-decay 0.9 save-every 5 log-every 1 workers 0 optim.warmup-steps 3",
     "monitor": "every 10 clips 2",
@@ -35,10 +35,9 @@ def tiny_words() -> list[str]:
     """The settings as words of the command line."""
     words: list[str] = []
     for group, text in _TINY_SETTINGS.items():
-        joint = "." if group in ("model", "data", "fit", "monitor") else "-"
         pairs = text.split()
         for name, value in zip(pairs[::2], pairs[1::2]):
-            words += [f"--{group}{joint}{name}", value]
+            words += [f"--{group}.{name}", value]
     return words
 
 

@@ -299,7 +299,7 @@ def test_arrays_of_someone_elses_encoder_give_the_same_figures(tmp_path: Path, c
         ({"encoder": None}, "no key encoder"),
         ({"patient_id": None}, "no patient_id"),
         ({"features": np.ones(4)}, "floats"),
-        ({"surprise": np.ones(4)}, "1 unknown key"),
+        ({"surprise": np.ones(4)}, "an unknown key"),
         ({"clip_id": np.array(["one"])}, "300 texts are needed"),
         ({"clip_id": np.array(["one"] * 300)}, "the training file: .*clip ids occur twice"),
         ({"features": np.full((300, 4), np.nan)}, "the training file: .*not finite"),
@@ -313,7 +313,7 @@ def test_hostile_arrays_are_refused(tmp_path: Path, keys: dict[str, object], say
 
 
 def test_cut_files_and_bombs_are_refused(tmp_path: Path) -> None:
-    from synth.audit.arrays import load_arrays
+    from echofm.embed.arrays import load_arrays
 
     words = asked(tmp_path, f"--out={tmp_path / 'out'}")
     whole = (tmp_path / "s" / "features.safetensors").read_bytes()

@@ -27,6 +27,7 @@ from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.hub import save_model
 from echofm.ids import IdKey, load_key
+from echofm.model.config import NetworkConfig
 from echofm.model.mae import VideoMae
 from echofm.readers.datasets import open_source
 from echofm.readers.read import read_row
@@ -44,10 +45,10 @@ NAMES = ("Plantedname", "Janet")
 
 
 def mae(channels: int = 1) -> VideoMae:
-    return VideoMae(
+    return VideoMae(NetworkConfig(
         size=48, frames=8, channels=channels, patch=8, tubelet=2, width=32, depth=2, heads=2,
         decoder_width=16, decoder_depth=1, decoder_heads=2, predicted_frames=4,
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def heart(seed: int) -> np.ndarray:
@@ -94,7 +95,8 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def words(root: Path, out: Path, *more: str) -> list[str]:
     three = [f"--{name}={root / name}" for name in ("train", "holdout", "synthetic")]
-    return [*three, f"--encoder={root / 'encoder'}", f"--out={out}", "--alpha=0.25", "--processes=1", *more]
+    encoder = [f"--encoder={root / 'encoder'}", f"--cache={out / 'cache'}"]
+    return [*three, *encoder, f"--out={out}", "--alpha=0.25", "--processes=1", *more]
 
 
 @pytest.fixture(scope="module")
@@ -276,7 +278,7 @@ def test_files_set_aside_are_told_with_their_reason(
     sets: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = io.StringIO()
-    monkeypatch.setattr("synth.audit.sources.console", Console(file=told, soft_wrap=True))
+    monkeypatch.setattr("echofm.embed.cache.console", Console(file=told, soft_wrap=True))
     main([*words(sets, tmp_path / "again"), f"--cache={out / 'cache'}"])
     line = r"synthetic set: 1 files set aside \(the first: .+\); .*set_aside\.jsonl says why"
     assert re.search(line, told.getvalue())

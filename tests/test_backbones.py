@@ -15,6 +15,7 @@ from echofm.backbones import frozen as frozen_module
 from echofm.contract import InputContract
 from echofm.errors import EchofmError
 from echofm.hub import load_encoder, save_model
+from echofm.model.config import NetworkConfig
 from echofm.model.mae import VideoMae
 
 VIT = "timm:test_vit?random&frames=4&size=32"
@@ -30,10 +31,10 @@ def video(encoder: object, *, clips: int = 2, seed: int = 0) -> torch.Tensor:
 def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Not 0: an untrained twin's seed.
     torch.manual_seed(11)
-    net = VideoMae(
+    net = VideoMae(NetworkConfig(
         size=32, frames=8, channels=1, patch=8, tubelet=2, width=32, depth=2, heads=2,
         decoder_width=16, decoder_depth=1, decoder_heads=2, predicted_frames=4,
-    )  # fmt: skip
+    ))  # fmt: skip
     contract = InputContract(size=32, frames=8, frame_rate_hz=25.0)
     return save_model(net, tmp_path_factory.mktemp("encoder"), contract=contract, card={})
 

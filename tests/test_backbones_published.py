@@ -14,6 +14,7 @@ from echofm.backbones.echoprime import EchoPrimeVideo
 from echofm.backbones.panecho import PanEchoVideo, published_name
 from echofm.errors import EchofmError
 from echofm.hub import load_encoder
+from echofm.model.config import NetworkConfig
 from echofm.model.convert import convert
 from echofm.model.mae import VideoMae
 from echofm.model.official import to_official
@@ -115,10 +116,10 @@ def test_missing_weights_are_not_left_random(tmp_path: Path) -> None:
 
 def test_the_published_echofm_has_the_digest_of_its_conversion(tmp_path: Path) -> None:
     torch.manual_seed(11)
-    model = VideoMae(
+    model = VideoMae(NetworkConfig(
         size=32, frames=8, channels=3, patch=16, tubelet=2, width=48, depth=1, heads=2,
         decoder_width=32, decoder_depth=1, decoder_heads=2, predicted_frames=4,
-    )  # fmt: skip
+    ))  # fmt: skip
     weights, config = to_official(model)
     torch.save(weights, tmp_path / "weights.pth")
     (tmp_path / "weights.json").write_text(json.dumps(config))

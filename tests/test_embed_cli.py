@@ -22,12 +22,13 @@ from echofm.contract import InputContract
 from echofm.embed import run as run_module
 from echofm.embed.cli import main
 from echofm.embed.extract import Extractor
-from echofm.embed.inputs import open_input
-from echofm.embed.run import Run
+from echofm.embed.run import EmbedRun
 from echofm.embed.table import EmbeddingTable
+from echofm.embed.videos import open_videos
 from echofm.errors import EchofmError
 from echofm.hub import load_encoder, save_model
 from echofm.ids import load_key
+from echofm.model.config import NetworkConfig
 from echofm.model.mae import VideoMae
 from echofm.readers.datasets import open_source
 from echofm.shards.write import write_shards
@@ -39,10 +40,10 @@ NAMES = ("Planted", "Jane", "MRN778899", "JaneDoe")
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
-    net = VideoMae(
+    net = VideoMae(NetworkConfig(
         size=32, frames=8, channels=1, patch=8, tubelet=2, width=32, depth=2, heads=2,
         decoder_width=16, decoder_depth=1, decoder_heads=2, predicted_frames=4,
-    )  # fmt: skip
+    ))  # fmt: skip
     contract = InputContract(size=32, frames=8, frame_rate_hz=25.0)
     return save_model(net, tmp_path_factory.mktemp("encoder"), contract=contract, card={})
 
@@ -221,10 +222,10 @@ def test_a_table_of_other_limits_is_not_taken_for_the_one_asked_for(
     assert len(embedded(encoder, src, tmp_path / "out")) == 2
 
 
-def make_run(encoder: Path, folder: Path, out: Path, *, rank: int = 0, world: int = 1) -> Run:
+def make_run(encoder: Path, folder: Path, out: Path, *, rank: int = 0, world: int = 1) -> EmbedRun:
     loaded = load_encoder(encoder)
-    source = open_input(folder, contract=loaded.contract, key=load_key(), show_progress=False)
-    return Run(out, source, Extractor(encoder=loaded, batch=4), rank=rank, world=world, show_progress=False)
+    source = open_videos(folder, key=load_key(), show_progress=False).input(loaded.contract)
+    return EmbedRun(out, source, Extractor(encoder=loaded, batch=4), rank=rank, world=world, show_progress=False)
 
 
 def test_ranks_and_stops_do_not_show(
@@ -309,7 +310,10 @@ def test_two_processes_equal_one(encoder: Path, folder: Path, tmp_path: Path) ->
     environment = dict(os.environ, OMP_NUM_THREADS="1")
     command = ["-m", "echofm.cli", "embed", str(encoder), str(src)]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *command]
-    for words in ([sys.executable, *command, str(tmp_path / "one")], [*launch, str(tmp_path / "two")]):
+    for words in (
+        [sys.executable, *command, str(tmp_path / "one")],
+        [*launch, str(tmp_path / "two"), f"--cache={tmp_path}"],
+    ):
         done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=240)
         assert done.returncode == 0, done.stderr
     assert len(EmbeddingTable.load(tmp_path / "one")) == 40

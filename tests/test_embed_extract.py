@@ -19,6 +19,7 @@ from echofm.embed.extract import embed_clips, stitch
 from echofm.embed.table import EmbeddingTable
 from echofm.embed.tokens import parse_grid
 from echofm.errors import EchofmError
+from echofm.model.config import EncoderConfig
 from echofm.model.vit import Encoding, VideoEncoder
 from echofm.shards.windows import Windowing
 
@@ -216,7 +217,7 @@ def test_tokens_come_from_the_middle_window() -> None:
 
 def test_tokens_keep_their_places() -> None:
     torch.manual_seed(0)
-    net = VideoEncoder(size=32, frames=8, channels=1, patch=8, tubelet=2, width=16, depth=1, heads=2)
+    net = VideoEncoder(EncoderConfig(size=32, frames=8, channels=1, patch=8, tubelet=2, width=16, depth=1, heads=2))
     encoder = SimpleNamespace(
         contract=InputContract(size=32, frames=8), digest="e", grid=net.positions.grid, encode=net.encode
     )

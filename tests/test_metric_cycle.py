@@ -10,6 +10,7 @@ import torch
 
 from echofm.metric.circular import circular_distance
 from echofm.metric.cycle import phase_contrast, position_share, prior_correlation, token_phase
+from echofm.model.config import MaskingConfig, NetworkConfig, ObjectiveConfig
 from echofm.model.mae import VideoMae
 from echofm.model.picture import joined, reconstruct, sheet
 from echofm.model.tokens import cut, grid_of
@@ -85,13 +86,19 @@ def test_joined_undoes_cut() -> None:
     assert torch.equal(joined(tubelets, grid=grid_of(video, tubelet=2, patch=4), patch=4, per_time=2), video)
 
 
-@pytest.mark.parametrize("changes", [{}, {"normalised_target": False}, {"decode_ratio": 0.5}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"objective": {"reconstruction": {"normalised_target": False}}}, {"masking": {"decode_ratio": 0.5}}],
+    ids=str,
+)
 def test_reconstruction_keeps_what_is_seen(changes: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    model = VideoMae(
+    network = NetworkConfig(
         size=16, frames=4, channels=1, patch=4, tubelet=2, width=16, depth=1, heads=2, decoder_width=16,
-        decoder_depth=1, decoder_heads=2, predicted_frames=4, **changes,
-    ).eval()  # fmt: skip
+        decoder_depth=1, decoder_heads=2, predicted_frames=4,
+    )  # fmt: skip
+    masking, objective = MaskingConfig(**changes.get("masking", {})), ObjectiveConfig(**changes.get("objective", {}))
+    model = VideoMae(network, masking, objective).eval()
     video = torch.rand(3, 1, 4, 16, 16)
     sector = torch.ones(3, 16, 16, dtype=torch.bool)
     made = reconstruct(model, video, torch.arange(3), sector_BHW=sector)

@@ -16,6 +16,7 @@ import torch
 from echofm.errors import EchofmError
 from echofm.hub import load_encoder, load_model
 from echofm.model.checkpoint import infer_config, read_weights
+from echofm.model.config import ClipContrastConfig, ObjectiveConfig, PriorConfig
 from echofm.model.convert import main
 from echofm.model.mae import VideoMae
 from echofm.model.official import from_official, to_official
@@ -95,7 +96,7 @@ def test_training_checkpoints_are_unwrapped(golden: dict[str, Any], tmp_path: Pa
 @pytest.mark.parametrize("size", ["base", "large"])
 def test_published_sizes_are_inferred_from_shapes(size: str) -> None:
     with torch.device("meta"):
-        model = VideoMae(**SIZES[size].model_dump())
+        model = VideoMae(SIZES[size])
     weights, config = to_official(model)
     assert config.items() >= infer_config(weights).items()
     assert {"num_heads", "decoder_num_heads"} < infer_config(weights).keys()
@@ -105,7 +106,7 @@ def test_a_model_of_other_width_needs_its_heads(pth: Path, tmp_path: Path) -> No
     assert "--config" in refused(pth, tmp_path / "out")
     (tmp_path / "c.json").write_text('{"num_heads": 2, "decoder_num_heads": 2, "norm_eps": 1e-5}')
     assert main([str(pth), str(tmp_path / "out"), "--config", str(tmp_path / "c.json")]) == 0
-    assert load_model(tmp_path / "out").arguments["predicted_frames"] == 4
+    assert load_model(tmp_path / "out").network.predicted_frames == 4
 
 
 class Runs:
@@ -195,15 +196,16 @@ def test_other_mistakes(pth: Path, config: Path, tmp_path: Path) -> None:
 
 
 def test_the_head_of_the_contrast_of_clips_is_left_behind() -> None:
-    small = SIZES["tiny"].model_dump() | {"channels": 3, "width": 24, "depth": 1, "decoder_depth": 1}
-    tensors, config = to_official(VideoMae(**small | {"clip_weight": 1.0}))
+    small = SIZES["tiny"].model_copy(update={"channels": 3, "width": 24, "depth": 1, "decoder_depth": 1})
+    contrast = ObjectiveConfig(clip_contrast=ClipContrastConfig(weight=1))
+    tensors, config = to_official(VideoMae(small, objective=contrast))
     back = from_official(tensors, config)
-    assert back.arguments["clip_weight"] == 0 and back.state_dict().keys() == VideoMae(**small).state_dict().keys()
+    assert back.clip_head is None and back.state_dict().keys() == VideoMae(small).state_dict().keys()
 
 
 def test_what_has_no_published_form() -> None:
-    small = SIZES["tiny"].model_dump()
+    small, changes = SIZES["tiny"], ObjectiveConfig(prior=PriorConfig(kind="pixel+difference"))
     with torch.device("meta"), pytest.raises(EchofmError, match="3 channels"):
-        to_official(VideoMae(**small))
+        to_official(VideoMae(small))
     with torch.device("meta"), pytest.raises(EchofmError, match=r"pixel\+difference"):
-        to_official(VideoMae(**small | {"channels": 3, "prior": "pixel+difference"}))
+        to_official(VideoMae(small.model_copy(update={"channels": 3}), objective=changes))

@@ -19,7 +19,7 @@ def test_examples_run(tmp_path: Path) -> None:
     examples = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     assert len(examples) == 3
     contract = InputContract(size=112, frames=32, frame_rate_hz=50.0)
-    save_model(VideoMae(**SIZES["tiny"].model_dump()), tmp_path, contract=contract, card={})
+    save_model(VideoMae(SIZES["tiny"]), tmp_path, contract=contract, card={})
     names = {"FOLDER": str(tmp_path)}
     for example in examples:
         exec(compile(example, "docs/model.md", "exec"), names)
@@ -33,7 +33,7 @@ def test_table_of_sizes_is_the_code_s() -> None:
     for name, row in rows.items():
         size = SIZES[name]
         with torch.device("meta"):
-            model = VideoMae(**size.model_dump())
+            model = VideoMae(size)
         millions = round(sum(parameter.numel() for parameter in model.parameters()) / 1e6)
         decoder = f"{size.decoder_width} / {size.decoder_depth} / {size.decoder_heads}"
         assert row.startswith(

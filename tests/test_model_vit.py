@@ -11,9 +11,10 @@ import timm
 import torch
 import torch.nn.functional as F
 
-import echofm.model
+import echofm.model.registry
 from echofm.errors import EchofmError
 from echofm.model.attention import Attention, Block
+from echofm.model.config import EncoderConfig
 from echofm.model.tokens import Grid, SpaceTimePositions, TubeletEmbedding, cut
 from echofm.model.vit import VideoEncoder
 
@@ -24,7 +25,7 @@ TINY: dict[str, Any] = {
 
 def encoder(**changes: Any) -> VideoEncoder:
     torch.manual_seed(0)
-    return VideoEncoder(**TINY, **changes)
+    return VideoEncoder(EncoderConfig(**TINY, **changes))
 
 
 def clips(*, frames: int = 8, size: int = 16, channels: int = 3) -> torch.Tensor:
@@ -203,7 +204,7 @@ def test_xformers_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.gpu
 def test_xformers_gives_what_sdpa_gives() -> None:
     pytest.importorskip("xformers")
-    net = VideoEncoder(**TINY | {"width": 64}).cuda().bfloat16()
+    net = VideoEncoder(EncoderConfig(**TINY | {"width": 64})).cuda().bfloat16()
     video = clips().cuda().bfloat16()
     expected = net.encode(video)
     net.set_attention("xformers")

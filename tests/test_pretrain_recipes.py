@@ -14,10 +14,12 @@ import pytest
 import torch
 from torch import nn
 
+from echofm.engine import hooks
 from echofm.engine.run import Run
 from echofm.errors import EchofmError
+from echofm.model.config import MaskingConfig
 from echofm.model.mae import VideoMae
-from pretrain import hooks, recipes
+from pretrain import recipes
 from pretrain.cli import main
 from pretrain.recipes import RECIPES, PretrainRecipe
 from pretrain.task import contract_of
@@ -41,7 +43,7 @@ def test_recipe_builds_and_returns_from_json(name: str, tmp_path: Path) -> None:
     assert recipe.name == name
     assert f"pretrain {name} --data SHARDS --out RUN" in (RECIPES[name].__doc__ or "")
     with torch.device("meta"):
-        net: nn.Module = VideoMae(**recipe.model.model_dump())
+        net: nn.Module = VideoMae(recipe.network, recipe.masking, recipe.objective)
     millions = sum(parameter.numel() for parameter in net.parameters()) / 1e6
     assert millions == pytest.approx(PARAMETERS_M[name], abs=0.05)
     contract_of(recipe)
@@ -54,13 +56,15 @@ def test_recipe_builds_and_returns_from_json(name: str, tmp_path: Path) -> None:
 
 def test_large_has_the_published_hyper_parameters() -> None:
     recipe = RECIPES["large"]()
-    model, optim = recipe.model, recipe.fit.optim
-    assert (model.size, model.frames, model.tubelet, model.patch) == (224, 32, 4, 16)
-    assert (model.width, model.depth, model.heads) == (1024, 24, 16)
-    assert (model.decoder_width, model.decoder_depth, model.decoder_heads) == (512, 8, 16)
-    assert (model.mask, model.mask_ratio, model.triplet_margin, model.cycle_temperature) == ("tube", 0.75, 0.2, 0.1)
-    assert (optim.beta1, optim.beta2, optim.weight_decay, optim.clip_norm) == (0.9, 0.95, 0.05, 0.02)
-    assert recipe.fit.peak_lr() == pytest.approx(1e-3 * 64 / 256) and recipe.fit.batch == 64
+    network, objective, optim = recipe.network, recipe.objective, recipe.fit.optim
+    assert (network.size, network.frames, network.tubelet, network.patch) == (224, 32, 4, 16)
+    assert (network.width, network.depth, network.heads) == (1024, 24, 16)
+    assert (network.decoder_width, network.decoder_depth, network.decoder_heads) == (512, 8, 16)
+    assert recipe.masking == MaskingConfig(kind="tube", ratio=0.75, decode_ratio=1)
+    assert (objective.triplet.margin, objective.cycle.temperature) == (0.2, 0.1)
+    assert objective.clip_contrast.weight == network.phase_centre == 0
+    assert (optim.beta1, optim.beta2, optim.weight_decay, optim.max_grad_norm) == (0.9, 0.95, 0.05, 0.02)
+    assert optim.peak_lr(recipe.fit.batch) == pytest.approx(1e-3 * 64 / 256) and recipe.fit.batch == 64
 
 
 def test_recipes_refuse_unknown_fields() -> None:
@@ -80,9 +84,9 @@ def test_print_config_takes_overrides_and_replays(tmp_path: Path, capsys: pytest
     words = [
         "--fit.steps",
         "7",
-        "--fit.optim.lr-per-256",
+        "--fit.optim.base-lr",
         "0.5",
-        "--model.sector-only",
+        "--objective.reconstruction.sector-only",
         "--monitor",
         "a:b",
         "--print-config",
@@ -90,8 +94,8 @@ def test_print_config_takes_overrides_and_replays(tmp_path: Path, capsys: pytest
     assert main(["demo", *words]) == 0
     printed = capsys.readouterr().out
     changed = json.loads(printed)
-    assert changed["fit"]["steps"] == 7 and changed["fit"]["optim"]["lr_per_256"] == 0.5
-    assert changed["model"]["sector_only"] is True and changed["monitor"]["hooks"] == ["a:b"]
+    assert changed["fit"]["steps"] == 7 and changed["fit"]["optim"]["base_lr"] == 0.5
+    assert changed["objective"]["reconstruction"]["sector_only"] is True and changed["monitor"]["hooks"] == ["a:b"]
     (tmp_path / "config.json").write_text(printed)
     assert main([f"--config={tmp_path / 'config.json'}", "--print-config"]) == 0
     assert capsys.readouterr().out == printed
@@ -100,23 +104,24 @@ def test_print_config_takes_overrides_and_replays(tmp_path: Path, capsys: pytest
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["dmo"], "did you mean 'demo'"),
         (["--data", "x"], "name a recipe"),
         (["demo"], "--data SHARDS"),
         (["demo", "--config"], "needs the path"),
+        (["demo", "--network.patch", "64", "--data", "x"], "^tube masks hide parts of a frame: they take"),
         (["--config", "nowhere.json"], "no such configuration"),
     ],
 )
-def test_mistakes_get_one_line(words: list[str], said: str) -> None:
-    with pytest.raises(EchofmError, match=said):
+def test_mistakes_get_one_line(words: list[str], message: str) -> None:
+    with pytest.raises(EchofmError, match=message):
         main(words)
 
 
-def test_a_run_goes_into_a_folder_of_its_recipe_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_goes_into_a_folder_of_its_recipe_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     outs: list[Path] = []
-    monkeypatch.setattr("pretrain.start.start", lambda recipe, *, out, **others: outs.append(out))
+    monkeypatch.setattr("echofm.engine.train.start", lambda recipe, build, *, out, **others: outs.append(out))
     assert main(["demo", "--data", "s"]) == 0 and main(["demo", "--data", "s", "--out", "mine"]) == 0
     assert outs == [Path("runs/demo"), Path("mine")]
 
@@ -142,27 +147,32 @@ def test_config_of_another_recipe_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
-    [(["--fit.step", "3"], "--fit.steps"), (["--fit.steps", "0"], "steps"), (["--model.size", "65"], "patch")],
+    ("words", "message"),
+    [
+        (["--fit.step", "3"], "--fit.steps"),
+        (["--fit.steps", "0"], "steps"),
+        (["--network.size", "65"], "patch"),
+    ],
 )
-def test_wrong_settings_are_explained(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_settings_are_explained(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["demo", *words])
     assert caught.value.code == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("change", "told"), [({"recompute": True}, "recompute"), ({"fit": {"accumulate": 2}}, "fit.accumulate")]
+    ("change", "field"),
+    [({"grad_checkpointing": True}, "grad_checkpointing"), ({"fit": {"accumulate": 2}}, "fit.accumulate")],
 )
 def test_what_saves_memory_may_differ_on_resume(
-    change: dict[str, Any], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    change: dict[str, Any], field: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said: list[str] = []
-    monkeypatch.setattr("echofm.engine.run.console.print", lambda text, **_: said.append(text))
+    lines: list[str] = []
+    monkeypatch.setattr("echofm.engine.run.console.print", lambda text, **_: lines.append(text))
     first = RECIPES["demo"]()
     fit = first.fit.model_copy(update=change.get("fit", {}))
     Run.open(tmp_path / "run", first, env={"data": {}}, resume=False)
     changed = first.model_copy(update={**change, "fit": fit})
     Run.open(tmp_path / "run", changed, env={"data": {}}, resume=True)
-    assert len(said) == 1 and said[0].startswith(told + ": ") and "only to round-off" in said[0]
+    assert len(lines) == 1 and lines[0].startswith(field + ": ") and "only to round-off" in lines[0]

@@ -18,6 +18,7 @@ from echofm.errors import EchofmError
 from echofm.estimators.left_ventricle import AreaCurve, mask_area
 from echofm.hub import load_encoder, save_model
 from echofm.loss.periodic import motion_prior, pixel_prior
+from echofm.model.config import NetworkConfig
 from echofm.model.mae import VideoMae
 from echofm.model.vit import Encoding
 from probe.phase.pixels import pixel_table
@@ -245,10 +246,10 @@ def test_real_clips_give_the_pixel_priors_known_figures(real_clips: Path, tmp_pa
     assert found.chance_area_difference == pytest.approx(0.323, abs=0.002)
     assert found.chance_same_direction == pytest.approx(0.5, abs=0.005)
     assert found.p_area_difference < 0.01
-    model = VideoMae(
+    model = VideoMae(NetworkConfig(
         size=32, frames=8, channels=1, patch=16, tubelet=2, width=24, depth=1, heads=2, decoder_width=24,
         decoder_depth=1, decoder_heads=2, predicted_frames=4,
-    )  # fmt: skip
+    ))  # fmt: skip
     contract = InputContract(size=32, frames=8, frame_rate_hz=25.0, channels=1)
     encoder = with_random_weights(load_encoder(save_model(model, tmp_path, contract=contract, card={})))
     clip, curve = real_curves(real_clips)[2]

@@ -149,7 +149,7 @@ def test_the_tables_test_patients_are_kept_where_validation_clips_lack_the_label
     assert any("a quarter of its training patients" in note for note in probed.result.notes)
 
 
-def test_splits_that_are_not_used_are_told() -> None:
+def test_splits_that_are_not_used_is_reported() -> None:
     splits: list[str | None] = ["train"] * 210 + ["val"] * 60 + ["test"] * 90
     some = table(splits=[None, None, None, *splits[3:]])  # type: ignore[list-item]
     found = evaluate(some, target="ef_percent", draws=20)
@@ -173,7 +173,7 @@ def test_more_labels_help_and_fractions_are_of_patients() -> None:
     assert found.score("mae", label_fraction=0.05).value > found.score("mae").value
 
 
-def test_rivals_are_compared_in_pairs() -> None:
+def test_baselines_are_compared_in_pairs() -> None:
     ours, baseline = table(noise=0.1), table(noise=3.0, digest="b" * 64)
     order = np.random.default_rng(0).permutation(len(baseline))
     found = evaluate(ours, target="ef_percent", baselines={"worse": baseline.select(order)}, draws=200).result
@@ -191,7 +191,7 @@ def test_rivals_are_compared_in_pairs() -> None:
 
 
 @pytest.mark.parametrize("name", ["probe", "mean", "chance"])
-def test_a_rival_cannot_take_a_methods_name(name: str) -> None:
+def test_a_baseline_cannot_take_a_methods_name(name: str) -> None:
     for asked in (
         lambda baselines: evaluate(table(), target="ef_percent", baselines=baselines),
         lambda baselines: probe_phase(table(), baselines=baselines),
@@ -201,7 +201,7 @@ def test_a_rival_cannot_take_a_methods_name(name: str) -> None:
             asked({name: table(digest="b" * 64)})
 
 
-def test_command_gives_a_rival_of_a_methods_name_another(tmp_path: Path) -> None:
+def test_command_gives_a_baseline_of_a_methods_name_another(tmp_path: Path) -> None:
     for name in ("ours", "mean"):
         table(digest=name[0] * 64).save(tmp_path / name)
     paths = [str(tmp_path / "ours"), str(tmp_path / "mean")]
@@ -223,7 +223,7 @@ def test_counts_below_one_are_refused(tmp_path: Path) -> None:
             main([str(tmp_path), "--target", "ef_percent", "--out", str(tmp_path / "out"), option, "0"])
 
 
-def test_a_mistyped_target_is_told_before_the_first_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mistyped_target_is_reported_before_the_first_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table().save(tmp_path / "t")
     monkeypatch.setattr("probe.targets.probe_target", lambda *given, **more: pytest.fail("probed"))
     command = [str(tmp_path / "t"), "--out", str(tmp_path / "out"), "--target", "ef_percent"]
@@ -237,7 +237,7 @@ def test_a_mistyped_target_is_told_before_the_first_probe(tmp_path: Path, monkey
             main([*command, *more])
 
 
-def test_a_dead_embedding_is_told_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dead_embedding_is_reported_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     alive = table()
     dead = EmbeddingTable(video_ND=np.ones_like(alive.video_ND), rows=alive.rows, encoder_digest="d")
     assert "collapsed" in check_embedding(dead).problems[0]

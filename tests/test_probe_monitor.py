@@ -15,12 +15,13 @@ from test_probe_evaluate import table
 from echofm.clip import Clip
 from echofm.contract import InputContract
 from echofm.embed.table import EmbeddingTable
+from echofm.engine.hooks import Snapshot, load_hook
 from echofm.errors import EchofmError
+from echofm.model.config import NetworkConfig
 from echofm.model.mae import VideoMae
 from echofm.readers.source import Row
 from echofm.shards.read import ShardSet
 from echofm.shards.write import write_shards
-from pretrain.hooks import Snapshot, load_hook
 from probe.monitor import monitor, quick_probe
 
 SPLITS = ["train"] * 240 + ["val"] * 120
@@ -45,18 +46,20 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def snapshot(shards: Path, tmp_path: Path) -> Snapshot:
     torch.manual_seed(0)
     model = VideoMae(
-        size=32,
-        frames=8,
-        channels=1,
-        patch=8,
-        tubelet=2,
-        width=32,
-        depth=1,
-        heads=2,
-        decoder_width=16,
-        decoder_depth=1,
-        decoder_heads=2,
-        predicted_frames=4,
+        NetworkConfig(
+            size=32,
+            frames=8,
+            channels=1,
+            patch=8,
+            tubelet=2,
+            width=32,
+            depth=1,
+            heads=2,
+            decoder_width=16,
+            decoder_depth=1,
+            decoder_heads=2,
+            predicted_frames=4,
+        )
     )
     contract = InputContract(size=32, frames=8)
     opened = ShardSet.open(shards, show_progress=False)

@@ -15,6 +15,7 @@ from echofm.contract import InputContract
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.hub import save_model
+from echofm.model.config import NetworkConfig
 from echofm.model.mae import VideoMae
 from echofm.shards.read import ShardSet
 from echofm.shards.write import write_shards
@@ -104,7 +105,7 @@ def test_command_on_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         for place, table in zip(("here", "there"), two_sets(name, noise=noise)):
             table.save(tmp_path / f"{name}-{place}")
     mine, other = str(tmp_path / "trained-here"), str(tmp_path / "trained-there")
-    against = ["--against", str(tmp_path / "blurred-here")]
+    against = [str(tmp_path / "blurred-here")]
     asked = ["--target", "ef_percent", "--target", "view", "--draws", "50", "--out", str(tmp_path / "out")]
     assert main([mine, *against, "--test-on", other, "--test-on", str(tmp_path / "blurred-there"), *asked]) == 0
     assert "note: ef_percent: the" in capsys.readouterr().err
@@ -122,7 +123,7 @@ def test_command_on_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         ([mine, *against, "--test-on", other], "1 tables of the other set for 2"),
         ([mine, "--test-on", mine], r"200 clips are in both sets.*--test-on takes a set of other patients"),
         ([mine, "--test-on", str(tmp_path)], "no embedding table lies there"),
-        ([mine, "--against", "pixels?size=32&frames=8", "--test-on", other], "tables alone, or encoders alone"),
+        ([mine, "pixels?size=32&frames=8", "--test-on", other], "tables alone, or encoders alone"),
     ):
         with pytest.raises(EchofmError, match=says):
             main([*words, *asked])
@@ -163,10 +164,10 @@ def test_command_on_an_encoder_and_two_hospitals(
         write_shards(
             source, tmp_path / place, size=32, frame_rate_hz=None, key=KEY, read=read_heart, show_progress=False
         )
-    net = VideoMae(
+    net = VideoMae(NetworkConfig(
         size=32, frames=8, channels=1, patch=8, tubelet=2, width=32, depth=1, heads=2,
         decoder_width=16, decoder_depth=1, decoder_heads=2, predicted_frames=4,
-    )  # fmt: skip
+    ))  # fmt: skip
     export = str(save_model(net, tmp_path / "export", contract=InputContract(size=32, frames=8), card={}))
     shown: dict[str, object] = {}
     monkeypatch.setattr("probe.report.write_report", lambda out, probes, **given: shown.update(given))

@@ -95,7 +95,7 @@ def test_calibration_tells_the_honest_from_the_boastful() -> None:
     assert few.bins[5].predicted is None and few.bins[5].observed is None
 
 
-def test_calibration_of_levels_is_of_the_level_said() -> None:
+def test_calibration_of_levels_is_of_the_level_reported() -> None:
     said_NK, true_N = np.array([[0.4, 0.25, 0.35], [0.1, 0.1, 0.8]]), np.array([1, 2])
     found = of_classes(said_NK, true_N, median_level(said_NK), np.array(["p", "q"]), classes=["a", "b", "c"])
     predicted = [each.predicted for each in found.bins if each.predicted is not None]
@@ -205,7 +205,7 @@ def test_plane_parts_what_is_apart_the_same_way_each_time() -> None:
     assert plane(dead) is None
 
 
-def test_classes_on_a_map_are_told_apart() -> None:
+def test_classes_on_a_map_are_kept_apart() -> None:
     names = pd.Series([f"class {number:02d}" for number in range(12)])
     figure = feature_map(np.zeros((12, 2)), names, name="view", title="", axis="component")
     drawn = figure.axes[0].collections[1:]
@@ -213,7 +213,7 @@ def test_classes_on_a_map_are_told_apart() -> None:
     assert len(drawn) == len(marks) == 12
 
 
-def test_moments_and_masks_have_their_pictures() -> None:
+def test_frames_and_masks_have_their_pictures() -> None:
     frame = heart_frames("1")[0, 0]
     true = np.zeros_like(frame)
     true[30:60, 30:60] = 1

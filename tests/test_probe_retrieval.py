@@ -10,11 +10,11 @@ from test_probe_phase import table as phase_table
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.metric.circular import circular_distance
-from probe.maker import Gathered
+from probe.inputs import ProbeInputs
 from probe.retrieval import probe as retrieval_probe
 from probe.retrieval.probe import probe_retrieval
 from probe.retrieval.rankings import rank
-from probe.targets import Ask, probe_target
+from probe.targets import ProbeRequest, probe_target
 
 
 def table(patients: int = 40, *, identity: float = 3.0, view: float = 0.0, seed: int = 0) -> EmbeddingTable:
@@ -113,7 +113,7 @@ def test_phases_are_sought_among_other_patients() -> None:
     assert circular_distance(0.98, 0.01) == pytest.approx(0.03)
 
 
-def test_what_cannot_be_asked_is_said() -> None:
+def test_what_cannot_be_asked_is_reported() -> None:
     lone = table().select(np.arange(0, 120, 3))
     with pytest.raises(EchofmError, match="no test patient has two clips"):
         probe_retrieval(lone)
@@ -130,8 +130,8 @@ def test_equal_rows_are_listed_in_their_order_wherever_they_lie() -> None:
     itself = queries[:, None] == queries
     order = rank(features, queries, ~itself, itself)
     same = (features[:, None, :1] == features[None, :, :1])[..., 0] & ~itself
-    twins = np.flatnonzero(same.any(1))
-    np.testing.assert_array_equal(order.best_Q[twins], same[twins].argmax(1))
+    doubled = np.flatnonzero(same.any(1))
+    np.testing.assert_array_equal(order.best_Q[doubled], same[doubled].argmax(1))
 
 
 def test_rescaling_copies_no_more_training_clips_than_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,10 +148,10 @@ def test_rescaling_copies_no_more_training_clips_than_it_needs(monkeypatch: pyte
     assert set(seen) == {50}
 
 
-def test_options_that_do_nothing_are_told() -> None:
-    found_inputs = Gathered(name="x", table=table())
-    ask = Ask(target="retrieval:patient", label_fractions=(0.1, 1.0), kind="knn", draws=20)
+def test_options_that_do_nothing_is_reported() -> None:
+    inputs = ProbeInputs(table=table())
+    request = ProbeRequest(target="retrieval:patient", label_fractions=(0.1, 1.0), kind="knn", draws=20)
     says = "--label-fractions, --kind: for labels of clips alone, and not used here"
-    assert says in probe_target(ask, found_inputs).result.notes
-    usual = probe_target(Ask(target="retrieval:patient", draws=20), found_inputs).result.notes
+    assert says in probe_target(request, inputs).result.notes
+    usual = probe_target(ProbeRequest(target="retrieval:patient", draws=20), inputs).result.notes
     assert not any("not used here" in note for note in usual)

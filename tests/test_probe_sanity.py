@@ -182,7 +182,7 @@ def test_a_clip_of_zeros_is_looked_at_like_any_other() -> None:
     assert copies_of(check_embedding(table(features))) == 2
 
 
-def test_unknown_rates_and_looped_clips_are_told() -> None:
+def test_unknown_rates_and_looped_clips_is_reported() -> None:
     contract = {"size": 16, "frames": 32, "frame_rate_hz": 50.0}
     unknown = table(random(), contract=contract)
     assert any("do not tell their frame rate" in problem for problem in check_embedding(unknown).problems)
@@ -192,7 +192,7 @@ def test_unknown_rates_and_looped_clips_are_told() -> None:
     assert any("looped; 24 have less than half" in problem for problem in check_embedding(rated).problems)
 
 
-def test_checks_come_first_and_nothing_is_said_twice() -> None:
+def test_checks_come_first_and_nothing_is_reported_twice() -> None:
     failed = Check(name="value range", passed=False, says="wrong pixels")
     split = Check(name="near-duplicates", passed=False, says="a copy")
     known = SanityFigures(

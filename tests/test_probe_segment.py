@@ -257,7 +257,7 @@ def test_the_probe_finds_what_tokens_tell(shards: ShardSet, head: str, steps: in
     assert any("size of a pixel is unknown" in note for note in result.notes)
 
 
-def test_clips_that_are_not_read_are_told(shards: ShardSet) -> None:
+def test_clips_that_are_not_read_is_reported(shards: ShardSet) -> None:
     (note,) = _left_out(shards, 10)
     assert note == "Of the clips with masks (16 of train) the first 10 of a split were read."
     assert _left_out(shards, 400) == _left_out(shards, None) == []

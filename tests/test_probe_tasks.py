@@ -94,7 +94,7 @@ def test_several_labels_at_once(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize(("split", "part"), [("train", "training"), ("val", "validation")])
-def test_one_of_several_labels_that_a_split_lacks_is_told(split: str, part: str) -> None:
+def test_one_of_several_labels_that_a_split_lacks_is_reported(split: str, part: str) -> None:
     splits = np.array(["train"] * 210 + ["val"] * 60 + ["test"] * 90)
     made = labelled()
     rows = made.rows.assign(split=splits, apical=made.rows["apical"].where(splits != split))
@@ -167,7 +167,7 @@ def test_subgroups_are_figures_on_their_own_clips() -> None:
     assert low.scores["mae"].low <= low.scores["mae"].value <= low.scores["mae"].high
 
 
-def test_a_copy_across_the_split_is_told() -> None:
+def test_a_copy_across_the_split_is_reported() -> None:
     splits = ["train"] * 210 + ["val"] * 60 + ["test"] * 90
     made = table(splits=splits)
     features = np.array(made.video_ND)
@@ -204,7 +204,7 @@ def test_classes_whose_numbers_differ_late_stay_apart() -> None:
 
 
 @pytest.mark.parametrize("written", ["{:.1f}", "{:.1f}%", "< {:.0f}.{:.0f}"])
-def test_numbers_that_one_cell_has_made_text_are_told(written: str) -> None:
+def test_numbers_that_one_cell_has_made_text_is_reported(written: str) -> None:
     made = table()
     values = [written.format(each, each) for each in made.rows["ef_percent"]]
     rows = made.rows.assign(written=["not seen", *values[1:]])
@@ -219,7 +219,7 @@ def test_free_text_is_no_class() -> None:
         read_target(replace(made, rows=rows), "written")
 
 
-def test_a_label_that_never_changes_is_left_out_and_said() -> None:
+def test_a_label_that_never_changes_is_left_out_and_reported() -> None:
     made = labelled()
     never = replace(made, rows=made.rows.assign(never=0.0))
     result = evaluate(never, target="reduced+never", draws=20).result
@@ -229,7 +229,7 @@ def test_a_label_that_never_changes_is_left_out_and_said() -> None:
     assert sum(result.clips.values()) == made.rows["reduced"].notna().sum()
 
 
-def test_a_class_that_a_split_lacks_is_said() -> None:
+def test_a_class_that_a_split_lacks_is_reported() -> None:
     made = table(splits=["train"] * 210 + ["val"] * 60 + ["test"] * 90)
     stated = {"no test clip is rare": slice(0, 3), "no training clip is rare": slice(-3, None)}
     stated["no validation clip is rare: nothing was chosen by it"] = slice(0, 3)

@@ -39,6 +39,12 @@ def decode(content: bytes | str, channels: int = 1) -> Decoded:
     return decode_dicom(io.BytesIO(data), channels=channels, limits=Limits())
 
 
+@pytest.fixture
+def any_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pixels are tested on objects of other kinds, too."""
+    monkeypatch.setattr("echofm.readers.dicom.check_object", lambda _: None)
+
+
 def region(**tags: object) -> Dataset:
     made = Dataset()
     box = {"MinX0": 0, "MinY0": 0, "MaxX1": 111, "MaxY1": 111}
@@ -110,6 +116,7 @@ def test_palettes_become_their_colours(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["emri_small.dcm", "emri_small_RLE.dcm", "emri_small_big_endian.dcm"])
+@pytest.mark.usefixtures("any_object")
 def test_sixteen_bits_are_scaled_once_for_the_whole_clip(name: str) -> None:
     values = pydicom.dcmread(path_of(name)).pixel_array.astype(float)
     expected = np.rint((values - values.min()) * (255 / np.ptp(values)))
@@ -210,7 +217,9 @@ def test_kinds() -> None:
     assert decode(dicom(SequenceOfUltrasoundRegions=[region()])).kind is None
     assert decode(dicom(SequenceOfUltrasoundRegions=[region(), flow])).kind == "colour_doppler"
     assert decode(dicom(SequenceOfUltrasoundRegions=[region(), trace])).kind == "spectral"
-    assert decode(dicom(NumberOfFrames=1, pixels=HEART[0].tobytes())).kind == "still"
+    assert decode(dicom(SequenceOfUltrasoundRegions=[region(), region(RegionSpatialFormat=2)])).kind == "m_mode"
+    flow_still = dicom(NumberOfFrames=1, pixels=HEART[0].tobytes(), SequenceOfUltrasoundRegions=[region(), flow])
+    assert decode(flow_still).kind == "colour_still"
 
 
 def test_more_frames_than_announced_are_not_dropped_in_silence(tmp_path: Path) -> None:
@@ -291,6 +300,7 @@ def test_video_within_dicom_is_named(syntax: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["JPGLosslessP14SV1_1s_1f_8b.dcm", "MR_small_jpeg_ls_lossless.dcm"])
+@pytest.mark.usefixtures("any_object")
 def test_lossless_jpeg_through_the_extra(name: str) -> None:
     pytest.importorskip("gdcm")
     assert decode(name).frames_TCHW.max() > 100

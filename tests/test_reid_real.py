@@ -14,8 +14,8 @@ from echofm.contract import InputContract
 from echofm.embed.extract import embed_clips
 from echofm.embed.table import EmbeddingTable
 from echofm.hub import Encoder, load_encoder, save_model
+from echofm.model.config import NetworkConfig
 from echofm.model.mae import VideoMae
-from echofm.model.sizes import Architecture
 from echofm.readers import read_clip
 from synth.audit.reid import Reid, fit_reid
 from synth.audit.reid.fit import FitOptions
@@ -26,14 +26,14 @@ HEARTS = 30
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
     """Never trained: what is held here needs no weights that a test cannot make."""
-    sizes = Architecture(
+    network = NetworkConfig(
         size=32, frames=16, channels=1, patch=8, tubelet=4, width=48, depth=1, heads=2,
         decoder_width=16, decoder_depth=1, decoder_heads=2, predicted_frames=4,
     )  # fmt: skip
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("encoder")
     contract = InputContract(size=32, frames=16, frame_rate_hz=12.5)
-    return load_encoder(save_model(VideoMae(**sizes.model_dump()), folder, contract=contract, card={}))
+    return load_encoder(save_model(VideoMae(network), folder, contract=contract, card={}))
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from typing import Annotated
 
 import tyro
 
+from echofm.atomic import write_whole
 from echofm.check.run import check
 from echofm.check.summary import Summary
 from echofm.errors import EchofmError
@@ -92,9 +93,10 @@ def lines(summary: Summary) -> list[str]:
     patients = len({one.patient_id for one in summary.facts})
     text = [f"{summary.data_set}: {len(summary.facts)} clips, {patients} patients ({summary.patient_rule})"]
     for title, counts in summary.counts().items():
-        shown = [f"{name}: {count}" for name, count in list(counts.items())[:_SHOWN]]
-        if len(counts) > _SHOWN:
-            shown.append(f"{len(counts) - _SHOWN} more")
+        at_most = len(counts) if title == "kind" else _SHOWN
+        shown = [f"{name}: {count}" for name, count in list(counts.items())[:at_most]]
+        if len(counts) > at_most:
+            shown.append(f"{len(counts) - at_most} more")
         text.append(f"  {title:<10} {', '.join(shown)}")
     for name, values in summary.to_json()["labels"].items():
         spread = f"{values['min']:.4g} to {values['max']:.4g}, median {values['median']:.4g}" if "min" in values else ""
@@ -120,7 +122,6 @@ def _names(source: FolderSource, key: IdKey) -> str:
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n", encoding="utf-8", errors="surrogateescape")
+        write_whole(path, (text + "\n").encode("utf-8", "surrogateescape"))
     except OSError as error:
         raise EchofmError(f"a report cannot be written ({error.strerror}); choose another path") from None

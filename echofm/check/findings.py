@@ -43,8 +43,13 @@ def find(
 ) -> list[Finding]:
     """All findings, the gravest first."""
     findings = _duplicates(facts, pairs, splits_in_force(facts, seed=seed)) + _patients_in_two_splits(facts)
-    if set_aside:
-        findings.append(Finding("set_aside", f"{_many(len(set_aside), 'file')} cannot be read and would be set aside"))
+    for code, kind, what in (
+        ("set_aside", None, "cannot be read and would be set aside"),
+        ("no_sector", "no_sector", "without an ultrasound sector that can be found: they would be set aside"),
+    ):
+        ids = tuple(error.file_id for error in set_aside if error.kind == kind)
+        if ids:
+            findings.append(Finding(code, f"{_many(len(ids), 'file')} {what}", groups=(ids,)))
     unknown = [one.file_id for one in facts if one.frames > 1 and one.frame_rate_hz is None]
     if unknown:
         text = (
@@ -54,10 +59,9 @@ def find(
     if not facts:
         findings.insert(0, Finding("nothing", "no file of this folder can be used"))
     kinds = Counter(one.kind for one in facts if one.kind != "bmode")
-    if kinds:
-        named = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-        text = f"not greyscale cines: {named}; `echofm shards --kind` selects"
-        findings.append(Finding("other_kinds", text, is_problem=False))
+    findings += _by_kind("other_kinds", kinds, "not greyscale cines: {}; `echofm shards --kind` selects")
+    intact = Counter(error.kind for error in set_aside if error.kind and error.kind != "no_sector")
+    findings += _by_kind("no_clips", intact, "intact, but no image of a heart: {}")
     namesakes = _untagged_namesakes(facts)
     if namesakes:
         findings.append(
@@ -65,6 +69,11 @@ def find(
         )
     findings += [Finding("note", f"{text}: {count}", is_problem=False) for text, count in sorted(notes.items())]
     return findings
+
+
+def _by_kind(code: str, kinds: Mapping[str, int], text: str) -> list[Finding]:
+    named = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    return [Finding(code, text.format(named), is_problem=False)] if kinds else []
 
 
 def _duplicates(facts: Sequence[Facts], pairs: Sequence[Pair], splits: Sequence[str]) -> list[Finding]:

@@ -63,6 +63,7 @@ def check(
         facts=facts,
         set_aside=set_aside,
         findings=find(facts, pairs, set_aside, source.notes, seed=seed),
+        unread=dict(source.unread),
         splits=splits_in_force(facts, seed=seed),
         elapsed_s=elapsed_s,
         processes=processes,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,8 @@ _TAR_BLOCK = 512
 class Summary:
     """One folder, examined. Everything in it may leave the machine: ids are hashes, no name, no path.
 
-    elapsed_s: wall time of reading, with `processes` at work.
+    set_aside: the files without a clip, also those that are intact but of another kind. unread: files whose kind is
+    not read at all, by suffix. elapsed_s: wall time of reading, with `processes` at work.
     """
 
     data_set: str
@@ -32,6 +33,7 @@ class Summary:
     splits: Sequence[str]
     elapsed_s: float
     processes: int
+    unread: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def has_problems(self) -> bool:
@@ -39,9 +41,9 @@ class Summary:
         return any(finding.is_problem for finding in self.findings)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Files by what is told apart, the most frequent first."""
+        """Clips by what is told apart, the most frequent first; by kind every file of the folder."""
         shown = {
-            "kind": [one.kind for one in self.facts],
+            "kind": self._kinds(),
             "view": [one.view or "unknown" for one in self.facts],
             "split": [f"{name}{'' if one.split else ' (by hash)'}" for one, name in zip(self.facts, self.splits)],
             "codec": [one.codec for one in self.facts],
@@ -51,9 +53,14 @@ class Summary:
         }
         return {title: dict(Counter(values).most_common()) for title, values in shown.items()}
 
+    def _kinds(self) -> list[str]:
+        others = [error.kind or "unreadable" for error in self.set_aside]
+        return [*(one.kind for one in self.facts), *others, *Counter(self.unread).elements()]
+
     def reasons(self) -> dict[str, int]:
-        """Files set aside by reason."""
-        return dict(Counter(error.reason for error in self.set_aside).most_common())
+        """Files by the reason why they cannot be used; those of another kind are counted by kind."""
+        reasons = [error.reason for error in self.set_aside if error.kind in (None, "no_sector")]
+        return dict(Counter(reasons).most_common())
 
     def labels(self) -> dict[str, list[Any]]:
         """Values of each label over the files that have it."""
@@ -82,12 +89,15 @@ class Summary:
             "schema_version": 1,
             "data_set": self.data_set,
             "patient_rule": self.patient_rule,
-            "files": len(self.facts) + len(self.set_aside),
+            "files": len(self._kinds()),
             "clips": len(self.facts),
             "patients": len({one.patient_id for one in self.facts}),
             "counts": self.counts(),
             "labels": numbers,
-            "set_aside": [{"file_id": error.file_id, "reason": error.reason} for error in self.set_aside],
+            "set_aside": [
+                {"file_id": error.file_id, "reason": error.reason, "kind": error.kind or "unreadable"}
+                for error in self.set_aside
+            ],
             "findings": [
                 {"code": f.code, "text": f.text, "is_problem": f.is_problem, "groups": [list(g) for g in f.groups]}
                 for f in self.findings

@@ -1,4 +1,4 @@
-"""What `echofm embed` reads: a file, a folder or shards, as conformed clips in one order.
+"""What is embedded: the clips of files or of shards in one order, under an encoder's contract.
 
 A file and its shard become the same pixels, because both pass through `echofm.conform` with the encoder's contract.
 """
@@ -10,19 +10,16 @@ import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Protocol
 
 from echofm.clip import Clip
 from echofm.conform import conform
 from echofm.contract import InputContract
-from echofm.errors import EchofmError, UnreadableFile
+from echofm.errors import UnreadableFile
 from echofm.ids import IdKey
-from echofm.readers.datasets import open_source
 from echofm.readers.guarded import ReaderPool
 from echofm.readers.limits import Limits
 from echofm.readers.source import Row
-from echofm.shards.manifest import MANIFEST
 from echofm.shards.read import ShardSet
 from echofm.shards.splits import given_splits
 from echofm.split import split_of
@@ -134,30 +131,6 @@ class FileInput:
         with self._open_pool() as pool:
             for _, result in pool.map(self._rows[index] for index in indices):
                 yield result
-
-
-def open_input(
-    src: str | Path,
-    *,
-    contract: InputContract,
-    key: IdKey,
-    processes: int = 1,
-    dataset: str | None = None,
-    patient_from: str | None = None,
-    limits: Limits = Limits(),  # noqa: B008 (frozen)
-    show_progress: bool = True,
-) -> Input:
-    """Shards where there is a manifest of shards, else a data set, a plain folder or a single file.
-
-    Raises EchofmError where there is nothing to read.
-    """
-    if (Path(src) / MANIFEST).is_file():
-        return ShardInput(ShardSet.open(src, show_progress=show_progress), contract=contract)
-    source = open_source(src, dataset=dataset, patient_from=patient_from)
-    rows = list(source.rows())
-    if not rows:
-        raise EchofmError("no echo files were found; check the folder and `--dataset`")
-    return FileInput(rows, dataset=source.name, contract=contract, key=key, processes=processes, limits=limits)
 
 
 def conformed(clip: Clip, contract: InputContract) -> Clip:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from accelerate import PartialState
 
+from echofm.atomic import whole_folder, write_whole
 from echofm.embed.extract import Extractor
 from echofm.embed.inputs import Input, Item
 from echofm.embed.store import is_table, save_tables
@@ -39,6 +40,21 @@ class Request(FrozenModel):
     phase: bool
     input_fingerprint: str
     clips: int
+
+    def serves(self, other: Request) -> bool:
+        """Whether a table made so holds all that another request wants, the same numbers."""
+        (ours, tokens), (theirs, wanted) = self._settings(), other._settings()
+        same = (self.encoder_digest, self.input_fingerprint, self.clips, ours) == (
+            other.encoder_digest,
+            other.input_fingerprint,
+            other.clips,
+            theirs,
+        )
+        return same and wanted in (None, tokens) and (self.phase or not other.phase)
+
+    def _settings(self) -> tuple[dict[str, str | int], str | int | None]:
+        """What decides all features, and the grid of tokens that are kept beside them."""
+        return {name: each for name, each in self.settings.items() if name != "tokens"}, self.settings.get("tokens")
 
 
 @dataclass(frozen=True)
@@ -71,7 +87,7 @@ class Outcome:
 
 
 @dataclass
-class Run:
+class EmbedRun:
     """One folder of output. `rank` of `world` processes does every world-th part."""
 
     out: Path
@@ -89,14 +105,7 @@ class Run:
 
     def prepare(self) -> None:
         """Rank 0, before the others begin: make the folder, or check that what is there came from the same request."""
-        request = Request(
-            encoder_digest=self.extractor.encoder.digest,
-            settings=self.extractor.settings,
-            phase=self.extractor.phase,
-            input_fingerprint=self.input.fingerprint(),
-            clips=len(self.input),
-        )
-        path = self.out / REQUEST
+        request, path = request_of(self.extractor, self.input), self.out / REQUEST
         if path.is_file() and Request.from_json(path) != request:
             raise EchofmError(
                 f"{self.out} holds a table of another encoder, input or option; remove it or choose another folder"
@@ -105,9 +114,7 @@ class Run:
             raise EchofmError(f"{self.out} is there already and is no embedding run; choose another folder")
         if not is_table(self.out):
             (self.out / PARTS).mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part")
-            part.write_text(request.to_json(), encoding="utf-8")
-            os.replace(part, path)
+            write_whole(path, request.to_json())
 
     def embed(self) -> None:
         """Do this rank's parts that are not on disk yet."""
@@ -150,7 +157,7 @@ class Run:
         tables, aside, seen = [], [], set[str]()
         for number in range(len(self._parts)):
             table = EmbeddingTable.load(self._part(number))
-            aside += _read_set_aside(self._part(number) / SET_ASIDE)
+            aside += read_set_aside(self._part(number))
             fresh = np.array([clip not in seen for clip in table.clip_id], bool)
             if not fresh.all():
                 files = np.array(json.loads((self._part(number) / FILES).read_text(encoding="utf-8")))
@@ -164,7 +171,7 @@ class Run:
                 raise UnreadableFile(aside[0].file_id, aside[0].reason)
             raise EchofmError(f"none of the {len(self.input)} files can be read; the first reason: {aside[0].reason}")
         aside.sort(key=lambda each: (each.file_id, each.reason))
-        _write_set_aside(self.out / SET_ASIDE, aside)
+        write_set_aside(self.out, aside)
         save_tables(tables, self.out)
         without = sum(int(table.rows["frame_rate_hz"].isna().sum()) for table in tables)
         clips = sum(map(len, tables))
@@ -178,7 +185,7 @@ class Run:
         # Left over where the run was killed between its last two acts.
         shutil.rmtree(self.out / PARTS, ignore_errors=True)
         rows = EmbeddingTable.load(self.out).rows
-        return Outcome(len(rows), _read_set_aside(self.out / SET_ASIDE), int(rows["frame_rate_hz"].isna().sum()))
+        return Outcome(len(rows), read_set_aside(self.out), int(rows["frame_rate_hz"].isna().sum()))
 
     def _part(self, number: int) -> Path:
         return self.out / PARTS / f"{number:06d}"
@@ -191,56 +198,92 @@ class Run:
 
     def _finish(self, number: int, table: EmbeddingTable, aside: Sequence[SetAside], files: Sequence[str]) -> None:
         """A part appears whole or not at all."""
-        draft = self._part(number).with_suffix(".draft")
-        shutil.rmtree(draft, ignore_errors=True)
-        table.save(draft)
-        _write_set_aside(draft / SET_ASIDE, aside)
-        (draft / FILES).write_text(json.dumps(files), encoding="utf-8")
-        os.replace(draft, self._part(number))
+        with whole_folder(self._part(number)) as draft:
+            table.save(draft)
+            write_set_aside(draft, aside)
+            (draft / FILES).write_text(json.dumps(files), encoding="utf-8")
 
 
-def places_of(table: EmbeddingTable, folder: Path, file_ids: Sequence[str]) -> dict[str, int]:
-    """Which file gave each clip: clip id to the file's place in the input, for a run's whole table in its folder.
+def request_of(extractor: Extractor, source: Input) -> Request:
+    """What a run of this extractor over this input asks for."""
+    return Request(
+        encoder_digest=extractor.encoder.digest,
+        settings=extractor.settings,
+        phase=extractor.phase,
+        input_fingerprint=source.fingerprint(),
+        clips=len(source),
+    )
 
-    Raises EchofmError where the files are not those of the run.
+
+def file_positions(clip_ids: Sequence[str], folder: Path, file_ids: Sequence[str]) -> dict[str, int]:
+    """Which file gave each clip: clip id to the file's position in the input.
+
+    clip_ids: of the whole table of a run, which lies in `folder`. Raises EchofmError where the files are not those of
+    the run.
     """
-    aside = {each.file_id for each in _read_set_aside(folder / SET_ASIDE)}
-    kept = [place for place, file_id in enumerate(file_ids) if file_id not in aside]
-    if len(kept) != len(table):
+    aside = {each.file_id for each in read_set_aside(folder)}
+    kept = [position for position, file_id in enumerate(file_ids) if file_id not in aside]
+    if len(kept) != len(clip_ids):
         raise EchofmError(
-            f"the embeddings do not fit the files ({len(table)} against {len(kept)}); remove them and run again"
+            f"the embeddings do not fit the files ({len(clip_ids)} against {len(kept)}); remove them and run again"
         )
-    return dict(zip((str(each) for each in table.clip_id), kept))
+    return dict(zip((str(each) for each in clip_ids), kept))
 
 
 def _copy(file_id: str, clip_id: str) -> SetAside:
     return SetAside(file_id, f"an exact copy of clip {clip_id}")
 
 
-def _write_set_aside(path: Path, aside: Sequence[SetAside]) -> None:
+def write_set_aside(folder: Path, aside: Sequence[SetAside]) -> None:
+    """The list that lies beside a table."""
     lines = [json.dumps({"file_id": each.file_id, "reason": each.reason}) + "\n" for each in aside]
-    path.write_text("".join(lines), encoding="utf-8")
+    (folder / SET_ASIDE).write_text("".join(lines), encoding="utf-8")
 
 
-def _read_set_aside(path: Path) -> list[SetAside]:
-    lines = path.read_text(encoding="utf-8").splitlines()
+def read_set_aside(folder: Path) -> list[SetAside]:
+    """The files of a run that gave no row."""
+    lines = (folder / SET_ASIDE).read_text(encoding="utf-8").splitlines()
     return [SetAside(**json.loads(line)) for line in lines]
 
 
-def carry_out(run: Run, ranks: PartialState) -> Outcome | None:
-    """Prepare, embed and merge, every rank waiting for the others in between. Rank 0 gets the outcome, others None."""
+@contextmanager
+def joined_ranks(device: str) -> Iterator[PartialState]:
+    """The processes of torchrun or accelerate; one where the command was started plainly. device: "cpu" or "cuda"."""
+    # Without a GPU accelerate joins the processes of torchrun only if told that the CPU is meant.
+    ranks = PartialState(cpu=device == "cpu", timeout=RANK_PATIENCE)
     try:
-        if ranks.is_main_process:
+        yield ranks
+    finally:
+        ranks.destroy_process_group()
+
+
+def carry_out(run: EmbedRun, ranks: PartialState | None = None) -> Outcome | None:
+    """Prepare, embed and merge, every rank waiting for the others in between. Rank 0 gets the outcome, others None."""
+    with writing(run.out):
+        if run.rank == 0:
             run.prepare()
-        ranks.wait_for_everyone()
+        wait(ranks)
         finished = is_table(run.out)
         if not finished:
             run.embed()
-        ranks.wait_for_everyone()
-        if not ranks.is_main_process:
+        wait(ranks)
+        if run.rank > 0:
             return None
         return run.outcome() if finished else run.merge()
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Turns an OSError into the one line that a user needs."""
+    try:
+        yield
     except OSError as error:
         raise EchofmError(
-            f"{run.out} cannot be written ({error.strerror}); once that is mended the same command goes on from here"
+            f"{out} cannot be written ({error.strerror}); once that is mended the same command goes on from here"
         ) from None
+
+
+def wait(ranks: PartialState | None) -> None:
+    """Until all ranks are here; None: there is one alone."""
+    if ranks is not None:
+        ranks.wait_for_everyone()

@@ -79,10 +79,10 @@ class Block(nn.Module):
 
 
 def run_block(
-    block: nn.Module, x_BND: torch.Tensor, query_BMD: torch.Tensor | None = None, *, recompute: bool
+    block: nn.Module, x_BND: torch.Tensor, query_BMD: torch.Tensor | None = None, *, grad_checkpointing: bool
 ) -> torch.Tensor:
-    """Run a block; with `recompute` its activations are computed again in the backward pass, not kept."""
-    if recompute and torch.is_grad_enabled():
+    """Run a block; with `grad_checkpointing` its activations are computed again in the backward pass, not kept."""
+    if grad_checkpointing and torch.is_grad_enabled():
         return checkpoint(block, x_BND, query_BMD, use_reentrant=False)
     return block(x_BND, query_BMD)
 

@@ -49,12 +49,15 @@ pixels. Pretrained with the mask "{mask}" over {mask_ratio:.0%} of the tokens an
 
 def card_text(config: ModelConfig) -> str:
     """The card: what goes in, what the model is, and the facts given when it was saved."""
-    contract, architecture = config.contract, config.architecture
+    contract = config.contract
     low, high = contract.value_range
     rate = "consecutive frames" if contract.frame_rate_hz is None else f"{contract.frame_rate_hz:g} frames per second"
     facts = [f"- {name}: {_shown(value)}" for name, value in config.card.items()]
     return _TEXT.format(
-        **architecture.model_dump(),
+        **config.architecture.model_dump(),
+        mask=config.masking.kind,
+        mask_ratio=config.masking.ratio,
+        prior=config.objective.prior.kind,
         low=low,
         high=high,
         colour=contract.colour,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from echofm.atomic import whole_files
 from echofm.errors import EchofmError
 
 if TYPE_CHECKING:
@@ -71,20 +71,19 @@ def read_official(src: str | Path, *, untrained: bool = False) -> Encoder:
     """
     from echofm import __version__
     from echofm.hub import Encoder, ModelConfig
-    from echofm.model.mae import VideoMae
-    from echofm.model.sizes import Architecture
+    from echofm.model.vit import VideoEncoder
 
     model, contract, card = _published(Path(src), config_json=None, frame_rate_hz=None, colour="grey_bt601")
-    if untrained:
-        model = VideoMae(**model.arguments)
     config = ModelConfig(
         echofm_version=__version__,
-        architecture=Architecture(**model.arguments),
+        architecture=model.network,
+        masking=model.masking,
+        objective=model.objective,
         contract=contract,
         weights_sha256="",
         card=card,
     )
-    return Encoder(model.encoder, config=config)
+    return Encoder(VideoEncoder(model.network) if untrained else model.encoder, config=config)
 
 
 def _published(
@@ -106,10 +105,9 @@ def _published(
                 f'give --config with {{"{heads}": ...}}'
             )
     model = from_official(weights, config)
-    grid = model.encoder.positions.grid
     contract = InputContract(
-        size=grid.rows * model.encoder.patch,
-        frames=grid.time * model.encoder.tubelet,
+        size=model.network.size,
+        frames=model.network.frames,
         frame_rate_hz=frame_rate_hz,
         channels=3,
         colour=colour,
@@ -130,15 +128,10 @@ def _to_official(src: Path, out: Path, *, key: str | None) -> None:
     if out.is_dir() or out.suffix != ".pth":
         raise EchofmError(f"{out}: name the .pth file to write")
     weights, config = to_official(load_model(src))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        torch.save({key: weights} if key else weights, temporary)
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
-    # Not inside the weights: the published code loads a bare state_dict.
-    out.with_suffix(".json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    # Two files: the published code loads a bare state_dict.
+    with whole_files([out, out.with_suffix(".json")]) as (tensors, beside):
+        torch.save({key: weights} if key else weights, tensors)
+        beside.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def _read_json(path: Path) -> dict[str, object]:

@@ -5,12 +5,11 @@ Shapes: B clips, K visible tokens, M hidden ones, D encoder width, E decoder wid
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
 from echofm.model.attention import Block, initialise, run_block
+from echofm.model.config import NetworkConfig
 from echofm.model.tokens import Grid, SpaceTimePositions
 
 
@@ -21,26 +20,19 @@ class Decoder(nn.Module):
     is scattered back into place, and the rows that need no prediction end before those that do.
     """
 
-    def __init__(
-        self,
-        *,
-        grid: Grid,
-        encoder_width: int,
-        width: int,
-        depth: int,
-        heads: int,
-        values: int,
-        mlp_ratio: float,
-        norm_eps: float,
-    ) -> None:
+    def __init__(self, network: NetworkConfig, *, grid: Grid) -> None:
         super().__init__()
-        self.recompute = False
-        self.embed = nn.Linear(encoder_width, width)
+        self.grad_checkpointing = False
+        width, norm_eps = network.decoder_width, network.norm_eps
+        values = network.predicted_frames // network.times * network.patch**2 * network.channels
+        self.embed = nn.Linear(network.width, width)
         self.positions = SpaceTimePositions(grid=grid, width=width)
         self.cls = nn.Parameter(torch.empty(1, 1, width).normal_(std=0.02))
         self.mask = nn.Parameter(torch.empty(1, 1, width).normal_(std=0.02))
-        shape: dict[str, Any] = {"heads": heads, "mlp_ratio": mlp_ratio, "norm_eps": norm_eps}
-        self.blocks = nn.ModuleList(Block(width, **shape) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            Block(width, heads=network.decoder_heads, mlp_ratio=network.mlp_ratio, norm_eps=norm_eps)
+            for _ in range(network.decoder_depth)
+        )
         self.norm = nn.LayerNorm(width, eps=norm_eps)
         self.pred = nn.Linear(width, values)
         initialise(self)
@@ -61,7 +53,7 @@ class Decoder(nn.Module):
         x = torch.cat([cls, visible, hidden], dim=1)
         first = 1 + visible_BK.shape[1] if hidden_only else 1
         for block in self.blocks[:-1]:
-            x = run_block(block, x, recompute=self.recompute)
-        # The last block's rows are read by nobody but the prediction.
-        asked = run_block(self.blocks[-1], x, x[:, first:], recompute=self.recompute)
-        return self.pred(self.norm(asked))
+            x = run_block(block, x, grad_checkpointing=self.grad_checkpointing)
+        # Nothing but the prediction reads the last block's rows.
+        out = run_block(self.blocks[-1], x, x[:, first:], grad_checkpointing=self.grad_checkpointing)
+        return self.pred(self.norm(out))

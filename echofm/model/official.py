@@ -10,12 +10,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import pydantic
 import torch
 
 from echofm.errors import EchofmError
+from echofm.model.config import NetworkConfig, ObjectiveConfig
 from echofm.model.mae import VideoMae
-from echofm.model.sizes import Architecture
 
 # Ours: theirs. A trailing dot renames all that follows.
 _NAMES = {
@@ -39,8 +38,8 @@ _NAMES = {
     "decoder.norm.": "decoder_norm.",
     "decoder.pred.": "decoder_pred.",
 }
-# Their constructor argument: ours.
-_ARGUMENTS = {
+# Their constructor argument: ours, of the network.
+_NETWORK = {
     "img_size": "size",
     "num_frames": "frames",
     "in_chans": "channels",
@@ -55,21 +54,24 @@ _ARGUMENTS = {
     "decoder_depth": "decoder_depth",
     "decoder_num_heads": "decoder_heads",
     "pred_t_dim": "predicted_frames",
-    "norm_pix_loss": "normalised_target",
-    "triplet_weight": "triplet_weight",
-    "triplet_margin": "triplet_margin",
-    "cycle_weight": "cycle_weight",
-    "cycle_tau": "cycle_temperature",
-    "prior_center_alpha": "prior_centre",
+}
+# Theirs: ours, of the objective.
+_OBJECTIVE = {
+    "norm_pix_loss": ("reconstruction", "normalised_target"),
+    "triplet_weight": ("triplet", "weight"),
+    "triplet_margin": ("triplet", "margin"),
+    "cycle_weight": ("cycle", "weight"),
+    "cycle_tau": ("cycle", "temperature"),
+    "prior_center_alpha": ("prior", "centre"),
 }
 _PRIORS = {"pixel": "pixel", "embed": "embedding"}
 # The published checkpoints are all of this kind; another would be another model.
 _FIXED = {"sep_pos_embed": True, "cls_embed": True, "no_qkv_bias": False}
 
 
-def arguments_from_official(config: Mapping[str, Any]) -> dict[str, Any]:
-    """VideoMae's arguments from the published constructor's. Raises EchofmError on one that is not understood."""
-    known = {*_ARGUMENTS, *_FIXED, "phase_prior", "trunc_init"}
+def configs_from_official(config: Mapping[str, Any]) -> tuple[NetworkConfig, ObjectiveConfig]:
+    """Network and objective of the published constructor's arguments. Raises EchofmError on one not understood."""
+    known = {*_NETWORK, *_OBJECTIVE, *_FIXED, "phase_prior", "trunc_init"}
     if unknown := sorted(set(config) - known):
         raise EchofmError(f"official configuration: unknown entry {unknown[0]!r}; known are {', '.join(sorted(known))}")
     for name, value in _FIXED.items():
@@ -78,7 +80,13 @@ def arguments_from_official(config: Mapping[str, Any]) -> dict[str, Any]:
     prior = config.get("phase_prior", "pixel")
     if prior not in _PRIORS:
         raise EchofmError(f"official configuration: no phase_prior {prior!r}; choose one of {', '.join(_PRIORS)}")
-    return {_ARGUMENTS[name]: config[name] for name in config if name in _ARGUMENTS} | {"prior": _PRIORS[prior]}
+    network = {ours: config[theirs] for theirs, ours in _NETWORK.items() if theirs in config}
+    objective: dict[str, dict[str, Any]] = {"prior": {"kind": _PRIORS[prior]}}
+    for theirs, (loss, field) in _OBJECTIVE.items():
+        if theirs in config:
+            objective.setdefault(loss, {})[field] = config[theirs]
+    where = "official configuration"
+    return NetworkConfig.checked(network, where=where), ObjectiveConfig.checked(objective, where=where)
 
 
 def from_official(state_dict: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> VideoMae:
@@ -86,16 +94,11 @@ def from_official(state_dict: Mapping[str, torch.Tensor], config: Mapping[str, A
 
     Raises EchofmError naming the first tensor that is missing, unknown or of another shape.
     """
-    try:
-        architecture = Architecture(**arguments_from_official(config))
-    except pydantic.ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "arguments"
-        raise EchofmError(f"official configuration: {where}: {first['msg']}") from None
+    network, objective = configs_from_official(config)
     with torch.device("meta"):
-        model = VideoMae(**architecture.model_dump())
+        model = VideoMae(network, objective=objective)
     own = model.state_dict()
-    expected = official_names(own, patch=model.encoder.patch, tubelet=model.encoder.tubelet)
+    expected = official_names(own, patch=network.patch, tubelet=network.tubelet)
     check_tensors(state_dict, {name: tensor.shape for name, tensor in expected.items()})
     loaded = {}
     for name, tensor in own.items():
@@ -110,19 +113,21 @@ def to_official(model: VideoMae) -> tuple[dict[str, torch.Tensor], dict[str, Any
 
     Raises EchofmError where the published code has no such model: other than 3 channels, or another prior.
     """
-    arguments = model.arguments
-    if arguments["channels"] != 3:
+    network, objective = model.network, model.objective
+    if network.channels != 3:
         raise EchofmError(
-            f"the published code takes 3 channels, this model {arguments['channels']}; it has no official form"
+            f"the published code takes 3 channels, this model {network.channels}: it has no official form"
         )
     priors = {ours: theirs for theirs, ours in _PRIORS.items()}
-    if arguments["prior"] not in priors:
-        raise EchofmError(f"the published code has no prior {arguments['prior']!r}; train with 'pixel' or 'embedding'")
-    config = {theirs: arguments[ours] for theirs, ours in _ARGUMENTS.items()}
-    config |= _FIXED | {"phase_prior": priors[arguments["prior"]], "trunc_init": False}
+    prior = objective.prior.kind
+    if prior not in priors:
+        raise EchofmError(f"the published code has no prior {prior!r}; train with 'pixel' or 'embedding'")
+    config = {theirs: getattr(network, ours) for theirs, ours in _NETWORK.items()}
+    config |= {theirs: getattr(getattr(objective, loss), field) for theirs, (loss, field) in _OBJECTIVE.items()}
+    config |= _FIXED | {"phase_prior": priors[prior], "trunc_init": False}
     # The contrast of clips is not theirs; its head is for training alone.
     shared = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("clip_head.")}
-    tensors = official_names(shared, patch=model.encoder.patch, tubelet=model.encoder.tubelet)
+    tensors = official_names(shared, patch=network.patch, tubelet=network.tubelet)
     return {name: tensor.clone().contiguous() for name, tensor in tensors.items()}, config
 
 

@@ -48,12 +48,13 @@ def reconstruct(
     with _decoding_all(model):
         output = model(video_BCTHW, sector_BHW=sector_BHW, draw_B=draw_B)
     grid = model.encoder.grid(video_BCTHW)
-    per_time, patch = model.predicted_per_time, model.encoder.patch
+    network, target = model.network, model.objective.reconstruction
+    per_time, patch = network.predicted_frames // network.times, network.patch
     frames_F = target_frames(video_BCTHW.shape[2], grid.time * per_time).to(video_BCTHW.device)
-    shown = median_filtered(video_BCTHW) if model.median_target else video_BCTHW
+    shown = median_filtered(video_BCTHW) if target.median_target else video_BCTHW
     target_BNV = cut(shown[:, :, frames_F], tubelet=per_time, patch=patch, channels_last=True)
-    pred_BNV = output.pred.float()
-    if model.normalised_target:
+    pred_BNV = output.pred_BPV.float()
+    if target.normalised_target:
         variance, mean = torch.var_mean(target_BNV, dim=-1, keepdim=True)
         pred_BNV = pred_BNV * (variance + _EPS).sqrt() + mean
     pred_BNV = pred_BNV.clamp(0, 1)
@@ -74,11 +75,12 @@ def reconstruct(
 @contextmanager
 def _decoding_all(model: VideoMae) -> Iterator[None]:
     """Within the block the model decodes every hidden tubelet, also where training decodes a part of them."""
-    ratio, model.decode_ratio = model.decode_ratio, 1.0
+    masking = model.masking
+    model.masking = masking.model_copy(update={"decode_ratio": 1.0})
     try:
         yield
     finally:
-        model.decode_ratio = ratio
+        model.masking = masking
 
 
 def joined(tubelets_BNV: torch.Tensor, *, grid: Grid, patch: int, per_time: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The encoders under timm's names: `timm.create_model("echofm_small_patch8_112")` after `import echofm.model`."""
+"""The encoders under timm's names: `timm.create_model("echofm_small_patch8_112")` once this module is imported."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Any
 from timm.models import register_model
 
 from echofm.errors import EchofmError
+from echofm.model.config import EncoderConfig
 from echofm.model.sizes import SIZES
 from echofm.model.vit import VideoEncoder
-
-_ENCODER = ("size", "frames", "channels", "patch", "tubelet", "width", "depth", "heads", "mlp_ratio", "norm_eps")
 
 
 def _encoder(
@@ -22,27 +21,27 @@ def _encoder(
         raise EchofmError("the encoders have no classifier; put one on `video_BD` of `encode`")
     for of_timm in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):
         changes.pop(of_timm, None)
-    arguments = SIZES[name].model_dump(include=set(_ENCODER))
     if in_chans is not None:
         changes["channels"] = in_chans
-    return VideoEncoder(**arguments | changes)
+    given = SIZES[name].model_dump(include=set(EncoderConfig.model_fields))
+    return VideoEncoder(EncoderConfig.checked(given | changes, where=f"timm model of size {name}"))
 
 
 @register_model
 def echofm_tiny_patch8_112(pretrained: bool = False, **changes: Any) -> VideoEncoder:
-    """Width 192, 6 blocks, grey clips of 32 frames of 112x112. `changes` are arguments of VideoEncoder."""
+    """Width 192, 6 blocks, grey clips of 32 frames of 112x112. `changes` are fields of EncoderConfig."""
     return _encoder("tiny", pretrained=pretrained, **changes)
 
 
 @register_model
 def echofm_small_patch8_112(pretrained: bool = False, **changes: Any) -> VideoEncoder:
-    """Width 384, 12 blocks, grey clips of 32 frames of 112x112. `changes` are arguments of VideoEncoder."""
+    """Width 384, 12 blocks, grey clips of 32 frames of 112x112. `changes` are fields of EncoderConfig."""
     return _encoder("small", pretrained=pretrained, **changes)
 
 
 @register_model
 def echofm_base_patch16_224(pretrained: bool = False, **changes: Any) -> VideoEncoder:
-    """Width 768, 12 blocks, colour clips of 32 frames of 224x224. `changes` are arguments of VideoEncoder."""
+    """Width 768, 12 blocks, colour clips of 32 frames of 224x224. `changes` are fields of EncoderConfig."""
     return _encoder("base", pretrained=pretrained, **changes)
 
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from echofm.errors import EchofmError
 from echofm.model.attention import Block, initialise, run_block, set_attention
+from echofm.model.config import EncoderConfig
 from echofm.model.tokens import Grid, SpaceTimePositions, TubeletEmbedding, grid_of
 
 
@@ -40,12 +41,12 @@ class PhaseProjector(nn.Module):
         self.block = Block(width, heads=heads, mlp_ratio=mlp_ratio, norm_eps=norm_eps)
         self.norm = nn.LayerNorm(width, eps=norm_eps)
 
-    def forward(self, tokens_BTKD: torch.Tensor, *, recompute: bool = False) -> torch.Tensor:
+    def forward(self, tokens_BTKD: torch.Tensor, *, grad_checkpointing: bool = False) -> torch.Tensor:
         """(B, T, D) from (B, T, tokens of a time index, D). Only the class token asks, so its row alone is computed."""
         clips, times = tokens_BTKD.shape[:2]
         flat = tokens_BTKD.flatten(0, 1)
         cls = self.cls.to(flat.dtype).expand(len(flat), -1, -1)
-        out = run_block(self.block, torch.cat([cls, flat], dim=1), cls, recompute=recompute)
+        out = run_block(self.block, torch.cat([cls, flat], dim=1), cls, grad_checkpointing=grad_checkpointing)
         return self.norm(out[:, 0]).unflatten(0, (clips, times))
 
 
@@ -54,43 +55,23 @@ class VideoEncoder(nn.Module):
 
     Takes clips of any frames and size that its tubelets tile; positions are interpolated where these are not the
     ones it was made for.
-
-    Parameters
-    ----------
-    size: rows and columns of a frame, pixels. frames: frames of a clip. channels: 1 grey, 3 colour.
-    patch: side of a tubelet, pixels. tubelet: frames of a tubelet.
-    width, depth, heads, mlp_ratio, norm_eps: of the transformer.
-    phase_centre: how much of their mean over the clip the phase vectors leave out, as the priors do of pictures.
     """
 
-    def __init__(
-        self,
-        *,
-        size: int = 224,
-        frames: int = 32,
-        channels: int = 3,
-        patch: int = 16,
-        tubelet: int = 4,
-        width: int = 1024,
-        depth: int = 24,
-        heads: int = 16,
-        mlp_ratio: float = 4.0,
-        norm_eps: float = 1e-6,
-        phase_centre: float = 0.0,
-    ) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.channels, self.patch, self.tubelet = channels, patch, tubelet
-        self.phase_centre = phase_centre
+        width = config.width
+        self.channels, self.patch, self.tubelet = config.channels, config.patch, config.tubelet
+        self.phase_centre = config.phase_centre
         self.embed_dim = self.num_features = width
         self.num_classes = 0
-        self.recompute = False
-        native = grid_of(torch.empty(1, channels, frames, size, size, device="meta"), tubelet=tubelet, patch=patch)
-        self.embed = TubeletEmbedding(channels=channels, tubelet=tubelet, patch=patch, width=width)
-        self.positions = SpaceTimePositions(grid=native, width=width)
+        self.grad_checkpointing = False
+        side = config.size // config.patch
+        self.embed = TubeletEmbedding(channels=self.channels, tubelet=self.tubelet, patch=self.patch, width=width)
+        self.positions = SpaceTimePositions(grid=Grid(config.times, side, side), width=width)
         self.cls = nn.Parameter(torch.empty(1, 1, width).normal_(std=0.02))
-        shape: dict[str, Any] = {"heads": heads, "mlp_ratio": mlp_ratio, "norm_eps": norm_eps}
-        self.blocks = nn.ModuleList(Block(width, **shape) for _ in range(depth))
-        self.norm = nn.LayerNorm(width, eps=norm_eps)
+        shape: dict[str, Any] = {"heads": config.heads, "mlp_ratio": config.mlp_ratio, "norm_eps": config.norm_eps}
+        self.blocks = nn.ModuleList(Block(width, **shape) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(width, eps=config.norm_eps)
         self.phase = PhaseProjector(width=width, **shape)
         initialise(self)
 
@@ -107,13 +88,13 @@ class VideoEncoder(nn.Module):
         """Normalised tokens (B, N, D), or (B, K, D) of the visible ones alone, which then see each other alone."""
         return self._through(self._embedded(video_BCTHW, visible_BK))
 
-    def moments(self, shown_RCTHW: torch.Tensor, ids_RK: torch.Tensor, *, grid: Grid) -> torch.Tensor:
-        """Normalised tokens (R, K, D) of single moments.
+    def single_times(self, shown_RCTHW: torch.Tensor, ids_RK: torch.Tensor, *, grid: Grid) -> torch.Tensor:
+        """Normalised tokens (R, K, D) of single time indices.
 
         shown_RCTHW: the frames of one time index. ids_RK: ids in the clip's whole `grid`, all of that time index.
         """
-        places_RK = ids_RK % grid.space
-        x = self._with_class(self.embed(shown_RCTHW, places_RK) + self.positions(grid, ids_RK))
+        position_RK = ids_RK % grid.space
+        x = self._with_class(self.embed(shown_RCTHW, position_RK) + self.positions(grid, ids_RK))
         return self._through(x)
 
     def encode(self, video_BCTHW: torch.Tensor) -> Encoding:
@@ -127,7 +108,7 @@ class VideoEncoder(nn.Module):
 
     def summarise(self, tokens_BKD: torch.Tensor, *, times: int) -> torch.Tensor:
         """Phase vectors (B, T, D) of tokens that belong in equal numbers to `times` time indices."""
-        phase_BTD = self.phase(tokens_BKD.unflatten(1, (times, -1)), recompute=self.recompute)
+        phase_BTD = self.phase(tokens_BKD.unflatten(1, (times, -1)), grad_checkpointing=self.grad_checkpointing)
         return phase_BTD - self.phase_centre * phase_BTD.mean(1, keepdim=True) if self.phase_centre else phase_BTD
 
     def forward_features(self, video_BCTHW: torch.Tensor) -> torch.Tensor:
@@ -155,7 +136,7 @@ class VideoEncoder(nn.Module):
         grid = self.grid(video_BCTHW)
         x, features = self._embedded(video_BCTHW), []
         for index, block in enumerate(self.blocks[: last + 1] if stop_early else self.blocks):
-            x = run_block(block, x, recompute=self.recompute)
+            x = run_block(block, x, grad_checkpointing=self.grad_checkpointing)
             if index in taken:
                 rows = self.norm(x) if norm else x
                 tokens = rows[:, 1:]
@@ -166,7 +147,7 @@ class VideoEncoder(nn.Module):
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Keep no activation inside the blocks for the backward pass: less memory, one more forward pass."""
-        self.recompute = enable
+        self.grad_checkpointing = enable
 
     def set_attention(self, backend: str) -> None:
         """Choose "sdpa" or "xformers"; raises EchofmError where it is unknown or not installed."""
@@ -184,5 +165,5 @@ class VideoEncoder(nn.Module):
     def _through(self, x: torch.Tensor) -> torch.Tensor:
         """The blocks and the last norm, without the class token."""
         for block in self.blocks:
-            x = run_block(block, x, recompute=self.recompute)
+            x = run_block(block, x, grad_checkpointing=self.grad_checkpointing)
         return self.norm(x)[:, 1:]

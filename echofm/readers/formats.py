@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from echofm.readers.decoded import Decoded
+from echofm.readers.dicom_file import is_dicom
 from echofm.readers.limits import Limits
 from echofm.readers.metaimage import decode_metaimage, is_metaimage
 from echofm.readers.nifti import decode_nifti, is_nifti
@@ -13,18 +14,26 @@ from echofm.readers.refused import Refused
 from echofm.readers.still import decode_still, is_still
 from echofm.readers.video import container_format, decode_video
 
+# Enough to tell a format, and two tags of a DICOM file without a preamble.
+HEAD_BYTES = 512
+
+
+def is_known(head: bytes) -> bool:
+    """Whether a file's first bytes are those of a format that needs no suffix to be told."""
+    return bool(container_format(head)) or is_dicom(head) or is_still(head)
+
 
 def decode(source: BinaryIO, *, path: Path, channels: int, limits: Limits) -> Decoded:
     """Decode by the format that the first bytes tell; any fault of a library becomes a reason of ours.
 
     Refused where the content is of no format that is read here, or is damaged.
     """
-    head = source.read(512)
+    head = source.read(HEAD_BYTES)
     source.seek(0)
     try:
         if container := container_format(head):
             return decode_video(source, container=container, channels=channels, limits=limits)
-        if head[128:132] == b"DICM":
+        if is_dicom(head):
             from echofm.readers.dicom import decode_dicom
 
             return decode_dicom(source, channels=channels, limits=limits)

@@ -11,6 +11,7 @@ import numpy as np
 
 from echofm.readers.decoded import Decoded, gather
 from echofm.readers.greys import to_grey
+from echofm.readers.kinds import no_clip
 from echofm.readers.limits import Limits
 from echofm.readers.opening import open_plain
 from echofm.readers.refused import Refused
@@ -45,7 +46,7 @@ def decode_metaimage(source: BinaryIO, *, path: Path, channels: int, limits: Lim
     width, height = sizes[:2]
     long = [size for size in sizes[2:] if size != 1]
     if len(long) > 1:
-        raise Refused("the volume has more axes than rows, columns and time")
+        raise no_clip("volume")
     frames = long[0] if long else 1
     samples = _integers(fields, "ElementNumberOfChannels", default=[1])[0]
     if fields.get("ElementType") not in _TYPES or samples not in (1, 3):

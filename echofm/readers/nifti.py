@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from echofm.readers.decoded import Decoded, gather
 from echofm.readers.greys import to_grey
+from echofm.readers.kinds import no_clip
 from echofm.readers.limits import Limits
 from echofm.readers.refused import Refused
 
@@ -30,6 +31,7 @@ class Volume:
 
     values_THW: npt.NDArray[Any]
     pixel_spacing_mm: tuple[float, float] | None
+    pixel_aspect: float
     frame_time_s: npt.NDArray[np.float64] | None
 
 
@@ -53,6 +55,7 @@ def decode_nifti(source: BinaryIO, *, channels: int, limits: Limits) -> Decoded:
         chroma_HW=chroma_HW,
         frame_time_s=volume.frame_time_s,
         pixel_spacing_mm=volume.pixel_spacing_mm,
+        pixel_aspect=volume.pixel_aspect,
     )
 
 
@@ -94,7 +97,12 @@ def _read(stream: BinaryIO, *, limits: Limits) -> Volume:
     slope, intercept = header.get_slope_inter()
     if slope is not None and (slope, intercept) != (1.0, 0.0):
         values = values * np.float32(slope) + np.float32(intercept or 0.0)
-    return Volume(values_THW=values, pixel_spacing_mm=_spacing(header), frame_time_s=_times(header, frames))
+    return Volume(
+        values_THW=values,
+        pixel_spacing_mm=_spacing(header),
+        pixel_aspect=_aspect(header),
+        frame_time_s=_times(header, frames),
+    )
 
 
 def _unpacked(source: BinaryIO) -> BinaryIO:
@@ -119,7 +127,7 @@ def _shape(header: Any) -> tuple[int, int, int]:
         raise Refused("the NIfTI header has no plausible number of axes")
     long = [size for size in dim[3 : dim[0] + 1] if size != 1]
     if len(long) > 1:
-        raise Refused("the volume has more axes than rows, columns and time")
+        raise no_clip("volume")
     return dim[1], dim[2], long[0] if long else 1
 
 
@@ -152,6 +160,12 @@ def _spacing(header: Any) -> tuple[float, float] | None:
     if unit is None or not (np.isfinite([row, column]).all() and row > 0 and column > 0):
         return None
     return row * unit, column * unit
+
+
+def _aspect(header: Any) -> float:
+    """A pixel's width by its height, which needs no unit."""
+    column, row = (float(size) for size in header["pixdim"][1:3])
+    return column / row if np.isfinite([row, column]).all() and row > 0 and column > 0 else 1.0
 
 
 def _times(header: Any, frames: int) -> npt.NDArray[np.float64] | None:

@@ -170,7 +170,7 @@ def _answer(row: Row, job: Job) -> Done | EchofmError | TaskFailed:
         clip = read_row(row, channels=job.channels, key=job.key, limits=job.limits, keep_outside=job.keep_outside)
     except UnreadableFile as error:
         # It may name a mask beside the file; what is set aside is the row's own, under this job's key.
-        return UnreadableFile(name, error.reason)
+        return UnreadableFile(name, error.reason, error.kind)
     except EchofmError as error:
         return error
     except Exception as error:
@@ -179,7 +179,7 @@ def _answer(row: Row, job: Job) -> Done | EchofmError | TaskFailed:
     try:
         return Done(job.task(row, clip))
     except UnreadableFile as error:
-        return UnreadableFile(name, error.reason)
+        return UnreadableFile(name, error.reason, error.kind)
     except EchofmError as error:
         return error
     except MemoryError:

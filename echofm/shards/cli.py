@@ -8,7 +8,7 @@ file. OUT must not exist; a command that was killed goes on where it was when it
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,7 +22,7 @@ from echofm.schema import FrozenModel
 from echofm.shards.manifest import SET_ASIDE, Manifest
 from echofm.shards.write import write_shards
 
-Kind = Literal["bmode", "colour_doppler", "spectral", "still", "unknown", "all"]
+Kind = Literal["bmode", "colour_doppler", "spectral", "m_mode", "still", "colour_still", "unknown", "all"]
 
 
 def _processors() -> int:
@@ -98,7 +98,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _summary(manifest: Manifest, notes: Counter[str]) -> str:
+def _summary(manifest: Manifest, notes: Mapping[str, int]) -> str:
     rate = manifest.settings.frame_rate_hz
     lines = [
         f"{manifest.dataset}: {manifest.settings.size} x {manifest.settings.size} pixels, "

@@ -9,6 +9,7 @@ import pydantic
 
 from echofm.clip import Clip
 from echofm.conform import conform
+from echofm.errors import UnreadableFile
 from echofm.readers.source import Row
 from echofm.shards.manifest import Id, Settings, Split
 from echofm.shards.sample import members
@@ -47,6 +48,16 @@ class NotSelected(pydantic.BaseModel):
 
 
 Outcome = Written | SetAside | NotSelected
+
+
+def unusable(file_id: str, error: UnreadableFile) -> SetAside | NotSelected:
+    """What becomes of a file without a clip: only one that is damaged or of unknown form is a sign of a broken set.
+
+    One without a sector that can be found is set aside with its reason, as a person should look.
+    """
+    if error.kind and error.kind != "no_sector":
+        return NotSelected(not_selected=error.kind)
+    return SetAside(file_id=file_id, reason=error.reason, bad=error.kind is None)
 
 
 @dataclass(frozen=True, kw_only=True)

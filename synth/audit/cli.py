@@ -6,14 +6,14 @@ plain copies, so that nothing is cleared; 2 bad input. Also: `echofm audit fit-r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import tyro
 
+from echofm.embed.options import EmbedOptions
 from echofm.errors import EchofmError
-from echofm.readers.patients import PatientFrom
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +35,6 @@ class Arguments:
     """Folder for report.html, audit.json and samples.parquet."""
     encoder: str | None = None
     """What embeds videos and shards, as in `echofm embed`; tables need none."""
-    trust_remote_code: bool = False
-    """Let an encoder of torch.hub run its repository's code."""
     reid: Path | None = None
     """Re-identification head (`echofm audit fit-reid`) that the features go through."""
     judge: str | None = None
@@ -66,30 +64,9 @@ class Arguments:
     """Look for the training recordings themselves by their speckle; auto: up to 20,000 clips in all."""
     strips: int = 20
     """Closest pairs shown as film strips; 0 keeps all pixels out of the report."""
-    cache: Path | None = None
-    """Folder for embeddings, used again by digest of encoder and data; by default OUT/cache."""
-    windows: Annotated[int, tyro.conf.arg(metavar="N")] | None = None
-    """Windows per clip, as in `echofm embed`; by default as many as cover the clip."""
-    batch: int = 16
-    """Windows per forward pass."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Of the encoder."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto: the GPU where there is one."""
-    processes: int = 2
-    """Reader processes."""
-    dataset: str | None = None
-    """Force a public set's layout on all folders instead of looking."""
-    patient_from: PatientFrom | None = None
-    """What tells patients apart in plain folders."""
-    max_clip_mb: float = 1024
-    """Files that decode to more are set aside, 10^6 bytes."""
-    max_seconds: float = 120
-    """Files that take longer to read are set aside."""
-    id_key: Path | None = None
-    """File with the key of the ids; by default your own."""
     seed: int = 0
     """Of the canaries and the bootstrap."""
+    embed: tyro.conf.OmitArgPrefixes[EmbedOptions] = field(default_factory=EmbedOptions)
 
 
 def main(argv: list[str]) -> int:
@@ -103,6 +80,7 @@ def main(argv: list[str]) -> int:
 
         return filter_set(argv[1:])
     arguments = tyro.cli(Arguments, args=argv, prog="echofm audit", description=Arguments.__doc__)
+    arguments.embed.check()
     if not 0 < arguments.alpha < 1:
         raise EchofmError(f"--alpha {arguments.alpha:g} is no probability between 0 and 1")
     if not 0 <= arguments.fail_above <= 1:

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast, get_args
 
-import torch
-
 from echofm.embed.provenance import is_simulated
+from echofm.embed.run import joined_ranks
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from echofm.ids import IdKey, load_key
 from echofm.progress import console
-from echofm.readers.limits import Limits
 from synth.audit.assess import Audited, audit, require_comparable
 from synth.audit.calibrate import require_holdout
 from synth.audit.cli import Arguments
 from synth.audit.duplicates import Duplicates, find_duplicates
 from synth.audit.judging import Judge
 from synth.audit.levels import Level
-from synth.audit.models import are_separate, is_head, load_head, open_model, settings_of
+from synth.audit.models import are_separate, as_fitted, is_head, load_head, open_model, settings_of
 from synth.audit.names import shown_digest
 from synth.audit.planting import CanaryInput, sources, with_new_beats
 from synth.audit.report import page
 from synth.audit.scoring import Sets
-from synth.audit.sources import Embedder, Side, chosen, open_side
+from synth.audit.sources import Embedder, Side, open_side, table_of
 from synth.audit.strips import Strip, closest_pairs, strips
 
 if TYPE_CHECKING:
@@ -49,7 +44,6 @@ class Given:
     train: Side
     holdout: Side
     synthetic: Side
-    key: IdKey
     head: Reid | None
     judge: Reid | None
     second: AnyEncoder | None
@@ -62,7 +56,7 @@ class Given:
 
 def run(arguments: Arguments) -> int:
     """The whole command; its exit code."""
-    with _ranks(arguments) as ranks:
+    with joined_ranks(arguments.embed.torch_device) as ranks:
         given = _open(arguments, show=ranks.is_main_process)
         sets = _embedded(arguments, given, ranks)
         judge = _judge(arguments, given, sets, ranks)
@@ -89,38 +83,10 @@ def run(arguments: Arguments) -> int:
     return _finish(arguments, given, audited, phantom=is_simulated(sets.train))
 
 
-@contextmanager
-def _ranks(arguments: Arguments) -> Iterator[PartialState]:
-    """The processes of torchrun or accelerate; one where the command was started plainly."""
-    from accelerate import PartialState
-
-    from echofm.embed.run import RANK_PATIENCE
-
-    if arguments.device == "cuda" and not torch.cuda.is_available():
-        raise EchofmError("--device cuda: this torch sees no CUDA device; use --device cpu")
-    on_cpu = arguments.device == "cpu" or not torch.cuda.is_available()
-    ranks = PartialState(cpu=on_cpu, timeout=RANK_PATIENCE)
-    try:
-        yield ranks
-    finally:
-        ranks.destroy_process_group()
-
-
 def _open(arguments: Arguments, *, show: bool) -> Given:
-    key = load_key(arguments.id_key)
-    limits = Limits(max_clip_mb=arguments.max_clip_mb, max_seconds=arguments.max_seconds)
     sides = [
-        open_side(
-            asked,
-            name=name,
-            key=key,
-            processes=arguments.processes,
-            limits=limits,
-            dataset=arguments.dataset,
-            patient_from=arguments.patient_from,
-            show_progress=show,
-        )
-        for name, asked in {
+        open_side(given, name=name, options=arguments.embed, show_progress=show)
+        for name, given in {
             "training": arguments.train,
             "held-out": arguments.holdout,
             "synthetic": arguments.synthetic,
@@ -132,12 +98,12 @@ def _open(arguments: Arguments, *, show: bool) -> Given:
     if arguments.judge is not None and is_head(arguments.judge):
         judge = load_head(arguments.judge)
     elif arguments.judge is not None:
-        if any(side.videos is None for side in sides):
+        if any(side.given.videos is None for side in sides):
             raise EchofmError(
                 "--judge is an encoder, but not all sets are videos or shards; give a re-identification head"
             )
-        second = open_model(arguments.judge, trust_remote_code=arguments.trust_remote_code)
-    return Given(train=sides[0], holdout=sides[1], synthetic=sides[2], key=key, head=head, judge=judge, second=second)
+        second = open_model(arguments.judge, trust_remote_code=arguments.embed.trust_remote_code)
+    return Given(train=sides[0], holdout=sides[1], synthetic=sides[2], head=head, judge=judge, second=second)
 
 
 def _embedded(arguments: Arguments, given: Given, ranks: PartialState, *, second: AnyEncoder | None = None) -> Sets:
@@ -145,61 +111,58 @@ def _embedded(arguments: Arguments, given: Given, ranks: PartialState, *, second
 
     second: the judge, in place of --encoder.
     """
-    if all(side.table is not None for side in given.sides):
-        train, holdout, synthetic = (chosen(cast(EmbeddingTable, side.table), side) for side in given.sides)
+    options = arguments.embed
+    if all(side.given.table is not None for side in given.sides):
+        train, holdout, synthetic = (table_of(side.given, options) for side in given.sides)
         return Sets(train=train, holdout=holdout, synthetic=synthetic, canaries=_canary_table(arguments, given))
     if arguments.encoder is None:
         raise EchofmError("videos and shards need an encoder to be compared by; give --encoder")
     # Heads read features made in one way alone.
     settings = settings_of([given.head, given.judge]) if second is None else {}
-    encoder = second or open_model(arguments.encoder, trust_remote_code=arguments.trust_remote_code)
+    encoder = second or open_model(arguments.encoder, trust_remote_code=arguments.embed.trust_remote_code)
     for side in given.sides:
-        if side.table is not None and side.table.encoder_digest != encoder.digest:
+        table = side.given.table
+        if table is not None and table.encoder_digest != encoder.digest:
             raise EchofmError(
-                f"the {side.name} table comes from another encoder ({shown_digest(side.table.encoder_digest)[:12]}) "
+                f"the {side.given.name} table comes from another encoder ({shown_digest(table.encoder_digest)[:12]}) "
                 f"than --encoder ({encoder.digest[:12]}); embed all data with one"
             )
-    windows = settings.get("windows", arguments.windows)
-    embedder = Embedder(
-        encoder=encoder.to(ranks.device),
-        cache=arguments.cache or arguments.out / "cache",
-        ranks=ranks,
-        windows=windows if isinstance(windows, int) else None,
-        batch=arguments.batch,
-        precision=settings.get("precision", arguments.precision),
-        tokens=settings.get("tokens"),
-    )
+    if settings:
+        options = as_fitted(options, settings)
+    extractor = options.extractor(encoder.to(ranks.device), device=ranks.device, tokens=options.grid)
+    embedder = Embedder(extractor=extractor, options=options, ranks=ranks)
     train, holdout, synthetic = (embedder.side(side) for side in given.sides)
     # Before the canaries: what does not fit is said before any more time is spent.
     require_comparable(Sets(train=train, holdout=holdout, synthetic=synthetic))
     require_holdout(holdout.rows["patient_id"].nunique(), alpha=arguments.alpha)
     # Another encoder's features are no canaries of the judge.
     canaries = _canary_table(arguments, given) if second is None else None
-    if canaries is None and given.train.videos is not None and arguments.canaries > 0:
+    if canaries is None and given.train.given.videos is not None and arguments.canaries > 0:
         canaries = _plant(arguments, given, embedder, Sets(train=train, holdout=holdout, synthetic=synthetic))
     return Sets(train=train, holdout=holdout, synthetic=synthetic, canaries=canaries)
 
 
 def _plant(arguments: Arguments, given: Given, embedder: Embedder, sets: Sets) -> EmbeddingTable:
-    assert given.train.videos is not None
+    videos = given.train.given.videos
+    assert videos is not None
     budget = sum(map(len, sets.tables()))
     planted = CanaryInput(
-        videos=given.train.videos,
+        videos=videos,
         source_ids=sources(sets.train, wanted=arguments.canaries, budget=budget, seed=arguments.seed),
-        contract=embedder.encoder.contract,
+        contract=embedder.extractor.encoder.contract,
         seed=arguments.seed,
     )
-    table, _, _ = embedder.embed(planted, title="canaries")
+    table = embedder.embed(planted, title="canaries")
     return with_new_beats(table, sets.train, wanted=arguments.canaries, seed=arguments.seed)
 
 
 def _canary_table(arguments: Arguments, given: Given) -> EmbeddingTable | None:
     if arguments.canary_table is None:
         return None
-    side = open_side(arguments.canary_table, name="canary", key=given.key)
-    if side.table is None:
+    side = open_side(arguments.canary_table, name="canary", options=arguments.embed)
+    if side.given.table is None:
         raise EchofmError("--canary-table is no embedding table and no .npz; videos are planted by the audit itself")
-    return chosen(side.table, side)
+    return table_of(side.given, arguments.embed)
 
 
 def _judge(arguments: Arguments, given: Given, sets: Sets, ranks: PartialState) -> Judge | None:
@@ -227,7 +190,7 @@ def _levels(asked: str | None) -> list[Level] | None:
 def _duplicates(arguments: Arguments, given: Given, sets: Sets) -> Duplicates | None:
     """None: only what the ids tell."""
     tables = {"training": sets.train, "held-out": sets.holdout, "synthetic": sets.synthetic}
-    videos = {side.name: side.videos for side in given.sides if side.videos is not None}
+    videos = {each.given.name: each.given.videos for each in given.sides if each.given.videos is not None}
     there = {name: table for name, table in tables.items() if name in videos}
     if arguments.duplicates == "off" or not {"training", "synthetic"} <= there.keys():
         if arguments.duplicates == "on":
@@ -237,7 +200,7 @@ def _duplicates(arguments: Arguments, given: Given, sets: Sets) -> Duplicates | 
     if arguments.duplicates == "auto" and clips > _MOST_FOR_DUPLICATES:
         console.print(f"{clips} clips are too many to be read again for duplicates; --duplicates on does it", style="")
         return None
-    return find_duplicates(videos, there, processes=arguments.processes)
+    return find_duplicates(videos, there, processes=arguments.embed.processes)
 
 
 def _finish(arguments: Arguments, given: Given, audited: Audited, *, phantom: bool) -> int:
@@ -247,10 +210,11 @@ def _finish(arguments: Arguments, given: Given, audited: Audited, *, phantom: bo
     # While the strips are read, an earlier audit's page must not stand beside these figures.
     (arguments.out / "report.html").unlink(missing_ok=True)
     shown: list[Strip] = []
-    if given.train.videos is not None and given.synthetic.videos is not None and arguments.strips > 0:
+    train, synthetic = given.train.given.videos, given.synthetic.given.videos
+    if train is not None and synthetic is not None and arguments.strips > 0:
         level: Level = result.levels[0].level if arguments.decide == "any" else arguments.decide
         pairs = closest_pairs(audited.samples, level, most=arguments.strips)
-        shown = strips(pairs, level, synthetic=given.synthetic.videos, train=given.train.videos)
+        shown = strips(pairs, level, synthetic=synthetic, train=train)
     page(audited, shown, phantom=phantom).save(arguments.out / "report.html")
     print(result.verdict)
     for note in result.notes:

@@ -16,11 +16,11 @@ from echofm.check.duplicates import Pair, find_copies
 from echofm.check.fingerprint import Fingerprint, fingerprint
 from echofm.clip import Clip
 from echofm.embed.table import EmbeddingTable
+from echofm.embed.videos import Videos
 from echofm.errors import UnreadableFile
 from echofm.progress import progress_bar
 from synth.audit.names import text
 from synth.audit.result import DuplicateCount
-from synth.audit.videos import Videos
 
 Prints = tuple[Fingerprint, Fingerprint]
 

@@ -16,6 +16,7 @@ import pandas as pd
 
 from echofm import read_clip
 from echofm.clip import Clip
+from echofm.embed.source import parsed
 from echofm.errors import EchofmError, UnreadableFile
 from echofm.ids import IdKey, load_key
 from echofm.progress import progress_bar
@@ -28,7 +29,6 @@ from echofm.shards.write import write_shards
 from synth.audit.folder_copy import FolderCopy
 from synth.audit.names import shown
 from synth.audit.result import AuditResult
-from synth.audit.sources import parsed
 
 FILTER = "filter.json"
 _UNSEEN = "the audit has no row for it: it could not be read, or was not there"

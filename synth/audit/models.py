@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from echofm.backbones import open_encoder
+from echofm.embed.options import EmbedOptions
 from echofm.encoder import AnyEncoder
 from echofm.errors import EchofmError
 from echofm.hub import CONFIG
@@ -59,3 +61,14 @@ def settings_of(heads: Sequence[Reid | None]) -> Mapping[str, Any]:
             f"the heads of filter and judge read features made with {told[0]} and {told[1]}; fit them alike"
         )
     return told[0] if told else {}
+
+
+def as_fitted(options: EmbedOptions, settings: Mapping[str, Any]) -> EmbedOptions:
+    """The options that give features as the heads read them."""
+    windows = settings.get("windows")
+    return replace(
+        options,
+        windows=windows if isinstance(windows, int) else None,
+        precision=settings.get("precision", options.precision),
+        tokens=settings.get("tokens"),
+    )

@@ -15,9 +15,9 @@ from skimage.measure import block_reduce
 
 from echofm.clip import Clip
 from echofm.conform import conform
+from echofm.embed.videos import Videos
 from echofm.errors import UnreadableFile
 from synth.audit.levels import Level
-from synth.audit.videos import Videos
 
 Frames = npt.NDArray[np.uint8]
 MOMENTS = 8

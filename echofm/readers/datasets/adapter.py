@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from echofm.errors import EchofmError
+from echofm.readers.datasets.folder import Folder
 from echofm.readers.datasets.walk import Notes
 from echofm.readers.source import Row
 
@@ -24,7 +25,7 @@ class Adapter:
 
     name: str
     title: str
-    recognises: Callable[[Path], bool]
+    recognises: Callable[[Folder], bool]
     rows: Callable[[Path, Notes], Iterator[Row]]
     patient_rule: str
 
@@ -37,7 +38,12 @@ class FolderSource:
     root: Path
     patient_rule: str
     make_rows: Callable[[Path, Notes], Iterator[Row]]
-    notes: Notes = field(default_factory=Counter)
+    notes: Notes = field(default_factory=Notes)
+
+    @property
+    def unread(self) -> Counter[str]:
+        """Files of kinds that are not read, by suffix, of the last walk."""
+        return self.notes.unread
 
     def rows(self) -> Iterator[Row]:
         """Every file, lazily, sorted, the same on each call. Raises EchofmError on a missing or wrong table."""

@@ -7,27 +7,27 @@ image_quality). Other columns are not read.
 
 from __future__ import annotations
 
-import functools
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from echofm.clip import LABEL_NAME, Label
 from echofm.errors import EchofmError
 from echofm.readers.datasets.adapter import Adapter
-from echofm.readers.datasets.labels import WORDS, given_split, has_unit, numbers, sex, word
+from echofm.readers.datasets.beside import unread_tables
+from echofm.readers.datasets.labels import WORDS, has_unit, numbers, sex, word
+from echofm.readers.datasets.split_column import given_split
 from echofm.readers.datasets.table import header, read_table
 from echofm.readers.datasets.truth import phantom_truth
-from echofm.readers.datasets.walk import Notes, is_regular, media_files
+from echofm.readers.datasets.walk import MANIFEST, Notes, is_regular, media_files
+from echofm.readers.kinds import KINDS
 from echofm.readers.limits import PLAUSIBLE_RATE_HZ
 from echofm.readers.patients import RULE_TEXTS, Namesakes, PatientFrom, patient_of
 from echofm.readers.source import Row
 from echofm.readers.suffixes import stem_of
 
-MANIFEST = "manifest.csv"
 VIEWS = ("A4C", "A2C", "A3C", "A5C", "PLAX", "PSAX", "SC", "SSN")
-_KINDS = ("bmode", "colour_doppler", "spectral", "still")
 
 
 def rows(
@@ -40,6 +40,7 @@ def rows(
     """
     namesakes = Namesakes(patient_from, notes)
     if manifest is None:
+        notes.update(unread_tables(root))
         for path in media_files(root, notes):
             patient = patient_of(path, root=root, rule=patient_from)
             namesakes.count(path, patient)
@@ -60,9 +61,6 @@ def rows(
     table = table.sort_values("path", kind="stable")
     said: dict[Path, tuple[int, dict[str, str]]] = {}
     for row, cells in zip(table.index + 1, table.to_dict("records")):
-        # Spreadsheets write such lines below the last one.
-        if not any(cells.values()):
-            continue
         path = _listed(root, cells.pop("path"), manifest.name)
         first, same = said.setdefault(path, (row, cells))
         if same != cells:
@@ -82,9 +80,9 @@ def rows(
                 path=path,
                 patient=patient,
                 study=cells["study"] or None,
-                split=given_split(cells["split"], table=manifest.name, column="split"),
+                split=given_split(cells["split"], table=manifest.name, row=row - 1),
                 view=view_word(cells["view"], notes),
-                kind=cells["kind"] if cells["kind"] in _KINDS else None,
+                kind=cells["kind"] if cells["kind"] in KINDS else None,
                 frame_rate_hz=_rate(cells["frame_rate_hz"], notes),
                 labels=_labels({name: cells[name] for name in label_columns}, notes),
                 add_truth=phantom_truth(root, stem_of(path)),
@@ -141,15 +139,10 @@ def _rows(root: Path, notes: Notes) -> Iterator[Row]:
     yield from rows(root, notes, manifest=manifest if manifest.is_file() else None)
 
 
-def rows_by(patient_from: PatientFrom, manifest: Path | None) -> Callable[[Path, Notes], Iterator[Row]]:
-    """`rows` with its choices made."""
-    return functools.partial(rows, patient_from=patient_from, manifest=manifest)
-
-
 GENERIC = Adapter(
     name="folder",
     title="any folder",
-    recognises=Path.is_dir,
+    recognises=lambda _: True,
     rows=_rows,
     patient_rule=RULE_TEXTS["dicom"],
 )

@@ -8,24 +8,34 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from echofm.readers.suffixes import is_media
+from echofm.readers.formats import HEAD_BYTES, is_known
+from echofm.readers.suffixes import UNREAD, is_companion, is_media, unread_kind
 
-Notes = Counter[str]
+# A table of one's own about the files of a folder.
+MANIFEST = "manifest.csv"
 
-_DICOM_MAGIC_AT = 128
-_NO_MEDIA = (".csv", ".json", ".txt", ".npz", ".npy", ".cfg", ".md", ".html", ".tar", ".gz", ".zip", ".raw", ".py")
+
+class Notes(Counter[str]):
+    """What a walk passed over, in words. `unread`: files of kinds that are not read, by suffix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unread: Counter[str] = Counter()
+
+    def clear(self) -> None:
+        super().clear()
+        self.unread.clear()
 
 
 def is_echo_file(path: Path) -> bool:
-    """Whether a regular file is echo media: by suffix, else, as DICOM exports often have none, by DICOM's magic."""
+    """Whether a regular file is echo media: by suffix, else, as DICOM exports often have none, by its first bytes."""
     if is_media(path):
         return True
-    if path.suffix.lower() in _NO_MEDIA:
+    if path.suffix.lower() in UNREAD:
         return False
     try:
         with open(path, "rb") as file:
-            file.seek(_DICOM_MAGIC_AT)
-            return file.read(4) == b"DICM"
+            return is_known(file.read(HEAD_BYTES))
     except OSError:
         # By its name it need not be an echo; a file with an echo's suffix is yielded and refused by its reader.
         return False
@@ -35,7 +45,7 @@ def media_files(root: Path, notes: Notes) -> Iterator[Path]:
     """Echo files below `root`, folder by folder, sorted by the bytes of their names.
 
     Links to folders are followed, each folder once. What is passed over is counted in `notes`: folders that cannot
-    be listed, links in a loop, pipes and devices (opening one would wait for ever).
+    be listed, links in a loop, pipes and devices (opening one would wait for ever), files of kinds that are not read.
     """
     seen: set[tuple[int, int]] = set()
 
@@ -51,10 +61,14 @@ def media_files(root: Path, notes: Notes) -> Iterator[Path]:
         seen.add((status.st_dev, status.st_ino))
         # `.` begins what a Mac or an editor leaves behind; `__MACOSX` is what a zip made on a Mac adds.
         subfolders[:] = sorted((n for n in subfolders if not n.startswith((".", "__MACOSX"))), key=os.fsencode)
-        for name in sorted((n for n in names if not n.startswith(".")), key=os.fsencode):
+        for name in sorted(names, key=os.fsencode):
             path = Path(folder, name)
-            if is_regular(path, notes) and is_echo_file(path):
+            if not is_regular(path, notes):
+                continue
+            if not name.startswith(".") and is_echo_file(path):
                 yield path
+            elif not is_companion(path):
+                notes.unread[unread_kind(path)] += 1
 
 
 def is_regular(path: Path, notes: Notes) -> bool:

@@ -1,4 +1,4 @@
-"""What is wrong with the targets asked for, as far as it can be known before hours of embedding or of other probes."""
+"""What is wrong with a request, as far as it can be known before hours of embedding or of other probes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import get_args
 from echofm.embed.table import COLUMNS
 from echofm.errors import EchofmError
 from echofm.shards.manifest import MANIFEST, read_manifest
+from probe.inputs import ProbeInputs
 from probe.labels.evaluate import require_clip_kind
 from probe.labels.features import feature_choices
 from probe.labels.target import read_target
-from probe.maker import Gathered
 from probe.partition import partition
 from probe.retrieval.probe import What
-from probe.targets import RETRIEVAL, Ask
+from probe.targets import LV_AREA, RETRIEVAL, ProbeRequest
 
 # File systems take 255 bytes a name; of a longer one so many characters and a hash are kept.
 _LONGEST_BYTES, _KEPT = 200, 48
@@ -34,57 +34,57 @@ def target_folder(out: Path, target: str) -> Path:
     return out / name
 
 
-def check_before_embedding(asks: Sequence[Ask], *, data: Sequence[Path]) -> None:
+def check_before_embedding(requests: Sequence[ProbeRequest], *, data: Sequence[Path]) -> None:
     """Raises EchofmError on a target that an encoder's table over the data cannot have.
 
     data: all that is to be embedded; a second one is another set to test on. The labels of shards are known; those of
     a folder are when it is read.
     """
     known = [set(read_manifest(each).labels) for each in data if (each / MANIFEST).is_file()]
-    for ask in asks:
-        if ask.target in ("phase", "mask") or _is_retrieval(ask):
-            _require_one_set(ask, others=len(data) > 1)
+    for request in requests:
+        if request.target in ("phase", "mask") or _is_retrieval(request):
+            _require_one_set(request, others=len(data) > 1)
             continue
-        require_clip_kind(ask.kind)
+        require_clip_kind(request.kind)
         for labels in known:
-            strange = [name for name in ask.target.split("+") if name not in labels | set(COLUMNS)]
+            strange = [name for name in request.target.split("+") if name not in labels | set(COLUMNS)]
             if strange:
                 raise EchofmError(
-                    f"--target {ask.target}: the shards have no label {strange[0]!r}; they have: "
+                    f"--target {request.target}: the shards have no label {strange[0]!r}; they have: "
                     f"{', '.join(sorted(labels)) or 'none'}"
                 )
 
 
-def check_before_probing(asks: Sequence[Ask], gathered: Gathered) -> None:
+def check_before_probing(requests: Sequence[ProbeRequest], inputs: ProbeInputs) -> None:
     """Raises EchofmError on a clip's label that the table cannot answer, before the first probe of any target."""
-    table = gathered.table
-    for ask in asks:
-        if ask.target not in table.rows.columns and (ask.target in ("phase", "mask") or _is_retrieval(ask)):
-            _require_one_set(ask, others=gathered.test_clips is not None)
+    table = inputs.table
+    for request in requests:
+        if request.target not in table.rows.columns and (request.target in ("phase", "mask") or _is_retrieval(request)):
+            _require_one_set(request, others=inputs.test_clips is not None)
             continue
-        require_clip_kind(ask.kind)
-        goal = read_target(table, ask.target, task=ask.task, order=ask.order)
+        require_clip_kind(request.kind)
+        goal = read_target(table, request.target, task=request.task, order=request.order)
         try:
-            part = partition(table, goal.rows_M, seed=ask.seed, test_clips=gathered.test_clips)
+            part = partition(table, goal.rows_M, seed=request.seed, test_clips=inputs.test_clips)
         except EchofmError as error:
             # It speaks of "this label", and several may be asked for.
-            raise EchofmError(f"--target {ask.target}: {error}") from None
-        if gathered.test_clips is not None:
+            raise EchofmError(f"--target {request.target}: {error}") from None
+        if inputs.test_clips is not None:
             goal.require_shared(train=part.train, test=part.test)
         goal.require_known(training=part.train, validation=part.val)
-        feature_choices(table, ask.features, kind=ask.kind)
+        feature_choices(table, request.features, kind=request.kind)
 
 
-def _require_one_set(ask: Ask, *, others: bool) -> None:
-    if others:
-        raise EchofmError(f"--test-on is for labels of clips; ask for {ask.target} on the other set by itself")
+def _require_one_set(request: ProbeRequest, *, others: bool) -> None:
+    if others and request.target != LV_AREA:
+        raise EchofmError(f"--test-on is for labels of clips; probe {request.target} on the other set by itself")
 
 
-def _is_retrieval(ask: Ask) -> bool:
+def _is_retrieval(request: ProbeRequest) -> bool:
     """Raises EchofmError where it is, but of what there is none of."""
-    what = ask.target.removeprefix(RETRIEVAL)
-    if what == ask.target:
+    what = request.target.removeprefix(RETRIEVAL)
+    if what == request.target:
         return False
-    if what not in get_args(What):
-        raise EchofmError(f"--target {ask.target}: retrieval is of {', '.join(get_args(What))}")
+    if request.target != LV_AREA and what not in get_args(What):
+        raise EchofmError(f"--target {request.target}: retrieval is of {', '.join(get_args(What))}, lv_area")
     return True

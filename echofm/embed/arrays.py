@@ -1,8 +1,8 @@
 """Someone else's features: an .npz of arrays becomes an EmbeddingTable, checked before memory is taken for it.
 
 Keys: `features` (N, D) and `encoder` (any name, the same in all files) are needed; `patient_id` (N) is needed for
-real clips; `clip_id`, `split`, `view` (N) and `phase` (N, T, D'), a vector per moment, may be there, and for canaries
-`canary_kind`, `canary_strength`, `canary_source` (a clip_id of the training file) and `canary_left_out`.
+real clips; `clip_id`, `split`, `view` (N) and `phase` (N, T, D'), a vector per frame or time, may be there; every
+other key of N texts or numbers is a label.
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ import numpy.typing as npt
 
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from synth.audit.marks import COLUMNS, STRENGTH
 
 MAX_GB = 64.0
 _BAD_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)
-_TEXT = ("clip_id", "patient_id", "split", "view", *(name for name in COLUMNS if name != STRENGTH))
-_KEYS = ("features", "encoder", "phase", STRENGTH, *_TEXT)
+_TEXT = ("clip_id", "patient_id", "split", "view")
+_KEYS = ("features", "encoder", "phase", *_TEXT)
 
 
 def load_arrays(path: Path, *, name: str, needs_patients: bool = True, max_gb: float = MAX_GB) -> EmbeddingTable:
@@ -50,9 +49,7 @@ def load_arrays(path: Path, *, name: str, needs_patients: bool = True, max_gb: f
     if needs_patients and "patient_id" not in texts:
         raise EchofmError(f"the {name} file has no patient_id; the audit counts patients, not clips: add the key")
     clips = texts.get("clip_id") or [f"{name} {row}" for row in range(len(features))]
-    labels: dict[str, Any] = {key: texts[key] for key in COLUMNS if key in texts}
-    if STRENGTH in arrays:
-        labels[STRENGTH] = _numbers(arrays[STRENGTH], len(features), name)
+    labels = {key: _label(arrays[key], key, len(features), name) for key in arrays if key not in _KEYS}
     try:
         return EmbeddingTable.from_arrays(
             features,
@@ -78,11 +75,8 @@ def _read(path: Path, name: str, *, max_gb: float) -> Mapping[str, npt.NDArray]:
                 "(EmbeddingTable.from_arrays(...).save), which stays on disk"
             )
         with np.load(path, allow_pickle=False) as stored:
-            unknown = sorted(set(stored.files) - set(_KEYS))
-            # Frames, say: that nothing is there to compare is told before that too much is.
-            if unknown and "features" in stored.files:
-                raise EchofmError(f"the {name} file has {len(unknown)} unknown key(s); known are {', '.join(_KEYS)}")
-            arrays = {key: stored[key] for key in stored.files if key in _KEYS}
+            # Frames, say, are not loaded: without features nothing is there to compare.
+            arrays = {key: stored[key] for key in stored.files if key in _KEYS or "features" in stored.files}
         if not all(isinstance(each, np.ndarray) for each in arrays.values()):
             raise ValueError("a member that is no array")
         return arrays
@@ -111,7 +105,10 @@ def _texts(values: npt.NDArray, key: str, rows: int, name: str) -> list[str]:
         raise EchofmError(f"the {name} file's {key} holds bytes that are no UTF-8; save texts (dtype U)") from None
 
 
-def _numbers(values: npt.NDArray, rows: int, name: str) -> list[float]:
-    if values.shape != (rows,) or values.dtype.kind not in "fiu":
-        raise EchofmError(f"the {name} file's {STRENGTH} is {values.dtype} {values.shape}; {rows} numbers are needed")
-    return [float(each) for each in values]
+def _label(values: npt.NDArray, key: str, rows: int, name: str) -> list[Any]:
+    if values.shape != (rows,):
+        raise EchofmError(
+            f"the {name} file has an unknown key of shape {values.shape}; known are {', '.join(_KEYS)}, and labels, "
+            f"{rows} texts or numbers each"
+        )
+    return values.astype(float).tolist() if values.dtype.kind in "fiub" else _texts(values, key, rows, name)
