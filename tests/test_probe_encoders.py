@@ -137,7 +137,7 @@ def test_several_encoders_stand_in_one_table(
 ) -> None:
     monkeypatch.setattr("probe.report.write_report", lambda *_, **__: None)
     other = TIMM.replace("test_vit", "test_vit2")
-    main([TIMM, other, *command, "pixels?size=32&frames=8", "--no-baselines"])
+    main([TIMM, other, "pixels?size=32&frames=8", *command, "--no-baselines"])
     result = ProbeResult.from_json(tmp_path / "out" / "view" / "probe.json")
     assert {score.method for score in result.scores} == {"probe", "majority", other, "pixels?size=32&frames=8"}
     assert {comparison.baseline for comparison in result.comparisons} >= {other, "pixels?size=32&frames=8"}
