@@ -261,6 +261,11 @@ def test_disk_that_refuses(shards: Path, unbroken: Path, tmp_path: Path) -> None
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_torchrun_of_two_killed_twice_is_bit_equal(workers: str, shards: Path, tmp_path: Path) -> None:
+    # Modules of the user's own, where the command is started, are not taken for ours.
+    hijacking = tmp_path / "own"
+    (hijacking / "probe").mkdir(parents=True)
+    (hijacking / "pretrain.py").write_text("raise SystemExit('not this one')")
+
     def torchrun(run: Path) -> subprocess.Popen[bytes]:
         start = [
             sys.executable,
@@ -273,9 +278,9 @@ def test_torchrun_of_two_killed_twice_is_bit_equal(workers: str, shards: Path, t
             str(Path(sys.executable).with_name("echofm")),
             "pretrain",
         ]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         command = [*start, *words(shards, run, "--fit.workers", workers, "--resume")]
-        return subprocess.Popen(command, env=environment)
+        return subprocess.Popen(command, env=environment | {"OMP_NUM_THREADS": "1"}, cwd=hijacking)
 
     assert torchrun(tmp_path / "whole").wait(300) == 0
     chance = random.Random(int(workers))
