@@ -39,7 +39,7 @@ def read_clip(
     limits: Limits = Limits(),  # noqa: B008 (frozen)
     keep_outside: bool = False,
 ) -> Clip:
-    """Read one echo: AVI, MP4, MOV, MKV, ultrasound DICOM, NIfTI, MetaImage, PNG or JPEG, told apart by content.
+    """Read one echo: a video, GIF, DICOM, NIfTI, MetaImage, PNG or JPEG, told apart by content, or a folder of frames.
 
     Grey is BT.601 luma (echofm.readers.luma) in every format; pixels are square (echofm.readers.square). All outside
     the ultrasound sector are zero in every frame; a file in which no sector is found is refused. The number of frames
@@ -163,6 +163,13 @@ def _sectored(decoded: Decoded, *, keep_outside: bool) -> tuple[npt.NDArray[np.u
 
 def _decode(path: Path, *, channels: int, limits: Limits) -> tuple[bytes, Decoded]:
     """SHA-256 of the file's bytes and what its format's reader makes of them."""
+    if path.is_dir():
+        from echofm.readers.frames import decode_frames, frame_files
+
+        files = frame_files(path)
+        if not files:
+            raise Refused("it is a folder, and holds no row of five or more numbered JPEG or PNG frames alone")
+        return decode_frames(files, channels=channels, limits=limits)
     with ExitStack() as stack:
         file = stack.enter_context(open_plain(path))
         size = os.fstat(file.fileno()).st_size

@@ -17,6 +17,7 @@ import tyro
 from echofm.ids import load_key
 from echofm.machine import processors
 from echofm.readers.datasets import open_source
+from echofm.readers.kinds import KINDS
 from echofm.readers.limits import Limits
 from echofm.readers.patients import PatientFrom
 from echofm.schema import FrozenModel
@@ -110,7 +111,8 @@ def _summary(manifest: Manifest, notes: Mapping[str, int]) -> str:
             for name, counts in manifest.splits.items()
         ),
     ]
-    lines += [f"not selected (--kind): {count} {kind}" for kind, count in manifest.not_selected.items()]
+    for kind, count in manifest.not_selected.items():
+        lines.append(f"{'not selected (--kind)' if kind in KINDS else 'no image of a heart'}: {count} {kind}")
     if not manifest.splits["train"].clips:
         lines.append("note: no clip is in train, so these shards train nothing; see --fractions, --seed, --stratify")
     lines += [f"note: {what}: {count}" for what, count in sorted(notes.items())]
