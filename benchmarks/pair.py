@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from benchmarks.baseline import PlainEchoFM, visible_positions
 from echofm.engine.config import OptimConfig
-from echofm.engine.optim import make_optimizer
+from echofm.engine.player import make_optimizer
 from echofm.errors import EchofmError
 from echofm.model.config import MaskingConfig, NetworkConfig
 from echofm.model.mae import VideoMae

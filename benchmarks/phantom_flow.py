@@ -53,11 +53,6 @@ def other_noise(patient: Patient, clip: int, shape: tuple[int, ...]) -> torch.Te
     return torch.from_numpy(rng.standard_normal(shape, np.float32))
 
 
-def no_noise(patient: Patient, clip: int, shape: tuple[int, ...]) -> torch.Tensor:
-    """Neither electronic noise nor an echo of blood."""
-    return torch.zeros(shape)
-
-
 def warp(frame_HW: npt.NDArray[np.uint8], field_2HW: Grey) -> Grey:
     """The frame read, bilinearly, where the field (pixels right, down) points."""
     rows, columns = np.mgrid[: frame_HW.shape[0], : frame_HW.shape[1]].astype(np.float32)
@@ -90,7 +85,7 @@ def measure(number: int, view: str, frames: int = 24) -> dict[str, npt.NDArray[n
     clip = render_clip(number, view=view, frames=frames)
     where, shown = regions(clip), clip.frames_THWC[..., 0]
     truth, dis = clip.pixels.displacement_T2HW.astype(np.float32), dis_flow(shown)
-    others = (render_clip(number, view=view, frames=frames, noise=noise) for noise in (other_noise, no_noise))
+    others = (render_clip(number, view=view, frames=frames, noise=noise) for noise in (other_noise, render.no_noise))
     judged = [shown, *(other.frames_THWC[..., 0] for other in others)]
     by_field = [[errors(judge, field, where) for judge in judged] for field in (truth, dis)]
     away = np.hypot(*np.moveaxis(dis - truth, 1, 0))

@@ -54,7 +54,7 @@ def read(shards: ShardSet, maps: Maps, windowing: Windowing) -> Examples:
     windows = []
     for number, record in enumerate(shards.records):
         time_s = shards.clip(number).frame_time_s
-        windows += windowing.spread(number, record.clip_id, time_s, record.shape_TCHW[0], count=1)
+        windows += windowing.spread(number, record.clip_id, time_s, record.n_frames, count=1)
     parts = []
     for first in range(0, len(windows), _BATCH):
         video_BCTHW = read_windows(shards, windows[first : first + _BATCH]).video_BCTHW.float() / 255

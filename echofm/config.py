@@ -1,12 +1,24 @@
-"""Recipe: the base of what a training command takes."""
+"""Recipe: the base of what a training command takes. Imports no torch."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import tyro
+
+from echofm.engine.config import FitConfig, MonitorConfig
 from echofm.schema import FrozenModel
 
 
 class Recipe(FrozenModel):
-    """Everything about a training run: saved beside it, and the same run again when given back.
+    """Everything about a training run but its data and its folder: saved beside it, and the same run when given back.
 
     Fields carry their unit in their name; the string under a field is its line in `--help`.
     """
+
+    name: Annotated[str, tyro.conf.Fixed]
+    """The recipe that it began as."""
+    fit: FitConfig
+    """The training loop."""
+    monitor: MonitorConfig = MonitorConfig()
+    """What is measured on held-out clips."""

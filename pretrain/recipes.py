@@ -9,7 +9,7 @@ import pydantic
 import tyro
 
 from echofm.config import Recipe
-from echofm.engine.config import FitConfig, OptimConfig
+from echofm.engine.config import FitConfig, MonitorConfig, OptimConfig
 from echofm.model.config import MaskingConfig, NetworkConfig, ObjectiveConfig, require_learnable
 from echofm.model.sizes import SIZES
 from echofm.schema import FrozenModel
@@ -21,7 +21,7 @@ _PHASE_CENTRE = 0.9
 class DataConfig(FrozenModel):
     """What a training clip is. Its frames, size and channels are the model's."""
 
-    frame_rate_hz: float | None = pydantic.Field(default=25.0, gt=0)
+    frame_rate_hz: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = pydantic.Field(default=25.0, gt=0)
     """Frames per second of a window; None: consecutive frames as stored."""
     gain: float = pydantic.Field(default=0.0, ge=0, lt=1)
     """Brightness varies per clip by a factor in [1 - gain, 1 + gain]."""
@@ -29,26 +29,11 @@ class DataConfig(FrozenModel):
     """Grey values are raised, per clip, to a power in [2^-contrast, 2^contrast]."""
 
 
-class MonitorConfig(FrozenModel):
-    """What is measured on held-out clips while training."""
-
-    free_on_resume: ClassVar[frozenset[str]] = frozenset(["every", "clips", "hooks"])
-
-    every: int = pydantic.Field(default=1000, ge=0)
-    """Steps between two measurements; 0: never."""
-    clips: int = pydantic.Field(default=16, ge=1)
-    """Held-out clips measured."""
-    hooks: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--monitor"])] = ()
-    """Further measurements, each `module:function` or `name:argument` of an installed monitor (`probe:ef_percent`)."""
-
-
 class PretrainRecipe(Recipe):
     """One pretraining run, whole but for the data and the folder."""
 
     rounding_on_resume: ClassVar[frozenset[str]] = frozenset(["grad_checkpointing"])
 
-    name: Annotated[str, tyro.conf.Fixed]
-    """The recipe that it began as."""
     network: NetworkConfig
     """Encoder and decoder."""
     masking: MaskingConfig = MaskingConfig()
@@ -59,10 +44,6 @@ class PretrainRecipe(Recipe):
     """Keep no activations inside the blocks: less memory, one more forward pass; the same result."""
     data: DataConfig = DataConfig()
     """What a training clip is."""
-    fit: FitConfig
-    """The training loop."""
-    monitor: MonitorConfig = MonitorConfig()
-    """What is measured on held-out clips."""
 
     @pydantic.model_validator(mode="after")
     def _can_learn(self) -> PretrainRecipe:
@@ -88,7 +69,7 @@ def demo() -> PretrainRecipe:
         masking=MaskingConfig(decode_ratio=0.5),
         fit=FitConfig(
             steps=680, batch=8, workers=0, save_every=100, log_every=5,
-            optim=OptimConfig(lr_per_256=1.6e-2, warmup_steps=20, clip_norm=1.0),
+            optim=OptimConfig(base_lr=1.6e-2, warmup_steps=20, max_grad_norm=1.0),
         ),
         monitor=MonitorConfig(every=100, clips=8),
     )  # fmt: skip
@@ -102,7 +83,7 @@ def tiny() -> PretrainRecipe:
     return PretrainRecipe(
         name="tiny",
         network=SIZES["tiny"].model_copy(update={"phase_centre": _PHASE_CENTRE}),
-        fit=FitConfig(steps=10_000, batch=32, optim=OptimConfig(lr_per_256=4e-3, warmup_steps=500)),
+        fit=FitConfig(steps=10_000, batch=32, optim=OptimConfig(base_lr=4e-3, warmup_steps=500)),
         monitor=MonitorConfig(every=500),
     )
 
@@ -119,7 +100,7 @@ def small() -> PretrainRecipe:
         network=SIZES["small"].model_copy(update={"phase_centre": _PHASE_CENTRE}),
         data=DataConfig(gain=0.2, contrast=0.3),
         fit=FitConfig(
-            steps=50_000, batch=64, precision="bf16", workers=4, optim=OptimConfig(lr_per_256=2e-3, warmup_steps=2_500)
+            steps=50_000, batch=64, precision="bf16", workers=4, optim=OptimConfig(base_lr=2e-3, warmup_steps=2_500)
         ),
     )
 
@@ -127,7 +108,7 @@ def small() -> PretrainRecipe:
 def base() -> PretrainRecipe:
     """121 M parameters (ViT-B/16), 32 frames of 224^2, the published losses and optimizer.
 
-    torchrun --nproc_per_node 8 -m pretrain base --data SHARDS --out RUN
+    torchrun --nproc_per_node 8 --no-python echofm pretrain base --data SHARDS --out RUN
     """
     return PretrainRecipe(
         name="base",
@@ -139,7 +120,7 @@ def base() -> PretrainRecipe:
 def large() -> PretrainRecipe:
     """345 M parameters (ViT-L/16), 32 frames of 224^2: the published hyper-parameters (arXiv 2410.23413).
 
-    torchrun --nproc_per_node 8 -m pretrain large --data SHARDS --out RUN
+    torchrun --nproc_per_node 8 --no-python echofm pretrain large --data SHARDS --out RUN
 
     The paper's batch of 8 GPUs x 8 clips; 450,000 steps are its 100 epochs of 290,000 videos, a twentieth of them
     warm-up. Cost, estimated and not measured: about 61 TFLOP a step, so 0.06 s on eight A100 at 40 % of their bf16 rate

@@ -55,13 +55,13 @@ def test_dicom_holds_planted_tags_and_none_of_them_leaves_the_reader(tmp_path: P
 
 
 def test_colour_clips_carry_their_greyscale_pair_and_velocities_beyond_the_aliasing_limit() -> None:
-    clip = render_clip(12, view="A2C", colour=True)
-    assert clip.flow is not None and clip.kind == "colour_doppler" and clip.frames_THWC.shape[-1] == 3
+    clip = render_clip(12, view="A2C", colour=True, truth=["velocity"])
+    assert clip.kind == "colour_doppler" and clip.frames_THWC.shape[-1] == 3
     coloured = np.ptp(clip.frames_THWC.astype(int), axis=-1) > 20
     assert 0.005 < coloured.mean() < 0.4
-    same = np.broadcast_to(clip.flow.grey_THW[..., None], clip.frames_THWC.shape)[~coloured]
+    same = np.broadcast_to(clip.pixels.grey_THW[..., None], clip.frames_THWC.shape)[~coloured]
     assert np.abs(clip.frames_THWC[~coloured].astype(int) - same).max() <= 20
-    velocity = clip.flow.velocity_THW.astype(float)
+    velocity = clip.pixels.velocity_THW.astype(float)
     assert 0.3 < np.abs(velocity).max() < 2.5
     towards = velocity.max((1, 2)) > 0.4
     assert towards.any() and (clip.cycle.filling_T[towards] > 0).all(), "inflow in diastole alone"
@@ -84,8 +84,9 @@ def test_colour_clips_carry_their_greyscale_pair_and_velocities_beyond_the_alias
         ({"frame_rate_hz": 0.0}, "frame rate 0 Hz"),
         ({"frame_rate_hz": float("nan")}, "frame rate nan Hz"),
         ({"frames": 0}, "frames 0: a clip has at least 1"),
-        ({"frames": 1, "colour_fraction": 0.5}, "frames 1: a clip in colour has at least 2"),
+        ({"frames": 1, "colour_fraction": 0.5}, "frames 1: a clip with colour or velocity has at least 2"),
         ({"size": 0}, "size 0"),
+        ({"truth": ("strain",)}, "no truth 'strain'; the phantom has displacement"),
     ],
 )
 def test_what_cannot_be_made_is_named(options: dict, message: str, tmp_path: Path) -> None:
@@ -95,7 +96,7 @@ def test_what_cannot_be_made_is_named(options: dict, message: str, tmp_path: Pat
 
 
 def test_truth_that_is_missing_or_of_another_clip_is_an_unreadable_file(tmp_path: Path) -> None:
-    generate(tmp_path / "d", patients=1, frames=5, processes=1, displacement=False)
+    generate(tmp_path / "d", patients=1, frames=5, processes=1)
     row = next(iter(open_source(tmp_path / "d").rows()))
     clip = read_row(row)
     path = truth_path(tmp_path / "d", row.path.stem)

@@ -173,7 +173,6 @@ def test_heart_rates_of_a_written_folder(tmp_path: Path) -> None:
         patients=24,
         clips_per_patient=1,
         views=views,
-        displacement=False,
         seed=1,
         frames=150,
         frame_rate_hz=50.0,

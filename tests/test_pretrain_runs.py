@@ -21,14 +21,13 @@ from PIL import Image
 from pretrain_process import finish, launch, launch_two, records, tiny_words, wait_for_step, weights_sha256
 
 from echofm.contract import InputContract
+from echofm.engine.hooks import Snapshot
 from echofm.errors import EchofmError
 from echofm.hub import load_encoder, load_model
 from echofm.model.config import ObjectiveConfig
 from pretrain.cli import main
-from pretrain.hooks import Snapshot
 from pretrain.recipes import PretrainRecipe
-from pretrain.start import initial_model
-from pretrain.task import PretrainTask
+from pretrain.task import PretrainTask, initial_model
 
 STEPS = 30
 
@@ -162,7 +161,7 @@ def test_export_is_an_encoder_with_its_contract(unbroken: Path) -> None:
 def test_run_folder_names_no_patient(unbroken: Path) -> None:
     """Row names, the folders of the shards and of the run hold the name; nothing within the run and no log does."""
     log = unbroken.parent / "log"
-    assert "the encoder is in export/" in log.read_text()
+    assert "the result is in export/" in log.read_text()
     # Eight letters: three would turn up in random weights.
     found = subprocess.run(["grep", "-rahiE", "doe.jane", str(unbroken), str(log)], capture_output=True)
     assert found.returncode == 1 and found.stdout == b""
@@ -171,9 +170,9 @@ def test_run_folder_names_no_patient(unbroken: Path) -> None:
 
 def test_dry_run_writes_nothing(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--data", str(shards), *tiny_words(), "--dry-run"]) == 0
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for part in ("10 training clips", "2 steps an epoch", "parameters", "GiB", "s a step"):
-        assert part in said
+        assert part in printed
     assert not list(tmp_path.iterdir())
 
 
@@ -215,22 +214,22 @@ def test_a_run_begins_from_the_weights_of_another(shards: Path, unbroken: Path, 
     main(command)
     recipe = PretrainRecipe.from_json(tmp_path / "on" / "config.json")
     initial, _ = initial_model(str(unbroken / "export"), recipe)
-    begun = PretrainTask(recipe, card={}, initial=initial).net.state_dict()
+    begun = PretrainTask(recipe, initial=initial).net.state_dict()
     assert all(
         torch.equal(begun[name], tensor) for name, tensor in load_model(unbroken / "export").state_dict().items()
     )
     # The head of the contrast is for training alone: a run may begin from weights that have one, or have none.
     without = recipe.model_copy(update={"objective": ObjectiveConfig()})
-    plain = PretrainTask(without, card={}, initial=initial).net
+    plain = PretrainTask(without, initial=initial).net
     assert not any(name.startswith("clip_head") for name in plain.state_dict())
-    again = PretrainTask(recipe, card={}, initial=plain).net.state_dict()
+    again = PretrainTask(recipe, initial=plain).net.state_dict()
     assert all(torch.equal(again[name], begun[name]) for name in plain.state_dict())
     # Trained, so step 0 already reconstructs better than an untrained network.
     assert records(tmp_path / "on")[0]["monitor/psnr_db"] > records(unbroken)[0]["monitor/psnr_db"] + 0.2
     digest = load_encoder(unbroken / "export").digest
     assert json.loads((tmp_path / "on" / "env.json").read_text())[0]["data"]["initial weights"] == digest
     assert digest in (tmp_path / "on" / "export" / "README.md").read_text()
-    with pytest.raises(EchofmError, match=r"\(--init\) are not those that this run began with"):
+    with pytest.raises(EchofmError, match="networks given are not those that this run began with"):
         main([*words(shards, tmp_path / "on"), *more[2:], "--resume"])
     with pytest.raises(EchofmError, match=r"has depth 1, the recipe 2; add --network\.depth 1"):
         main([*words(shards, tmp_path / "x"), *more, "--network.depth", "2"])
@@ -270,7 +269,8 @@ def test_torchrun_of_two_killed_twice_is_bit_equal(workers: str, shards: Path, t
             "--standalone",
             "--nproc_per_node",
             "2",
-            "-m",
+            "--no-python",
+            str(Path(sys.executable).with_name("echofm")),
             "pretrain",
         ]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -16,6 +16,7 @@ from typing import Annotated
 
 import tyro
 
+from echofm.atomic import write_whole
 from echofm.check.run import check
 from echofm.check.summary import Summary
 from echofm.errors import EchofmError
@@ -121,7 +122,6 @@ def _names(source: FolderSource, key: IdKey) -> str:
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n", encoding="utf-8", errors="surrogateescape")
+        write_whole(path, (text + "\n").encode("utf-8", "surrogateescape"))
     except OSError as error:
         raise EchofmError(f"a report cannot be written ({error.strerror}); choose another path") from None

@@ -21,7 +21,7 @@ from echofm.phantom.layout_camus import Camus
 from echofm.phantom.layout_dicom import Dicom
 from echofm.phantom.layout_echonet import EchoNetDynamic, EchoNetPediatric
 from echofm.phantom.seeds import generator
-from echofm.phantom.truth import FOLDER, truth_path, write_truth
+from echofm.phantom.truth import FOLDER, FURTHER, Truth, truth_path, write_truth
 from echofm.progress import progress_bar
 from echofm.readers.limits import PLAUSIBLE_RATE_HZ
 
@@ -72,7 +72,7 @@ class _Job:
     colour: bool
     overlay: bool
     acquisitions: Spread
-    displacement: bool
+    truth: tuple[Truth, ...]
     device: str
 
     @property
@@ -94,15 +94,13 @@ class _Job:
             overlay=self.overlay,
             spread=self.acquisitions,
             device=self.device,
+            truth=self.truth,
         )
         split = patient_split(self.seed, self.patient)
         layout = _LAYOUTS[self.layout]()
         stem, clip = layout.prepare(clip)
         row = layout.write_clip(self.root, stem, clip, split)
-        arrays = truth_arrays(clip)
-        if not self.displacement:
-            del arrays["displacement_px"]
-        write_truth(truth_path(self.root, stem), arrays)
+        write_truth(truth_path(self.root, stem), truth_arrays(clip, self.truth))
         index = {"stem": stem, "patient": clip.patient.name, "view": clip.view, "kind": clip.kind, "split": split}
         return unfinished.record(self.root, self.name, {"row": row, "index": index})
 
@@ -127,7 +125,7 @@ def generate(
     colour_fraction: float = 0.0,
     overlay: bool | None = None,
     acquisitions: Spread = "usual",
-    displacement: bool = True,
+    truth: Sequence[Truth] = (),
     processes: int | None = None,
     device: str = "cpu",
     show_progress: bool = True,
@@ -145,7 +143,8 @@ def generate(
     overlay: burned-in text and ECG trace; None: where the layout's real set has them.
     acquisitions: "usual", as of one laboratory, or "varied", as of many: depth, sector, place, tilt, gain, noise and
         shadows drawn wider, half of the clips mirrored.
-    displacement: keep the dense displacement (about 1 MB a clip).
+    truth: dense truth to keep as well, about 1 MB a clip each: "displacement"; "velocity", along the beam; "grey", of
+        colour clips; "clean", the frames without noise (rendered once more).
     processes: None: one per core. The files' bytes do not depend on it.
 
     Raises EchofmError on a folder that holds something else, on views that the layout cannot hold, and on a size,
@@ -155,7 +154,9 @@ def generate(
     kind = _LAYOUTS[layout]
     chosen = tuple(views or kind.views)
     _check(kind, chosen, patients, clips_per_patient, colour_fraction)
-    _check_images(size=size, frames=frames, frame_rate_hz=frame_rate_hz, colour=colour_fraction > 0)
+    moving = colour_fraction > 0 or "velocity" in truth
+    _check_images(size=size, frames=frames, frame_rate_hz=frame_rate_hz, moving=moving)
+    _check_truth(truth)
     shared: dict[str, Any] = {
         "layout": layout,
         "seed": seed,
@@ -164,12 +165,12 @@ def generate(
         "frame_rate_hz": frame_rate_hz,
         "overlay": kind.overlay if overlay is None else overlay,
         "acquisitions": acquisitions,
-        "displacement": displacement,
+        "truth": tuple(name for name in FURTHER if name in truth),
     }
-    asked = {"patients": patients, "clips_per_patient": clips_per_patient, "views": chosen}
-    asked["colour_fraction"] = colour_fraction
+    folder = {"patients": patients, "clips_per_patient": clips_per_patient, "views": chosen}
+    folder["colour_fraction"] = colour_fraction
     versions = {"schema_version": 1, "echofm_version": __version__}
-    unfinished.begin(root, {"phantom": True, **versions, **shared, **asked})
+    unfinished.begin(root, {"phantom": True, **versions, **shared, **folder})
     jobs = [
         _Job(
             root=root,
@@ -197,13 +198,13 @@ def generate(
 def _finished(root: Path, jobs: list[_Job], processes: int, show_progress: bool) -> list[dict[str, Any]]:
     """The result of every job, in order: those recorded earlier, and the others' once they are run."""
     done = [unfinished.recorded(root, job.name) for job in jobs]
-    places = [place for place, result in enumerate(done) if result is None]
+    missing = [number for number, result in enumerate(done) if result is None]
     with progress_bar("phantom", len(jobs), show=show_progress) as bar:
         bar.advance(
-            len(jobs) - len(places), note=f"{len(jobs) - len(places)} kept" if len(places) < len(jobs) else None
+            len(jobs) - len(missing), note=f"{len(jobs) - len(missing)} kept" if len(missing) < len(jobs) else None
         )
-        for index, result in _run([jobs[place] for place in places], processes):
-            done[places[index]] = result
+        for index, result in _run([jobs[number] for number in missing], processes):
+            done[missing[index]] = result
             bar.advance()
     return [result for result in done if result is not None]
 
@@ -232,20 +233,27 @@ def _check(kind: type[Layout], views: tuple[str, ...], patients: int, clips: int
         )
 
 
-def _check_images(*, size: int | None, frames: int | None, frame_rate_hz: float | None, colour: bool) -> None:
+def _check_images(*, size: int | None, frames: int | None, frame_rate_hz: float | None, moving: bool) -> None:
     if size is not None and size < 1:
         raise EchofmError(f"size {size}: an image has at least one pixel a side")
-    # Colour is measured between a frame and the next.
-    fewest = 2 if colour else 1
+    # Colour and velocity are measured between a frame and the next.
+    fewest = 2 if moving else 1
     if frames is not None and frames < fewest:
-        raise EchofmError(f"frames {frames}: a clip {'in colour ' if colour else ''}has at least {fewest}")
+        clip = "a clip with colour or velocity" if moving else "a clip"
+        raise EchofmError(f"frames {frames}: {clip} has at least {fewest}")
     low_hz, high_hz = PLAUSIBLE_RATE_HZ
     if frame_rate_hz is not None and not low_hz <= frame_rate_hz <= high_hz:
         raise EchofmError(f"frame rate {frame_rate_hz:g} Hz: no reader takes one outside {low_hz:g} to {high_hz:g}")
 
 
+def _check_truth(truth: Sequence[str]) -> None:
+    unknown = [name for name in truth if name not in FURTHER]
+    if unknown:
+        raise EchofmError(f"no truth {unknown[0]!r}; the phantom has {', '.join(FURTHER)}")
+
+
 def _run(jobs: list[_Job], processes: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Results as they come, with the job's place."""
+    """Results as they come, with the job's number."""
     if processes == 1 or len(jobs) < 4:
         yield from ((index, job.run()) for index, job in enumerate(jobs))
         return

@@ -17,7 +17,6 @@ from pydicom.uid import UID, JPEGBaseline8Bit, UltrasoundMultiFrameImageStorage,
 
 from echofm.phantom.clip import PhantomClip
 from echofm.phantom.overlay import burn_in, fake_identity
-from echofm.phantom.render import PixelTruth
 
 Row = dict[str, Any]
 
@@ -45,20 +44,10 @@ class Dicom:
             clip,
             trace_rows=(clip.sector.size + above + 2, clip.sector.size + 2 * above - 2),
         )
-        pixels = PixelTruth(
-            mask_THW=np.pad(clip.pixels.mask_THW, margins),
-            displacement_T2HW=np.pad(clip.pixels.displacement_T2HW, ((0, 0), *margins)),
-        )
-        flow = clip.flow
-        if flow is not None:
-            flow = dataclasses.replace(
-                flow, velocity_THW=np.pad(flow.velocity_THW, margins), grey_THW=np.pad(flow.grey_THW, margins)
-            )
         placed = dataclasses.replace(
             clip,
             frames_THWC=frames,
-            pixels=pixels,
-            flow=flow,
+            pixels=clip.pixels.padded(above, 2 * above),
             outline_TSL2=clip.outline_TSL2 + np.array([2 * above, above]),
             sector_HW=np.pad(clip.sector_HW, margins[1:]),
         )

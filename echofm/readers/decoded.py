@@ -39,14 +39,16 @@ class Decoded:
     0 where a cine's pixels stand still, as those of coloured labels do.
 
     patient, study: the names the file itself gives, None where it gives none. kind: None where the header does not
-    tell. frame_time_s, pixel_spacing_mm: as in `Clip`. regions: in this image's pixels, none where one
-    lies outside of it. companion_sha256: of the pixels where they lie in a second file, else empty.
+    tell. frame_time_s, pixel_spacing_mm: as in `Clip`. pixel_aspect: a pixel's width by its height, where there is no
+    spacing. regions: in this image's pixels, none where one lies outside of it. companion_sha256: of the pixels where
+    they lie in a second file, else empty.
     """
 
     frames_TCHW: npt.NDArray[np.uint8]
     chroma_HW: npt.NDArray[np.uint8] | None = None
     frame_time_s: npt.NDArray[np.float64] | None = None
     pixel_spacing_mm: tuple[float, float] | None = None
+    pixel_aspect: float = 1.0
     kind: str | None = None
     patient: str | None = None
     study: str | None = None

@@ -45,6 +45,7 @@ def decode_dicom(source: BinaryIO, *, channels: int, limits: Limits) -> Decoded:
             chroma_HW=chroma_HW,
             frame_time_s=_frame_times(data_set, frames),
             pixel_spacing_mm=_pixel_spacing(data_set, regions),
+            pixel_aspect=_pixel_aspect(data_set),
             kind=kind,
             patient=_text(data_set, "PatientID") or _text(data_set, "StudyInstanceUID"),
             study=_text(data_set, "StudyInstanceUID"),
@@ -114,6 +115,15 @@ def _pixel_spacing(data_set: Dataset, regions: tuple[Region, ...]) -> tuple[floa
     if spacing is None or isinstance(spacing, (str, bytes)) or not hasattr(spacing, "__len__") or len(spacing) != 2:
         return None
     return _positive_pair(spacing[0], spacing[1], scale=1)
+
+
+def _pixel_aspect(data_set: Dataset) -> float:
+    """PixelAspectRatio is a pixel's height, then its width (PS3.3 C.7.6.3.1.7)."""
+    ratio = data_set.get("PixelAspectRatio")
+    if ratio is None or isinstance(ratio, (str, bytes)) or not hasattr(ratio, "__len__") or len(ratio) != 2:
+        return 1.0
+    pair = _positive_pair(ratio[0], ratio[1], scale=1)
+    return pair[1] / pair[0] if pair else 1.0
 
 
 def _positive_pair(row: Any, column: Any, *, scale: float) -> tuple[float, float] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +21,7 @@ from echofm.readers.limits import Limits
 from echofm.readers.opening import open_plain
 from echofm.readers.refused import Refused
 from echofm.readers.source import Row
+from echofm.readers.square import squared, stretched_mask
 from echofm.readers.suffixes import stem_of
 
 # Up to here a file is held in memory and read once; above, it is read twice, the second time from the page cache.
@@ -38,8 +40,9 @@ def read_clip(
 ) -> Clip:
     """Read one echo: AVI, MP4, MOV, MKV, ultrasound DICOM, NIfTI, MetaImage, PNG or JPEG, told apart by content.
 
-    Grey is BT.601 luma (echofm.readers.luma) in every format. All pixels outside the ultrasound sector are zero in
-    every frame; a file in which no sector is found is refused. The number of frames is what was decoded.
+    Grey is BT.601 luma (echofm.readers.luma) in every format; pixels are square (echofm.readers.square). All outside
+    the ultrasound sector are zero in every frame; a file in which no sector is found is refused. The number of frames
+    is what was decoded.
 
     Parameters
     ----------
@@ -51,30 +54,9 @@ def read_clip(
 
     Raises UnreadableFile with the file's hashed id and the reason; neither names the path or quotes a tag.
     """
-    if channels not in (1, 3):
-        raise EchofmError(f"channels={channels}: a clip has 1 (grey) or 3 (RGB)")
-    key = key or load_key()
-    path = Path(path)
-    try:
-        digest, decoded = _decode(path, channels=channels, limits=limits)
-        frames_TCHW, sector_HW = _sectored(decoded, keep_outside=keep_outside)
-    except Refused as refused:
-        raise UnreadableFile(key.file(path), refused.reason, refused.kind) from None
-    except (MemoryError, RecursionError) as error:
-        raise UnreadableFile(key.file(path), f"decoding it took too much ({type(error).__name__})") from None
-    from echofm.readers.kinds import kind_by_pixels
-
-    patient, study = patient or decoded.patient or stem_of(path), study or decoded.study
-    return Clip(
-        frames_TCHW=frames_TCHW,
-        sector_HW=sector_HW,
-        clip_id=key.clip(digest),
-        patient_id=key.patient(patient),
-        study_id=key.study(patient, study) if study else None,
-        frame_time_s=decoded.frame_time_s,
-        pixel_spacing_mm=decoded.pixel_spacing_mm,
-        kind=decoded.kind or kind_by_pixels(frames_TCHW, decoded.chroma_HW, sector_HW),
-    )
+    return _read(
+        path, channels=channels, key=key, patient=patient, study=study, limits=limits, keep_outside=keep_outside
+    )[0]
 
 
 def read_row(
@@ -86,7 +68,7 @@ def read_row(
     keep_outside: bool = False,
 ) -> Clip:
     """Read a data set's row: its file, then what the set says about it, then the set's own truth."""
-    clip = read_clip(
+    clip, stored_HW = _read(
         row.path,
         channels=channels,
         key=key,
@@ -98,7 +80,62 @@ def read_row(
     clip = clip.replace(view=row.view, kind=row.kind or clip.kind, labels=dict(row.labels))
     if clip.frame_time_s is None and row.frame_rate_hz is not None:
         clip = clip.replace(frame_time_s=np.arange(len(clip.frames_TCHW)) / row.frame_rate_hz)
-    return clip if row.add_truth is None else row.add_truth(clip)
+    return clip if row.add_truth is None else _with_truth(clip, row.add_truth, stored_HW)
+
+
+def _read(
+    path: str | os.PathLike[str],
+    *,
+    channels: int,
+    key: IdKey | None,
+    patient: str | None,
+    study: str | None,
+    limits: Limits,
+    keep_outside: bool,
+) -> tuple[Clip, tuple[int, int]]:
+    """`read_clip`, and the height and width at which the file stores its frames, to which a set's own truth refers."""
+    if channels not in (1, 3):
+        raise EchofmError(f"channels={channels}: a clip has 1 (grey) or 3 (RGB)")
+    key = key or load_key()
+    path = Path(path)
+    try:
+        digest, decoded = _decode(path, channels=channels, limits=limits)
+        stored_height, stored_width = decoded.frames_TCHW.shape[2:]
+        decoded = squared(decoded, limits=limits)
+        frames_TCHW, sector_HW = _sectored(decoded, keep_outside=keep_outside)
+    except Refused as refused:
+        raise UnreadableFile(key.file(path), refused.reason, refused.kind) from None
+    except (MemoryError, RecursionError) as error:
+        raise UnreadableFile(key.file(path), f"decoding it took too much ({type(error).__name__})") from None
+    from echofm.readers.kinds import kind_by_pixels
+
+    patient, study = patient or decoded.patient or stem_of(path), study or decoded.study
+    clip = Clip(
+        frames_TCHW=frames_TCHW,
+        sector_HW=sector_HW,
+        clip_id=key.clip(digest),
+        patient_id=key.patient(patient),
+        study_id=key.study(patient, study) if study else None,
+        frame_time_s=decoded.frame_time_s,
+        pixel_spacing_mm=decoded.pixel_spacing_mm,
+        kind=decoded.kind or kind_by_pixels(frames_TCHW, decoded.chroma_HW, sector_HW),
+    )
+    return clip, (stored_height, stored_width)
+
+
+def _with_truth(clip: Clip, add_truth: Callable[[Clip], Clip], stored_HW: tuple[int, int]) -> Clip:
+    """The set's truth on a clip, put on a blank one of the stored size where the pixels were made square."""
+    if clip.sector_HW.shape == stored_HW:
+        return add_truth(clip)
+    blank_TCHW = np.broadcast_to(np.zeros((), np.uint8), (len(clip.frames_TCHW), 1, *stored_HW))
+    known = add_truth(clip.replace(frames_TCHW=blank_TCHW, sector_HW=np.ones(stored_HW, bool), fan=None))
+    mask_THW = known.mask_THW
+    return known.replace(
+        frames_TCHW=clip.frames_TCHW,
+        sector_HW=clip.sector_HW,
+        fan=clip.fan,
+        mask_THW=None if mask_THW is None else stretched_mask(mask_THW, *clip.sector_HW.shape),
+    )
 
 
 def _sectored(decoded: Decoded, *, keep_outside: bool) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from filelock import Timeout
 
 import echofm
 from echofm.clip import Clip
@@ -27,14 +25,12 @@ from echofm.shards.encode import Encode, NotSelected, SetAside, Written, unusabl
 from echofm.shards.manifest import MANIFEST, SET_ASIDE, Manifest, Settings, as_json, checked
 from echofm.shards.sample import tar_blocks
 from echofm.shards.splits import given_splits, put
-from echofm.shards.staging import Staging
-from echofm.shards.stamps import locked
+from echofm.shards.staging import Staging, new_folder, staged
 from echofm.shards.tally import set_aside_lines, tally
 from echofm.split import split_of
 
 # What a reader process answers.
 Result = tuple[Written | NotSelected, dict[str, bytes]] | UnreadableFile
-_MEGABYTE = 1_000_000
 
 
 def write_shards(
@@ -74,12 +70,7 @@ def write_shards(
     shard_mb: most 10^6 bytes per tar. limits: on each file.
     read: a reader of your own for files that echofm does not know; it runs in this process.
     """
-    # What grows beside it must lie on the disk that a link leads to; and `.` has no name to put a suffix to.
-    out, key = Path(os.path.realpath(out)), key or load_key()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise EchofmError(f"{out.name} is there already; remove it or name another folder")
-    if os.path.ismount(out):
-        raise EchofmError(f"{out.name or 'OUT'} is where a disk is mounted; name a new folder on that disk")
+    out, key = new_folder(out), key or load_key()
     settings = checked(
         Settings,
         "the settings of the shards",
@@ -97,37 +88,26 @@ def write_shards(
     skipped += getattr(source, "unread", Counter())
     fingerprint = _fingerprint(rows, key, repr((settings, limits, source.name)))
     encode = Encode(settings=settings, dataset=source.name)
-    try:
-        with (
-            locked(out, wait=False),
-            Staging(
-                out, fingerprint=fingerprint, shard_bytes=shard_mb * _MEGABYTE, show_progress=show_progress
-            ) as staging,
-            ExitStack() as stack,
-        ):
-            results: Callable[[Iterable[Row]], Iterator[tuple[Row, Result]]]
-            if read is None:
-                pool = ReaderPool(
-                    encode, processes=processes, channels=channels, key=key, limits=limits, keep_outside=keep_outside
-                )
-                results = stack.enter_context(pool).map
-            else:
-                results = functools.partial(_read_here, read=read, encode=encode)
-            _try_again(staging, rows, results, show_progress=show_progress)
-            todo = rows[len(staging.outcomes) :]
-            with progress_bar("shards", len(rows), show=show_progress) as bar:
-                bar.advance(len(rows) - len(todo))
-                _gather(staging, results(todo), n_rows=len(rows), max_bad=max_bad, key=key, bar=bar)
-            manifest = tally(
-                staging.outcomes, staging.close_tars(), settings=settings, dataset=source.name, skipped=skipped
+    with (
+        staged(out, fingerprint=fingerprint, shard_mb=shard_mb, show_progress=show_progress) as staging,
+        ExitStack() as stack,
+    ):
+        results: Callable[[Iterable[Row]], Iterator[tuple[Row, Result]]]
+        if read is None:
+            pool = ReaderPool(
+                encode, processes=processes, channels=channels, key=key, limits=limits, keep_outside=keep_outside
             )
-            staging.publish({SET_ASIDE: set_aside_lines(staging.outcomes), MANIFEST: as_json(manifest, indent=2)})
-    except Timeout:
-        raise EchofmError(f"another process is writing {out.name} now; wait for it or end it") from None
-    except OSError as error:
-        raise EchofmError(
-            f"writing the shards failed ({error.strerror}); once that is mended the same command goes on from here"
-        ) from None
+            results = stack.enter_context(pool).map
+        else:
+            results = functools.partial(_read_here, read=read, encode=encode)
+        _try_again(staging, rows, results, show_progress=show_progress)
+        todo = rows[len(staging.outcomes) :]
+        with progress_bar("shards", len(rows), show=show_progress) as bar:
+            bar.advance(len(rows) - len(todo))
+            _add_all(staging, results(todo), n_rows=len(rows), max_bad=max_bad, key=key, bar=bar)
+        tars = staging.close_tars()
+        manifest = tally(staging.outcomes, tars, settings=settings, dataset=source.name, skipped=skipped)
+        staging.publish({SET_ASIDE: set_aside_lines(staging.outcomes), MANIFEST: as_json(manifest, indent=2)})
     return manifest
 
 
@@ -153,9 +133,9 @@ def _fingerprint(rows: list[Row], key: IdKey, choices: str) -> str:
     """Changes with the choices, the set's tables, and the name, size or time of change of any file and its masks."""
     digest = hashlib.sha256(f"{echofm.__version__} {choices}".encode())
     for row in rows:
-        told = (key.file(row.path), key.patient(row.patient), row.study and key.study(row.patient, row.study))
-        said = (row.split, row.view, row.kind, row.frame_rate_hz, sorted(row.labels.items()))
-        digest.update(repr((*told, *said, *row.state())).encode())
+        ids = (key.file(row.path), key.patient(row.patient), row.study and key.study(row.patient, row.study))
+        stated = (row.split, row.view, row.kind, row.frame_rate_hz, sorted(row.labels.items()))
+        digest.update(repr((*ids, *stated, *row.state())).encode())
     return digest.hexdigest()
 
 
@@ -192,7 +172,7 @@ def _try_again(
         staging.cut(mended[0])
 
 
-def _gather(
+def _add_all(
     staging: Staging, results: Iterable[tuple[Row, Result]], *, n_rows: int, max_bad: float, key: IdKey, bar: Bar
 ) -> None:
     """Add every result; exact copies are set aside, and past `max_bad` unreadable files it stops."""

@@ -12,13 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from echofm.errors import EchofmError
 
 if TYPE_CHECKING:
     from echofm.contract import InputContract
-    from echofm.model.mae import VideoMae
     from echofm.shards.read import ShardSet
 
 GROUP = "echofm.monitors"
@@ -28,18 +27,20 @@ GROUP = "echofm.monitors"
 class Snapshot:
     """What a hook gets: the model in evaluation mode, what it takes, the data and a folder for pictures.
 
-    The model is the one being trained: leave its weights alone. Gradients are off.
+    The model is the first player's network (its running mean, where there is one): leave its weights alone. `nets` are
+    all players' networks by name. Gradients are off.
     """
 
     contract: InputContract
     shards: ShardSet
     folder: Path
-    model: VideoMae | None = None
+    model: Any = None
+    nets: Mapping[str, Any] | None = None
     step: int = 0
 
-    def at(self, model: VideoMae, step: int) -> Snapshot:
+    def at(self, nets: Mapping[str, Any], step: int) -> Snapshot:
         """The same at a step."""
-        return replace(self, model=model, step=step)
+        return replace(self, model=next(iter(nets.values())), nets=nets, step=step)
 
 
 Hook = Callable[[Snapshot], Mapping[str, float]]
