@@ -168,6 +168,18 @@ def test_videos_of_a_list_in_other_formats_and_folders(tmp_path: Path) -> None:
     assert source.notes["videos that are here in a further format (left out)"] == 1
 
 
+@pytest.mark.parametrize("place", [".", "videos/videos", "avi"])
+def test_videos_of_a_list_in_other_places(tmp_path: Path, place: str) -> None:
+    root = lookalikes.echonet_dynamic(tmp_path / "set")
+    expected = all_said(root, "echonet-dynamic")
+    (root / "Videos").rename(root / "before")
+    (root / place).mkdir(parents=True, exist_ok=True)
+    for path in (root / "before").iterdir():
+        path.rename(root / place / path.name)
+    (root / "before").rmdir()
+    assert all_said(root, "echonet-dynamic") == expected
+
+
 NAMES = ("Plantedname", "Janet", "MRN4455667", "19500317")
 
 
