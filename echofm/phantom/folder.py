@@ -136,8 +136,7 @@ def generate(
     }
     folder = {"patients": patients, "clips_per_patient": clips_per_patient, "views": chosen}
     folder["colour_fraction"] = colour_fraction
-    versions = {"schema_version": 1, "echofm_version": __version__}
-    unfinished.begin(root, {"phantom": True, **versions, **shared, **folder})
+    unfinished.begin(root, {"phantom": True, "schema_version": 1, "echofm_version": __version__, **shared, **folder})
     jobs = [
         _job(patient, clip, views=chosen, colour_fraction=colour_fraction, root=root, device=device, **shared)
         for patient in range(patients)

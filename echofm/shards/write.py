@@ -59,7 +59,6 @@ def write_shards(
     Files are read in `processes` processes, spawned, so call it below `if __name__ == "__main__":`; the bytes do not
     depend on their number. A killed run goes on when called again alike, and tries again the files that it could not
     read; `out` appears only when complete.
-
     size: pixels per side. frame_rate_hz: None keeps each clip's own frames. shard_mb: most 10^6 bytes per tar.
     split_by: "patient": the set's own split, for patients without one by hash of (seed, patient id) in these
         `fractions` of train, val and test, so that adding data never moves a patient. "none": everything is "train".
