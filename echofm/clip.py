@@ -146,6 +146,12 @@ class ClipBatch:
                 moved[name] = value.float()
         return replace(self, **moved)
 
+    def share_memory(self) -> ClipBatch:
+        """The same with its tensors in memory that processes share. RuntimeError where there is too little."""
+        for tensor in self._tensors().values():
+            tensor.share_memory_()
+        return self
+
     def pin_memory(self) -> ClipBatch:
         """Page-locked copies of the tensors, for the loader's asynchronous transfer."""
         pinned: dict[str, Any] = {name: value.pin_memory() for name, value in self._tensors().items()}

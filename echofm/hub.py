@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import tempfile
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from pydantic import Field
 from torch import nn
 
 from echofm import __version__
+from echofm.atomic import whole_files
 from echofm.contract import InputContract
 from echofm.errors import EchofmError
 from echofm.model.card import card_text
@@ -138,23 +138,13 @@ def save_model(model: VideoMae, folder: str | Path, *, contract: InputContract, 
 def _save(weights: Mapping[str, torch.Tensor], folder: Path, config: ModelConfig) -> Path:
     """Write the three files; `config` gets the digest of the weights."""
     _check_agreement(config.architecture, config.contract)
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().float().cpu().contiguous() for name, tensor in weights.items()}
-    new = {name: folder / f".{name}.{os.getpid()}" for name in (WEIGHTS, CARD, CONFIG)}
-    try:
-        safetensors.torch.save_file(tensors, new[WEIGHTS], metadata={"format": "pt"})
-        changes = {"echofm_version": __version__, "weights_sha256": _sha256(new[WEIGHTS])}
+    with whole_files([folder / name for name in (WEIGHTS, CARD, CONFIG)]) as (weights_part, card, about):
+        safetensors.torch.save_file(tensors, weights_part, metadata={"format": "pt"})
+        changes = {"echofm_version": __version__, "weights_sha256": _sha256(weights_part)}
         config = config.model_copy(update=changes)
-        new[CARD].write_text(card_text(config), encoding="utf-8")
-        new[CONFIG].write_text(config.to_json(), encoding="utf-8")
-        for path in new.values():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        for name, path in new.items():
-            os.replace(path, folder / name)
-    finally:
-        for path in new.values():
-            path.unlink(missing_ok=True)
+        card.write_text(card_text(config), encoding="utf-8")
+        about.write_text(config.to_json(), encoding="utf-8")
     return folder
 
 

@@ -298,7 +298,7 @@ def test_what_a_kill_leaves_behind_is_cleared(tmp_path: Path) -> None:
     train(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "cut", killed_at=8)
-    (tmp_path / "cut" / "state" / ".unfinished-step_00000010").mkdir()
+    (tmp_path / "cut" / "state" / ".step_00000010.part").mkdir()
     with open(tmp_path / "cut" / "metrics.jsonl", "a") as file:
         file.write('{"step": 8, "lo')
     train(tmp_path / "cut", resume=True)

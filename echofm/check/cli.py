@@ -16,20 +16,18 @@ from typing import Annotated
 
 import tyro
 
+from echofm.atomic import write_whole
 from echofm.check.run import check
 from echofm.check.summary import Summary
 from echofm.errors import EchofmError
 from echofm.ids import IdKey, load_key
+from echofm.machine import processors
 from echofm.readers.datasets import FolderSource, open_source
 from echofm.readers.limits import Limits
 from echofm.readers.patients import PatientFrom
 from echofm.schema import FrozenModel
 
 _SHOWN = 8
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Check(FrozenModel):
@@ -52,7 +50,7 @@ class Check(FrozenModel):
     """File with the key of the ids; default: your own, made on first use."""
     max_clip_mb: float = 1024
     """Largest clip, decoded, in 10^6 bytes."""
-    processes: int = _processors()
+    processes: int = processors()
     """Files read at a time; the report does not depend on it."""
     seed: int = 0
     """Of the contact sheet, and of the splits where the set has none: give the one that you give `echofm shards`."""
@@ -73,9 +71,6 @@ def main(argv: list[str]) -> int:
         keep_outside=options.keep_outside,
         seed=options.seed,
     )
-    print("\n".join(lines(summary)))
-    if options.names is None and summary.has_problems and (summary.facts or summary.set_aside):
-        print("which files: --json FILE has the ids of each finding, --names FILE the path behind each id")
     if options.json_path is not None:
         _write(options.json_path, json.dumps(summary.to_json(), indent=1))
     if options.names is not None:
@@ -84,6 +79,9 @@ def main(argv: list[str]) -> int:
         from echofm.check.page import page_of
 
         page_of(summary).save(options.html)
+    print("\n".join(lines(summary)))
+    if options.names is None and summary.has_problems and (summary.facts or summary.set_aside):
+        print("which files: --json FILE has the ids of each finding, --names FILE the path behind each id")
     return 1 if summary.has_problems else 0
 
 
@@ -121,7 +119,8 @@ def _names(source: FolderSource, key: IdKey) -> str:
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n", encoding="utf-8", errors="surrogateescape")
+        # A file's name may be no text at all; the table is UTF-8 all the same.
+        readable = os.fsencode(text).decode("utf-8", "backslashreplace")
+        write_whole(path, (readable + "\n").encode())
     except OSError as error:
         raise EchofmError(f"a report cannot be written ({error.strerror}); choose another path") from None

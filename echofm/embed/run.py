@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from accelerate import PartialState
 
+from echofm.atomic import whole_folder, write_whole
 from echofm.embed.extract import Extractor
 from echofm.embed.inputs import Input, Item
 from echofm.embed.store import is_table, save_tables
@@ -114,9 +114,7 @@ class EmbedRun:
             raise EchofmError(f"{self.out} is there already and is no embedding run; choose another folder")
         if not is_table(self.out):
             (self.out / PARTS).mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part")
-            part.write_text(request.to_json(), encoding="utf-8")
-            os.replace(part, path)
+            write_whole(path, request.to_json())
 
     def embed(self) -> None:
         """Do this rank's parts that are not on disk yet."""
@@ -200,12 +198,10 @@ class EmbedRun:
 
     def _finish(self, number: int, table: EmbeddingTable, aside: Sequence[SetAside], files: Sequence[str]) -> None:
         """A part appears whole or not at all."""
-        draft = self._part(number).with_suffix(".draft")
-        shutil.rmtree(draft, ignore_errors=True)
-        table.save(draft)
-        write_set_aside(draft, aside)
-        (draft / FILES).write_text(json.dumps(files), encoding="utf-8")
-        os.replace(draft, self._part(number))
+        with whole_folder(self._part(number)) as draft:
+            table.save(draft)
+            write_set_aside(draft, aside)
+            (draft / FILES).write_text(json.dumps(files), encoding="utf-8")
 
 
 def request_of(extractor: Extractor, source: Input) -> Request:

@@ -5,7 +5,6 @@ Features load as a memory map: 1,000,000 x 1024 float32 (4 GB) open at once and 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from pyarrow import types
 from safetensors import SafetensorError, safe_open
 
 import echofm
+from echofm.atomic import whole_files
 from echofm.embed.phase import PhaseTokens, joined_starts
 from echofm.embed.table import (
     COLUMNS,
@@ -99,19 +99,16 @@ def save_tables(tables: Sequence[EmbeddingTable], folder: Path) -> None:
         labels=[name for name in rows.columns if name not in COLUMNS],
     )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / META).unlink(missing_ok=True)
         pieces = {"video": [table.video_ND for table in tables], **_pieces(phases), **_token_pieces(tokens)}
         motions = [table.motion_NRCD for table in tables if table.motion_NRCD is not None]
         pieces |= {"motion": motions} if motions else {}
-        write_tensors(folder / f"{FEATURES}.part", pieces)
-        rows.to_parquet(folder / f"{ROWS}.part", index=False)
-        (folder / f"{META}.part").write_text(meta.to_json(), encoding="utf-8")
-        for name in (FEATURES, ROWS, META):
-            _settle(folder / name)
+        with whole_files([folder / name for name in (FEATURES, ROWS, META)]) as (features, table_rows, about):
+            write_tensors(features, pieces)
+            rows.to_parquet(table_rows, index=False)
+            about.write_text(meta.to_json(), encoding="utf-8")
+            # The features of one table must not lie beside the rows of another.
+            (folder / META).unlink(missing_ok=True)
     except OSError as error:
-        for name in (FEATURES, ROWS, META):
-            (folder / f"{name}.part").unlink(missing_ok=True)
         raise EchofmError(f"the table cannot be written to {folder} ({_cause(error)})") from None
 
 
@@ -244,13 +241,6 @@ def _tokens(arrays: dict[str, npt.NDArray], meta: TableMeta) -> SpaceTimeTokens 
         found = "no tensor 'tokens'" if array is None else f"{array.dtype} {array.shape}"
         raise EchofmError(f"{FEATURES} holds {found}; meta.json promises space-time tokens float32 {shape}")
     return SpaceTimeTokens(feature_NTRCD=array)
-
-
-def _settle(path: Path) -> None:
-    part = path.with_name(f"{path.name}.part")
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
 
 
 def _cause(error: Exception) -> str:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 
+from echofm.atomic import PART, clear_parts, whole_folder, write_whole
 from echofm.engine.config import FitConfig
 from echofm.engine.parallel import on_main, processes
 from echofm.engine.player import Trained
@@ -25,7 +25,6 @@ from echofm.engine.state import (
     read_state,
     rng_of_this_process,
     state_json,
-    sync,
     write_state,
     writing,
 )
@@ -34,8 +33,6 @@ from echofm.engine.track import Tracker, cut_metrics
 from echofm.errors import EchofmError
 from echofm.progress import console
 from echofm.schema import FrozenModel
-
-_UNFINISHED = ".unfinished-"
 
 
 class Run:
@@ -88,7 +85,7 @@ class Run:
         def write() -> None:
             if final.exists():
                 return
-            with writing(f"the state of step {step}"), _whole_folder(final) as folder:
+            with writing(f"the state of step {step}"), whole_folder(final) as folder:
                 write_state(folder, players, step=step, rng=rng)
             for old in _states(self.folder)[:-keep]:
                 shutil.rmtree(old)
@@ -103,35 +100,17 @@ class Run:
 
         def write() -> None:
             final = self.folder / "export"
-            with writing("the export"), _whole_folder(final) as folder:
+            with writing("the export"), whole_folder(final, replace=True) as folder:
                 task.export(folder, nets, card=card)
-                if final.exists():
-                    shutil.rmtree(final)
             with writing("the export"):
                 state = self.folder / "state" / _state_name(step)
-                _replace(state / "state.json", state_json(step=step, exported=True))
+                write_whole(state / "state.json", state_json(step=step, exported=True))
 
         on_main(write)
 
     def tracker(self, config: FitConfig) -> Tracker:
         """Where this process's figures go: nowhere, unless it is the main one."""
         return Tracker(self.folder, config, start_step=self.start_step, enabled=self.main)
-
-
-@contextmanager
-def _whole_folder(final: Path) -> Iterator[Path]:
-    """A sibling to write into that takes the name `final` only when the block has ended well."""
-    unfinished = final.with_name(_UNFINISHED + final.name)
-    if unfinished.exists():
-        shutil.rmtree(unfinished)
-    unfinished.mkdir(parents=True)
-    try:
-        yield unfinished
-        unfinished.rename(final)
-        sync(final.parent)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
 
 
 def _prepare(folder: Path, config: FrozenModel, env: dict[str, Any], resume: bool) -> None:
@@ -151,15 +130,15 @@ def _prepare(folder: Path, config: FrozenModel, env: dict[str, Any], resume: boo
             _warn_of_other_bits(starts[0], env)
         for name, was, now in roundings:
             _say_other_bits(name, was, now)
-    elif folder.exists() and any(child.name not in ("state", "config.json.new") for child in folder.iterdir()):
+    elif folder.exists() and any(child.name != "state" and not child.name.endswith(PART) for child in folder.iterdir()):
         raise EchofmError("the folder given as --out is not empty and holds no run; name another one")
     (folder / "state").mkdir(parents=True, exist_ok=True)
     # A process killed while writing leaves these behind.
-    for left_over in (*folder.glob(_UNFINISHED + "*"), *(folder / "state").glob(_UNFINISHED + "*")):
-        shutil.rmtree(left_over)
+    clear_parts(folder)
+    clear_parts(folder / "state")
     if not path.exists():
-        _replace(path, config.to_json())
-    _replace(folder / "env.json", json.dumps([*starts, env], indent=2) + "\n")
+        write_whole(path, config.to_json())
+    write_whole(folder / "env.json", json.dumps([*starts, env], indent=2) + "\n")
 
 
 def _warn_of_other_bits(first: dict[str, Any], now: dict[str, Any]) -> None:
@@ -175,13 +154,6 @@ def _say_other_bits(name: str, was: Any, now: Any) -> None:
         "run only to round-off",
         highlight=False,
     )
-
-
-def _replace(path: Path, text: str) -> None:
-    unfinished = path.with_name(path.name + ".new")
-    unfinished.write_text(text, encoding="utf-8")
-    sync(unfinished)
-    unfinished.replace(path)
 
 
 def _refuse_differences(old: FrozenModel, new: FrozenModel, prefix: str = "") -> list[tuple[str, Any, Any]]:

@@ -21,6 +21,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from echofm.atomic import sync, whole_file, write_whole
 from echofm.engine.player import Trained
 from echofm.errors import EchofmError
 
@@ -42,9 +43,7 @@ def write_state(folder: Path, players: Sequence[Trained], *, step: int, rng: dic
     if means := _by_player({each: each.ema.state() for each in players if each.ema}):
         _save(means, folder / "ema.safetensors")
     _save(rng, folder / "rng.safetensors")
-    (folder / "state.json").write_text(state_json(step=step, exported=False), encoding="utf-8")
-    for path in folder.iterdir():
-        sync(path)
+    write_whole(folder / "state.json", state_json(step=step, exported=False))
     sync(folder)
 
 
@@ -100,15 +99,6 @@ def read_state(folder: Path, players: Sequence[Trained], *, process: int, device
         torch.cuda.set_rng_state(rng["device"][row].clone(), device)
 
 
-def sync(path: Path) -> None:
-    """Wait until the disk has a file or, for a folder, its list of names."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 @contextmanager
 def writing(what: str) -> Iterator[None]:
     """Turn a disk's refusal in the block into an EchofmError that says what is safe and what to do."""
@@ -122,4 +112,5 @@ def writing(what: str) -> Iterator[None]:
 
 
 def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)
+    with whole_file(path) as part:
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, part)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -16,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from echofm.atomic import sync, write_whole
 from echofm.engine.config import FitConfig
-from echofm.engine.state import sync, writing
+from echofm.engine.state import writing
 from echofm.errors import EchofmError
 from echofm.progress import console, progress_bar
 
@@ -165,10 +165,7 @@ def cut_metrics(path: Path, *, after_step: int) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     # A run that starts over measures the untrained model, step 0, again.
     kept = [line for line in lines if after_step and _step_of(line) <= after_step]
-    unfinished = path.with_name(path.name + ".new")
-    unfinished.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-    sync(unfinished)
-    os.replace(unfinished, path)
+    write_whole(path, "".join(line + "\n" for line in kept))
 
 
 def _step_of(line: str) -> float:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +18,7 @@ from echofm.engine.parallel import processes
 from echofm.engine.run import Run
 from echofm.engine.task import Task
 from echofm.engine.update import Updater
+from echofm.machine import peak_memory_bytes
 from echofm.progress import console
 from echofm.shards.read import ShardSet
 
@@ -126,9 +125,8 @@ def _outlook(
 def _peak() -> str:
     if torch.cuda.is_available():
         return f"{torch.cuda.max_memory_allocated() / 2**30:.2f} GiB of GPU memory"
-    # Linux counts in KiB, macOS in bytes.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return f"{peak / 2**30:.2f} GiB of memory"
+    peak = peak_memory_bytes()
+    return "memory unknown" if peak is None else f"{peak / 2**30:.2f} GiB of memory"
 
 
 def _hours(seconds: float) -> str:

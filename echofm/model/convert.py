@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from echofm.atomic import whole_files
 from echofm.errors import EchofmError
 
 if TYPE_CHECKING:
@@ -128,15 +128,10 @@ def _to_official(src: Path, out: Path, *, key: str | None) -> None:
     if out.is_dir() or out.suffix != ".pth":
         raise EchofmError(f"{out}: name the .pth file to write")
     weights, config = to_official(load_model(src))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        torch.save({key: weights} if key else weights, temporary)
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
-    # Not inside the weights: the published code loads a bare state_dict.
-    out.with_suffix(".json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    # Two files: the published code loads a bare state_dict.
+    with whole_files([out, out.with_suffix(".json")]) as (tensors, beside):
+        torch.save({key: weights} if key else weights, tensors)
+        beside.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def _read_json(path: Path) -> dict[str, object]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from echofm import __version__
 from echofm.errors import EchofmError
+from echofm.machine import processors
 from echofm.phantom import LayoutName, unfinished
 from echofm.phantom.acquisition import VIEWS, Spread
 from echofm.phantom.clip import render_clip, truth_arrays
@@ -142,7 +143,7 @@ def generate(
         for patient in range(patients)
         for clip in range(clips_per_patient)
     ]
-    _write(root, kind(), jobs, processes or len(os.sched_getaffinity(0)), show_progress)
+    _write(root, kind(), jobs, processes or processors(), show_progress)
 
 
 def _job(patient: int, clip: int, *, views: tuple[str, ...], seed: int, colour_fraction: float, **others: Any) -> _Job:

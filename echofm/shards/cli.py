@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import tyro
 
 from echofm.ids import load_key
+from echofm.machine import processors
 from echofm.readers.datasets import open_source
 from echofm.readers.limits import Limits
 from echofm.readers.patients import PatientFrom
@@ -23,10 +24,6 @@ from echofm.shards.manifest import SET_ASIDE, Manifest
 from echofm.shards.write import write_shards
 
 Kind = Literal["bmode", "colour_doppler", "spectral", "m_mode", "still", "colour_still", "unknown", "all"]
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Shards(FrozenModel):
@@ -59,7 +56,7 @@ class Shards(FrozenModel):
     """Fraction of unreadable files past which to stop."""
     max_clip_mb: float = 1024
     """Largest clip, decoded, in 10^6 bytes."""
-    processes: int = _processors()
+    processes: int = processors()
     """Files read at a time; the bytes written do not depend on it."""
     shard_mb: float = 512
     """Most 10^6 bytes per tar."""

@@ -22,6 +22,7 @@ from types import TracebackType
 import pydantic
 from filelock import Timeout
 
+from echofm.atomic import write_whole
 from echofm.errors import EchofmError
 from echofm.progress import progress_bar
 from echofm.shards.encode import Outcome, Written
@@ -217,10 +218,7 @@ class Staging:
     def publish(self, files: dict[str, bytes]) -> None:
         """Add the last files and give the tars' folder its final name, in one step."""
         for name, content in files.items():
-            with open(self._tars / name, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            write_whole(self._tars / name, content)
         self._journal.close()
         os.rename(self._tars, self._out)
         shutil.rmtree(self._partial)

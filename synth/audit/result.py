@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import pandas as pd
 import pydantic
 
+from echofm.atomic import whole_files
 from echofm.errors import EchofmError
 from echofm.intervals import Estimate
 from echofm.schema import FrozenModel
@@ -179,12 +179,10 @@ class AuditResult(FrozenModel):
         """Write samples.parquet and audit.json, both or no audit.json. Raises EchofmError where that cannot be done."""
         folder = Path(folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "audit.json.part").write_text(self.to_json(), encoding="utf-8")
-            samples.to_parquet(folder / "samples.parquet.part", index=False)
-            # The filter reads both: the samples of one audit must not lie beside the figures of another.
-            (folder / "audit.json").unlink(missing_ok=True)
-            for name in ("samples.parquet", "audit.json"):
-                os.replace(folder / f"{name}.part", folder / name)
+            with whole_files([folder / "samples.parquet", folder / "audit.json"]) as (rows, figures):
+                samples.to_parquet(rows, index=False)
+                figures.write_text(self.to_json(), encoding="utf-8")
+                # The filter reads both: the samples of one audit must not lie beside the figures of another.
+                (folder / "audit.json").unlink(missing_ok=True)
         except OSError as error:
             raise EchofmError(f"the audit cannot be written ({error.strerror}); check --out") from None

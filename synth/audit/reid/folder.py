@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from echofm.atomic import whole_files
 from echofm.errors import EchofmError
 from synth.audit.reid.config import LevelConfig, ReidConfig
 from synth.audit.reid.head import Components, Head
@@ -56,11 +56,9 @@ def save_reid(reid: Reid, folder: str | Path) -> Path:
         CONFIG: reid.config.to_json().encode(),
     }
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            (folder / f"{name}.part").write_bytes(content)
-        for name in contents:
-            os.replace(folder / f"{name}.part", folder / name)
+        with whole_files([folder / name for name in contents]) as parts:
+            for part, content in zip(parts, contents.values(), strict=True):
+                part.write_bytes(content)
     except OSError as error:
         raise EchofmError(f"the model cannot be written to {folder} ({error.strerror}); check --out") from None
     return folder
