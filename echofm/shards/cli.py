@@ -43,13 +43,16 @@ class Shards(FrozenModel):
     """patient: the set's own split, else by hash of the patient; none: everything is for training."""
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
     """Of the patients to train, val and test, where the set has no split."""
+    stratify: Annotated[str | None, tyro.conf.arg(metavar="LABEL")] = None
+    """Deal the patients by this label's classes, so that a rare one is in every split. Then more data may move a
+    patient; without it, it never does."""
     kind: tuple[Kind, ...] = ("bmode", "unknown")
     """Kinds of clip to write; the others are counted in the manifest."""
     dataset: str | None = None
     """Force a data set instead of looking at the folder."""
     patient_from: PatientFrom | None = None
     """Whose a file is, in a plain folder: the DICOM tag, the name of the folder that it lies in, of the folder
-    below SRC (top: PATIENT/STUDY/file), or its own."""
+    below SRC (top: PATIENT/STUDY/file), its own, or each DICOM study's. Needed where the tag cannot tell."""
     id_key: Path | None = None
     """File with the key of the ids; default: your own, made on first use. It is never copied into OUT."""
     max_bad: float = 0.1
@@ -79,6 +82,7 @@ def main(argv: list[str]) -> int:
         channels=options.channels,
         split_by=options.split_by,
         fractions=options.fractions,
+        stratify=options.stratify,
         kinds=options.kind,
         keep_outside=options.keep_outside,
         max_bad=options.max_bad,
@@ -107,6 +111,8 @@ def _summary(manifest: Manifest, notes: Mapping[str, int]) -> str:
         ),
     ]
     lines += [f"not selected (--kind): {count} {kind}" for kind, count in manifest.not_selected.items()]
+    if not manifest.splits["train"].clips:
+        lines.append("note: no clip is in train, so these shards train nothing; see --fractions, --seed, --stratify")
     lines += [f"note: {what}: {count}" for what, count in sorted(notes.items())]
     if manifest.set_aside:
         lines.append(f"set aside: {manifest.set_aside}, with reasons in {SET_ASIDE}")
