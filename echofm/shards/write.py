@@ -95,16 +95,20 @@ def write_shards(
     ):
         _try_again(staging, rows, results, show_progress=show_progress)
         _add_all(staging, rows, results, max_bad=max_bad, key=key, show_progress=show_progress)
-        tars = staging.close_tars()
-        manifest = tally(
-            staging.outcomes,
-            tars,
-            settings=settings,
-            dataset=source.name,
-            patient_rule=getattr(source, "patient_rule", "the source's own"),
-            skipped=skipped,
-        )
-        staging.publish({SET_ASIDE: set_aside_lines(staging.outcomes), MANIFEST: as_json(manifest, indent=2)})
+        return _published(staging, source, settings, skipped)
+
+
+def _published(staging: Staging, source: Source, settings: Settings, skipped: Counter[str]) -> Manifest:
+    tars = staging.close_tars()
+    manifest = tally(
+        staging.outcomes,
+        tars,
+        settings=settings,
+        dataset=source.name,
+        patient_rule=getattr(source, "patient_rule", "the source's own"),
+        skipped=skipped,
+    )
+    staging.publish({SET_ASIDE: set_aside_lines(staging.outcomes), MANIFEST: as_json(manifest, indent=2)})
     return manifest
 
 
@@ -195,7 +199,7 @@ def _try_again(
 def _add_all(
     staging: Staging, rows: Sequence[Row], results: Results, *, max_bad: float, key: IdKey, show_progress: bool
 ) -> None:
-    """Add the result of every row that is still to be read; stops past `max_bad` unreadable files, at unknown patients."""
+    """Add the result of every row that is still to be read; stops past `max_bad`, or at unknown patients."""
     doubts = Doubts()
     for row, known in zip(rows, staging.outcomes):
         if isinstance(known, Written):
