@@ -18,6 +18,7 @@ from echofm.clip import Clip
 from echofm.errors import EchofmError, UnreadableFile
 from echofm.ids import IdKey, load_key
 from echofm.progress import progress_bar
+from echofm.readers.decord_video import Decoder
 from echofm.readers.guarded import ReaderPool
 from echofm.readers.limits import Limits
 from echofm.readers.patients import Doubts
@@ -47,6 +48,7 @@ def write_shards(
     stratify: str | None = None,
     kinds: Sequence[str] = ("bmode", "unknown"),
     keep_outside: bool = False,
+    decoder: Decoder = "pyav",
     max_bad: float = 0.1,
     shard_mb: float = 512,
     seed: int = 0,
@@ -58,9 +60,8 @@ def write_shards(
 ) -> Manifest:
     """Write the clips of a source as shards into the folder `out`, which must not exist; returns its manifest.
 
-    Files are read in `processes` processes, spawned, so call it below `if __name__ == "__main__":`; the bytes do not
-    depend on their number. A killed run goes on when called again alike, and tries again the files that it could not
-    read; `out` appears only when complete.
+    The `processes` are spawned, so call it below `if __name__ == "__main__":`; the bytes do not depend on their number.
+    A killed run goes on when called again alike; `out` appears only when complete.
     size: pixels per side. frame_rate_hz: None keeps each clip's own frames. shard_mb: most 10^6 bytes per tar.
     split_by: "patient": the set's own split, for patients without one by hash of (seed, patient id) in these
         `fractions` of train, val and test, so that adding data never moves a patient. "none": everything is "train".
@@ -85,13 +86,12 @@ def write_shards(
         shard_mb=shard_mb,
         seed=seed,
     )
-    rows, skipped = _planned(list(source.rows()), settings, key)
-    skipped += getattr(source, "unread", Counter())
+    rows, skipped = _planned(source, settings, key)
     fingerprint = _fingerprint(rows, key, repr((settings, limits, source.name)))
     encode = Encode(settings=settings, dataset=source.name)
     with (
         staged(out, fingerprint=fingerprint, shard_mb=shard_mb, show_progress=show_progress) as staging,
-        _reading(encode, read, processes=processes, key=key, limits=limits) as results,
+        _reading(encode, read, processes=processes, key=key, limits=limits, decoder=decoder) as results,
     ):
         _try_again(staging, rows, results, show_progress=show_progress)
         _add_all(staging, rows, results, max_bad=max_bad, key=key, show_progress=show_progress)
@@ -112,11 +112,12 @@ def _published(staging: Staging, source: Source, settings: Settings, skipped: Co
     return manifest
 
 
-def _planned(rows: list[Row], settings: Settings, key: IdKey) -> tuple[list[Row], Counter[str]]:
+def _planned(source: Source, settings: Settings, key: IdKey) -> tuple[list[Row], Counter[str]]:
     """The rows to read, each with the split that the set gives its patient, and the kinds left out, counted.
 
     Shuffled, so that readers who stream the tars meet patients mixed.
     """
+    rows = list(source.rows())
     if not rows:
         raise EchofmError("no echo files were found; check the folder and `--dataset`")
     if settings.split_by == "patient":
@@ -129,6 +130,7 @@ def _planned(rows: list[Row], settings: Settings, key: IdKey) -> tuple[list[Row]
     else:
         splits = ["train"] * len(rows)
     skipped = Counter(row.kind for row in rows if row.kind is not None and not settings.selects(row.kind))
+    skipped += getattr(source, "unread", Counter())
     order = np.random.default_rng(settings.seed).permutation(len(rows))
     planned = [replace(rows[index], split=splits[index]) for index in order]
     return [row for row in planned if row.kind is None or settings.selects(row.kind)], skipped
@@ -146,7 +148,13 @@ def _fingerprint(rows: list[Row], key: IdKey, choices: str) -> str:
 
 @contextmanager
 def _reading(
-    encode: Encode, read: Callable[[Row], Clip] | None, *, processes: int, key: IdKey, limits: Limits
+    encode: Encode,
+    read: Callable[[Row], Clip] | None,
+    *,
+    processes: int,
+    key: IdKey,
+    limits: Limits,
+    decoder: Decoder,
 ) -> Iterator[Results]:
     if read is not None:
         yield functools.partial(_read_here, read=read, encode=encode)
@@ -159,6 +167,7 @@ def _reading(
         key=key,
         limits=limits,
         keep_outside=chosen.keep_outside,
+        decoder=decoder,
     ) as pool:
         yield pool.map
 
