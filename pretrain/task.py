@@ -94,7 +94,8 @@ class PretrainTask(Task):
         """The whole VideoMae with its contract and card."""
         model = nets["model"]
         assert isinstance(model, VideoMae)
-        save_model(model, folder, contract=self.contract, card=card)
+        rights = {"licence": self._recipe.licence, "authors": self._recipe.authors}
+        save_model(model, folder, contract=self.contract, card=card, **rights)
 
     def advice(self) -> str:
         """How this task takes less memory."""
@@ -127,6 +128,8 @@ def initial_model(source: str | None, recipe: PretrainRecipe) -> tuple[VideoMae 
     if source is None:
         return None, None
     model = load_model(source)
+    if not isinstance(model, VideoMae):
+        raise EchofmError("--init: the model given has no decoder, as an encoder saved alone; give a whole export")
     for name, value in recipe.network.model_dump().items():
         own = getattr(model.network, name)
         # Another centring fits the same weights.

@@ -15,6 +15,7 @@ from echofm.embed.cli import main as embed
 from echofm.embed.extract import Extractor
 from echofm.embed.table import EmbeddingTable
 from echofm.hub import save_model
+from echofm.model.config import NetworkConfig
 from echofm.model.mae import VideoMae
 from echofm.shards.write import write_shards
 from probe.cli import main as probe
@@ -27,11 +28,13 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     # Not the seed of the untrained network that stands beside it.
     torch.manual_seed(7)
-    net = VideoMae(
+    network = NetworkConfig(
         size=32, frames=8, channels=1, patch=8, tubelet=2, width=32, depth=1, heads=2,
         decoder_width=16, decoder_depth=1, decoder_heads=2, predicted_frames=4,
     )  # fmt: skip
-    save_model(net, folder / "encoder", contract=InputContract(size=32, frames=8, frame_rate_hz=25.0), card={})
+    save_model(
+        VideoMae(network), folder / "encoder", contract=InputContract(size=32, frames=8, frame_rate_hz=25.0), card={}
+    )
     for name, hearts in (("shards", 24), ("fresh", 4)):
         source = Hearts(folder / f"{name}-files", hearts, splits=name == "shards")
         for number in range(4 if name == "fresh" else 0):
