@@ -45,6 +45,8 @@ class Clip:
     frame_time_s: (T,) seconds since the first frame, strictly increasing; None where the file does not tell.
     clip_id, patient_id, study_id: keyed hashes (echofm.ids), never a name, a path or a tag. A study is one examination
         of a patient; None where the source does not tell.
+    patient_by: how the reader knew the patient: "given" by the source, "tag", "placeholder", "study" or "name" (of the
+        file); see echofm.readers.patients.
     pixel_spacing_mm: (row, column) millimetres between pixel centres; None where unknown.
     view: "A4C", "A2C", "PLAX", "PSAX", ...; None where unknown.
     kind: a word of `echofm.readers.kinds.KINDS`. simulated: True for the phantom's clips.
@@ -62,6 +64,7 @@ class Clip:
     clip_id: str
     patient_id: str
     study_id: str | None = None
+    patient_by: str = "given"
     fan: Fan | None = None
     frame_time_s: npt.NDArray[np.float64] | None = None
     pixel_spacing_mm: tuple[float, float] | None = None
@@ -145,6 +148,12 @@ class ClipBatch:
             elif value.is_floating_point() and value.element_size() == 2:
                 moved[name] = value.float()
         return replace(self, **moved)
+
+    def share_memory(self) -> ClipBatch:
+        """The same with its tensors in memory that processes share. RuntimeError where there is too little."""
+        for tensor in self._tensors().values():
+            tensor.share_memory_()
+        return self
 
     def pin_memory(self) -> ClipBatch:
         """Page-locked copies of the tensors, for the loader's asynchronous transfer."""

@@ -123,19 +123,6 @@ def test_a_user_without_a_home_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         load_key()
 
 
-def test_dicoms_without_a_tag_that_share_a_name_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for number, (folder, patient) in enumerate([("a", ""), ("b", ""), ("c", "DOE"), ("d", "")]):
-        lookalikes.write_dicom(tmp_path / folder / "IM_1.dcm", lookalikes.heart(number), patient=patient)
-    lookalikes.write_dicom(tmp_path / "a" / "IM_2.dcm", lookalikes.heart(7), patient="")
-    main([str(tmp_path), "--processes", "1"])
-    assert "DICOM files without a patient tag that count as the patient of a file of the same name" in (
-        printed := capsys.readouterr().out
-    )
-    assert printed.count("a manifest.csv any): 2") == 1
-    main([str(tmp_path), "--processes", "1", "--patient-from", "parent"])
-    assert "without a patient tag" not in capsys.readouterr().out
-
-
 def test_an_empty_folder_is_a_finding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path), "--html", str(tmp_path / "report.html")]) == 1
     printed = capsys.readouterr().out
@@ -149,6 +136,8 @@ def facts(name: str, *, patient: str, split: str | None, kind: str = "bmode", ra
         file_id=f"f{name}",
         clip_id=name,
         patient_id=patient,
+        study_id=None,
+        patient_by="given",
         split=split,
         view="A4C",
         kind=kind,
@@ -163,7 +152,6 @@ def facts(name: str, *, patient: str, split: str | None, kind: str = "bmode", ra
         labels={},
         mask_share=0.0,
         has_phase=False,
-        untagged_in=None,
         sector_print=fingerprint(clip),
         picture_print=fingerprint(clip, whole_picture=True),
         thumbnail=None,

@@ -19,6 +19,7 @@ from echofm.errors import UnreadableFile
 from echofm.ids import IdKey
 from echofm.readers.guarded import ReaderPool
 from echofm.readers.limits import Limits
+from echofm.readers.patients import Doubts
 from echofm.readers.source import Row
 from echofm.shards.read import ShardSet
 from echofm.shards.splits import given_splits
@@ -84,7 +85,7 @@ class ShardInput:
 class FileInput:
     """The files of a folder or data set; read in processes of their own, under a watchdog.
 
-    Raises EchofmError where the set puts one patient into two splits.
+    Raises EchofmError where the set puts one patient into two splits, or it is not known who the patients are.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class FileInput:
         # One file's split is its patient's, as `echofm shards` has it.
         given = (replace(row, split=split) for row, split in zip(rows, given_splits(rows, key=key)))
         self._rows = sorted(given, key=lambda row: key.file(row.path))
-        self._contract, self._key, self._limits = contract, key, limits
+        self._contract, self._key, self._limits, self._doubts = contract, key, limits, Doubts()
         self._open_pool = functools.partial(
             ReaderPool,
             functools.partial(_item, contract=contract, dataset=dataset, key=key),
@@ -121,15 +122,19 @@ class FileInput:
     def _said(self, row: Row) -> tuple[object, ...]:
         study = row.study and self._key.study(row.patient, row.study)
         said = (self._key.patient(row.patient), study, row.split, row.view, row.kind, sorted(row.labels.items()))
-        # Only where it is told, so that tables of before hold for all other sets.
-        return said if row.frame_rate_hz is None else (*said, row.frame_rate_hz)
+        # Only where they are given, so that tables of before hold for all other sets.
+        further = (row.frame_rate_hz, "study" if row.patient_from == "study" else None)
+        return (*said, *(each for each in further if each is not None))
 
     def read(self, indices: Sequence[int]) -> Iterator[Item | UnreadableFile]:
         """Read ahead in the pool; a file that cannot be read gives its reason."""
         if not indices:
             return
         with self._open_pool() as pool:
-            for _, result in pool.map(self._rows[index] for index in indices):
+            for row, result in pool.map(self._rows[index] for index in indices):
+                if not isinstance(result, UnreadableFile):
+                    self._doubts.read_clip(row, result.clip)
+                    self._doubts.refuse()
                 yield result
 
 

@@ -86,6 +86,7 @@ def open_set(
             limits=options.limits,
             dataset=options.dataset,
             patient_from=options.patient_from,
+            has_patients=has_patients,
             show_progress=show_progress,
         )
     except EchofmError as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -114,17 +114,21 @@ def open_videos(
     limits: Limits = Limits(),  # noqa: B008 (frozen)
     dataset: str | None = None,
     patient_from: str | None = None,
+    has_patients: bool = True,
     show_progress: bool = True,
 ) -> Videos:
     """Shards where there is a manifest of shards, else a data set, a plain folder or a single file.
 
-    Raises EchofmError where there is nothing to read.
+    has_patients: False for synthetic clips, whose patients nobody asks for.
+    Raises EchofmError where there is nothing to read, or it is not known who the patients are.
     """
     if (Path(src) / MANIFEST).is_file():
         shards = ShardSet.open(src, show_progress=show_progress)
         return Videos(key=key, processes=processes, limits=limits, shards=shards)
     source = open_source(src, dataset=dataset, patient_from=patient_from)
-    rows = sorted(source.rows(), key=lambda row: key.file(row.path))
+    rows = sorted(source.rows(doubtful=not has_patients), key=lambda row: key.file(row.path))
+    if not has_patients:
+        rows = [replace(row, patient_from=row.patient_from or "dicom") for row in rows]
     if not rows:
         raise EchofmError("no echo files were found; check the folder and `--dataset`")
     return Videos(key=key, processes=processes, limits=limits, dataset=source.name, rows=rows)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +18,8 @@ from echofm.engine.parallel import processes
 from echofm.engine.run import Run
 from echofm.engine.task import Task
 from echofm.engine.update import Updater
+from echofm.errors import EchofmError
+from echofm.machine import peak_memory_bytes
 from echofm.progress import console
 from echofm.shards.read import ShardSet
 
@@ -44,7 +44,7 @@ def start(
     """
     main = processes().is_main_process
     recipe.fit.micro_batch(processes().num_processes)
-    shards = ShardSet.open(data, show_progress=main)
+    shards = _opened(data, show_progress=main)
     task = build(recipe, shards)
     networks = {**task.digests(), **{name: digest_of(net) for name, net in task.frozen().items()}}
     digests = {entry.name: entry.sha256 for entry in shards.manifest.tars} | networks
@@ -64,7 +64,7 @@ def start(
 
 def dry_run(recipe: R, build: Callable[[R, ShardSet], Task], *, data: Path) -> None:
     """Take two steps, the second one timed, and print what the run would be. Writes nothing."""
-    shards = ShardSet.open(data, show_progress=processes().is_main_process)
+    shards = _opened(data, show_progress=processes().is_main_process)
     task = build(recipe, shards)
     updater = Updater(task, recipe.fit)
     batches = task.batches(shards, recipe.fit, start_step=0)
@@ -76,6 +76,16 @@ def dry_run(recipe: R, build: Callable[[R, ShardSet], Task], *, data: Path) -> N
         step_s = time.perf_counter() - begun_s
     if processes().is_main_process:
         print("\n".join(_outlook(recipe, shards, updater, update.figures, step_s=step_s, waited_s=waited_s)))
+
+
+def _opened(data: Path, *, show_progress: bool) -> ShardSet:
+    shards = ShardSet.open(data, show_progress=show_progress)
+    if not shards.manifest.splits["train"].clips:
+        raise EchofmError(
+            "the shards hold no training clip: write them with other --fractions, --seed or --stratify, or with "
+            "--split-by none"
+        )
+    return shards
 
 
 def card_of(recipe: Recipe, shards: ShardSet) -> dict[str, object]:
@@ -126,9 +136,8 @@ def _outlook(
 def _peak() -> str:
     if torch.cuda.is_available():
         return f"{torch.cuda.max_memory_allocated() / 2**30:.2f} GiB of GPU memory"
-    # Linux counts in KiB, macOS in bytes.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return f"{peak / 2**30:.2f} GiB of memory"
+    peak = peak_memory_bytes()
+    return "memory unknown" if peak is None else f"{peak / 2**30:.2f} GiB of memory"
 
 
 def _hours(seconds: float) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from echofm import __version__
 from echofm.errors import EchofmError
+from echofm.machine import processors
 from echofm.phantom import LayoutName, unfinished
 from echofm.phantom.acquisition import VIEWS, Spread
 from echofm.phantom.clip import PhantomClip, render_clip, truth_arrays
@@ -185,7 +186,7 @@ def generate(
         for clip in range(clips_per_patient)
     ]
     (root / FOLDER).mkdir(parents=True, exist_ok=True)
-    done = _finished(root, jobs, processes or len(os.sched_getaffinity(0)), show_progress)
+    done = _finished(root, jobs, processes or processors(), show_progress)
     kind().finish(root, [result["row"] for result in done])
     with (root / FOLDER / "clips.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(done[0]["index"]))

@@ -47,7 +47,7 @@ def decode_dicom(source: BinaryIO, *, channels: int, limits: Limits) -> Decoded:
             pixel_spacing_mm=_pixel_spacing(data_set, regions),
             pixel_aspect=_pixel_aspect(data_set),
             kind=kind,
-            patient=_text(data_set, "PatientID") or _text(data_set, "StudyInstanceUID"),
+            patient=_text(data_set, "PatientID"),
             study=_text(data_set, "StudyInstanceUID"),
             regions=regions,
         )

@@ -19,10 +19,10 @@ from echofm.ids import IdKey, load_key
 from echofm.readers.decoded import Decoded
 from echofm.readers.limits import Limits
 from echofm.readers.opening import open_plain
+from echofm.readers.patients import whose
 from echofm.readers.refused import Refused
 from echofm.readers.source import Row
 from echofm.readers.square import squared, stretched_mask
-from echofm.readers.suffixes import stem_of
 
 # Up to here a file is held in memory and read once; above, it is read twice, the second time from the page cache.
 _IN_MEMORY_BYTES = 256_000_000
@@ -35,6 +35,7 @@ def read_clip(
     key: IdKey | None = None,
     patient: str | None = None,
     study: str | None = None,
+    by_study: bool = False,
     limits: Limits = Limits(),  # noqa: B008 (frozen)
     keep_outside: bool = False,
 ) -> Clip:
@@ -49,13 +50,21 @@ def read_clip(
     channels: 1 grey, 3 RGB. key: hashes the ids; this user's own key by default.
     patient: the patient's name in the source; by default DICOM's PatientID, else StudyInstanceUID, else the stem.
     study: the study's name in the source; by default DICOM's StudyInstanceUID, else there is none.
+    by_study: take StudyInstanceUID for the patient where `patient` is not given, whatever PatientID says.
     keep_outside: leave the pixels outside the sector as they are, and take the whole frame for the sector where none
         is found. Only for images that were never a patient's (the phantom): burned-in names stay in.
 
     Raises UnreadableFile with the file's hashed id and the reason; neither names the path or quotes a tag.
     """
     return _read(
-        path, channels=channels, key=key, patient=patient, study=study, limits=limits, keep_outside=keep_outside
+        path,
+        channels=channels,
+        key=key,
+        patient=patient,
+        study=study,
+        by_study=by_study,
+        limits=limits,
+        keep_outside=keep_outside,
     )[0]
 
 
@@ -74,6 +83,7 @@ def read_row(
         key=key,
         patient=row.patient,
         study=row.study,
+        by_study=row.patient_from == "study",
         limits=limits,
         keep_outside=keep_outside,
     )
@@ -90,6 +100,7 @@ def _read(
     key: IdKey | None,
     patient: str | None,
     study: str | None,
+    by_study: bool,
     limits: Limits,
     keep_outside: bool,
 ) -> tuple[Clip, tuple[int, int]]:
@@ -100,6 +111,7 @@ def _read(
     path = Path(path)
     try:
         digest, decoded = _decode(path, channels=channels, limits=limits)
+        name, patient_by = whose(path, given=patient, tag=decoded.patient, study=decoded.study, by_study=by_study)
         stored_height, stored_width = decoded.frames_TCHW.shape[2:]
         decoded = squared(decoded, limits=limits)
         frames_TCHW, sector_HW = _sectored(decoded, keep_outside=keep_outside)
@@ -109,13 +121,14 @@ def _read(
         raise UnreadableFile(key.file(path), f"decoding it took too much ({type(error).__name__})") from None
     from echofm.readers.kinds import kind_by_pixels
 
-    patient, study = patient or decoded.patient or stem_of(path), study or decoded.study
+    study = study or decoded.study
     clip = Clip(
         frames_TCHW=frames_TCHW,
         sector_HW=sector_HW,
         clip_id=key.clip(digest),
-        patient_id=key.patient(patient),
-        study_id=key.study(patient, study) if study else None,
+        patient_id=key.patient(name),
+        study_id=key.study(name, study) if study else None,
+        patient_by=patient_by,
         frame_time_s=decoded.frame_time_s,
         pixel_spacing_mm=decoded.pixel_spacing_mm,
         kind=decoded.kind or kind_by_pixels(frames_TCHW, decoded.chroma_HW, sector_HW),

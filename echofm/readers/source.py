@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from echofm.clip import Clip, Label
+from echofm.readers.patients import PatientFrom
 
 # Headers whose pixels lie in a file of their own, by its usual suffixes.
 _PIXELS_OF = {".mhd": (".raw", ".zraw")}
@@ -21,6 +22,8 @@ class Row:
     patient, study: the names by which the set groups files; hashed by `IdKey` before they leave. study: None where the
         set does not tell; the file may.
     split: "train", "val" or "test" where the set gives one.
+    patient_from: the rule that the user chose for patients whom the source does not name; None where none was chosen,
+        so that doubts are told.
     frame_rate_hz: for a file that does not tell its own.
     add_truth: puts the set's own masks, traces or phases on the clip as read, at the clip's native size; it may
         open further files, so it runs where the clip is read, in a worker process. Must be picklable. The files that
@@ -29,6 +32,7 @@ class Row:
 
     path: Path
     patient: str
+    patient_from: PatientFrom | None = None
     study: str | None = None
     split: str | None = None
     view: str | None = None

@@ -128,7 +128,7 @@ class Worker:
                 f"a reader process ended as it started (exit code {code}); a script that reads files must do so "
                 'below `if __name__ == "__main__":`'
             )
-        killed = " (out of memory?)" if code == -signal.SIGKILL else ""
+        killed = " (out of memory?)" if code == -getattr(signal, "SIGKILL", 9) else ""
         self._end(f"its decoder crashed: {_signal_name(code)}{killed}")
 
     def _end(self, reason: str) -> None:

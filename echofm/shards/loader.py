@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from echofm.clip import Clip, ClipBatch
 from echofm.errors import EchofmError
@@ -24,6 +24,14 @@ from echofm.shards.carry import Carry, check_carry
 from echofm.shards.order import epoch_order
 from echofm.shards.read import ShardSet
 from echofm.shards.windows import Window, Windowing, cut_windows, read_windows, rebatched
+
+_NO_SHARED_MEMORY = (
+    "a loader's worker found too little shared memory (/dev/shm) for its batches; make it larger (docker run "
+    "--shm-size=8g), or take fewer workers: --fit.workers 0 needs none"
+)
+_LOST_WORKER = (
+    "a loader's worker was killed, as when memory runs out; take fewer workers (--fit.workers) or a smaller batch"
+)
 
 
 def train_batches(
@@ -156,16 +164,25 @@ class _Batches(Protocol):
 
 
 class _ErrorsAsValues:
-    """Hands an error over as a value: a DataLoader would wrap one that is raised into pages of traceback."""
+    """Hands an error over as a value: a DataLoader would wrap one that is raised into pages of traceback.
+
+    A worker's batch is put into shared memory here. Where the loader does it, in a thread of the worker, a failure is
+    only printed, and the trainer waits for that batch for ever.
+    """
 
     def __init__(self, batches: _Batches) -> None:
         self._batches = batches
 
     def __getitem__(self, number: int) -> ClipBatch | EchofmError:
         try:
-            return self._batches[number]
+            batch = self._batches[number]
+            return batch if get_worker_info() is None else batch.share_memory()
         except EchofmError as error:
             return error
+        except RuntimeError as error:
+            if "shared memory" not in str(error):
+                raise
+            return EchofmError(_NO_SHARED_MEMORY)
 
 
 def _loaded(batches: _Batches, *, order: Iterable[int], workers: int) -> Iterator[ClipBatch]:
@@ -185,10 +202,27 @@ def _loaded(batches: _Batches, *, order: Iterable[int], workers: int) -> Iterato
         # Its own generator: the workers' seeds must not be drawn from the training's random numbers.
         generator=torch.Generator(),
     )
-    for batch in loader:
-        if isinstance(batch, EchofmError):
-            raise batch
-        yield batch
+    loaded = iter(loader)
+    try:
+        while (batch := _next(loaded)) is not None:
+            if isinstance(batch, EchofmError):
+                raise batch
+            yield batch
+    finally:
+        # Not left to the garbage collector, which an error's traceback keeps from it: at Python's exit the workers
+        # would be ended by SIGTERM, which they outlive, and waited for.
+        getattr(loaded, "_shutdown_workers", lambda: None)()
+
+
+def _next(loaded: Iterator[Any]) -> ClipBatch | EchofmError | None:
+    """The next batch, or in one line why a worker that was killed has none; None at the end."""
+    try:
+        return next(loaded, None)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        is_full = "Bus error" in str(error) or "shared memory" in str(error)
+        return EchofmError(_NO_SHARED_MEMORY if is_full else _LOST_WORKER)
 
 
 def _outlive_sigterm(_: int) -> None:

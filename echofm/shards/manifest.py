@@ -58,6 +58,7 @@ class Settings(_Strict):
     channels: Literal[1, 3]
     split_by: Literal["patient", "none"]
     fractions: tuple[float, float, float]
+    stratify: str | None = None
     kinds: tuple[str, ...]
     keep_outside: bool
     shard_mb: Annotated[float, Field(gt=0)]
@@ -109,8 +110,11 @@ class Manifest(_Strict):
     # None: the arrays are pixels, uint8.
     latents: Latents | None = None
     splits: Mapping[Split, SplitCounts]
-    # Proven when the folder was written: the splits' sets of patients do not meet.
+    # Proven when the folder was written: the splits' sets of patients do not meet, patients being told apart by this
+    # rule. Patients by how each was known: "given" by the source, by "tag", "study" or file "name".
     patient_disjoint: Literal[True]
+    patient_rule: str = ""
+    patients_by: Mapping[str, Count] = Field(default_factory=dict)
     views: Mapping[str, Count]
     kinds: Mapping[str, Count]
     labels: Mapping[LabelName, Count]

@@ -20,11 +20,12 @@ from echofm.ids import IdKey, load_key
 from echofm.progress import Bar, progress_bar
 from echofm.readers.guarded import ReaderPool
 from echofm.readers.limits import Limits
+from echofm.readers.patients import Doubts
 from echofm.readers.source import Row, Source
 from echofm.shards.encode import Encode, NotSelected, SetAside, Written, unusable
 from echofm.shards.manifest import MANIFEST, SET_ASIDE, Manifest, Settings, as_json, checked
 from echofm.shards.sample import tar_blocks
-from echofm.shards.splits import given_splits, put
+from echofm.shards.splits import given_splits, put, stratified
 from echofm.shards.staging import Staging, new_folder, staged
 from echofm.shards.tally import set_aside_lines, tally
 from echofm.split import split_of
@@ -42,6 +43,7 @@ def write_shards(
     channels: Literal[1, 3] = 1,
     split_by: Literal["patient", "none"] = "patient",
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
+    stratify: str | None = None,
     kinds: Sequence[str] = ("bmode", "unknown"),
     keep_outside: bool = False,
     max_bad: float = 0.1,
@@ -65,6 +67,8 @@ def write_shards(
     size: pixels per side. frame_rate_hz: None keeps each clip's own frames.
     split_by: "patient": the set's own split, for patients without one by hash of (seed, patient id) in these
         `fractions` of train, val and test, so that adding data never moves a patient. "none": everything is "train".
+    stratify: a label of a few classes. Patients without a split of the set are then dealt class by class, so that a
+        rare class is in every split; more data may move a patient.
     kinds: kinds of clip to write, or ("all",); others are counted in the manifest under `not_selected`.
     max_bad: fraction of the files that may be unreadable; past it EchofmError, and what was done is kept.
     shard_mb: most 10^6 bytes per tar. limits: on each file.
@@ -79,6 +83,7 @@ def write_shards(
         channels=channels,
         split_by=split_by,
         fractions=tuple(fractions),
+        stratify=stratify,
         kinds=tuple(sorted(set(kinds))),
         keep_outside=keep_outside,
         shard_mb=shard_mb,
@@ -104,9 +109,16 @@ def write_shards(
         todo = rows[len(staging.outcomes) :]
         with progress_bar("shards", len(rows), show=show_progress) as bar:
             bar.advance(len(rows) - len(todo))
-            _add_all(staging, results(todo), n_rows=len(rows), max_bad=max_bad, key=key, bar=bar)
+            _add_all(staging, rows, results(todo), max_bad=max_bad, key=key, bar=bar)
         tars = staging.close_tars()
-        manifest = tally(staging.outcomes, tars, settings=settings, dataset=source.name, skipped=skipped)
+        manifest = tally(
+            staging.outcomes,
+            tars,
+            settings=settings,
+            dataset=source.name,
+            patient_rule=getattr(source, "patient_rule", "the source's own"),
+            skipped=skipped,
+        )
         staging.publish({SET_ASIDE: set_aside_lines(staging.outcomes), MANIFEST: as_json(manifest, indent=2)})
     return manifest
 
@@ -121,6 +133,10 @@ def _planned(rows: list[Row], settings: Settings, key: IdKey) -> tuple[list[Row]
     if settings.split_by == "patient":
         split_of("", fractions=settings.fractions)  # Wrong fractions are said now, not by every reader.
         splits = given_splits(rows, key=key)
+        if settings.stratify is not None:
+            splits = stratified(
+                rows, splits, label=settings.stratify, seed=settings.seed, fractions=settings.fractions, key=key
+            )
     else:
         splits = ["train"] * len(rows)
     skipped = Counter(row.kind for row in rows if row.kind is not None and not settings.selects(row.kind))
@@ -134,7 +150,7 @@ def _fingerprint(rows: list[Row], key: IdKey, choices: str) -> str:
     digest = hashlib.sha256(f"{echofm.__version__} {choices}".encode())
     for row in rows:
         ids = (key.file(row.path), key.patient(row.patient), row.study and key.study(row.patient, row.study))
-        stated = (row.split, row.view, row.kind, row.frame_rate_hz, sorted(row.labels.items()))
+        stated = (row.split, row.patient_from, row.view, row.kind, row.frame_rate_hz, sorted(row.labels.items()))
         digest.update(repr((*ids, *stated, *row.state())).encode())
     return digest.hexdigest()
 
@@ -173,9 +189,20 @@ def _try_again(
 
 
 def _add_all(
-    staging: Staging, results: Iterable[tuple[Row, Result]], *, n_rows: int, max_bad: float, key: IdKey, bar: Bar
+    staging: Staging,
+    rows: Sequence[Row],
+    results: Iterable[tuple[Row, Result]],
+    *,
+    max_bad: float,
+    key: IdKey,
+    bar: Bar,
 ) -> None:
-    """Add every result; exact copies are set aside, and past `max_bad` unreadable files it stops."""
+    """Add every result; exact copies are set aside. Stops past `max_bad` unreadable files and at unknown patients."""
+    n_rows, doubts = len(rows), Doubts()
+    for row, known in zip(rows, staging.outcomes):
+        if isinstance(known, Written):
+            doubts.read_row(row, patient_id=known.patient_id, study_id=known.study_id, by=known.patient_by)
+    doubts.refuse()
     written = [outcome for outcome in staging.outcomes if isinstance(outcome, Written)]
     seen = {outcome.clip_id for outcome in written}
     splits = {outcome.patient_id: outcome.split for outcome in written}
@@ -195,6 +222,8 @@ def _add_all(
             elif outcome.clip_id in seen:
                 staging.add(SetAside(file_id=key.file(row.path), reason="an exact copy of another file", bad=False))
             else:
+                doubts.read_row(row, patient_id=outcome.patient_id, study_id=outcome.study_id, by=outcome.patient_by)
+                doubts.refuse()
                 put(splits, outcome.patient_id, outcome.split, patient_id=outcome.patient_id)
                 staging.add(outcome, tar_blocks(outcome.clip_id, files))
                 seen.add(outcome.clip_id)

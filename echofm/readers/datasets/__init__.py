@@ -25,8 +25,9 @@ def open_source(path: str | Path, *, dataset: str | None = None, patient_from: s
     """Understand a folder (one of the public sets, or any other), a manifest table, or a single file.
 
     dataset: a name of `ADAPTERS` to force; by default found by looking at the folder and at those below it.
-    patient_from: "dicom" (the tag, else the file's name; the default), "parent", "top" (the folder below the source)
-        or "stem"; for a plain folder only, the public sets have rules of their own.
+    patient_from: "dicom" (the tag, else the file's name), "parent", "top" (the folder below the source), "stem" or
+        "study" (each DICOM study); for a plain folder only, the public sets have rules of their own. By default as
+        "dicom", but where that does not tell the patients, `rows()` refuses.
     Raises EchofmError where there is no such folder, name or rule, or where several sets lie below the folder. Tables
     are read with the first row.
     """
@@ -68,9 +69,9 @@ def _named(dataset: str) -> Adapter:
 
 
 def _folder(
-    root: Path, patient_from: PatientFrom, manifest: Path | None, *, around: Adapter | None = None
+    root: Path, patient_from: PatientFrom | None, manifest: Path | None, *, around: Adapter | None = None
 ) -> FolderSource:
-    rule = RULE_TEXTS[patient_from]
+    rule = RULE_TEXTS[patient_from or "dicom"]
     if manifest is not None:
         rule = f"{manifest.name}'s column patient, else {rule}"
 
@@ -82,11 +83,13 @@ def _folder(
     return FolderSource(name=GENERIC.name, root=root, patient_rule=rule, make_rows=make_rows)
 
 
-def _one_file(path: Path, patient_from: PatientFrom) -> FolderSource:
+def _one_file(path: Path, patient_from: PatientFrom | None) -> FolderSource:
     if path.suffix.lower() == ".csv":
         return _folder(path.parent, patient_from, path)
+    rule = patient_from or "dicom"
 
     def one(_: Path, __: Notes) -> Iterator[Row]:
-        yield Row(path=path, patient=patient_of(path, root=path.parent, rule=patient_from))
+        patient = patient_of(path, root=path.parent, rule=rule)
+        yield Row(path=path, patient=patient, patient_from=patient_from)
 
-    return FolderSource(name=GENERIC.name, root=path.parent, patient_rule=RULE_TEXTS[patient_from], make_rows=one)
+    return FolderSource(name=GENERIC.name, root=path.parent, patient_rule=RULE_TEXTS[rule], make_rows=one)

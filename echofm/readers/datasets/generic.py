@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from echofm.clip import LABEL_NAME, Label
@@ -23,7 +24,7 @@ from echofm.readers.datasets.truth import phantom_truth
 from echofm.readers.datasets.walk import MANIFEST, Notes, is_regular, media_files
 from echofm.readers.kinds import KINDS
 from echofm.readers.limits import PLAUSIBLE_RATE_HZ
-from echofm.readers.patients import RULE_TEXTS, Namesakes, PatientFrom, patient_of
+from echofm.readers.patients import RULE_TEXTS, Doubts, Namesakes, PatientFrom, patient_of
 from echofm.readers.source import Row
 from echofm.readers.suffixes import stem_of
 
@@ -31,21 +32,31 @@ VIEWS = ("A4C", "A2C", "A3C", "A5C", "PLAX", "PSAX", "SC", "SSN")
 
 
 def rows(
-    root: Path, notes: Notes, *, patient_from: PatientFrom = "dicom", manifest: Path | None = None
+    root: Path, notes: Notes, *, patient_from: PatientFrom | None = None, manifest: Path | None = None
 ) -> Iterator[Row]:
     """Every media file below a folder; with a manifest the files that it names, in its order by path.
 
     patient_from: who a file belongs to, where no manifest says so.
     Raises EchofmError on a manifest without a path column or whose paths leave the folder.
     """
-    namesakes = Namesakes(patient_from, notes)
-    if manifest is None:
-        notes.update(unread_tables(root))
-        for path in media_files(root, notes):
-            patient = patient_of(path, root=root, rule=patient_from)
-            namesakes.count(path, patient)
-            yield Row(path=path, patient=patient, add_truth=phantom_truth(root, stem_of(path)))
-        return
+    namesakes, doubts = Namesakes(patient_from, notes), Doubts()
+    found = _found(root, notes) if manifest is None else _listed_rows(root, notes, manifest)
+    for row in found:
+        patient = row.patient or patient_of(row.path, root=root, rule=patient_from or "dicom")
+        row = replace(row, patient=patient, patient_from=patient_from)
+        namesakes.count(row.path, patient)
+        doubts.list_row(row)
+        yield row
+    notes.doubt = doubts.reason
+
+
+def _found(root: Path, notes: Notes) -> Iterator[Row]:
+    notes.update(unread_tables(root))
+    for path in media_files(root, notes):
+        yield Row(path=path, patient="", add_truth=phantom_truth(root, stem_of(path)))
+
+
+def _listed_rows(root: Path, notes: Notes, manifest: Path) -> Iterator[Row]:
     columns = header(manifest)
     own = ("path", "patient", "study", "split", "view", "kind", "frame_rate_hz")
     measured = [name for name in columns if (has_unit(name) or name in WORDS) and name not in own]
@@ -74,11 +85,9 @@ def rows(
         elif not path.exists():
             notes[f"files in {manifest.name} that are not in the folder"] += 1
         elif is_regular(path, notes):
-            patient = cells["patient"] or patient_of(path, root=root, rule=patient_from)
-            namesakes.count(path, patient)
             yield Row(
                 path=path,
-                patient=patient,
+                patient=cells["patient"],
                 study=cells["study"] or None,
                 split=given_split(cells["split"], table=manifest.name, row=row - 1),
                 view=view_word(cells["view"], notes),

@@ -16,15 +16,20 @@ MANIFEST = "manifest.csv"
 
 
 class Notes(Counter[str]):
-    """What a walk passed over, in words. `unread`: files of kinds that are not read, by suffix."""
+    """What a walk passed over, in words. `unread`: files of kinds that are not read, by suffix.
+
+    doubt: why it is not known who the patients are.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.unread: Counter[str] = Counter()
+        self.doubt: str | None = None
 
     def clear(self) -> None:
         super().clear()
         self.unread.clear()
+        self.doubt = None
 
 
 def is_echo_file(path: Path) -> bool:
