@@ -25,12 +25,12 @@ class Inputs:
 
 def build(recipe: PretrainRecipe, shards: ShardSet, *, init: str | None = None) -> PretrainTask:
     """The task of a recipe on shards, from the export `init` or from random weights."""
-    from pretrain.task import prepared
+    from pretrain.task import PretrainTask
 
-    return prepared(recipe, shards, init=init)
+    return PretrainTask(recipe, shards, init=init)
 
 
-TRAINER = command.Trainer(command="echofm pretrain", about=__doc__ or "", recipes=RECIPES, build=build, inputs=Inputs)
+TRAINER = command.Trainer("echofm pretrain", __doc__ or "", RECIPES, build, Inputs)
 
 
 def main(argv: list[str]) -> int:

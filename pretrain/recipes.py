@@ -9,6 +9,7 @@ import pydantic
 import tyro
 
 from echofm.config import Recipe
+from echofm.contract import InputContract
 from echofm.engine.config import FitConfig, MonitorConfig, OptimConfig
 from echofm.model.config import MaskingConfig, NetworkConfig, ObjectiveConfig, require_learnable
 from echofm.model.sizes import SIZES
@@ -45,9 +46,17 @@ class PretrainRecipe(Recipe):
     data: DataConfig = DataConfig()
     """What a training clip is."""
 
+    @property
+    def contract(self) -> InputContract:
+        """What clips the model takes."""
+        clips = self.network.model_dump(include={"size", "frames", "channels"})
+        return InputContract(frame_rate_hz=self.data.frame_rate_hz, **clips)
+
     @pydantic.model_validator(mode="after")
     def _can_learn(self) -> PretrainRecipe:
         require_learnable(self.network, self.masking, self.objective)
+        if self.objective.clip_contrast.weight and self.fit.batch < 2:
+            raise ValueError("--objective.clip-contrast.weight tells a clip from others: give --fit.batch 2 or more")
         return self
 
 
@@ -56,9 +65,8 @@ def demo() -> PretrainRecipe:
 
     echofm pretrain demo --data SHARDS --out RUN
 
-    94 to 105 s on two cores. On 16 generated hearts beside the 64 trained on (tests/test_pretrain_runs.py) the
-    embedding's correlation with the pixel prior rises from 0.01 to 0.99 and the least phase contrast from -0.05 to
-    1.04 (0.92 and 0.35 at phase_centre 0).
+    On 16 generated hearts beside the 64 trained on (tests/test_pretrain_runs.py) the embedding's correlation with the
+    pixel prior rises from 0.01 to 0.99 and the least phase contrast from -0.05 to 1.04.
     """
     return PretrainRecipe(
         name="demo",
@@ -123,10 +131,9 @@ def large() -> PretrainRecipe:
     torchrun --nproc_per_node 8 --no-python echofm pretrain large --data SHARDS --out RUN
 
     The paper's batch of 8 GPUs x 8 clips; 450,000 steps are its 100 epochs of 290,000 videos, a twentieth of them
-    warm-up. Cost, estimated and not measured: about 61 TFLOP a step, so 0.06 s on eight A100 at 40 % of their bf16 rate
-    and some 8 hours in all, if the loaders keep up (1,000 clips/s; write the shards with --size 224). With fewer GPUs
-    set --fit.accumulate, which gives the same result. Frame rate, warm-up and the length of a window in seconds are not
-    in the paper: 25 frames/s shows 1.28 s, at least one beat above 47 bpm.
+    warm-up. Estimated, not measured: some 8 hours on eight A100, if the loaders keep up (1,000 clips/s; shards
+    of --size 224). With fewer GPUs --fit.accumulate gives the same result. Warm-up and frame rate are not in the paper:
+    32 frames at 25 a second show at least one beat above 47 bpm.
     """
     return PretrainRecipe(
         name="large",
@@ -135,6 +142,5 @@ def large() -> PretrainRecipe:
     )
 
 
-RECIPES: dict[str, Callable[[], PretrainRecipe]] = {
-    recipe.__name__: recipe for recipe in (demo, tiny, small, base, large)
-}
+_ALL: tuple[Callable[[], PretrainRecipe], ...] = (demo, tiny, small, base, large)
+RECIPES = {recipe.__name__: recipe for recipe in _ALL}

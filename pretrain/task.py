@@ -1,7 +1,4 @@
-"""The pretraining task: a recipe translated into plain arguments, and what one update of it means.
-
-Shapes: B clips, C channels, T frames, H rows, W columns.
-"""
+"""The pretraining task: a recipe translated into plain arguments, and what one update of it means."""
 
 from __future__ import annotations
 
@@ -13,8 +10,7 @@ import torch
 
 from echofm.augment import fit_to, vary_grey
 from echofm.clip import ClipBatch
-from echofm.contract import InputContract
-from echofm.engine.held_out import HeldOut
+from echofm.engine.held_out import held_out
 from echofm.engine.player import Player
 from echofm.engine.task import Figure, Join, Loss, Nets, StepOutput, Sum, Task, Turn
 from echofm.errors import EchofmError
@@ -30,28 +26,42 @@ from pretrain.validate import Validation
 class PretrainTask(Task):
     """Masked reconstruction with periodic contrastive learning.
 
-    net: the VideoMae. contract: the clips it takes. initial: the model whose weights it begins from, else random ones;
-    digest: that model's. held_out: the clips that are measured; None: none.
+    net: the VideoMae. shards: whose val split is measured; None: nothing is. init: an export, a folder or a hub id,
+    whose weights it begins from, else random ones. Raises EchofmError on what cannot be.
     """
 
-    def __init__(
-        self,
-        recipe: PretrainRecipe,
-        *,
-        initial: VideoMae | None = None,
-        digest: str | None = None,
-        held_out: HeldOut | None = None,
-    ) -> None:
+    def __init__(self, recipe: PretrainRecipe, shards: ShardSet | None = None, *, init: str | None = None) -> None:
+        self._recipe, self.contract = recipe, recipe.contract
+        if shards is not None and shards.manifest.settings.channels == 3 and recipe.network.channels == 1:
+            raise EchofmError(
+                "the shards are in colour, the model is grey: `echofm shards --channels 1`, or --network.channels 3"
+            )
         torch.manual_seed(recipe.fit.seed)
         self.net = VideoMae(recipe.network, recipe.masking, recipe.objective)
-        if initial is not None:
-            # The head of a contrast of clips is this run's own: the other one may have had none.
-            own = self.net.state_dict()
-            self.net.load_state_dict(own | {name: each for name, each in initial.state_dict().items() if name in own})
+        self._digest = None if init is None else self._begin_from(init)
         self.net.set_grad_checkpointing(recipe.grad_checkpointing)
-        self.contract = contract_of(recipe)
-        self._recipe, self._digest = recipe, digest
-        self._validation = None if held_out is None else Validation(held_out, self.contract)
+        self._validation: Validation | None = None
+        if shards is not None and recipe.monitor.every:
+            clips = held_out(shards.split("val"), self.contract, clips=recipe.monitor.clips, carry=["phase"])
+            self._validation = Validation(fit_to(clips, self.contract))
+
+    def _begin_from(self, init: str) -> str:
+        """Take the weights of an export, whose network must be the recipe's; its digest."""
+        model = load_model(init)
+        if not isinstance(model, VideoMae):
+            raise EchofmError("--init: the model given has no decoder, as an encoder saved alone; give a whole export")
+        for name, value in self._recipe.network.model_dump().items():
+            given = getattr(model.network, name)
+            # Another centring fits the same weights.
+            if name != "phase_centre" and given != value:
+                option = f"--network.{name.replace('_', '-')} {given}"
+                raise EchofmError(
+                    f"--init: its network has {name} {given}, the recipe {value}; add {option} or take another recipe"
+                )
+        # The head of a contrast of clips is this run's own: the other one may have had none.
+        own = self.net.state_dict()
+        self.net.load_state_dict(own | {name: each for name, each in model.state_dict().items() if name in own})
+        return load_encoder(init).digest
 
     def players(self) -> list[Player]:
         """The VideoMae."""
@@ -85,10 +95,8 @@ class PretrainTask(Task):
         )
 
     def validate(self, nets: Nets, step: int) -> Mapping[str, Figure]:
-        """Figures and a picture of held-out clips; says aloud where the embedding collapses."""
-        model = nets["model"]
-        assert isinstance(model, VideoMae)
-        return self._validation(model, step) if self._validation else {}
+        """Figures and a picture of held-out clips."""
+        return self._validation(nets["model"], step) if self._validation else {}
 
     def export(self, folder: Path, nets: Nets, *, card: Mapping[str, Any]) -> None:
         """The whole VideoMae with its contract and card."""
@@ -100,49 +108,3 @@ class PretrainTask(Task):
     def advice(self) -> str:
         """How this task takes less memory."""
         return "" if self._recipe.grad_checkpointing else "--grad-checkpointing (more time, the same result)"
-
-
-def prepared(recipe: PretrainRecipe, shards: ShardSet, *, init: str | None = None) -> PretrainTask:
-    """The task on opened shards, from the export `init` or random weights. Raises EchofmError on what cannot be."""
-    if recipe.objective.clip_contrast.weight and recipe.fit.batch < 2:
-        raise EchofmError(
-            "--objective.clip-contrast.weight tells a clip from the batch's others: give --fit.batch 2 or more"
-        )
-    if shards.manifest.settings.channels == 3 and recipe.network.channels == 1:
-        raise EchofmError(
-            "the shards are in colour, the model is grey: write them with `echofm shards --channels 1`, or take "
-            "--network.channels 3"
-        )
-    initial, digest = initial_model(init, recipe)
-    monitor, held_out = recipe.monitor, None
-    if monitor.every:
-        held_out = HeldOut.of(shards.split("val"), contract_of(recipe), clips=monitor.clips)
-    return PretrainTask(recipe, initial=initial, digest=digest, held_out=held_out)
-
-
-def initial_model(source: str | None, recipe: PretrainRecipe) -> tuple[VideoMae | None, str | None]:
-    """The export that a run begins from, and its digest; None and None for random weights.
-
-    Raises EchofmError where it is no export, or its network is not the recipe's.
-    """
-    if source is None:
-        return None, None
-    model = load_model(source)
-    if not isinstance(model, VideoMae):
-        raise EchofmError("--init: the model given has no decoder, as an encoder saved alone; give a whole export")
-    for name, value in recipe.network.model_dump().items():
-        own = getattr(model.network, name)
-        # Another centring fits the same weights.
-        if name != "phase_centre" and own != value:
-            option = "--network." + name.replace("_", "-")
-            raise EchofmError(
-                f"--init: the network given has {name} {own}, the recipe {value}; add {option} {own} or take another "
-                "recipe"
-            )
-    return model, load_encoder(source).digest
-
-
-def contract_of(recipe: PretrainRecipe) -> InputContract:
-    """What clips the model of a recipe takes."""
-    network, rate_hz = recipe.network, recipe.data.frame_rate_hz
-    return InputContract(size=network.size, frames=network.frames, channels=network.channels, frame_rate_hz=rate_hz)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import re
 import resource
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from safetensors.torch import load_file
 from toy_task import ToyTask, toy_batches
 
 from echofm.clip import ClipBatch
+from echofm.engine import stopping
 from echofm.engine.config import FitConfig, OptimConfig
 from echofm.engine.fit import Measure, fit
 from echofm.engine.run import Run
@@ -284,6 +287,34 @@ def test_what_helps_where_memory_ran_out_is_free_on_resume(tmp_path: Path, monke
     assert train(tmp_path / "run", config=config_of(accumulate=2), resume=True) == 12
     noted = [text.partition(";")[0] for text in lines if "only to round-off" in text]
     assert noted == ["accumulate: 1 when this run began, 2 now"]
+
+
+def waiting_for_ever(folder: Path) -> None:
+    """Target of a process: its third batch never comes."""
+    torch.set_num_threads(1)
+    run = Run.open(folder, config_of(save_every=2), env={"data": {"toy": 1}}, resume=False)
+
+    def batches() -> Iterator[ClipBatch]:
+        yield from itertools.islice(toy_batches(8), 2)
+        (folder / "waiting").touch()
+        while True:
+            time.sleep(0.05)
+
+    stopping._GRACE_S = 0.2
+    fit(ToyTask(config_of()), batches(), config_of(save_every=2), run)
+
+
+def test_sigterm_ends_a_run_whose_clips_never_come(tmp_path: Path) -> None:
+    process = forked(waiting_for_ever, tmp_path / "run")
+    while not (tmp_path / "run" / "waiting").exists():
+        assert process.is_alive()
+        time.sleep(0.01)
+    process.terminate()
+    process.join(60)
+    assert process.exitcode == 128 + signal.SIGTERM
+    assert train(tmp_path / "run", config=config_of(save_every=2), resume=True) == 12
+    train(tmp_path / "whole", config=config_of(save_every=2))
+    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
 
 
 def test_damaged_state_is_named(tmp_path: Path) -> None:

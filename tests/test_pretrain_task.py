@@ -19,7 +19,7 @@ from echofm.augment import fit_to, vary_grey
 from echofm.clip import ClipBatch
 from echofm.contract import InputContract
 from echofm.engine.asking import MicroLoss, outputs
-from echofm.engine.held_out import HeldOut
+from echofm.engine.held_out import held_out
 from echofm.engine.task import StepOutput, Turn
 from echofm.engine.update import Updater
 from echofm.errors import EchofmError
@@ -27,8 +27,8 @@ from echofm.metric.circular import circular_distance
 from echofm.model.config import MaskingConfig, NetworkConfig, ObjectiveConfig
 from echofm.shards.read import ShardSet
 from pretrain.recipes import RECIPES, PretrainRecipe
-from pretrain.task import PretrainTask, prepared
-from pretrain.validate import collapsed, warn_of_collapse
+from pretrain.task import PretrainTask
+from pretrain.validate import collapsed, warn
 
 Changes = dict[str, Any]
 GOLDEN = Path(__file__).parent / "golden" / "pretrain_loss_curve.json"
@@ -200,13 +200,13 @@ def test_checkpointing_changes_nothing(shards: ShardSet) -> None:
 
 def test_held_out_phases_are_those_of_the_window(shards: ShardSet) -> None:
     contract = InputContract(size=32, frames=8, channels=1, frame_rate_hz=25.0)
-    held = HeldOut.of(shards.split("val"), contract, clips=16)
-    assert len(held.batch) == 3 and held.batch.video_BCTHW.shape == (3, 1, 8, 40, 40)
+    held = held_out(shards.split("val"), contract, clips=16, carry=["phase"])
+    assert len(held) == 3 and held.video_BCTHW.shape == (3, 1, 8, 40, 40) and held.phase_BT is not None
     for index, clip in enumerate(shards.split("val")):
         # Every second frame of 50 Hz from the middle window's first one.
-        (first,) = [s for s in range(48) if shown(clip.frames_TCHW[s : s + 16 : 2], held.batch, index, contract)]
+        (first,) = [s for s in range(48) if shown(clip.frames_TCHW[s : s + 16 : 2], held, index, contract)]
         assert clip.phase_T is not None
-        away = circular_distance(held.phase_BF[index], torch.from_numpy(clip.phase_T[first : first + 16 : 2]))
+        away = circular_distance(held.phase_BT[index], torch.from_numpy(clip.phase_T[first : first + 16 : 2]))
         assert away.max() < 1 / FRAME_RATE_HZ
 
 
@@ -219,26 +219,26 @@ def shown(frames_TCHW: np.ndarray, batch: ClipBatch, index: int, contract: Input
 
 def test_no_held_out_clips_is_an_error_with_the_fix(shards: ShardSet) -> None:
     with pytest.raises(EchofmError, match=r"`echofm shards --fractions 0\.8 0\.1 0\.1`.*--monitor\.every 0"):
-        HeldOut.of(replace(shards, records=[]), InputContract(size=32, frames=8), clips=4)
+        held_out(replace(shards, records=[]), InputContract(size=32, frames=8), clips=4)
 
 
-def test_collapse_is_noticed_and_told_aloud(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_collapse_is_noticed_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not collapsed({"rankme": 5.0, "embedding_std": 0.3})
     assert collapsed({"rankme": 1.2, "embedding_std": 0.3}) and collapsed({"rankme": 5.0, "embedding_std": 0.001})
     lines: list[str] = []
     monkeypatch.setattr("pretrain.validate.console.print", lambda text, **_: lines.append(text))
-    warn_of_collapse({"rankme": 1.2, "embedding_std": 0.3}, 40)
+    warn({"rankme": 1.2, "embedding_std": 0.3, "collapsed": 1.0}, 40, positions_only=False)
     assert "COLLAPSE" in lines[0] and "step 40" in lines[0] and "--fit.optim.base-lr" in lines[0]
 
 
-def test_an_encoder_that_knows_places_alone_is_told_when_it_lasts(
+def test_an_encoder_that_knows_positions_alone_is_shown_when_it_lasts(
     shards: ShardSet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     lines: list[str] = []
     monkeypatch.setattr("pretrain.validate.console.print", lambda text, **_: lines.append(text))
     recipe, shares = tiny_recipe(), iter([0.99, 0.99, 0.3, 0.95, 0.99])
     monkeypatch.setattr("pretrain.validate.position_share", lambda _: next(shares))
-    task = prepared(recipe, shards)
+    task = PretrainTask(recipe, shards)
     for step in range(0, 5 * recipe.monitor.every, recipe.monitor.every):
         with torch.no_grad():
             task.validate({"model": task.net.eval()}, step)
@@ -251,7 +251,7 @@ def test_colour_shards_need_a_colour_model(shards: ShardSet) -> None:
     settings = shards.manifest.settings.model_copy(update={"channels": 3})
     coloured = replace(shards, manifest=shards.manifest.model_copy(update={"settings": settings}))
     with pytest.raises(EchofmError, match=r"--network\.channels 3"):
-        prepared(tiny_recipe(), coloured)
+        PretrainTask(tiny_recipe(), coloured)
 
 
 if __name__ == "__main__":

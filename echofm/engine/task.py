@@ -25,11 +25,13 @@ from echofm.engine.player import Player
 from echofm.shards.loader import train_batches
 
 if TYPE_CHECKING:
+    from echofm.shards.carry import Carry
     from echofm.shards.read import ShardSet
 
 Figure = float | npt.NDArray[np.uint8]
 Rows = Mapping[str, torch.Tensor]
-Nets = Mapping[str, nn.Module]
+# Modules; a task knows of which class its own are.
+Nets = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +93,13 @@ class Turn:
 class Task:
     """Networks and what one update of them means.
 
-    contract: what clips they take. Everything trainable runs inside `turn.net`; every draw about a clip comes from its
-    seed `draw_B` (echofm.draws), or the result depends on how the batch is cut.
+    contract: what clips they take. carry: what their batches hold beside the video (echofm.shards.carry).
+    Everything trainable runs inside `turn.net`; every draw about a clip comes from its seed `draw_B` (echofm.draws), or
+    the result depends on how the batch is cut.
     """
 
     contract: InputContract
+    carry: Sequence[Carry] = ()
 
     def players(self) -> Sequence[Player]:
         """The networks that learn, in the order of their turns, whose names are unlike. Called once."""
@@ -125,6 +129,7 @@ class Task:
             workers=config.workers,
             seed=config.seed,
             start_step=start_step,
+            carry=self.carry,
         )
 
     def prepare(self, batch: ClipBatch) -> ClipBatch:

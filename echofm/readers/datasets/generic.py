@@ -22,6 +22,7 @@ from echofm.readers.datasets.split_column import given_split
 from echofm.readers.datasets.table import header, read_table
 from echofm.readers.datasets.truth import phantom_truth
 from echofm.readers.datasets.walk import MANIFEST, Notes, is_regular, media_files
+from echofm.readers.frames import frame_files
 from echofm.readers.kinds import KINDS
 from echofm.readers.limits import PLAUSIBLE_RATE_HZ
 from echofm.readers.patients import RULE_TEXTS, Doubts, Namesakes, PatientFrom, patient_of
@@ -52,7 +53,7 @@ def rows(
 
 def _found(root: Path, notes: Notes) -> Iterator[Row]:
     notes.update(unread_tables(root))
-    for path in media_files(root, notes):
+    for path in media_files(root, notes, frames_as_clips=True):
         yield Row(path=path, patient="", add_truth=phantom_truth(root, stem_of(path)))
 
 
@@ -84,7 +85,7 @@ def _listed_rows(root: Path, notes: Notes, manifest: Path) -> Iterator[Row]:
             notes[f"lines of {manifest.name} that name a file again"] += 1
         elif not path.exists():
             notes[f"files in {manifest.name} that are not in the folder"] += 1
-        elif is_regular(path, notes):
+        elif frame_files(path) or is_regular(path, notes):
             yield Row(
                 path=path,
                 patient=cells["patient"],
