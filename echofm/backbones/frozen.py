@@ -54,8 +54,8 @@ class FrozenEncoder(nn.Module):
         self.contract, self.grid, self.sees_time = contract, grid, sees_time
         for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32)[:, None, None, None], persistent=False)
-        said = [dict(settings), contract.model_dump(mode="json"), list(mean), list(std)]
-        self.digest = digest_of(said, net.state_dict())
+        parts = [dict(settings), contract.model_dump(mode="json"), list(mean), list(std)]
+        self.digest = digest_of(parts, net.state_dict())
 
     def train(self, mode: bool = True) -> FrozenEncoder:
         """Stays in evaluation mode: it is frozen."""

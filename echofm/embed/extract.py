@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from echofm.clip import Clip, ClipBatch
 from echofm.embed.inputs import Item, conformed
 from echofm.embed.phase import PhaseTokens
-from echofm.embed.table import SIMULATED, EmbeddingTable, stack_rows
+from echofm.embed.rows import SIMULATED, stack_rows
+from echofm.embed.table import EmbeddingTable
 from echofm.embed.tokens import SpaceTimeTokens, TokenGrid, check_grid
 from echofm.errors import EchofmError
 from echofm.shards.windows import Window, Windowing, cut_windows, rebatched

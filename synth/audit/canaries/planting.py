@@ -17,7 +17,8 @@ import pandas as pd
 from echofm.clip import Clip
 from echofm.contract import InputContract
 from echofm.embed.inputs import Item, conformed
-from echofm.embed.table import EmbeddingTable, tidy_rows
+from echofm.embed.rows import tidy_rows
+from echofm.embed.table import EmbeddingTable
 from echofm.embed.videos import Videos
 from echofm.errors import UnreadableFile
 from synth.audit.canaries.marks import COLUMNS, KIND, LEFT_OUT, SOURCE, STRENGTH
@@ -65,10 +66,10 @@ class CanaryInput:
 
     def fingerprint(self) -> str:
         """Of the training set, the sample and what is planted."""
-        told = [self.videos.fingerprint(), *self.source_ids, str(self.seed), repr(plan())]
+        parts = [self.videos.fingerprint(), *self.source_ids, str(self.seed), repr(plan())]
         # Only where there is colour, so that canaries of before hold for all other encoders.
-        told += ["in colour"] if self._channels == 3 else []
-        return hashlib.sha256("\n".join(told).encode()).hexdigest()
+        parts += ["in colour"] if self._channels == 3 else []
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def read(self, indices: Sequence[int]) -> Iterator[Item | UnreadableFile]:
         """The canaries asked for; a source that can no longer be read gives its reason."""

@@ -58,7 +58,7 @@ def fit_reid(
         half=half,
         seed=own.seed,
         loss=options.loss,
-        meet=options.meet,
+        positives=options.positives,
         patients=len(set(train.patient_id)),
         clips=len(train),
         levels=[model.config for model in models.values()],

@@ -20,7 +20,7 @@ from synth.audit.reid.head import Components, Head
 from synth.audit.reid.samples import FIRST, SECOND, Level, Source, blocks, samples, whole_clips
 from synth.audit.reid.verify import Recordings
 
-Meet = Literal["view", "patient"]
+Positives = Literal["view", "patient"]
 Texts = npt.NDArray[np.str_]
 # Components and template are found on so many clips at most.
 _MOST_CLIPS = 3000
@@ -37,10 +37,10 @@ class Prepared:
     patient_N: Texts
     view_N: Texts
 
-    def group_M(self, meet: Meet) -> npt.NDArray[np.int64]:
+    def group_M(self, positives: Positives) -> npt.NDArray[np.int64]:
         """Samples of equal number shall meet: those of one patient, or of one patient in one view."""
         names = self.patient_N
-        if meet == "view":
+        if positives == "view":
             names = np.array([f"{patient}\0{view}" for patient, view in zip(self.patient_N, self.view_N)])
         return np.unique(names, return_inverse=True)[1][self.clip_M]
 
