@@ -18,6 +18,7 @@ from echofm.clip import Clip
 from echofm.errors import EchofmError, UnreadableFile
 from echofm.ids import IdKey, load_key
 from echofm.progress import Bar, progress_bar
+from echofm.readers.decord_video import Decoder
 from echofm.readers.guarded import ReaderPool
 from echofm.readers.limits import Limits
 from echofm.readers.patients import Doubts
@@ -46,6 +47,7 @@ def write_shards(
     stratify: str | None = None,
     kinds: Sequence[str] = ("bmode", "unknown"),
     keep_outside: bool = False,
+    decoder: Decoder = "pyav",
     max_bad: float = 0.1,
     shard_mb: float = 512,
     seed: int = 0,
