@@ -13,7 +13,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from echofm.embed.phase import PhaseTokens
-from echofm.embed.places import place_means, token_places, without_place
+from echofm.embed.positions import position_means, token_positions, without_position
 from echofm.embed.rhythm import cycle_length_s
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
@@ -295,12 +295,12 @@ def test_a_places_mark_is_taken_off_before_the_cycle_is_sought() -> None:
         contract={"frames": length},
         settings={"windows": "whole clip"},
     )
-    assert token_places(table) is None
+    assert token_positions(table) is None
     table = replace(
         table, rows=table.rows.assign(frames=frames.astype(float), windows=np.where(frames == 48, 2.0, 1.0))
     )
-    place_P, place_TD = token_places(table), place_means(table)
-    assert place_P is not None and place_TD is not None and table.phase is not None
+    place_P, position_TD = token_positions(table), position_means(table)
+    assert place_P is not None and position_TD is not None and table.phase is not None
     assert place_P[:24].tolist() == [*range(12), *range(4, 16)] and place_P[24:40].tolist() == list(range(16))
 
     def found(tokens: EmbeddingTable) -> float:
@@ -309,6 +309,6 @@ def test_a_places_mark_is_taken_off_before_the_cycle_is_sought() -> None:
         lengths = [cycle_length_s(feature_PD[a:b], time_s[a:b]) for a, b in pairwise(starts)]
         return float(np.mean([each is not None and abs(each / p - 1) < 0.1 for each, p in zip(lengths, periods)]))
 
-    with pytest.raises(EchofmError, match="does not tell the places"):
-        without_place(replace(table, contract=None), place_TD)
-    assert found(table) < 0.5 < 0.9 < found(without_place(table, place_TD))
+    with pytest.raises(EchofmError, match="does not tell the positions"):
+        without_position(replace(table, contract=None), position_TD)
+    assert found(table) < 0.5 < 0.9 < found(without_position(table, position_TD))

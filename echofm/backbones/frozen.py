@@ -95,10 +95,10 @@ def encode_frames(
     frames_NCHW = video_BCTHW.transpose(1, 2).flatten(0, 1)
     seen = [see(chunk) for chunk in frames_NCHW.split(FRAMES_AT_ONCE)]
     phase_BTD = torch.cat([vector for vector, _ in seen]).unflatten(0, (clips, frames))
-    places = [tokens for _, tokens in seen if tokens is not None]
+    positions = [tokens for _, tokens in seen if tokens is not None]
     tokens_BND = (
-        torch.cat(places).unflatten(0, (clips, frames)).flatten(1, 2)
-        if places
+        torch.cat(positions).unflatten(0, (clips, frames)).flatten(1, 2)
+        if positions
         else phase_BTD.new_zeros(clips, 0, phase_BTD.shape[2])
     )
     return Encoding(tokens_BND=tokens_BND, phase_BTD=phase_BTD, video_BD=phase_BTD.mean(1))

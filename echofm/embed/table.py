@@ -148,11 +148,11 @@ class EmbeddingTable:
     def join(self, other: EmbeddingTable) -> EmbeddingTable:
         """The clips of both tables; a clip in both counts once. Refuses other encoders and unequal features."""
         require_one_encoder([self, other])
-        place = pd.Index(self.rows["clip_id"]).get_indexer(other.rows["clip_id"])
-        shared = np.flatnonzero(place >= 0)
-        if not np.allclose(self.video_ND[place[shared]], other.video_ND[shared], rtol=1e-3, atol=1e-4):
+        position = pd.Index(self.rows["clip_id"]).get_indexer(other.rows["clip_id"])
+        shared = np.flatnonzero(position >= 0)
+        if not np.allclose(self.video_ND[position[shared]], other.video_ND[shared], rtol=1e-3, atol=1e-4):
             raise EchofmError("a clip of both tables has different features in each; embed it again with one command")
-        return EmbeddingTable.concat([self, other.select(place < 0)])
+        return EmbeddingTable.concat([self, other.select(position < 0)])
 
     @staticmethod
     def concat(tables: Sequence[EmbeddingTable]) -> EmbeddingTable:
@@ -231,9 +231,9 @@ class EmbeddingTable:
         for first in range(0, len(tokens), _BLOCK_ROWS):
             if not np.isfinite(tokens[first : first + _BLOCK_ROWS]).all():
                 raise EchofmError(f"phase features after token {first} are not finite; embed the clips again")
-        places = self.tokens.feature_NTRCD if self.tokens is not None else self.video_ND[:0]
-        for row in range(len(places)):
-            if not np.isfinite(places[row]).all():
+        positions = self.tokens.feature_NTRCD if self.tokens is not None else self.video_ND[:0]
+        for row in range(len(positions)):
+            if not np.isfinite(positions[row]).all():
                 raise EchofmError(f"the space-time tokens of row {row} are not finite; embed the clip again")
 
     def save(self, folder: str | Path) -> None:

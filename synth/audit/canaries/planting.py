@@ -75,21 +75,21 @@ class CanaryInput:
         """The canaries asked for; a source that can no longer be read gives its reason."""
         planned = plan()
         by_source = [
-            (place, [planned[index % len(planned)] for index in group])
-            for place, group in itertools.groupby(indices, lambda index: index // len(planned))
+            (position, [planned[index % len(planned)] for index in group])
+            for position, group in itertools.groupby(indices, lambda index: index // len(planned))
         ]
         asked: list[tuple[str, tuple[tuple[str, float], ...]]] = []
-        for place, wanted in by_source:
-            asked.append((self.source_ids[place], tuple(wanted)))
+        for position, wanted in by_source:
+            asked.append((self.source_ids[position], tuple(wanted)))
             if any(kind == IN_BETWEEN for kind, _ in wanted):
-                asked.append((self.source_ids[(place + 1) % len(self.source_ids)], ()))
+                asked.append((self.source_ids[(position + 1) % len(self.source_ids)], ()))
         task = functools.partial(_planted, contract=self.contract, seed=self.seed)
         made = self.videos.read(asked, task, channels=self._channels)
-        for place, wanted in by_source:
+        for position, wanted in by_source:
             own = next(made)
             other = next(made) if any(kind == IN_BETWEEN for kind, _ in wanted) else None
             for kind, strength in wanted:
-                yield self._item(self.source_ids[place], kind, strength, own, other)
+                yield self._item(self.source_ids[position], kind, strength, own, other)
 
     def _item(
         self,
@@ -146,11 +146,11 @@ def with_new_beats(planted: EmbeddingTable, train: EmbeddingTable, *, wanted: in
     alike = ["patient_id", "view"]
     if not shuffled.duplicated(alike).any():
         alike = ["patient_id"]
-    place = shuffled.groupby(alike, sort=False).cumcount()
-    beats = shuffled[place == 1].drop_duplicates("patient_id").head(wanted)
+    position = shuffled.groupby(alike, sort=False).cumcount()
+    beats = shuffled[position == 1].drop_duplicates("patient_id").head(wanted)
     if beats.empty:
         return _only_marks(planted)
-    pairs = beats.merge(shuffled[place == 0], on=alike, suffixes=("", "_source"), validate="one_to_one")
+    pairs = beats.merge(shuffled[position == 0], on=alike, suffixes=("", "_source"), validate="one_to_one")
     chosen = train.select(pairs["row"].to_numpy())
     marks = {
         KIND: NEW_BEAT,

@@ -100,5 +100,5 @@ def _level(fitted: Fitted) -> LevelModel:
         validation_auc=choice.validation_auc,
     )
     return LevelModel(
-        config=config, head=fitted.head, template_KD=preparation.template_KD, place_TD=preparation.place_TD
+        config=config, head=fitted.head, template_KD=preparation.template_KD, position_TD=preparation.position_TD
     )

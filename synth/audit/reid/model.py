@@ -31,12 +31,12 @@ class LevelModel:
     config: LevelConfig
     head: Head
     template_KD: npt.NDArray[np.float32] | None
-    place_TD: npt.NDArray[np.float32] | None = None
+    position_TD: npt.NDArray[np.float32] | None = None
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """All that decides the features, by name."""
         found = dict(self.head.state_dict())
-        extra = {"template_KD": self.template_KD, "place_TD": self.place_TD}
+        extra = {"template_KD": self.template_KD, "position_TD": self.position_TD}
         found |= {name: torch.from_numpy(array) for name, array in extra.items() if array is not None}
         return {name: tensor.detach().contiguous() for name, tensor in found.items()}
 
@@ -48,7 +48,7 @@ class LevelModel:
             source=self.config.source,
             bins=self.config.bins,
             template_KD=self.template_KD,
-            place_TD=self.place_TD,
+            position_TD=self.position_TD,
         )
         width = found.feature_MD.shape[1]
         if width != self.config.features:

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from echofm.embed.places import without_place
+from echofm.embed.positions import without_position
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from synth.audit.reid.cycle import one_cycle, turn_to
@@ -83,19 +83,19 @@ def samples(
     source: Source,
     bins: int = BINS,
     template_KD: npt.NDArray | None = None,
-    place_TD: Floats | None = None,
+    position_TD: Floats | None = None,
 ) -> Samples:
     """All samples of a table's clips at one level.
 
     frame: the tokens of each frame, places side by side. clip: the mean of these over time, of the whole clip and of
     either half (of a table with clip vectors alone: these). motion: one cycle, turned to agree with `template_KD`, of
-    the whole and of each half that shows a whole cycle, after what a frame's place in its window explains (`place_TD`)
-    is taken off; a clip without a cycle has no sample.
+    the whole and of each half that shows a whole cycle, after what a token's position in its window explains
+    (`position_TD`) is taken off; a clip without a cycle has no sample.
     Raises EchofmError where the table lacks the source.
     """
     _require(table, source, level)
     if level == "motion":
-        return _cycles(table, bins, template_KD, place_TD)
+        return _cycles(table, bins, template_KD, position_TD)
     if source == "video":
         return Samples(
             feature_MD=table.video_ND, clip_M=np.arange(len(table)), part_M=np.full(len(table), WHOLE, np.int64)
@@ -114,9 +114,9 @@ def _require(table: EmbeddingTable, source: Source, level: Level) -> None:
         raise EchofmError(f"the {level} head reads phase features, which the table lacks; embed without --no-phase")
 
 
-def _timelines(table: EmbeddingTable, place_TD: Floats | None) -> Iterator[tuple[Floats, npt.NDArray[np.float64]]]:
+def _timelines(table: EmbeddingTable, position_TD: Floats | None) -> Iterator[tuple[Floats, npt.NDArray[np.float64]]]:
     """Of each clip its phase tokens (T, D) and their seconds."""
-    phase = table.phase if place_TD is None else without_place(table, place_TD).phase
+    phase = table.phase if position_TD is None else without_position(table, position_TD).phase
     assert phase is not None
     for first, last in pairwise(phase.start_N1):
         yield phase.feature_PD[first:last], phase.time_s_P[first:last]
@@ -147,10 +147,10 @@ def _means(clips: list[Floats]) -> Samples:
     return _joined(features, owners, parts)
 
 
-def _cycles(table: EmbeddingTable, bins: int, template_KD: npt.NDArray | None, place_TD: Floats | None) -> Samples:
+def _cycles(table: EmbeddingTable, bins: int, template_KD: npt.NDArray | None, position_TD: Floats | None) -> Samples:
     features, owners, parts = [], [], []
     width = table.phase.feature_PD.shape[1] if table.phase is not None else 0
-    for number, (frames, time_s) in enumerate(_timelines(table, place_TD)):
+    for number, (frames, time_s) in enumerate(_timelines(table, position_TD)):
         half = len(frames) // 2
         for part, chosen in ((FIRST, slice(0, half)), (SECOND, slice(len(frames) - half, None)), (WHOLE, slice(None))):
             cycle = one_cycle(frames[chosen], time_s[chosen], bins=bins)
