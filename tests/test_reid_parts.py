@@ -275,10 +275,10 @@ def test_a_places_mark_is_taken_off_before_the_cycle_is_sought() -> None:
         # Of 48 frames two windows from 0 and 16; where they overlap, the moment nearer its window's middle is kept.
         window = np.repeat([0, 1], 12) if count == 48 else np.zeros(16, int)
         place = np.r_[0:12, 4:16] if count == 48 else np.arange(16)
-        frames = beating(float(period_s), rng.uniform(), frames=len(place), seed=int(rng.integers(1 << 30)))
+        features = beating(float(period_s), rng.uniform(), frames=len(place), seed=int(rng.integers(1 << 30)))
         parts.append(
             PhaseTokens(
-                feature_PD=(frames + ring[place]).astype(np.float32),
+                feature_PD=(features + ring[place]).astype(np.float32),
                 time_s_P=np.arange(len(place)) * STEP_S,
                 frame_P=(np.arange(len(place)) * step + 0.5).astype(np.float32),
                 window_P=window.astype(np.int32),

@@ -134,7 +134,7 @@ def _call(function: Callable[..., Any], spec: Spec) -> Any:
     if spec.random:
         if "pretrained" not in inspect.signature(function).parameters:
             raise EchofmError(
-                f"random:{spec.name}: the function has no parameter `pretrained`; give it one to have it untrained as well"
+                f"random:{spec.name}: the function has no parameter `pretrained`; give it one to open it untrained"
             )
         options = {"pretrained": False}
     try:
