@@ -37,6 +37,8 @@ class Request(FrozenModel):
     """What was asked for, so that a second call with the same words goes on, and with others stops."""
 
     encoder_digest: str
+    phase_digest: str = ""
+    """Of what else decides the phase vectors, of encoders that can be had without."""
     settings: dict[str, str | int]
     phase: bool
     input_fingerprint: str
@@ -45,8 +47,9 @@ class Request(FrozenModel):
     def serves(self, other: Request) -> bool:
         """Whether a table made so holds all that another request wants, the same numbers."""
         (ours, tokens), (theirs, wanted) = self._settings(), other._settings()
-        same = (self.encoder_digest, self.input_fingerprint, self.clips, ours) == (
+        same = (self.encoder_digest, self.phase_digest, self.input_fingerprint, self.clips, ours) == (
             other.encoder_digest,
+            other.phase_digest,
             other.input_fingerprint,
             other.clips,
             theirs,
@@ -220,6 +223,7 @@ def request_of(extractor: Extractor, source: Input) -> Request:
     """What a run of this extractor over this input asks for."""
     return Request(
         encoder_digest=extractor.encoder.digest,
+        phase_digest=getattr(extractor.encoder, "phase_digest", ""),
         settings=extractor.settings,
         phase=extractor.phase,
         input_fingerprint=source.fingerprint(),
