@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from echofm.embed.table import COLUMNS
+from echofm.embed.rows import COLUMNS
 from echofm.errors import EchofmError
 from echofm.shards.manifest import MANIFEST, read_manifest
 from probe.inputs import ProbeInputs

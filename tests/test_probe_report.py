@@ -24,7 +24,8 @@ from planted_probes import (
 from sklearn.metrics import confusion_matrix
 
 from echofm.embed.provenance import is_simulated
-from echofm.embed.table import EmbeddingTable, tidy_rows
+from echofm.embed.rows import tidy_rows
+from echofm.embed.table import EmbeddingTable
 from echofm.estimators.ordinal import median_level
 from echofm.intervals import Estimate
 from echofm.report.blocks import FilmStrip, Picture
