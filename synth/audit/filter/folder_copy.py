@@ -92,7 +92,7 @@ class FolderCopy:
             return "tables that name no clip, left out"
         kept = lines[: len(lines) - sum(len(own) for _, own in body)]
         for cells, own in body:
-            named = [cells[place] for place in naming if place < len(cells)]
+            named = [cells[position] for position in naming if position < len(cells)]
             # Rows that name a clip nobody told us of go with the clips left out.
             if named and all(self._names.cell(cell, folder=folder) for cell in named):
                 kept += own
@@ -101,14 +101,14 @@ class FolderCopy:
 
     def _naming(self, header: list[str], rows: list[list[str]], folder: PurePosixPath) -> list[int]:
         """The columns that name clips: those called so, else those of which most cells name one."""
-        columns = [[cells[place] for cells in rows if place < len(cells)] for place in range(len(header))]
+        columns = [[cells[position] for cells in rows if position < len(cells)] for position in range(len(header))]
         known = [[self._names.cell(cell, folder=folder) is not None for cell in cells] for cells in columns]
-        called = [place for place, name in enumerate(header) if name in _NAMING and any(known[place])]
+        called = [position for position, name in enumerate(header) if name in _NAMING and any(known[position])]
         # Numbers can be the names of clips by chance.
         return called or [
-            place
-            for place, cells in enumerate(columns)
-            if 2 * sum(known[place]) > len(cells) and not all(_NUMBER.fullmatch(cell.strip()) for cell in cells)
+            position
+            for position, cells in enumerate(columns)
+            if 2 * sum(known[position]) > len(cells) and not all(_NUMBER.fullmatch(cell.strip()) for cell in cells)
         ]
 
     def _below_root(self, path: Path) -> PurePosixPath:
