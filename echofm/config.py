@@ -16,7 +16,7 @@ class Recipe(FrozenModel):
     Fields carry their unit in their name; the string under a field is its line in `--help`.
     """
 
-    name: Annotated[str, tyro.conf.Fixed]
+    name: Annotated[str, tyro.conf.Fixed, tyro.conf.Suppress]
     """The recipe that it began as."""
     fit: FitConfig
     """The training loop."""
