@@ -19,12 +19,13 @@ import torch
 import tyro
 
 from benchmarks.timing import header
-from echofm.approximate import ApproximateIndex
 from echofm.embed.table import EmbeddingTable
 from echofm.machine import peak_memory_bytes
 from echofm.nearest import nearest
 from synth.audit.assess import audit
-from synth.audit.calibrate import conformal_p, flagged, published_threshold, q_values
+from synth.audit.settings import AuditSettings
+from synth.audit.statistics.approximate import ApproximateIndex
+from synth.audit.statistics.calibrate import conformal_p, flagged, published_threshold, q_values
 
 Floats = npt.NDArray[np.float32]
 
@@ -113,7 +114,9 @@ def _in_memory(options: Options) -> Iterator[str]:
         tables = [
             _table(each, name, per) for each, name, per in ((train, "t", 2), (holdout, "h", 2), (synthetic, "s", 1))
         ]
-        yield _row(f"whole audit with all attacks, {size}", lambda: audit(*tables, levels=["clip"]))
+        yield _row(
+            f"whole audit with all attacks, {size}", lambda: audit(*tables, settings=AuditSettings(levels=("clip",)))
+        )
 
 
 def _mapped(options: Options) -> Iterator[str]:

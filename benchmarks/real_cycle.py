@@ -115,7 +115,7 @@ def noise_ceiling(curve: AreaCurve, *, frames: int, draws: int = 500, seed: int 
 def with_random_weights(encoder: Encoder, *, seed: int = 0) -> Encoder:
     """The same architecture and contract, never trained."""
     torch.manual_seed(seed)
-    return Encoder(VideoEncoder(encoder.config.architecture), config=encoder.config)
+    return Encoder(VideoEncoder(encoder.net.config), config=encoder.config)
 
 
 def choose_reading(encoder: Encoder, shards: ShardSet, *, clips: int, show: int = 0) -> Reading:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import tyro
 
@@ -16,9 +16,15 @@ class Recipe(FrozenModel):
     Fields carry their unit in their name; the string under a field is its line in `--help`.
     """
 
+    free_on_resume: ClassVar[frozenset[str]] = frozenset(["licence", "authors"])
+
     name: Annotated[str, tyro.conf.Fixed, tyro.conf.Suppress]
     """The recipe that it began as."""
     fit: FitConfig
     """The training loop."""
     monitor: MonitorConfig = MonitorConfig()
     """What is measured on held-out clips."""
+    licence: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
+    """Under which the weights are to be shared, for the model card (`cc-by-4.0`); else it says: not stated."""
+    authors: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
+    """Whose the weights are, for the model card."""

@@ -29,9 +29,9 @@ from echofm.ids import load_key
 from echofm.phantom.video import write_mjpeg
 from echofm.progress import progress_bar
 from echofm.schema import FrozenModel
-from synth.audit.canaries import transformed
+from synth.audit.canaries.transforms import transformed
 from synth.audit.cli import main as audit
-from synth.audit.filter import clip_id_of
+from synth.audit.filter.write import clip_id_of
 from synth.audit.result import AuditResult
 
 # What a generator that memorises might change of a clip; the MJPEG of the written video comes on top.

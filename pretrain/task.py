@@ -48,6 +48,8 @@ class PretrainTask(Task):
     def _begin_from(self, init: str) -> str:
         """Take the weights of an export, whose network must be the recipe's; its digest."""
         model = load_model(init)
+        if not isinstance(model, VideoMae):
+            raise EchofmError("--init: the model given has no decoder, as an encoder saved alone; give a whole export")
         for name, value in self._recipe.network.model_dump().items():
             given = getattr(model.network, name)
             # Another centring fits the same weights.
@@ -98,7 +100,8 @@ class PretrainTask(Task):
 
     def export(self, folder: Path, nets: Nets, *, card: Mapping[str, Any]) -> None:
         """The whole VideoMae with its contract and card."""
-        save_model(nets["model"], folder, contract=self.contract, card=card)
+        rights = self._recipe.model_dump(include={"licence", "authors"})
+        save_model(nets["model"], folder, contract=self.contract, card=card, **rights)
 
     def advice(self) -> str:
         """How this task takes less memory."""

@@ -24,9 +24,9 @@ class Arguments:
     """probe.json of the first."""
     second: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="B.json")]]
     """probe.json of the second."""
-    html: Path | None = None
+    html: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     """Also write a page here."""
-    json: Path | None = None
+    json: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     """Also write the figures here."""
     draws: int = 1000
     """Of the patient bootstrap."""

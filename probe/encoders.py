@@ -19,7 +19,6 @@ from echofm.embed.videos import open_videos
 from echofm.encoder import AnyEncoder
 from echofm.errors import EchofmError
 from probe.checks.encoder import CLIPS, check_encoder, windows_of
-from probe.other_set import joined
 from probe.report.frames import FileFrames, FramesOf, ShardFrames
 from probe.result import Check
 
@@ -168,6 +167,18 @@ class EncoderTables:
             show_progress=self._show_progress,
         )
         return videos.input(encoder.contract)
+
+
+def joined(tables: Sequence[EmbeddingTable]) -> EmbeddingTable:
+    """One table of one or two sets; one alone stays mapped from disk. Raises EchofmError where a clip is in both."""
+    if len(tables) == 1:
+        return tables[0]
+    if shared := sorted(set(tables[0].clip_id) & set(tables[1].clip_id)):
+        raise EchofmError(
+            f"{len(shared)} clips are in both sets, first {shared[0]} (hashed): the test would be leaked to; --test-on "
+            "takes a set of other patients"
+        )
+    return EmbeddingTable.concat(tables)
 
 
 def failed_of(name: str, checks: Sequence[Check]) -> list[Check]:

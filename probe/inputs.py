@@ -13,13 +13,12 @@ from pathlib import Path
 from echofm.backbones import open_encoder
 from echofm.clip import Clip
 from echofm.embed.options import EmbedOptions
-from echofm.embed.source import is_features
+from echofm.embed.source import is_features, load_features
 from echofm.embed.table import EmbeddingTable
 from echofm.encoder import AnyEncoder
 from echofm.errors import EchofmError
 from probe.checks.embedding import check_embedding
-from probe.encoders import PIXEL_PCA, PIXELS, RANDOM_INIT, EncoderTables, failed_of
-from probe.other_set import clips_of, require_paired, table_of
+from probe.encoders import PIXEL_PCA, PIXELS, RANDOM_INIT, EncoderTables, failed_of, joined
 from probe.protocol import METHODS
 from probe.report.frames import FramesOf
 from probe.result import Check
@@ -78,7 +77,7 @@ def open_inputs(
     )
     others = _others(sources, data=data, test_on=test_on)
     if is_features(Path(sources[0])):
-        main = ProbeInputs(table=table_of(sources[0], others[0]), test_clips=clips_of(others[0]))
+        main = ProbeInputs(table=_table_of(sources[0], others[0]), test_clips=_clips_of(others[0]))
         tables = None if data is None else encoder_tables(data)
     elif data is None:
         raise EchofmError(
@@ -92,7 +91,7 @@ def open_inputs(
     failed: list[Check] = []
     for source, name, other in zip(sources[1:], names[1:], others[1:]):
         if is_features(Path(source)):
-            baselines[name] = table_of(source, other)
+            baselines[name] = _table_of(source, other)
         elif tables is None:
             raise EchofmError(f"{source}: no embedding table lies there; for an encoder give --data SRC")
         else:
@@ -115,7 +114,7 @@ def _others(sources: Sequence[str], *, data: Path | None, test_on: Sequence[Path
     if any(tables) and not all(tables):
         raise EchofmError("--test-on: give tables alone, or encoders alone")
     if all(tables):
-        require_paired(sources, test_on)
+        _require_paired(sources, test_on)
         return list(test_on)
     if len(test_on) > 1:
         raise EchofmError("--test-on: encoders are tested on one set; give it once")
@@ -148,3 +147,25 @@ def _names(sources: Sequence[str]) -> list[str]:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise EchofmError(f"two encoders or tables have the name {twice[0]!r}; rename a folder")
     return names
+
+
+def _require_paired(sources: Sequence[str], test_on: Sequence[Path]) -> None:
+    """Raises EchofmError where tables of the other set are missing."""
+    if len(test_on) != len(sources):
+        raise EchofmError(
+            f"--test-on: {len(test_on)} tables of the other set for {len(sources)} of this one; give one for each, in "
+            "the same order"
+        )
+    for folder in test_on:
+        if not is_features(folder):
+            raise EchofmError(f"--test-on {folder}: no embedding table lies there; `echofm embed` makes one")
+
+
+def _table_of(folder: str, other: Path | None) -> EmbeddingTable:
+    """An encoder's table, with the clips of its table of the other set where there is one."""
+    return joined([load_features(each) for each in (folder, other) if each is not None])
+
+
+def _clips_of(other: Path | None) -> frozenset[str] | None:
+    """Ids of the clips to test on."""
+    return None if other is None else frozenset(load_features(other).clip_id)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,28 +31,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from echofm.contract import InputContract
+    from echofm.engine.hooks import Snapshot
     from echofm.model.tokens import Grid
     from echofm.shards.index import ClipRecord
-    from echofm.shards.read import ShardSet
 
 TRAIN_CLIPS, VAL_CLIPS = 256, 128
 _FEWEST_TRAIN, _FEWEST_VAL = 10, 2
 _ALPHAS = tuple(float(alpha) for alpha in np.logspace(-1, 5, 7))
 _NEIGHBOURS, _FOLDS = 5, 4
 _CLIPS_AT_ONCE = 8
-
-
-class Snapshot(Protocol):
-    """A model in training at one step, what it takes, and the data."""
-
-    @property
-    def model(self) -> Any: ...
-    @property
-    def contract(self) -> InputContract: ...
-    @property
-    def shards(self) -> ShardSet: ...
-    @property
-    def step(self) -> int: ...
 
 
 def monitor(argument: str) -> Callable[[Snapshot], dict[str, float]]:

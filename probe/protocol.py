@@ -57,7 +57,7 @@ class Measured(Generic[Answered]):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Protocol(ABC, Generic[Source, Answered]):
+class ProbeProtocol(ABC, Generic[Source, Answered]):
     """A probe of an encoder (Source: its table, its tokens, ...), with other encoders beside it under one name each.
 
     draws, seed: of the bootstrap over test patients, the same for every method. advance: gets a note as work is done.

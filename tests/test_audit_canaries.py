@@ -24,12 +24,12 @@ from echofm.nearest import Neighbours
 from echofm.readers.limits import Limits
 from echofm.readers.read import read_row
 from echofm.readers.source import Row
-from synth.audit.canaries import FAITHFUL, KINDS, NEW_BEAT, STRENGTHS, in_between, plan, transformed
-from synth.audit.levels import vectors
-from synth.audit.marks import KIND, LEFT_OUT, SOURCE
-from synth.audit.planting import CanaryInput, canary_id, sources, with_new_beats
-from synth.audit.scoring import _of_canaries
-from synth.audit.search import Search
+from synth.audit.canaries.marks import KIND, LEFT_OUT, SOURCE
+from synth.audit.canaries.planting import CanaryInput, canary_id, sources, with_new_beats
+from synth.audit.canaries.transforms import FAITHFUL, KINDS, NEW_BEAT, STRENGTHS, in_between, plan, transformed
+from synth.audit.statistics.levels import vectors
+from synth.audit.statistics.scores import _of_canaries
+from synth.audit.statistics.search import Search
 
 
 def heart(seed: int, size: int = 48) -> Clip:
@@ -131,8 +131,8 @@ def test_canaries_are_sought_as_synthetic_clips_are_but_for_new_beats() -> None:
             return super().nearest(queries_QD, k=k, exclude_QN=exclude_QN)
 
     canaries = with_new_beats(planted("exact", 0.0), TRAIN, wanted=40, seed=0)
-    own = vectors(canaries, "clip", head=None, moments=1)
-    train = vectors(TRAIN, "clip", head=None, moments=1)
+    own = vectors(canaries, "clip", head=None, frames=1)
+    train = vectors(TRAIN, "clip", head=None, frames=1)
     found = _of_canaries(own, canaries, TRAIN, train, Spy(train.vectors_VD, metric="cosine"))
     assert asked == [(50, False), (40, True)]
     assert np.allclose(found.score[:50], 1) and (found.score[50:] < 0.999).all()

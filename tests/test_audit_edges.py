@@ -19,19 +19,19 @@ from echofm.embed.table import EmbeddingTable, tidy_rows
 from echofm.embed.videos import open_videos
 from echofm.errors import EchofmError
 from echofm.ids import IdKey
-from echofm.intervals import Interval
+from echofm.intervals import Estimate
 from synth.audit.assess import audit
-from synth.audit.calibrate import at_most, conformal_p, flagged_at_any, q_values
+from synth.audit.canaries.marks import STRENGTH
+from synth.audit.canaries.power import sees_copies
 from synth.audit.cli import main
 from synth.audit.duplicates import Duplicates, _copied, exact_copies
-from synth.audit.filter import Filtered, LeftOut, read_decisions
-from synth.audit.marks import STRENGTH
+from synth.audit.filter.write import Filtered, LeftOut, read_decisions
 from synth.audit.names import safe_table
-from synth.audit.power import Recall, sees_copies
-from synth.audit.report import page
-from synth.audit.result import Attacks, AuditResult, Estimate
-from synth.audit.scoring import combined_p
-from synth.audit.strips import closest_pairs
+from synth.audit.report.strips import closest_pairs
+from synth.audit.result import Attacks, AuditResult, CanaryRecall
+from synth.audit.settings import AuditSettings
+from synth.audit.statistics.calibrate import at_most, conformal_p, flagged_at_any, q_values
+from synth.audit.statistics.scores import combined_p
 from synth.audit.verdict import _membership
 
 
@@ -47,9 +47,11 @@ def test_clips_that_only_share_a_row_number_are_no_copies() -> None:
     assert exact_copies(with_ids(train, numbered), with_ids(other, numbered)) == {"3": "3"}
 
 
-def recall(kind: str, value: float, planted: int = 50) -> Recall:
-    part = Interval(value=value, low=value, high=value)
-    return Recall(kind=kind, strength=0.0, planted=planted, recall=part, recall_at_a_tenth=part, right_patient=1.0)
+def recall(kind: str, value: float, planted: int = 50) -> CanaryRecall:
+    part = Estimate(value=value, low=value, high=value)
+    return CanaryRecall(
+        kind=kind, strength=0.0, planted=planted, recall=part, recall_at_a_tenth=part, right_patient=1.0
+    )
 
 
 def test_an_exact_copy_alone_proves_no_sight() -> None:
@@ -62,7 +64,9 @@ def test_an_exact_copy_alone_proves_no_sight() -> None:
 
 
 def test_the_verdict_rounds_no_small_alpha_away() -> None:
-    many = audit(TRAIN, table(520, "many-", 9), synthetic(0, 100), canaries=PLANTS, alpha=0.002).result
+    many = audit(
+        TRAIN, table(520, "many-", 9), synthetic(0, 100), canaries=PLANTS, settings=AuditSettings(alpha=0.002)
+    ).result
     assert "than 99.8% of new patients do" in many.verdict and "(expected 0.2%" in many.verdict
     assert "of 50 at worst, 95 % interval 9" in many.verdict
 
@@ -165,7 +169,7 @@ def test_a_page_of_an_earlier_audit_does_not_outlast_its_figures(
     def killed(*given: object, **more: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("synth.audit.command.page", killed)
+    monkeypatch.setattr("synth.audit.audited.page", killed)
     words = [f"--train={tmp_path / 't'}", f"--holdout={tmp_path / 'h'}", f"--synthetic={tmp_path / 's'}"]
     with pytest.raises(KeyboardInterrupt):
         main([*words, f"--out={tmp_path / 'out'}"])
@@ -257,10 +261,10 @@ def test_a_level_that_knows_nothing_of_the_set_decides_nothing() -> None:
     own = safe_table(synthetic(20, 180), key=IdKey(bytes(16)))
     ids = [str(each) for each in own.clip_id]
     beside = audit(TRAIN, HOLDOUT, own, head=Moving(*ids))
-    assert "histograms" in page(beside).html()
+    assert "histograms" in beside.page().html()
     with pytest.raises(EchofmError, match="no synthetic clip has features at the motion level"):
-        audit(TRAIN, HOLDOUT, own, head=Moving(*ids), decide="motion")
-    some = audit(TRAIN, HOLDOUT, own, head=Moving(*ids[:30]), decide="motion").result.verdict
+        audit(TRAIN, HOLDOUT, own, head=Moving(*ids), settings=AuditSettings(decide="motion"))
+    some = audit(TRAIN, HOLDOUT, own, head=Moving(*ids[:30]), settings=AuditSettings(decide="motion")).result.verdict
     assert "Of 30 synthetic clip(s) the deciding level has no features" in some
     with pytest.raises(EchofmError, match=r"fit-reid --levels clip"):
         audit(TRAIN, HOLDOUT, own, head=Moving(levels=("motion",)))

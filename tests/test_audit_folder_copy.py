@@ -14,9 +14,9 @@ from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.ids import load_key
 from synth.audit.assess import audit
-from synth.audit.clip_names import ClipNames
-from synth.audit.filter import clip_id_of, write_kept
-from synth.audit.folder_copy import FolderCopy
+from synth.audit.filter.clip_names import ClipNames
+from synth.audit.filter.folder_copy import FolderCopy
+from synth.audit.filter.write import clip_id_of, write_kept
 
 TRIMMED = "tables, written without the rows of clips left out"
 
@@ -140,7 +140,7 @@ def test_a_filter_cut_short_leaves_no_set_and_begins_anew(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("synth.audit.filter.FolderCopy.finish", full)
+        patched.setattr("synth.audit.filter.write.FolderCopy.finish", full)
         with pytest.raises(OSError, match="No space"):
             write_kept(tmp_path / "audit", str(audited_video.parent), kept)
     assert not kept.exists() and (tmp_path / "kept.partial" / "a.avi").exists()

@@ -34,11 +34,11 @@ from echofm.readers.read import read_row
 from echofm.readers.source import Row
 from echofm.shards.read import ShardSet
 from echofm.shards.write import write_shards
-from synth.audit.canaries import plan
+from synth.audit.canaries.marks import KIND
+from synth.audit.canaries.transforms import plan
 from synth.audit.cli import main
-from synth.audit.marks import KIND
+from synth.audit.report.strips import FRAMES, together
 from synth.audit.result import AuditResult
-from synth.audit.strips import MOMENTS, together
 
 TRAINING, HELD_OUT = range(6), range(100, 108)
 NAMES = ("Plantedname", "Janet")
@@ -239,10 +239,10 @@ def test_filtered_shards_hold_the_same_clips(sets: Path, tmp_path: Path) -> None
         assert clip.patient_id == before[name].patient_id
 
 
-def test_two_moments_of_one_beat_are_brought_together() -> None:
+def test_two_clips_of_one_beat_are_brought_together() -> None:
     frames = beating_heart(frames=60, size=64, seed=4)[0]
     own, other, step_s = together(frames[10:40], frames, 0.04)
-    assert len(own) == len(other) == MOMENTS and step_s == pytest.approx(0.04)
+    assert len(own) == len(other) == FRAMES and step_s == pytest.approx(0.04)
     assert np.array_equal(own, other)
 
 
@@ -288,7 +288,7 @@ def test_too_few_held_out_patients_are_told_before_canaries_are_planted(
     sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planted: list[object] = []
-    monkeypatch.setattr("synth.audit.command._plant", lambda *given: planted.append(given))
+    monkeypatch.setattr("synth.audit.inputs._Embedder._plant", lambda *given: planted.append(given))
     command = [word for word in words(sets, tmp_path) if not word.startswith("--alpha")]
     with pytest.raises(
         EchofmError, match=r"^8 held-out patients cannot show anything at alpha 0.05; hold out at least 19"

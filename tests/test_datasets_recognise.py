@@ -166,3 +166,43 @@ def test_videos_of_a_list_in_other_formats_and_folders(tmp_path: Path) -> None:
     assert all_said(root, "echonet-dynamic") == expected
     list(source.rows())
     assert source.notes["videos that are here in a further format (left out)"] == 1
+
+
+@pytest.mark.parametrize("place", [".", "videos/videos", "avi"])
+def test_videos_of_a_list_in_other_places(tmp_path: Path, place: str) -> None:
+    root = lookalikes.echonet_dynamic(tmp_path / "set")
+    expected = all_said(root, "echonet-dynamic")
+    (root / "Videos").rename(root / "before")
+    (root / place).mkdir(parents=True, exist_ok=True)
+    for path in (root / "before").iterdir():
+        path.rename(root / place / path.name)
+    (root / "before").rmdir()
+    assert all_said(root, "echonet-dynamic") == expected
+
+
+NAMES = ("Plantedname", "Janet", "MRN4455667", "19500317")
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_names_planted_in_folders_and_cells_are_in_no_note_and_no_error(tmp_path: Path, name: str) -> None:
+    """Whatever becomes of a table whose cells are, column by column, a patient's name: rows, or one error."""
+    root = lookalikes.ALL[name](tmp_path / "Plantedname_Janet_19500317" / "set")
+    (root / "Plantedname.csv").write_text("Janet,MRN4455667\n")
+    told: list[str] = []
+    for table in sorted(root.rglob("*.csv")):
+        whole = table.read_text()
+        frame = pd.read_csv(table, dtype=str, keep_default_na=False)
+        for column in frame.columns:
+            frame.assign(**{column: ["Plantedname^Janet MRN4455667 19500317", *frame[column][1:]]}).to_csv(
+                table, index=False
+            )
+            source = open_source(root)
+            try:
+                told += [repr(dict(row.labels)) + repr(row.view) for row in source.rows()]
+            except EchofmError as error:
+                told.append(str(error))
+            told += source.notes
+        table.write_text(whole)
+    if name != "cardiacnet":
+        assert told
+    assert not [text for text in told if any(planted in text for planted in NAMES)]

@@ -7,37 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from shardfolder import KEY, Hearts, read_heart
+from encoder_and_sets import write_encoder_and_sets
 
-from echofm.contract import InputContract
 from echofm.embed.cli import main as embed
 from echofm.embed.extract import Extractor
 from echofm.embed.table import EmbeddingTable
-from echofm.hub import save_model
-from echofm.model.mae import VideoMae
-from echofm.shards.write import write_shards
 from probe.cli import main as probe
 from synth.audit.cli import main as audit
 
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """encoder; shards of 24 hearts with splits; fresh, four others."""
-    folder = tmp_path_factory.mktemp("cache")
-    # Not the seed of the untrained network that stands beside it.
-    torch.manual_seed(7)
-    net = VideoMae(
-        size=32, frames=8, channels=1, patch=8, tubelet=2, width=32, depth=1, heads=2,
-        decoder_width=16, decoder_depth=1, decoder_heads=2, predicted_frames=4,
-    )  # fmt: skip
-    save_model(net, folder / "encoder", contract=InputContract(size=32, frames=8, frame_rate_hz=25.0), card={})
-    for name, hearts in (("shards", 24), ("fresh", 4)):
-        source = Hearts(folder / f"{name}-files", hearts, splits=name == "shards")
-        for number in range(4 if name == "fresh" else 0):
-            (folder / "fresh-files" / f"{number}.avi").write_text(str(100 + number))
-        write_shards(source, folder / name, size=32, frame_rate_hz=None, key=KEY, read=read_heart, show_progress=False)
-    return folder
+    return write_encoder_and_sets(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture

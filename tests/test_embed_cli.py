@@ -22,7 +22,7 @@ from echofm.contract import InputContract
 from echofm.embed import run as run_module
 from echofm.embed.cli import main
 from echofm.embed.extract import Extractor
-from echofm.embed.run import EmbedRun
+from echofm.embed.run import EmbedRun, Outcome, SetAside
 from echofm.embed.table import EmbeddingTable
 from echofm.embed.videos import open_videos
 from echofm.errors import EchofmError
@@ -329,3 +329,13 @@ def test_the_gpu_gives_the_features_of_the_cpu(
     cpu = embedded(encoder, folder, tmp_path / "cpu", "--device", "cpu")
     cuda = embedded(encoder, folder, tmp_path / "cuda", "--device", "cuda", "--precision", precision)
     same(cpu, cuda, tolerance=tolerance)
+
+
+def test_intact_objects_of_other_kinds_are_counted_by_kind_and_are_no_finding() -> None:
+    aside = [SetAside("a", "why", "spectral"), SetAside("b", "why", "spectral"), SetAside("c", "why", "dicomdir")]
+    outcome = Outcome(clips=4, set_aside=aside, without_times=0)
+    assert not outcome.unused and "no image of a heart: 1 dicomdir, 2 spectral" in outcome.summary(Path("out"))
+    looked_at = Outcome(
+        clips=4, set_aside=[*aside, SetAside("d", "cut"), SetAside("e", "why", "no_sector")], without_times=0
+    )
+    assert len(looked_at.unused) == 2 and "2 files set aside" in looked_at.summary(Path("out"))

@@ -119,6 +119,9 @@ def test_one_id_over_many_studies() -> None:
     heavy = [f"p/{number}" for number in range(7)]
     assert doubts_of(*usual, *heavy, *heavy) is None, "a patient who came often, and several files of each study"
     assert doubts_of(*(f"p{n // 3}/s{n}" for n in range(60))) is None
+    assert doubts_of(*(f"p{n % 4}/s{n}" for n in range(60))) is None, "few patients, all followed for years"
+    assert doubts_of(*("p/" for _ in range(60))) is None, "files without a study are of one"
+    assert "covers 8 of the 8" in (doubts_of(*(f"p/{n}" for n in range(30))) or "")
     assert "covers 8 of the 28 studies" in (doubts_of(*usual, *heavy, "p/7") or "")
     assert doubts_of(*(f"p{n}/s{n}" for n in range(200)), *heavy, "p/7", "p/8") is None, "few of a large cohort"
 

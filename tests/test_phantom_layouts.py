@@ -14,7 +14,8 @@ from echofm.errors import EchofmError, UnreadableFile
 from echofm.phantom import add_truth, generate, render_clip
 from echofm.phantom.cli import main as phantom
 from echofm.phantom.truth import truth_path
-from echofm.readers import read_row
+from echofm.phantom.video import write_mjpeg
+from echofm.readers import read_clip, read_row
 from echofm.readers.datasets import open_source
 
 VIEWS = {"echonet-dynamic": {"A4C"}, "echonet-pediatric": {"A4C", "PSAX"}, "camus": {"A4C", "A2C"}}
@@ -68,6 +69,16 @@ def test_colour_clips_carry_their_greyscale_pair_and_velocities_beyond_the_alias
     aliased = velocity > 1.1 * clip.acquisition.nyquist_m_per_s
     red, blue = clip.frames_THWC[..., 0].astype(int), clip.frames_THWC[..., 2].astype(int)
     assert aliased.any() and (blue > red)[aliased & coloured].mean() > 0.8
+
+
+@pytest.mark.parametrize("size", [112, 97])
+def test_grey_videos_are_grey_and_as_bright_as_the_frames(size: int, tmp_path: Path) -> None:
+    frames = render_clip(3, frames=6, size=size).frames_THWC
+    write_mjpeg(tmp_path / "clip.avi", frames, 50.0)
+    grey, colour = (read_clip(tmp_path / "clip.avi", channels=n, keep_outside=True).frames_TCHW for n in (1, 3))
+    assert (colour == grey).all(), "red, green and blue alike, and their luma with them"
+    difference = grey[:, 0].astype(int) - frames[..., 0]
+    assert abs(difference.mean()) < 0.5 and np.abs(difference).mean() < 5
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -168,3 +170,65 @@ def test_a_cut_matroska_is_told_with_and_without_sound(tmp_path: Path, name: str
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UnreadableFile, match=r"cut|incomplete|damaged"):
         read_clip(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [("a.avi", "mjpeg", {}), ("a.mp4", "h264", {"bf": "2"}), ("a.mkv", "mpeg4", {}), ("a.avi", "h264", {"bf": "0"})],
+)
+def test_decord_gives_the_same_frames_and_times(tmp_path: Path, name: str, codec: str, options: dict[str, str]) -> None:
+    pytest.importorskip("decord")
+    path = tmp_path / name
+    if codec == "mjpeg":
+        path.write_bytes(avi(PARTS))
+    else:
+        video(path, codec=codec, options=options)
+    ours, theirs = read_clip(path), read_clip(path, decoder="decord")
+    assert (ours.frames_TCHW == theirs.frames_TCHW).all() and ours.clip_id == theirs.clip_id
+    assert ours.frame_time_s == pytest.approx(theirs.frame_time_s)
+
+
+def test_decord_is_not_turned_twice_and_repeats_as_the_file_says(tmp_path: Path) -> None:
+    pytest.importorskip("decord")
+    path = video(tmp_path / "a.mp4", codec="h264")
+    content = bytearray(path.read_bytes())
+    at = content.index(b"tkhd") + 44
+    for a, b, c, d in ((0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)):
+        content[at : at + 36] = struct.pack(">9i", *(v << 16 for v in (a, b, 0, c, d, 0, 0, 0)), 1 << 30)
+        path.write_bytes(content)
+        ours = read_clip(path, keep_outside=True).frames_TCHW
+        assert (read_clip(path, keep_outside=True, decoder="decord").frames_TCHW == ours).all()
+    (tmp_path / "b.avi").write_bytes(avi(with_empty({9, 29})))
+    ours = read_clip(tmp_path / "b.avi", keep_outside=True).frames_TCHW
+    assert (read_clip(tmp_path / "b.avi", keep_outside=True, decoder="decord").frames_TCHW == ours).all()
+
+
+def test_what_decord_cannot_do_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.avi").write_bytes(avi(PARTS))
+    decord = pytest.importorskip("decord")
+    if not getattr(decord, "has_gpu", False):
+        with pytest.raises(UnreadableFile, match="decord cannot decode it on a GPU"):
+            read_clip(tmp_path / "a.avi", decoder="decord-gpu")
+    monkeypatch.setitem(sys.modules, "decord", None)
+    with pytest.raises(UnreadableFile, match="decord is not installed"):
+        read_clip(tmp_path / "a.avi", decoder="decord")
+
+
+def test_other_frames_than_the_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decord = pytest.importorskip("decord")
+    (tmp_path / "a.avi").write_bytes(avi(PARTS))
+    whole = decord.VideoReader
+
+    class Fewer(whole):
+        def __len__(self) -> int:
+            return 29
+
+    class Dark(whole):
+        def get_batch(self, indices: range) -> object:
+            dark = 255 - whole.get_batch(self, indices).asnumpy()
+            return SimpleNamespace(asnumpy=lambda: dark)
+
+    for fault, words in ((Fewer, "29 of its 30 frames"), (Dark, "another frame")):
+        monkeypatch.setattr(decord, "VideoReader", fault)
+        with pytest.raises(UnreadableFile, match=words):
+            read_clip(tmp_path / "a.avi", decoder="decord")

@@ -23,6 +23,7 @@ from echofm.errors import EchofmError
 from echofm.ids import IdKey, load_key
 from echofm.machine import processors
 from echofm.readers.datasets import FolderSource, open_source
+from echofm.readers.decord_video import Decoder
 from echofm.readers.limits import Limits
 from echofm.readers.patients import PatientFrom
 from echofm.schema import FrozenModel
@@ -56,6 +57,8 @@ class Check(FrozenModel):
     """Of the contact sheet, and of the splits where the set has none: give the one that you give `echofm shards`."""
     keep_outside: bool = False
     """Keep what lies outside the sector. Only for images that were never a patient's: burned-in names are shown."""
+    decoder: Decoder = "pyav"
+    """Of videos: decord, on a CPU or GPU, gives the same frames as pyav or sets a file aside."""
 
 
 def main(argv: list[str]) -> int:
@@ -69,6 +72,7 @@ def main(argv: list[str]) -> int:
         key=key,
         limits=Limits(max_clip_mb=options.max_clip_mb),
         keep_outside=options.keep_outside,
+        decoder=options.decoder,
         seed=options.seed,
     )
     if options.json_path is not None:

@@ -16,6 +16,7 @@ from echofm.errors import UnreadableFile
 from echofm.ids import IdKey, load_key
 from echofm.progress import progress_bar
 from echofm.readers.datasets import FolderSource
+from echofm.readers.decord_video import Decoder
 from echofm.readers.guarded import ReaderPool
 from echofm.readers.limits import Limits
 from echofm.readers.patients import Doubts
@@ -31,6 +32,7 @@ def check(
     key: IdKey | None = None,
     limits: Limits = Limits(),  # noqa: B008 (frozen)
     keep_outside: bool = False,
+    decoder: Decoder = "pyav",
     seed: int = 0,
 ) -> Summary:
     """Read every file of a source once and sum up; no pixel but the contact sheet's leaves the reading process.
@@ -52,6 +54,7 @@ def check(
         key=key,
         limits=limits,
         keep_outside=keep_outside,
+        decoder=decoder,
     )
     with pool, progress_bar("reading", len(rows)) as bar:
         for row, result in pool.map(rows):

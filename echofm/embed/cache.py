@@ -196,7 +196,7 @@ def _key(request: Request) -> str:
     # What a table keeps changes with releases; one that lacks something new must not be taken for one that has it.
     layout = [*(field.name for field in fields(EmbeddingTable)), *COLUMNS, SIMULATED]
     settings = {name: value for name, value in request.settings.items() if name != "tokens"}
-    parts = [request.encoder_digest, request.input_fingerprint, request.clips, settings, layout]
+    parts = [request.encoder_digest, request.phase_digest, request.input_fingerprint, request.clips, settings, layout]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 

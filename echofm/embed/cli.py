@@ -1,6 +1,6 @@
 """Turn echo files or shards into a table of embeddings.
 
-Exit codes: 0 every file has a row; 1 done, but some files were set aside (OUT/set_aside.jsonl says why); 2 bad input.
+Exit codes: 0 every echo has a row; 1 done, but some files were set aside (OUT/set_aside.jsonl says why); 2 bad input.
 """
 
 from __future__ import annotations
@@ -60,4 +60,4 @@ def main(argv: list[str]) -> int:
     if outcome is None:
         return 0
     print(outcome.summary(args.out))
-    return 1 if outcome.set_aside else 0
+    return 1 if outcome.unused else 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ class Request(FrozenModel):
     """What was asked for, so that a second call with the same words goes on, and with others stops."""
 
     encoder_digest: str
+    phase_digest: str = ""
+    """Of what else decides the phase vectors, of encoders that can be had without."""
     settings: dict[str, str | int]
     phase: bool
     input_fingerprint: str
@@ -44,8 +47,9 @@ class Request(FrozenModel):
     def serves(self, other: Request) -> bool:
         """Whether a table made so holds all that another request wants, the same numbers."""
         (ours, tokens), (theirs, wanted) = self._settings(), other._settings()
-        same = (self.encoder_digest, self.input_fingerprint, self.clips, ours) == (
+        same = (self.encoder_digest, self.phase_digest, self.input_fingerprint, self.clips, ours) == (
             other.encoder_digest,
+            other.phase_digest,
             other.input_fingerprint,
             other.clips,
             theirs,
@@ -59,10 +63,11 @@ class Request(FrozenModel):
 
 @dataclass(frozen=True)
 class SetAside:
-    """A file that gave no row, by its hashed id, and why."""
+    """A file that gave no row, by its hashed id, and why. kind: of an intact file of another kind (UnreadableFile)."""
 
     file_id: str
     reason: str
+    kind: str | None = None
 
 
 @dataclass
@@ -73,11 +78,21 @@ class Outcome:
     set_aside: list[SetAside]
     without_times: int
 
+    @property
+    def unused(self) -> list[SetAside]:
+        """Files that a person should look at: all set aside but those that are intact and of another kind."""
+        return [each for each in self.set_aside if each.kind in (None, "no_sector")]
+
     def summary(self, out: Path) -> str:
         """For the person at the terminal."""
         lines = [f"{out}: {self.clips} clips"]
-        if self.set_aside:
-            lines.append(f"{len(self.set_aside)} files set aside; {out / SET_ASIDE} says why")
+        kinds = Counter(each.kind for each in self.set_aside if each.kind not in (None, "no_sector"))
+        if kinds:
+            lines.append(
+                "no image of a heart: " + ", ".join(f"{kinds[kind]} {kind}" for kind in sorted(map(str, kinds)))
+            )
+        if self.unused:
+            lines.append(f"{len(self.unused)} files set aside; {out / SET_ASIDE} says why")
         if self.without_times:
             lines.append(
                 f"{self.without_times} clips have no frame times: their frames were taken one after another, "
@@ -144,7 +159,7 @@ class EmbedRun:
         for _, result in zip(self._parts[number], results):
             bar.advance()
             if isinstance(result, UnreadableFile):
-                aside.append(SetAside(result.file_id, result.reason))
+                aside.append(SetAside(result.file_id, result.reason, result.kind))
             elif result.clip.clip_id in seen:
                 aside.append(_copy(result.file_id, result.clip.clip_id))
             else:
@@ -208,6 +223,7 @@ def request_of(extractor: Extractor, source: Input) -> Request:
     """What a run of this extractor over this input asks for."""
     return Request(
         encoder_digest=extractor.encoder.digest,
+        phase_digest=getattr(extractor.encoder, "phase_digest", ""),
         settings=extractor.settings,
         phase=extractor.phase,
         input_fingerprint=source.fingerprint(),
@@ -236,7 +252,7 @@ def _copy(file_id: str, clip_id: str) -> SetAside:
 
 def write_set_aside(folder: Path, aside: Sequence[SetAside]) -> None:
     """The list that lies beside a table."""
-    lines = [json.dumps({"file_id": each.file_id, "reason": each.reason}) + "\n" for each in aside]
+    lines = [json.dumps({name: value for name, value in vars(each).items() if value}) + "\n" for each in aside]
     (folder / SET_ASIDE).write_text("".join(lines), encoding="utf-8")
 
 

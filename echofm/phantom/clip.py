@@ -29,7 +29,7 @@ Array = npt.NDArray[np.float64]
 # A clip without a given length shows at least this many beats, so that a whole one can be found in it.
 _BEATS = 2.4
 # Where the heart lies: turn (degrees), a heart point (shares of the LV's length), its image point (mm).
-_PLACES = {
+_POSITIONS = {
     "A4C": (1.0, (0.0, 0.0), (9.0, 27.0)),
     "A2C": (-3.0, (0.0, 0.0), (0.0, 27.0)),
     "PLAX": (-84.0, (0.0, 0.72), (-12.0, 78.0)),
@@ -158,30 +158,41 @@ def render_clip(
     )
     count = frames or int(np.ceil(_BEATS * 60 / person.heart_rate_bpm * taken.frame_rate_hz))
     time_s = np.arange(count) / taken.frame_rate_hz
+    with one_thread(), torch.inference_mode():
+        return _rendered(person, taken, clip, time_s, size=size, device=device, noise=noise, truth=truth)
+
+
+def _rendered(
+    person: Patient,
+    taken: Acquisition,
+    clip: int,
+    time_s: Array,
+    *,
+    size: int,
+    device: torch.device | str,
+    noise: Noise,
+    truth: Collection[Truth],
+) -> PhantomClip:
     onset_s = draw_onsets(person, clip, float(time_s[-1]))
     cycle = cycle_curves(time_s, onset_s, atrial_kick=person.rhythm != "atrial_fibrillation")
-    with one_thread(), torch.inference_mode():
-        scene = build_scene(person, taken.view, cycle, device=device)
-        sector = make_sector(taken, size)
-        pose = scene_pose(scene, taken, person, time_s)
+    scene = build_scene(person, taken.view, cycle, device=device)
+    sector = make_sector(taken, size)
+    pose = scene_pose(scene, taken, person, time_s)
 
-        def shown(noise: Noise) -> npt.NDArray[np.uint8]:
-            envelope = render_envelope(scene, pose, sector, taken, person, clip, time_s, noise=noise)
-            return render_grey(envelope, sector, taken)
+    def shown(noise: Noise) -> npt.NDArray[np.uint8]:
+        envelope = render_envelope(scene, pose, sector, taken, person, clip, time_s, noise=noise)
+        return render_grey(envelope, sector, taken)
 
-        grey = shown(noise)
-        pixels = pixel_truth(scene, pose, sector)
-        frames_THWC = grey[..., None]
-        if taken.colour and scene.streams:
-            tissue_px = pixels.displacement_T2HW
-            frames_THWC = colour_flow(grey, scene, pose, sector, taken, person, clip, tissue_px)
-            pixels = replace(pixels, grey_THW=grey)
-        if "velocity" in truth:
-            velocity = true_velocity(scene, pose, sector, taken, pixels.displacement_T2HW)
-            pixels = replace(pixels, velocity_THW=velocity)
-        if "clean" in truth:
-            pixels = replace(pixels, clean_THW=shown(no_noise))
-        pixels = with_leaflets(pixels, scene, pose, sector, taken)
+    grey = shown(noise)
+    pixels = pixel_truth(scene, pose, sector)
+    frames_THWC, tissue_px = grey[..., None], pixels.displacement_T2HW
+    if taken.colour and scene.streams:
+        frames_THWC = colour_flow(grey, scene, pose, sector, taken, person, clip, tissue_px)
+        pixels = replace(pixels, grey_THW=grey)
+    if "velocity" in truth:
+        pixels = replace(pixels, velocity_THW=true_velocity(scene, pose, sector, taken, tissue_px))
+    if "clean" in truth:
+        pixels = replace(pixels, clean_THW=shown(no_noise))
     return PhantomClip(
         patient=person,
         acquisition=taken,
@@ -191,7 +202,7 @@ def render_clip(
         cycle=cycle,
         sector=sector,
         sector_HW=sector.inside(),
-        pixels=pixels,
+        pixels=with_leaflets(pixels, scene, pose, sector, taken),
         outline_TSL2=_outline_pixels(scene, pose, sector),
     )
 
@@ -207,9 +218,11 @@ def build_scene(patient: Patient, view: str, cycle: Cycle, *, device: torch.devi
 
 def scene_pose(scene: Scene, acquisition: Acquisition, patient: Patient, time_s: Array) -> Pose:
     """Where the usual window of this view puts the heart."""
-    angle, pivot, place = _PLACES[scene.view]
+    angle, pivot, position = _POSITIONS[scene.view]
     length = patient.lv_length_mm
-    return make_pose(acquisition, time_s, angle_deg=angle, pivot_mm=(pivot[0] * length, pivot[1] * length), at_mm=place)
+    return make_pose(
+        acquisition, time_s, angle_deg=angle, pivot_mm=(pivot[0] * length, pivot[1] * length), at_mm=position
+    )
 
 
 def _outline_pixels(scene: Scene, pose: Pose, sector: Sector) -> Array:

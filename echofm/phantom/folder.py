@@ -10,14 +10,15 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from echofm import __version__
 from echofm.errors import EchofmError
 from echofm.machine import processors
 from echofm.phantom import LayoutName, unfinished
 from echofm.phantom.acquisition import VIEWS, Spread
-from echofm.phantom.clip import PhantomClip, render_clip, truth_arrays
+from echofm.phantom.clip import render_clip, truth_arrays
+from echofm.phantom.layout import Layout
 from echofm.phantom.layout_camus import Camus
 from echofm.phantom.layout_dicom import Dicom
 from echofm.phantom.layout_echonet import EchoNetDynamic, EchoNetPediatric
@@ -25,35 +26,6 @@ from echofm.phantom.seeds import generator
 from echofm.phantom.truth import FOLDER, FURTHER, Truth, truth_path, write_truth
 from echofm.progress import progress_bar
 from echofm.readers.limits import PLAUSIBLE_RATE_HZ
-
-
-class Layout(Protocol):
-    """How a public set lies on the disk.
-
-    views: what it holds. other_views: whether others may be put into it. clips_per_patient: None any number.
-    colour: whether it holds colour Doppler. size: pixels a side. overlay: whether text is burned in.
-    """
-
-    name: str
-    views: tuple[str, ...]
-    other_views: bool
-    clips_per_patient: int | None
-    colour: bool
-    size: int
-    overlay: bool
-
-    def prepare(self, clip: PhantomClip) -> tuple[str, PhantomClip]:
-        """The file's stem, and the clip as the file shows it; truth is kept for that."""
-        ...
-
-    def write_clip(self, root: Path, stem: str, clip: PhantomClip, split: str) -> dict[str, Any]:
-        """Write one clip's files; return what the tables need. Runs in a worker."""
-        ...
-
-    def finish(self, root: Path, rows: Sequence[dict[str, Any]]) -> None:
-        """Write the tables, rows in the order of patients and clips."""
-        ...
-
 
 _KINDS: tuple[type[Layout], ...] = (EchoNetDynamic, EchoNetPediatric, Camus, Dicom)
 _LAYOUTS = {kind.name: kind for kind in _KINDS}
@@ -133,17 +105,12 @@ def generate(
 ) -> None:
     """Make a folder of clips with known answers, or go on with one that was begun with the same options.
 
-    Parameters
-    ----------
-    out: a folder that is empty or not there yet, or that a killed or failed call left behind: its whole clips are kept.
+    out: an empty or new folder, or one that a killed or failed call left behind: its whole clips are kept.
     views: of A4C, A2C, PLAX, PSAX, taken in turn; None: those that the layout's real set holds.
-    size: pixels a side of the image; None: the layout's own.
-    frames: per clip; None: as many as 2.4 beats take.
-    frame_rate_hz: None: drawn per clip, 20 to 80 Hz.
-    colour_fraction: share of clips with a colour-Doppler overlay.
+    size: pixels a side of the image; None: the layout's own. frames: per clip; None: as many as 2.4 beats take.
+    frame_rate_hz: None: drawn per clip, 20 to 80 Hz. colour_fraction: share of clips with a colour-Doppler overlay.
     overlay: burned-in text and ECG trace; None: where the layout's real set has them.
-    acquisitions: "usual", as of one laboratory, or "varied", as of many: depth, sector, place, tilt, gain, noise and
-        shadows drawn wider, half of the clips mirrored.
+    acquisitions: "usual", as of one laboratory, or "varied", as of many.
     truth: dense truth to keep as well, about 1 MB a clip each: "displacement"; "velocity", along the beam; "grey", of
         colour clips; "clean", the frames without noise (rendered once more).
     processes: None: one per core. The files' bytes do not depend on it.
@@ -170,29 +137,30 @@ def generate(
     }
     folder = {"patients": patients, "clips_per_patient": clips_per_patient, "views": chosen}
     folder["colour_fraction"] = colour_fraction
-    versions = {"schema_version": 1, "echofm_version": __version__}
-    unfinished.begin(root, {"phantom": True, **versions, **shared, **folder})
+    unfinished.begin(root, {"phantom": True, "schema_version": 1, "echofm_version": __version__, **shared, **folder})
     jobs = [
-        _Job(
-            root=root,
-            patient=patient,
-            clip=clip,
-            view=chosen[(patient + clip) % len(chosen)],
-            colour=bool(generator(seed, "doppler", patient, clip).uniform() < colour_fraction),
-            device=device,
-            **shared,
-        )
+        _job(patient, clip, views=chosen, colour_fraction=colour_fraction, root=root, device=device, **shared)
         for patient in range(patients)
         for clip in range(clips_per_patient)
     ]
+    _write(root, kind(), jobs, processes or processors(), show_progress)
+
+
+def _job(patient: int, clip: int, *, views: tuple[str, ...], seed: int, colour_fraction: float, **others: Any) -> _Job:
+    colour = bool(generator(seed, "doppler", patient, clip).uniform() < colour_fraction)
+    view = views[(patient + clip) % len(views)]
+    return _Job(patient=patient, clip=clip, view=view, seed=seed, colour=colour, **others)
+
+
+def _write(root: Path, layout: Layout, jobs: list[_Job], processes: int, show_progress: bool) -> None:
+    """The clips, then the tables, then the marker: a folder that has it is whole."""
     (root / FOLDER).mkdir(parents=True, exist_ok=True)
-    done = _finished(root, jobs, processes or processors(), show_progress)
-    kind().finish(root, [result["row"] for result in done])
+    done = _finished(root, jobs, processes, show_progress)
+    layout.finish(root, [result["row"] for result in done])
     with (root / FOLDER / "clips.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(done[0]["index"]))
         writer.writeheader()
         writer.writerows(result["index"] for result in done)
-    # Last: a folder with its marker is whole.
     unfinished.finish(root)
 
 

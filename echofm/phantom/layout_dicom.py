@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import UID, JPEGBaseline8Bit, UltrasoundMultiFrameImageStorage, generate_uid
 
 from echofm.phantom.clip import PhantomClip
+from echofm.phantom.layout import Layout
 from echofm.phantom.overlay import burn_in, fake_identity
 
 Row = dict[str, Any]
@@ -24,14 +24,11 @@ _MARGIN = 0.17
 """Of the image's side: above and below it, and twice at each side, the scanner's own screen."""
 
 
-class Dicom:
+class Dicom(Layout):
     """studies/PATIENT/STEM.dcm: Ultrasound Multi-frame Image Storage, JPEG baseline. Tags about persons are made up."""
 
     name = "dicom"
-    views: tuple[str, ...] = ("A4C", "A2C", "PLAX", "PSAX")
-    other_views = False
-    clips_per_patient: int | None = None
-    colour = True
+    views = ("A4C", "A2C", "PLAX", "PSAX")
     size = 224
     overlay = True
 
@@ -62,9 +59,6 @@ class Dicom:
         _add_pixels(data, clip.frames_THWC)
         data.save_as(folder / f"{stem}.dcm", enforce_file_format=True)
         return {}
-
-    def finish(self, root: Path, rows: Sequence[Row]) -> None:
-        """Nothing: a DICOM folder has no tables."""
 
 
 def _uid(*sources: str) -> UID:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from echofm.readers.decoded import Decoded
+from echofm.readers.decord_video import Decoder
 from echofm.readers.dicom_file import is_dicom
 from echofm.readers.frames import decode_gif, is_gif
 from echofm.readers.limits import Limits
@@ -24,7 +25,7 @@ def is_known(head: bytes) -> bool:
     return bool(container_format(head)) or is_dicom(head) or is_still(head) or is_gif(head)
 
 
-def decode(source: BinaryIO, *, path: Path, channels: int, limits: Limits) -> Decoded:
+def decode(source: BinaryIO, *, path: Path, channels: int, limits: Limits, decoder: Decoder = "pyav") -> Decoded:
     """Decode by the format that the first bytes tell; any fault of a library becomes a reason of ours.
 
     Refused where the content is of no format that is read here, or is damaged.
@@ -33,7 +34,7 @@ def decode(source: BinaryIO, *, path: Path, channels: int, limits: Limits) -> De
     source.seek(0)
     try:
         if container := container_format(head):
-            return decode_video(source, container=container, channels=channels, limits=limits)
+            return decode_video(source, container=container, channels=channels, limits=limits, decoder=decoder)
         if is_dicom(head):
             from echofm.readers.dicom import decode_dicom
 

@@ -104,8 +104,9 @@ _TAG_WAYS = (
     "--patient-from study (each study is a patient), parent or top (folders), dicom (the tag is right), or a "
     "manifest.csv with the columns path and patient"
 )
-# One id over so many studies, and over so large a share of all, is more likely a constant than a person.
-_MANY_STUDIES, _LARGE_SHARE = 8, 0.2
+# One id over so many studies, so large a share of all and so many times what the others have is more likely a constant
+# than a person.
+_MANY_STUDIES, _LARGE_SHARE, _UNLIKE = 8, 0.2, 5
 
 
 class Doubts:
@@ -138,7 +139,7 @@ class Doubts:
             return
         # Without a PatientID all studies could be one patient's, or none two.
         studies = self._studies[(by, "" if by == "study" else patient_id)]
-        study = patient_id if by == "study" else study_id or str(row.path)
+        study = patient_id if by == "study" else study_id or ("" if by == "tag" else str(row.path))
         if study in studies:
             return
         studies.add(study)
@@ -155,9 +156,12 @@ class Doubts:
             return f"PatientID is empty in the files of {count} studies or more"
         if by == "placeholder":
             return f"one PatientID that looks like a placeholder covers {count} studies or more"
-        if count >= _MANY_STUDIES and count >= _LARGE_SHARE * self._n_studies:
-            return f"one PatientID covers {count} of the {self._n_studies} studies read so far"
-        return None
+        if count < _MANY_STUDIES or count < _LARGE_SHARE * self._n_studies:
+            return None
+        others = sorted(len(studies) for studies in self._studies.values())[:-1]
+        if others and count < _UNLIKE * others[len(others) // 2]:
+            return None
+        return f"one PatientID covers {count} of the {self._n_studies} studies read so far"
 
     def _name(self, path: Path) -> None:
         stem, stems = stem_of(path), self._named[path.parent]

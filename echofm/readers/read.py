@@ -17,6 +17,7 @@ from echofm.clip import Clip
 from echofm.errors import EchofmError, UnreadableFile
 from echofm.ids import IdKey, load_key
 from echofm.readers.decoded import Decoded
+from echofm.readers.decord_video import Decoder
 from echofm.readers.limits import Limits
 from echofm.readers.opening import open_plain
 from echofm.readers.patients import whose
@@ -38,6 +39,7 @@ def read_clip(
     by_study: bool = False,
     limits: Limits = Limits(),  # noqa: B008 (frozen)
     keep_outside: bool = False,
+    decoder: Decoder = "pyav",
 ) -> Clip:
     """Read one echo: a video, GIF, DICOM, NIfTI, MetaImage, PNG or JPEG, told apart by content, or a folder of frames.
 
@@ -53,6 +55,7 @@ def read_clip(
     by_study: take StudyInstanceUID for the patient where `patient` is not given, whatever PatientID says.
     keep_outside: leave the pixels outside the sector as they are, and take the whole frame for the sector where none
         is found. Only for images that were never a patient's (the phantom): burned-in names stay in.
+    decoder: of videos: "decord" or "decord-gpu" give the same frames as "pyav", or refuse.
 
     Raises UnreadableFile with the file's hashed id and the reason; neither names the path or quotes a tag.
     """
@@ -65,6 +68,7 @@ def read_clip(
         by_study=by_study,
         limits=limits,
         keep_outside=keep_outside,
+        decoder=decoder,
     )[0]
 
 
@@ -75,6 +79,7 @@ def read_row(
     key: IdKey | None = None,
     limits: Limits = Limits(),  # noqa: B008 (frozen)
     keep_outside: bool = False,
+    decoder: Decoder = "pyav",
 ) -> Clip:
     """Read a data set's row: its file, then what the set says about it, then the set's own truth."""
     clip, stored_HW = _read(
@@ -86,6 +91,7 @@ def read_row(
         by_study=row.patient_from == "study",
         limits=limits,
         keep_outside=keep_outside,
+        decoder=decoder,
     )
     clip = clip.replace(view=row.view, kind=row.kind or clip.kind, labels=dict(row.labels))
     if clip.frame_time_s is None and row.frame_rate_hz is not None:
@@ -103,6 +109,7 @@ def _read(
     by_study: bool,
     limits: Limits,
     keep_outside: bool,
+    decoder: Decoder,
 ) -> tuple[Clip, tuple[int, int]]:
     """`read_clip`, and the height and width at which the file stores its frames, to which a set's own truth refers."""
     if channels not in (1, 3):
@@ -110,7 +117,7 @@ def _read(
     key = key or load_key()
     path = Path(path)
     try:
-        digest, decoded = _decode(path, channels=channels, limits=limits)
+        digest, decoded = _decode(path, channels=channels, limits=limits, decoder=decoder)
         name, patient_by = whose(path, given=patient, tag=decoded.patient, study=decoded.study, by_study=by_study)
         stored_height, stored_width = decoded.frames_TCHW.shape[2:]
         decoded = squared(decoded, limits=limits)
@@ -161,7 +168,7 @@ def _sectored(decoded: Decoded, *, keep_outside: bool) -> tuple[npt.NDArray[np.u
         raise Refused(refused.reason, kind=refused.kind or "no_sector") from None
 
 
-def _decode(path: Path, *, channels: int, limits: Limits) -> tuple[bytes, Decoded]:
+def _decode(path: Path, *, channels: int, limits: Limits, decoder: Decoder) -> tuple[bytes, Decoded]:
     """SHA-256 of the file's bytes and what its format's reader makes of them."""
     if path.is_dir():
         from echofm.readers.frames import decode_frames, frame_files
@@ -185,7 +192,7 @@ def _decode(path: Path, *, channels: int, limits: Limits) -> tuple[bytes, Decode
             raise Refused(f"the file cannot be read: {os.strerror(error.errno or 0)}") from None
         from echofm.readers.formats import decode
 
-        decoded = decode(source, path=path, channels=channels, limits=limits)
+        decoded = decode(source, path=path, channels=channels, limits=limits, decoder=decoder)
         if decoded.companion_sha256:
             digest = hashlib.sha256(digest + decoded.companion_sha256).digest()
         return digest, decoded

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from echofm.readers.avi import has_rate, shown_frames
 from echofm.readers.decoded import Decoded, gather
+from echofm.readers.decord_video import Decoder, decord_frames
 from echofm.readers.limits import PLAUSIBLE_RATE_HZ, Limits
 from echofm.readers.refused import Refused
 from echofm.readers.turn import Turn, turn_of
@@ -42,7 +43,9 @@ def container_format(head: bytes) -> str | None:
     return None
 
 
-def decode_video(source: BinaryIO, *, container: str, channels: int, limits: Limits) -> Decoded:
+def decode_video(
+    source: BinaryIO, *, container: str, channels: int, limits: Limits, decoder: Decoder = "pyav"
+) -> Decoded:
     """Decode a whole video. Refused where it is cut, damaged, empty, above the limits or changes its frame size."""
     import av
 
@@ -59,7 +62,15 @@ def decode_video(source: BinaryIO, *, container: str, channels: int, limits: Lim
         source.seek(0)
         with av.open(source, mode="r", format=container) as opened:
             frames = _frames(opened, facts=facts, times=times)
-            clip_TCHW, chroma_HW = gather(frames, at_most=facts.packets, channels=channels)
+            pictures: Iterator[npt.NDArray[np.uint8]]
+            if decoder == "pyav":
+                pictures = (facts.turn.of(frame) for frame in frames)
+            else:
+                pictures = _by_decord(source, next(frames), facts=facts, decoder=decoder)
+            clip_TCHW, chroma_HW = gather(pictures, at_most=facts.packets, channels=channels)
+        if decoder != "pyav":
+            known = sorted(tick for tick in facts.ticks if tick is not None)
+            times = [float(tick * facts.time_base) for tick in known] if len(known) == facts.packets else [None]
     except av.FFmpegError:
         raise Refused("the video is damaged: it cannot be decoded to its end") from None
     if container == "avi":
@@ -92,6 +103,8 @@ class _Facts:
     width: int
     time_base: Fraction
     pixel_aspect: float
+    ticks: list[int | None]
+    turn: Turn = Turn()  # noqa: RUF009 (frozen)
 
 
 def _facts(opened: av.container.InputContainer) -> _Facts:
@@ -99,15 +112,20 @@ def _facts(opened: av.container.InputContainer) -> _Facts:
         raise Refused("it holds no video stream")
     stream = opened.streams.video[0]
     height, width = _frame_size(opened)
-    count, end_s, last_dts = 0, 0.0, -1
+    count, last_dts = 0, -1
+    ticks: list[int | None] = []
+    ends: dict[Fraction, int] = {}
     # Of every stream: sound that goes on after the pictures tells that the file is whole.
     for packet in opened.demux():
         if packet.stream is stream and packet.is_corrupt:
             raise Refused(f"the video is cut or damaged: frame {count + 1} is incomplete")
         if packet.size and packet.pts is not None and packet.time_base is not None:
-            end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            end = packet.pts + (packet.duration or 0)
+            if end > ends.get(packet.time_base, 0):
+                ends[packet.time_base] = end
         if packet.size and packet.stream is stream:
             count += 1
+            ticks.append(packet.pts)
             last_dts = max(last_dts, -1 if packet.dts is None else packet.dts)
     if count == 0:
         raise Refused("the video holds no frame")
@@ -117,12 +135,13 @@ def _facts(opened: av.container.InputContainer) -> _Facts:
         packets=count,
         announced=stream.frames,
         is_incomplete=stream.frames > count or last_dts >= count,
-        end_s=end_s,
+        end_s=max((float(tick * base) for base, tick in ends.items()), default=0.0),
         announced_s=0.0 if stream.frames or opened.duration is None else opened.duration / 1e6,
         height=height,
         width=width,
         time_base=stream.time_base or Fraction(0),
         pixel_aspect=float(aspect) if aspect else 1.0,
+        ticks=ticks,
     )
 
 
@@ -146,7 +165,7 @@ def _frame_size(opened: av.container.InputContainer) -> tuple[int, int]:
 def _frames(
     opened: av.container.InputContainer, *, facts: _Facts, times: list[float | None]
 ) -> Iterator[npt.NDArray[np.uint8]]:
-    """RGB frames (H, W, 3) in order, turned as the file says; `times` receives each frame's time in seconds or None."""
+    """RGB frames (H, W, 3) in order, as stored; `times` receives each frame's time in seconds or None."""
     from av.video.reformatter import VideoReformatter
 
     stream = opened.streams.video[0]
@@ -156,17 +175,23 @@ def _frames(
     stream.codec_context.options = {"max_pixels": str(max(4 * facts.height * facts.width, 1_000_000))}
     to_rgb = VideoReformatter()
     size: tuple[int, int] | None = None
-    turn = Turn()
     for number, frame in enumerate(opened.decode(stream), start=1):
         if frame.is_corrupt:
             raise Refused(f"the video is damaged at frame {number}")
         if size is None:
-            size, turn = (frame.height, frame.width), turn_of(frame, stream.metadata)
-            facts.pixel_aspect = 1 / facts.pixel_aspect if turn.is_swapped else facts.pixel_aspect
+            size, facts.turn = (frame.height, frame.width), turn_of(frame, stream.metadata)
+            facts.pixel_aspect = 1 / facts.pixel_aspect if facts.turn.is_swapped else facts.pixel_aspect
         if size != (frame.height, frame.width):
             raise Refused(f"the frame size changes at frame {number}")
         times.append(None if frame.pts is None or frame.time_base is None else float(frame.pts * frame.time_base))
-        yield turn.of(np.asarray(to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray(), np.uint8))
+        yield np.asarray(to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray(), np.uint8)
+
+
+def _by_decord(
+    source: BinaryIO, first_HWC: npt.NDArray[np.uint8], *, facts: _Facts, decoder: Decoder
+) -> Iterator[npt.NDArray[np.uint8]]:
+    source.seek(0)
+    return decord_frames(source, decoder=decoder, count=facts.packets, first_HWC=first_HWC, turn=facts.turn)
 
 
 def _avi_times(source: BinaryIO, times: list[float | None], frames: int, time_base: Fraction) -> list[float | None]:

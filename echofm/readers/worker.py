@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from echofm.clip import Clip
 from echofm.errors import EchofmError, UnreadableFile
 from echofm.ids import IdKey
+from echofm.readers.decord_video import Decoder
 from echofm.readers.limits import Limits
 from echofm.readers.read import read_row
 from echofm.readers.source import Row
@@ -39,6 +40,7 @@ class Job:
     key: IdKey
     limits: Limits
     keep_outside: bool
+    decoder: Decoder = "pyav"
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,14 @@ def serve(connection: Connection, job: Job) -> None:
 def _answer(row: Row, job: Job) -> Done | EchofmError | TaskFailed:
     name = job.key.file(row.path)
     try:
-        clip = read_row(row, channels=job.channels, key=job.key, limits=job.limits, keep_outside=job.keep_outside)
+        clip = read_row(
+            row,
+            channels=job.channels,
+            key=job.key,
+            limits=job.limits,
+            keep_outside=job.keep_outside,
+            decoder=job.decoder,
+        )
     except UnreadableFile as error:
         # It may name a mask beside the file; what is set aside is the row's own, under this job's key.
         return UnreadableFile(name, error.reason, error.kind)

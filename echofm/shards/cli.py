@@ -17,6 +17,7 @@ import tyro
 from echofm.ids import load_key
 from echofm.machine import processors
 from echofm.readers.datasets import open_source
+from echofm.readers.decord_video import Decoder
 from echofm.readers.kinds import KINDS
 from echofm.readers.limits import Limits
 from echofm.readers.patients import PatientFrom
@@ -68,6 +69,8 @@ class Shards(FrozenModel):
     """Of the splits and of the order in the tars."""
     keep_outside: bool = False
     """Keep what lies outside the sector. Only for images that were never a patient's: burned-in names stay in."""
+    decoder: Decoder = "pyav"
+    """Of videos: decord, on a CPU or GPU, gives the same frames as pyav or sets a file aside."""
 
 
 def main(argv: list[str]) -> int:
@@ -86,6 +89,7 @@ def main(argv: list[str]) -> int:
         stratify=options.stratify,
         kinds=options.kind,
         keep_outside=options.keep_outside,
+        decoder=options.decoder,
         max_bad=options.max_bad,
         shard_mb=options.shard_mb,
         seed=options.seed,

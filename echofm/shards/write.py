@@ -6,7 +6,7 @@ import functools
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -17,13 +17,14 @@ import echofm
 from echofm.clip import Clip
 from echofm.errors import EchofmError, UnreadableFile
 from echofm.ids import IdKey, load_key
-from echofm.progress import Bar, progress_bar
+from echofm.progress import progress_bar
+from echofm.readers.decord_video import Decoder
 from echofm.readers.guarded import ReaderPool
 from echofm.readers.limits import Limits
 from echofm.readers.patients import Doubts
 from echofm.readers.source import Row, Source
 from echofm.shards.encode import Encode, NotSelected, SetAside, Written, unusable
-from echofm.shards.manifest import MANIFEST, SET_ASIDE, Manifest, Settings, as_json, checked
+from echofm.shards.manifest import MANIFEST, SET_ASIDE, Manifest, Settings, Split, as_json, checked
 from echofm.shards.sample import tar_blocks
 from echofm.shards.splits import given_splits, put, stratified
 from echofm.shards.staging import Staging, new_folder, staged
@@ -32,6 +33,7 @@ from echofm.split import split_of
 
 # What a reader process answers.
 Result = tuple[Written | NotSelected, dict[str, bytes]] | UnreadableFile
+Results = Callable[[Iterable[Row]], Iterator[tuple[Row, Result]]]
 
 
 def write_shards(
@@ -46,6 +48,7 @@ def write_shards(
     stratify: str | None = None,
     kinds: Sequence[str] = ("bmode", "unknown"),
     keep_outside: bool = False,
+    decoder: Decoder = "pyav",
     max_bad: float = 0.1,
     shard_mb: float = 512,
     seed: int = 0,
@@ -57,22 +60,16 @@ def write_shards(
 ) -> Manifest:
     """Write the clips of a source as shards into the folder `out`, which must not exist; returns its manifest.
 
-    Files are read in `processes` processes (`echofm.readers.guarded`) and written in one order that `seed` alone
-    decides, so the bytes are the same whatever their number. A killed run goes on when called again alike, and tries
-    again the files that it could not read; `out` appears only when complete. Call it below
-    `if __name__ == "__main__":`, as the processes are spawned.
-
-    Parameters
-    ----------
-    size: pixels per side. frame_rate_hz: None keeps each clip's own frames.
+    The `processes` are spawned, so call it below `if __name__ == "__main__":`; the bytes do not depend on their number.
+    A killed run goes on when called again alike; `out` appears only when complete.
+    size: pixels per side. frame_rate_hz: None keeps each clip's own frames. shard_mb: most 10^6 bytes per tar.
     split_by: "patient": the set's own split, for patients without one by hash of (seed, patient id) in these
         `fractions` of train, val and test, so that adding data never moves a patient. "none": everything is "train".
     stratify: a label of a few classes. Patients without a split of the set are then dealt class by class, so that a
         rare class is in every split; more data may move a patient.
     kinds: kinds of clip to write, or ("all",); others are counted in the manifest under `not_selected`.
     max_bad: fraction of the files that may be unreadable; past it EchofmError, and what was done is kept.
-    shard_mb: most 10^6 bytes per tar. limits: on each file.
-    read: a reader of your own for files that echofm does not know; it runs in this process.
+    read: a reader of your own for files that echofm does not know; it runs in this process. seed: of splits and order.
     """
     out, key = new_folder(out), key or load_key()
     settings = checked(
@@ -89,45 +86,38 @@ def write_shards(
         shard_mb=shard_mb,
         seed=seed,
     )
-    rows, skipped = _planned(list(source.rows()), settings, key)
-    skipped += getattr(source, "unread", Counter())
+    rows, skipped = _planned(source, settings, key)
     fingerprint = _fingerprint(rows, key, repr((settings, limits, source.name)))
     encode = Encode(settings=settings, dataset=source.name)
     with (
         staged(out, fingerprint=fingerprint, shard_mb=shard_mb, show_progress=show_progress) as staging,
-        ExitStack() as stack,
+        _reading(encode, read, processes=processes, key=key, limits=limits, decoder=decoder) as results,
     ):
-        results: Callable[[Iterable[Row]], Iterator[tuple[Row, Result]]]
-        if read is None:
-            pool = ReaderPool(
-                encode, processes=processes, channels=channels, key=key, limits=limits, keep_outside=keep_outside
-            )
-            results = stack.enter_context(pool).map
-        else:
-            results = functools.partial(_read_here, read=read, encode=encode)
         _try_again(staging, rows, results, show_progress=show_progress)
-        todo = rows[len(staging.outcomes) :]
-        with progress_bar("shards", len(rows), show=show_progress) as bar:
-            bar.advance(len(rows) - len(todo))
-            _add_all(staging, rows, results(todo), max_bad=max_bad, key=key, bar=bar)
-        tars = staging.close_tars()
-        manifest = tally(
-            staging.outcomes,
-            tars,
-            settings=settings,
-            dataset=source.name,
-            patient_rule=getattr(source, "patient_rule", "the source's own"),
-            skipped=skipped,
-        )
-        staging.publish({SET_ASIDE: set_aside_lines(staging.outcomes), MANIFEST: as_json(manifest, indent=2)})
+        _add_all(staging, rows, results, max_bad=max_bad, key=key, show_progress=show_progress)
+        return _published(staging, source, settings, skipped)
+
+
+def _published(staging: Staging, source: Source, settings: Settings, skipped: Counter[str]) -> Manifest:
+    tars = staging.close_tars()
+    manifest = tally(
+        staging.outcomes,
+        tars,
+        settings=settings,
+        dataset=source.name,
+        patient_rule=getattr(source, "patient_rule", "the source's own"),
+        skipped=skipped,
+    )
+    staging.publish({SET_ASIDE: set_aside_lines(staging.outcomes), MANIFEST: as_json(manifest, indent=2)})
     return manifest
 
 
-def _planned(rows: list[Row], settings: Settings, key: IdKey) -> tuple[list[Row], Counter[str]]:
+def _planned(source: Source, settings: Settings, key: IdKey) -> tuple[list[Row], Counter[str]]:
     """The rows to read, each with the split that the set gives its patient, and the kinds left out, counted.
 
     Shuffled, so that readers who stream the tars meet patients mixed.
     """
+    rows = list(source.rows())
     if not rows:
         raise EchofmError("no echo files were found; check the folder and `--dataset`")
     if settings.split_by == "patient":
@@ -140,6 +130,7 @@ def _planned(rows: list[Row], settings: Settings, key: IdKey) -> tuple[list[Row]
     else:
         splits = ["train"] * len(rows)
     skipped = Counter(row.kind for row in rows if row.kind is not None and not settings.selects(row.kind))
+    skipped += getattr(source, "unread", Counter())
     order = np.random.default_rng(settings.seed).permutation(len(rows))
     planned = [replace(rows[index], split=splits[index]) for index in order]
     return [row for row in planned if row.kind is None or settings.selects(row.kind)], skipped
@@ -155,6 +146,32 @@ def _fingerprint(rows: list[Row], key: IdKey, choices: str) -> str:
     return digest.hexdigest()
 
 
+@contextmanager
+def _reading(
+    encode: Encode,
+    read: Callable[[Row], Clip] | None,
+    *,
+    processes: int,
+    key: IdKey,
+    limits: Limits,
+    decoder: Decoder,
+) -> Iterator[Results]:
+    if read is not None:
+        yield functools.partial(_read_here, read=read, encode=encode)
+        return
+    chosen = encode.settings
+    with ReaderPool(
+        encode,
+        processes=processes,
+        channels=chosen.channels,
+        key=key,
+        limits=limits,
+        keep_outside=chosen.keep_outside,
+        decoder=decoder,
+    ) as pool:
+        yield pool.map
+
+
 def _read_here(rows: Iterable[Row], *, read: Callable[[Row], Clip], encode: Encode) -> Iterator[tuple[Row, Result]]:
     for row in rows:
         try:
@@ -166,7 +183,7 @@ def _read_here(rows: Iterable[Row], *, read: Callable[[Row], Clip], encode: Enco
 def _try_again(
     staging: Staging,
     rows: Sequence[Row],
-    results: Callable[[Iterable[Row]], Iterator[tuple[Row, Result]]],
+    results: Results,
     *,
     show_progress: bool,
 ) -> None:
@@ -189,16 +206,10 @@ def _try_again(
 
 
 def _add_all(
-    staging: Staging,
-    rows: Sequence[Row],
-    results: Iterable[tuple[Row, Result]],
-    *,
-    max_bad: float,
-    key: IdKey,
-    bar: Bar,
+    staging: Staging, rows: Sequence[Row], results: Results, *, max_bad: float, key: IdKey, show_progress: bool
 ) -> None:
-    """Add every result; exact copies are set aside. Stops past `max_bad` unreadable files and at unknown patients."""
-    n_rows, doubts = len(rows), Doubts()
+    """Add the result of every row that is still to be read; stops past `max_bad`, or at unknown patients."""
+    doubts = Doubts()
     for row, known in zip(rows, staging.outcomes):
         if isinstance(known, Written):
             doubts.read_row(row, patient_id=known.patient_id, study_id=known.study_id, by=known.patient_by)
@@ -207,27 +218,43 @@ def _add_all(
     seen = {outcome.clip_id for outcome in written}
     splits = {outcome.patient_id: outcome.split for outcome in written}
     bad = Counter(outcome.reason for outcome in staging.outcomes if isinstance(outcome, SetAside) and outcome.bad)
-    _check_bad(bad, n_rows, max_bad)
-    for row, result in results:
-        if isinstance(result, UnreadableFile):
-            without = unusable(key.file(row.path), result)
-            staging.add(without)
-            if isinstance(without, SetAside) and without.bad:
-                bad[result.reason] += 1
-                _check_bad(bad, n_rows, max_bad)
-        else:
-            outcome, files = result
-            if isinstance(outcome, NotSelected):
-                staging.add(outcome)
-            elif outcome.clip_id in seen:
-                staging.add(SetAside(file_id=key.file(row.path), reason="an exact copy of another file", bad=False))
+    _check_bad(bad, len(rows), max_bad)
+    with progress_bar("shards", len(rows), show=show_progress) as bar:
+        bar.advance(len(staging.outcomes))
+        for row, result in results(rows[len(staging.outcomes) :]):
+            if isinstance(result, UnreadableFile):
+                without = unusable(key.file(row.path), result)
+                staging.add(without)
+                if isinstance(without, SetAside) and without.bad:
+                    bad[result.reason] += 1
+                    _check_bad(bad, len(rows), max_bad)
             else:
-                doubts.read_row(row, patient_id=outcome.patient_id, study_id=outcome.study_id, by=outcome.patient_by)
-                doubts.refuse()
-                put(splits, outcome.patient_id, outcome.split, patient_id=outcome.patient_id)
-                staging.add(outcome, tar_blocks(outcome.clip_id, files))
-                seen.add(outcome.clip_id)
-        bar.advance(note=f"{bad.total()} unreadable" if bad else None)
+                _add(staging, row, *result, seen=seen, splits=splits, doubts=doubts, key=key)
+            bar.advance(note=f"{bad.total()} unreadable" if bad else None)
+
+
+def _add(
+    staging: Staging,
+    row: Row,
+    outcome: Written | NotSelected,
+    files: dict[str, bytes],
+    *,
+    seen: set[str],
+    splits: dict[str, Split],
+    doubts: Doubts,
+    key: IdKey,
+) -> None:
+    """Add a sound file; exact copies are set aside. Raises EchofmError where its patient is not known."""
+    if isinstance(outcome, NotSelected):
+        staging.add(outcome)
+    elif outcome.clip_id in seen:
+        staging.add(SetAside(file_id=key.file(row.path), reason="an exact copy of another file", bad=False))
+    else:
+        doubts.read_row(row, patient_id=outcome.patient_id, study_id=outcome.study_id, by=outcome.patient_by)
+        doubts.refuse()
+        put(splits, outcome.patient_id, outcome.split, patient_id=outcome.patient_id)
+        staging.add(outcome, tar_blocks(outcome.clip_id, files))
+        seen.add(outcome.clip_id)
 
 
 def _check_bad(bad: Counter[str], n_files: int, max_bad: float) -> None:

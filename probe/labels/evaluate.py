@@ -23,7 +23,7 @@ from probe.labels.features import Features, Matrix, feature_choices, read_featur
 from probe.labels.subgroups import subgroups
 from probe.labels.target import ClipTask, Target, read_target
 from probe.partition import Partition, partition, some_patients
-from probe.protocol import Chosen, Entry, Protocol, require_request, same_clips
+from probe.protocol import Chosen, Entry, ProbeProtocol, require_request, same_clips
 from probe.result import Kind, Probed, ProbeResult, SanityFigures
 
 
@@ -113,7 +113,7 @@ def fits_of(*, kind: Kind, label_fractions: Sequence[float], seeds: int, baselin
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LabelProtocol(Protocol[EmbeddingTable, LabelAnswers]):
+class LabelProtocol(ProbeProtocol[EmbeddingTable, LabelAnswers]):
     """One target and partition, on which every encoder is fitted alike. notes: what a reader must know of the fits."""
 
     table: EmbeddingTable

@@ -12,12 +12,12 @@ def phase_notes(
     table: EmbeddingTable,
     phase: PhaseTokens | None,
     *,
-    asked: int,
+    queries: int,
     with_systole: bool,
     tolerance: float,
     apart_s: float,
 ) -> list[str]:
-    """Notes on the test clips' tokens `phase`, of which `asked` have a partner in another beat."""
+    """Notes on the test clips' tokens `phase`, of which `queries` have a partner in another beat."""
     assert phase is not None
     notes: list[str] = []
     steps: list[float] = []
@@ -36,7 +36,7 @@ def phase_notes(
         )
         known = int(np.isfinite(phase.cycle_P).sum())
         notes.append(
-            f"{asked} of {known} test tokens have a token of their phase that far away; the others are not asked."
+            f"{queries} of {known} test tokens have a token of their phase that far away; the others are not asked."
         )
     else:
         notes.append("Frame times are unknown: nothing could be asked about other beats, nor in milliseconds.")

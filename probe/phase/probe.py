@@ -22,7 +22,7 @@ from probe.phase.events import event_errors
 from probe.phase.match import COMPARINGS, Comparing, descriptors, in_another_beat, in_other_patients
 from probe.phase.notes import phase_notes
 from probe.phase.predictions import phase_predictions
-from probe.protocol import Answers, Chosen, Entry, Protocol, require_request, same_clips
+from probe.protocol import Answers, Chosen, Entry, ProbeProtocol, require_request, same_clips
 from probe.result import Probed, ProbeResult
 
 
@@ -86,7 +86,7 @@ class PhaseAnswers(Answers):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PhaseProtocol(Protocol[EmbeddingTable, PhaseAnswers]):
+class PhaseProtocol(ProbeProtocol[EmbeddingTable, PhaseAnswers]):
     """One partition, on which every table is measured alike."""
 
     table: EmbeddingTable
@@ -102,7 +102,7 @@ class PhaseProtocol(Protocol[EmbeddingTable, PhaseAnswers]):
         notes = phase_notes(
             self.table,
             own.test.phase,
-            asked=len(own.beats),
+            queries=len(own.beats),
             with_systole=Key("es_error_ms") in own.figures,
             tolerance=self.tolerance,
             apart_s=self.apart_s,

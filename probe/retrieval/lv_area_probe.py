@@ -16,7 +16,7 @@ from echofm.errors import EchofmError
 from echofm.estimators.left_ventricle import AreaCurve, mask_area
 from probe.bootstrap import Figure, Key, mean_of
 from probe.checks.embedding import check_embedding
-from probe.protocol import Answers, Chosen, Entry, Protocol, require_request
+from probe.protocol import Answers, Chosen, Entry, ProbeProtocol, require_request
 from probe.result import Probed, ProbeResult
 from probe.retrieval.frames import Reading, encode_windows, sources_of
 from probe.retrieval.lv_area import (
@@ -107,7 +107,7 @@ class LvAreaAnswers(Answers):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LvAreaProtocol(Protocol[Any, LvAreaAnswers]):
+class LvAreaProtocol(ProbeProtocol[Any, LvAreaAnswers]):
     """Clips on which every method is measured alike. A source is an encoder, or a similarity of frames."""
 
     test: Sequence[TracedClip]

@@ -17,7 +17,7 @@ from probe.bootstrap import Figure, Key, mean_of
 from probe.checks.embedding import check_embedding
 from probe.partition import Partition, partition
 from probe.phase.probe import clips_of_known_phase
-from probe.protocol import Answers, Entry, Protocol, require_request, same_clips
+from probe.protocol import Answers, Entry, ProbeProtocol, require_request, same_clips
 from probe.result import Probed, ProbeResult
 from probe.retrieval.gallery import MOST_ROWS, Gallery, clip_gallery, drawn, phase_gallery
 from probe.retrieval.rankings import Ranked
@@ -101,7 +101,7 @@ class RetrievalAnswers(Answers):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class RetrievalProtocol(Protocol[EmbeddingTable, RetrievalAnswers]):
+class RetrievalProtocol(ProbeProtocol[EmbeddingTable, RetrievalAnswers]):
     """One partition, on which every table is measured alike."""
 
     table: EmbeddingTable

@@ -21,7 +21,7 @@ from echofm.estimators.head import HeadKind, fit_head
 from echofm.estimators.traced_frames import STRUCTURES, TracedFrames, traced_frames
 from probe.bootstrap import Key
 from probe.checks.embedding import check_embedding
-from probe.protocol import Answers, Entry, Protocol, require_request
+from probe.protocol import Answers, Entry, ProbeProtocol, require_request
 from probe.result import Overlay, Probed, ProbeResult
 from probe.segmentation.frame_figures import METRICS, figures_of, frame_table
 
@@ -118,7 +118,7 @@ class SegmentationAnswers(Answers):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SegmentationProtocol(Protocol[Tokens, SegmentationAnswers]):
+class SegmentationProtocol(ProbeProtocol[Tokens, SegmentationAnswers]):
     """One set of frames, on which every method is measured alike. A source is tokens (F, R, C, D) by split."""
 
     encoder: Encoder

@@ -15,7 +15,7 @@ import pandas as pd
 
 from echofm.embed.table import EmbeddingTable
 from echofm.ids import IdKey, load_key
-from synth.audit.marks import LEFT_OUT, SOURCE
+from synth.audit.canaries.marks import LEFT_OUT, SOURCE
 
 # A name of digits alone may be a hospital's number; of our hashes one in ten thousand is, and is hashed again.
 _OURS = re.compile(r"(?=.*[a-f])[0-9a-f]{20}")

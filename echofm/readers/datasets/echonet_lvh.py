@@ -13,7 +13,7 @@ import pandas as pd
 
 from echofm.clip import Label
 from echofm.readers.datasets.adapter import Adapter
-from echofm.readers.datasets.folder import Folder
+from echofm.readers.datasets.folder import Folder, unpacked
 from echofm.readers.datasets.labels import number
 from echofm.readers.datasets.split_column import LEFT_OUT, with_splits
 from echofm.readers.datasets.table import read_table
@@ -65,7 +65,7 @@ def _videos(folder: Folder, notes: Notes) -> dict[str, Path]:
     """Videos by stem: the table does not say which batch one is in, and some copies put all into one folder."""
     found: dict[str, Path] = {}
     batches = (path for path in folder.folders if path.name.casefold().startswith(("batch", "videos")))
-    for home in (folder.path, *batches):
+    for home in (folder.path, *map(unpacked, batches)):
         for path in listing(home, notes).values():
             if media_suffix(path) in VIDEO and found.setdefault(stem_of(path), path) is not path:
                 notes["videos that lie in two batches (the first is taken)"] += 1

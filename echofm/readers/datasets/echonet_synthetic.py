@@ -12,7 +12,7 @@ from pathlib import Path
 from echofm.readers.datasets.adapter import Adapter
 from echofm.readers.datasets.echonet_dynamic import COLUMNS, is_list
 from echofm.readers.datasets.filelist import TABLE, VIDEOS, listed_videos, ventricle
-from echofm.readers.datasets.folder import Folder
+from echofm.readers.datasets.folder import Folder, unpacked
 from echofm.readers.datasets.split_column import with_splits
 from echofm.readers.datasets.table import read_table
 from echofm.readers.datasets.truth import is_phantom
@@ -29,7 +29,8 @@ def _is_one(folder: Folder) -> bool:
     home = folder.folder(*VIDEOS)
     if home is None or not is_list(folder) or is_phantom(folder.path):
         return False
-    names = [path.name for path in (*Folder(home).files, *Folder(home).folders)]
+    inside = Folder(unpacked(home))
+    names = [path.name for path in (*inside.files, *inside.folders)]
     return bool(names) and all(name.startswith("sample_") for name in (names[0], names[-1]))
 
 

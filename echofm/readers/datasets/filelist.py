@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from echofm.clip import Label
-from echofm.readers.datasets.folder import Folder
+from echofm.readers.datasets.folder import Folder, unpacked
 from echofm.readers.datasets.labels import numbers
 from echofm.readers.datasets.split_column import LEFT_OUT
 from echofm.readers.datasets.table import numeric, outlines, read_table
@@ -24,17 +24,15 @@ VIDEOS = ("Videos", "avi", "mp4", "mov", "gif", "jpg")
 
 
 def has_videos(folder: Folder) -> bool:
-    """Whether a list has its folder of videos beside it."""
-    return folder.folder(*VIDEOS) is not None
+    """Whether a list has its videos beside it, in a folder or not."""
+    return folder.folder(*VIDEOS) is not None or any(media_suffix(path) in VIDEO for path in folder.files)
 
 
 def videos(folder: Folder, notes: Notes) -> dict[str, Path]:
     """Files by stem, each video once, whatever formats and folders it is written in (counted)."""
     found: dict[str, Path] = {}
-    for name in VIDEOS:
-        home = folder.folder(name)
-        if home is None:
-            continue
+    inside = [home for home in map(folder.folder, VIDEOS) if home is not None]
+    for home in [unpacked(home) for home in inside] or [folder.path]:
         files = listing(home, notes).values()
         for path in sorted(files, key=lambda path: (path.suffix.lower() != ".avi", path.name)):
             if media_suffix(path) in MEDIA and found.setdefault(stem_of(path), path) is not path:

@@ -1,4 +1,4 @@
-"""Folder: one folder as data sets look at it, its names without regard to case, listed once."""
+"""Folder: one folder as data sets look at it, its names without regard to case, listed once; doubled ones."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from functools import cached_property
 from pathlib import Path
 
 from echofm.readers.datasets.table import folded, header
+
+
+def unpacked(path: Path) -> Path:
+    """The folder that holds something: unpacking twice leaves one of the same name inside, alone."""
+    folder = Folder(path)
+    inner = folder.folder(path.name)
+    return unpacked(inner) if inner is not None and not folder.files else path
 
 
 class Folder:

@@ -26,7 +26,7 @@ from echofm.schema import FrozenModel
 from echofm.shards.manifest import MANIFEST as SHARDS
 from echofm.shards.read import ShardSet
 from echofm.shards.write import write_shards
-from synth.audit.folder_copy import FolderCopy
+from synth.audit.filter.folder_copy import FolderCopy
 from synth.audit.names import shown
 from synth.audit.result import AuditResult
 

@@ -20,8 +20,8 @@ from echofm.embed.inputs import Item, conformed
 from echofm.embed.table import EmbeddingTable, tidy_rows
 from echofm.embed.videos import Videos
 from echofm.errors import UnreadableFile
-from synth.audit.canaries import IN_BETWEEN, NEW_BEAT, in_between, plan, transformed
-from synth.audit.marks import COLUMNS, KIND, LEFT_OUT, SOURCE, STRENGTH
+from synth.audit.canaries.marks import COLUMNS, KIND, LEFT_OUT, SOURCE, STRENGTH
+from synth.audit.canaries.transforms import IN_BETWEEN, NEW_BEAT, in_between, plan, transformed
 
 LEAST_SOURCES = 20
 

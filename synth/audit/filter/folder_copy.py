@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from echofm.errors import EchofmError
 from echofm.readers.datasets.table import separator
 from echofm.readers.suffixes import DICOM, VIDEO
-from synth.audit.clip_names import ClipNames
+from synth.audit.filter.clip_names import ClipNames
 
 _MOST_TABLE_BYTES = 1 << 30
 # Columns by which the known layouts' tables name a video, and a manifest its file.

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from echofm.intervals import Estimate
 from echofm.report.blocks import Block, FilmStrip, Notice, Panels, Picture, Prose, Table
 from echofm.report.page import Page
-from synth.audit.assess import Audited
-from synth.audit.figures import exposure_curve, score_histogram
-from synth.audit.power_page import number, power_blocks, shown
-from synth.audit.result import AuditResult, Estimate, JudgeResult, LevelResult
-from synth.audit.strips import Strip, captions
+from synth.audit.canaries.transforms import FAITHFUL
+from synth.audit.report.figures import exposure_curve, score_histogram
+from synth.audit.report.power import number, power_blocks, shown
+from synth.audit.report.strips import Strip, captions
+from synth.audit.result import AuditResult, JudgeResult, LevelResult
+from synth.audit.settings import Level
 
 TITLE = "Privacy audit of a synthetic set"
 _LIMITS = (
@@ -21,16 +27,23 @@ _LIMITS = (
 )
 
 
-def page(audited: Audited, strips: Sequence[Strip] = (), *, phantom: bool = False) -> Page:
-    """The report of one audit. Ids are keyed hashes; film strips show de-identified pixels of training clips.
+def page(
+    result: AuditResult,
+    samples: pd.DataFrame,
+    nulls: Mapping[Level, npt.NDArray[np.float64]],
+    strips: Sequence[Strip] = (),
+    *,
+    simulated: bool = False,
+) -> Page:
+    """The report of one audit, from what `Audited` holds. Ids are keyed hashes; film strips show de-identified pixels
+    of training clips.
 
-    phantom: says beside the title that all patients are simulated.
+    simulated: says beside the title that all patients are the phantom's.
     """
-    result = audited.result
-    report = Page(TITLE + (" (phantom patients)" if phantom else ""), lead=result.verdict)
+    report = Page(TITLE + (" (phantom patients)" if simulated else ""), lead=result.verdict)
     if not result.sees_copies:
         report.warn(result.verdict.partition(": ")[0].partition(". ")[0] + ".")
-    report.add("What was found", _headline(result), Notice(_LIMITS), *_notes(result), *_scores(audited))
+    report.add("What was found", _headline(result), Notice(_LIMITS), *_notes(result), *_scores(result, samples, nulls))
     report.add("What this audit would catch and miss", *power_blocks(result))
     report.add("Attacks beyond distance", *_attacks(result))
     if result.judge is not None:
@@ -77,15 +90,14 @@ def _decided(result: AuditResult) -> str:
     return f"{result.decide} level"
 
 
-def _scores(audited: Audited) -> list[Block]:
-    result, samples = audited.result, audited.samples
+def _scores(result: AuditResult, samples: pd.DataFrame, nulls: Mapping[Level, npt.NDArray[np.float64]]) -> list[Block]:
     removed = samples["removed"].to_numpy(bool)
     pictures = [
         Picture(
             draw=functools.partial(
                 score_histogram,
                 samples[f"{level.level}_score"].to_numpy(float),
-                audited.nulls[level.level],
+                nulls[level.level],
                 removed,
                 title=f"{level.level} level",
                 x_label=f"{result.metric} similarity to the nearest training clip",
@@ -129,8 +141,6 @@ def _levels(result: AuditResult) -> Table:
 
 
 def _worst(level: LevelResult) -> str:
-    from synth.audit.canaries import FAITHFUL
-
     plain = [each.recall.value for each in level.power if each.kind in FAITHFUL]
     return f"{min(plain):.0%}" if plain else "unknown"
 
@@ -199,7 +209,7 @@ def _strips(strips: Sequence[Strip]) -> list[Block]:
     shown = [
         FilmStrip(
             {"synthetic": each.synthetic_KHW, "training": each.training_KHW},
-            alt="moments of a synthetic clip above the same moments of its nearest training clip",
+            alt="frames of a synthetic clip above the same frames of its nearest training clip",
             caption=caption,
         )
         for each, caption in zip(strips, captions(strips))

@@ -1,4 +1,4 @@
-"""The closest pairs, side by side: a synthetic clip's moments above those of the training clip that it is nearest to.
+"""The closest pairs, side by side: a synthetic clip's frames above those of the training clip that it is nearest to.
 
 T frames, K moments shown, H rows, W columns.
 """
@@ -17,18 +17,18 @@ from echofm.clip import Clip
 from echofm.conform import conform
 from echofm.embed.videos import Videos
 from echofm.errors import UnreadableFile
-from synth.audit.levels import Level
+from synth.audit.settings import Level
 
 Frames = npt.NDArray[np.uint8]
-MOMENTS = 8
+FRAMES = 8
 _SIZE, _COARSE = 112, 8
-# Lower than most cameras of the heart, so that eight moments span about a beat.
+# Lower than most cameras of the heart, so that eight frames span about a beat.
 _RATE_HZ = 25.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Strip:
-    """One pair: K frames of each, taken at the same moments. Ids are hashes."""
+    """One pair: K frames of each, taken at the same times. Ids are hashes."""
 
     synthetic_id: str
     training_id: str
@@ -85,8 +85,8 @@ def together(own_THW: Frames, other_THW: Frames, step_s: float | None) -> tuple[
     returned times the frames skipped.
     """
     shorter = min(len(own_THW), len(other_THW))
-    step = max(1, shorter // (2 * MOMENTS))
-    offsets = np.arange(MOMENTS) * step
+    step = max(1, shorter // (2 * FRAMES))
+    offsets = np.arange(FRAMES) * step
     own_KHW = own_THW[offsets % len(own_THW)]
     wanted = _coarse(own_KHW)
     stored = _coarse(other_THW)

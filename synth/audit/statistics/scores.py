@@ -13,12 +13,14 @@ import numpy.typing as npt
 
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from echofm.nearest import Metric, Neighbours
-from synth.audit.calibrate import conformal_p, published_threshold, q_values
-from synth.audit.levels import Head, Level, Vectors, vectors
-from synth.audit.marks import LEFT_OUT
+from echofm.nearest import Neighbours
+from synth.audit.canaries.marks import LEFT_OUT
 from synth.audit.names import text
-from synth.audit.search import IndexKind, Search
+from synth.audit.sets import Sets
+from synth.audit.settings import AuditSettings, Level
+from synth.audit.statistics.calibrate import conformal_p, published_threshold, q_values
+from synth.audit.statistics.levels import Head, Vectors, vectors
+from synth.audit.statistics.search import Search
 
 Doubles = npt.NDArray[np.float64]
 
@@ -51,47 +53,33 @@ class LevelScores:
     recall: float
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Sets:
-    """The three tables of one encoder, and canaries."""
-
-    train: EmbeddingTable
-    holdout: EmbeddingTable
-    synthetic: EmbeddingTable
-    canaries: EmbeddingTable | None = None
-
-    def tables(self) -> list[EmbeddingTable]:
-        """All that are there."""
-        return [each for each in (self.train, self.holdout, self.synthetic, self.canaries) if each is not None]
-
-
 def scores(
     sets: Sets,
     level: Level,
     *,
     head: Head | None,
-    metric: Metric,
-    moments: int = 1,
+    settings: AuditSettings,
     kept: int = 1,
-    index: IndexKind = "auto",
 ) -> LevelScores:
     """Search all sets in the training set at one level; p-values by held-out patient. kept: neighbours to keep."""
     found = {
-        name: vectors(table, level, head=head, moments=moments)
+        name: vectors(table, level, head=head, frames=settings.frames)
         for name, table in {"train": sets.train, "holdout": sets.holdout, "synthetic": sets.synthetic}.items()
     }
     train = found["train"]
     for name, each in found.items():
         if len(each.owner_V) == 0 and name != "synthetic":
             raise EchofmError(f"no clip of the {name} set has features at the {level} level; leave the level out")
-    search = Search(train.vectors_VD, metric=metric, kind=index)
+    search = Search(train.vectors_VD, metric=settings.metric, kind=settings.index)
     synthetic, holdout = (closest(found[name], train, search, kept=kept) for name in ("synthetic", "holdout"))
-    back = closest(train, found["holdout"], Search(found["holdout"].vectors_VD, metric=metric, kind=index))
+    back = closest(
+        train, found["holdout"], Search(found["holdout"].vectors_VD, metric=settings.metric, kind=settings.index)
+    )
     patient_H = text(sets.holdout.patient_id)
     p_S = conformal_p(synthetic.score, holdout.score, patient_H)
     canaries, p_C = None, np.empty(0)
     if sets.canaries is not None and len(sets.canaries):
-        planted = vectors(sets.canaries, level, head=head, moments=moments)
+        planted = vectors(sets.canaries, level, head=head, frames=settings.frames)
         canaries = _of_canaries(planted, sets.canaries, sets.train, train, search)
         p_C = conformal_p(canaries.score, holdout.score, patient_H)
     return LevelScores(

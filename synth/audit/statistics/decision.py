@@ -7,18 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from synth.audit.calibrate import at_most, flagged_at_any, q_values
-from synth.audit.estimates import flagged_part
-from synth.audit.levels import Level
+from echofm.intervals import Estimate
 from synth.audit.result import FlaggedPart
-from synth.audit.scoring import LevelScores, combined_p
-
-Rule = Literal["conformal", "published"]
+from synth.audit.settings import AuditSettings, Level
+from synth.audit.statistics.calibrate import Flagged, at_most, flagged_at_any, q_values, smallest_detectable_share
+from synth.audit.statistics.scores import LevelScores, combined_p
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,29 +31,21 @@ class Decision:
     canary_neighbour: npt.NDArray[np.int64] | None
 
 
-def decide_on(
-    found: Sequence[LevelScores],
-    decide: Level | Literal["any"],
-    patient_H: npt.NDArray[np.str_],
-    *,
-    alpha: float,
-    rule: Rule,
-    seed: int,
-) -> Decision:
-    """Flag by the level named, or by any with Bonferroni's correction: p is then L times the least of the levels'.
+def decide_on(found: Sequence[LevelScores], patient_H: npt.NDArray[np.str_], settings: AuditSettings) -> Decision:
+    """Flag by the level that decides, or by any with Bonferroni's correction: p is then L times the levels' least.
 
     Either way the part of clips with p <= alpha is at most alpha with nothing memorised, and q <= alpha keeps the
     expected part of false flags at most alpha. The published rule flags what exceeds its threshold at a level.
     """
-    deciding = [each for each in found if decide in ("any", each.level)]
+    deciding = [each for each in found if settings.decide in ("any", each.level)]
     p_S = combined_p([each.p_S for each in deciding])
     q_S = q_values(p_S)
-    if rule == "published":
+    if settings.rule == "published":
         flagged_S = np.any([each.synthetic.score > each.threshold for each in deciding], axis=0)
     else:
-        flagged_S = at_most(q_S, alpha)
+        flagged_S = at_most(q_S, settings.alpha)
     pairs = [(each.synthetic.score, each.holdout.score) for each in deciding]
-    part = flagged_at_any(pairs, patient_H, alpha=alpha, seed=seed)
+    part = flagged_at_any(pairs, patient_H, alpha=settings.alpha, seed=settings.seed)
     first = deciding[0]
     p_C = combined_p([each.p_C for each in deciding])
     return Decision(
@@ -64,9 +53,22 @@ def decide_on(
         p_S=p_S,
         q_S=q_S,
         flagged_S=flagged_S,
-        flagged=flagged_part(
+        flagged=_part(
             part, len(p_S), decided=int(flagged_S.sum()), patients=len(set(patient_H.tolist())), tests=len(deciding)
         ),
         p_C=p_C,
         canary_neighbour=None if first.canaries is None else first.canaries.neighbour,
+    )
+
+
+def _part(found: Flagged, clips: int, *, decided: int, patients: int, tests: int) -> FlaggedPart:
+    """tests: levels among which the least p is taken; the least p that can be reached rises with them."""
+    return FlaggedPart(
+        clips=round(found.fraction * clips),
+        fraction=Estimate(value=found.fraction, low=found.bootstrap_low, high=found.bootstrap_high),
+        clopper_pearson=Estimate(value=found.fraction, low=found.low, high=found.high),
+        excess=found.excess,
+        excess_p=found.excess_p,
+        decided=decided,
+        smallest_detectable_share=smallest_detectable_share(patients, alpha=found.alpha / tests),
     )

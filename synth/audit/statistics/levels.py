@@ -1,4 +1,4 @@
-"""Levels: what of a clip is compared. One vector of the whole clip, a few of its moments, or one of its motion.
+"""Levels: what of a clip is compared. One vector of the whole clip, a few of its frames, or one of its motion.
 
 N clips, V vectors, D features. A clip's similarity to a training set is that of its closest vector.
 """
@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-
-Level = Literal["clip", "frame", "motion"]
-LEVELS: tuple[Level, ...] = ("clip", "frame", "motion")
+from synth.audit.settings import LEVELS, Level
 
 
 class Head(Protocol):
@@ -55,7 +53,7 @@ class Vectors:
 
 
 def available(tables: Sequence[EmbeddingTable], head: Head | None) -> list[Level]:
-    """The levels that these tables can be compared at. Motion needs a head, moments need token-time features."""
+    """The levels that these tables can be compared at. Motion needs a head, frames need token-time features."""
     if head is None:
         return ["clip", "frame"] if all(table.phase is not None for table in tables) else ["clip"]
     return [level for level in LEVELS if level in head.levels]
@@ -66,14 +64,14 @@ def projected(table: EmbeddingTable, level: Level, head: Head | None) -> Embeddi
     return table if head is None else head.project(table, level=level)
 
 
-def moments_of(tables: Sequence[EmbeddingTable], *, most: int) -> int:
-    """How many moments of each clip to compare: the same everywhere, because the maximum over more is higher."""
+def frames_of(tables: Sequence[EmbeddingTable], *, most: int) -> int:
+    """How many token times of each clip to compare: the same everywhere, because the maximum over more is higher."""
     fewest = min((int(np.diff(t.phase.start_N1).min()) for t in tables if t.phase is not None and len(t)), default=1)
     return max(1, min(most, fewest))
 
 
-def vectors(table: EmbeddingTable, level: Level, *, head: Head | None, moments: int) -> Vectors:
-    """The vectors of every clip at one level; at frame level `moments` of its tokens, spread evenly over the clip.
+def vectors(table: EmbeddingTable, level: Level, *, head: Head | None, frames: int) -> Vectors:
+    """The vectors of every clip at one level; at frame level `frames` of its token times, spread evenly over the clip.
 
     Clips that a head has no features for at this level (motion: those without a whole heart cycle) get no vector.
     Raises EchofmError where the frame level is asked of a table without token-time features.
@@ -90,7 +88,7 @@ def vectors(table: EmbeddingTable, level: Level, *, head: Head | None, moments: 
         raise EchofmError(
             f"row {own[length.argmin()]} of a table has no token-time features; embed it again or drop it"
         )
-    place_NK = (starts[:, None] + ((np.arange(moments) + 0.5) / moments * length[:, None])).astype(np.int64)
+    position_NK = (starts[:, None] + ((np.arange(frames) + 0.5) / frames * length[:, None])).astype(np.int64)
     return Vectors(
-        vectors_VD=found.phase.feature_PD[place_NK.ravel()], owner_V=np.repeat(own, moments), clips=len(table)
+        vectors_VD=found.phase.feature_PD[position_NK.ravel()], owner_V=np.repeat(own, frames), clips=len(table)
     )

@@ -6,9 +6,10 @@ import functools
 import itertools
 from collections.abc import Sequence
 
+from echofm.intervals import Estimate
 from echofm.report.blocks import Block, Panels, Picture, Prose, Table
-from synth.audit.figures import recall_curve
-from synth.audit.result import AuditResult, CanaryRecall, Estimate
+from synth.audit.report.figures import recall_curve
+from synth.audit.result import AuditResult, CanaryRecall
 
 
 def power_blocks(result: AuditResult) -> list[Block]:
@@ -29,7 +30,7 @@ def power_blocks(result: AuditResult) -> list[Block]:
         )
         for group in groups
     ]
-    said = (
+    caption = (
         "Training clips, transformed and put through the same encoder and threshold (p <= alpha) as the synthetic "
         f"clips. The dotted line is what plain copies must reach. Planted: {_planted(result.power)}. "
     )
@@ -60,7 +61,7 @@ def power_blocks(result: AuditResult) -> list[Block]:
         "tenth only where nearly all of them are; that needs 199 held-out patients at alpha 0.05, and copies above "
         "nearly all of them.",
     )
-    return [Prose(text), Panels(pictures, caption=said), table]
+    return [Prose(text), Panels(pictures, caption=caption), table]
 
 
 def _misses(each: CanaryRecall) -> bool:

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from echofm.approximate import ApproximateIndex
 from echofm.nearest import Metric, Neighbours, nearest
+from synth.audit.settings import IndexKind
+from synth.audit.statistics.approximate import ApproximateIndex
 
-IndexKind = Literal["auto", "exact", "ivfpq"]
 EXACT_UP_TO = 1_000_000
 # Below this an inverted index has too few vectors per list to be one.
 _LEAST_ROWS = 4_000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -12,28 +11,12 @@ import scipy.stats
 
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from echofm.intervals import Interval
-from synth.audit.calibrate import at_most
-from synth.audit.canaries import FAITHFUL, REQUIRED_RECALL
-from synth.audit.marks import KIND, SOURCE, STRENGTH
+from echofm.intervals import Estimate
+from synth.audit.canaries.marks import KIND, SOURCE, STRENGTH
+from synth.audit.canaries.transforms import FAITHFUL, REQUIRED_RECALL
 from synth.audit.names import text
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recall:
-    """recall: part of the canaries with p <= alpha, Wilson interval.
-
-    recall_at_a_tenth: with p <= alpha / 10. Benjamini-Hochberg flags these where a tenth of a set has such a p; copies
-    that make up a tenth, and of which fewer are so close, need luck.
-    right_patient: part whose nearest training clip belongs to the patient copied.
-    """
-
-    kind: str
-    strength: float
-    planted: int
-    recall: Interval
-    recall_at_a_tenth: Interval
-    right_patient: float
+from synth.audit.result import CanaryRecall
+from synth.audit.statistics.calibrate import at_most
 
 
 def power(
@@ -43,7 +26,7 @@ def power(
     train: EmbeddingTable,
     *,
     alpha: float,
-) -> list[Recall]:
+) -> list[CanaryRecall]:
     """Recall of each kind and strength, in the order in which they were planted.
 
     p_C: of each canary, against the null of the synthetic clips. neighbour_C: its nearest training row, -1 for none.
@@ -63,7 +46,7 @@ def power(
         chosen = (kinds == kind) & (strengths == strength)
         p = p_C[chosen]
         rows.append(
-            Recall(
+            CanaryRecall(
                 kind=kind,
                 strength=strength,
                 planted=len(p),
@@ -75,9 +58,9 @@ def power(
     return rows
 
 
-def _part(caught: npt.NDArray[np.bool_]) -> Interval:
+def _part(caught: npt.NDArray[np.bool_]) -> Estimate:
     found = scipy.stats.binomtest(int(caught.sum()), len(caught)).proportion_ci(method="wilson")
-    return Interval(value=float(caught.mean()), low=float(found.low), high=float(found.high))
+    return Estimate(value=float(caught.mean()), low=float(found.low), high=float(found.high))
 
 
 def require_marks(canaries: EmbeddingTable) -> None:
@@ -86,15 +69,15 @@ def require_marks(canaries: EmbeddingTable) -> None:
     if missing:
         raise EchofmError(f"the table of canaries lacks the columns {', '.join(missing)}; see docs/audit.md")
     strengths = pd.to_numeric(canaries.rows[STRENGTH].astype(object), errors="coerce")
-    unsaid = int((canaries.rows[KIND].isna() | strengths.isna()).sum())
-    if unsaid:
+    unmarked = int((canaries.rows[KIND].isna() | strengths.isna()).sum())
+    if unmarked:
         raise EchofmError(
-            f"{unsaid} canaries have no {KIND} or no number as {STRENGTH}; "
+            f"{unmarked} canaries have no {KIND} or no number as {STRENGTH}; "
             "say what each is (0 where a kind has no strength)"
         )
 
 
-def sees_copies(recalls: Sequence[Recall]) -> bool | None:
+def sees_copies(recalls: Sequence[CanaryRecall]) -> bool | None:
     """Whether plain copies are caught often enough for a clean result to mean anything.
 
     None where exact copies or re-encoded ones were not planted: an exact one alone is caught by any encoder.

@@ -35,7 +35,7 @@ class Arguments:
 def main(argv: list[str]) -> int:
     """`echofm audit filter`; 0 when the kept set is written, 2 where it does not fit the audit."""
     arguments = tyro.cli(Arguments, args=argv, prog="echofm audit filter", description=Arguments.__doc__)
-    from synth.audit.filter import write_kept
+    from synth.audit.filter.write import write_kept
 
     done = write_kept(
         arguments.audit,

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from synth.audit.canaries import REQUIRED_RECALL, STRENGTHS
+from synth.audit.canaries.transforms import REQUIRED_RECALL, STRENGTHS
 from synth.audit.result import CanaryRecall
 
 Doubles = npt.NDArray[np.float64]
