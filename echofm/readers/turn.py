@@ -23,7 +23,7 @@ class Turn:
 
     def of(self, picture_HWC: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """The picture as it is to be shown."""
-        if self == Turn():
+        if not (self.is_swapped or self.mirror_rows or self.mirror_columns):
             return picture_HWC
         shown = picture_HWC.swapaxes(0, 1) if self.is_swapped else picture_HWC
         return np.ascontiguousarray(shown[:: -1 if self.mirror_rows else 1, :: -1 if self.mirror_columns else 1])

@@ -68,7 +68,9 @@ def decode_video(
             else:
                 pictures = _by_decord(source, next(frames), facts=facts, decoder=decoder)
             clip_TCHW, chroma_HW = gather(pictures, at_most=facts.packets, channels=channels)
-        times = times if decoder == "pyav" else facts.times
+        if decoder != "pyav":
+            known = sorted(tick for tick in facts.ticks if tick is not None)
+            times = [float(tick * facts.time_base) for tick in known] if len(known) == facts.packets else [None]
     except av.FFmpegError:
         raise Refused("the video is damaged: it cannot be decoded to its end") from None
     if container == "avi":
@@ -101,7 +103,7 @@ class _Facts:
     width: int
     time_base: Fraction
     pixel_aspect: float
-    times: list[float | None]
+    ticks: list[int | None]
     turn: Turn = Turn()  # noqa: RUF009 (frozen)
 
 
@@ -110,17 +112,20 @@ def _facts(opened: av.container.InputContainer) -> _Facts:
         raise Refused("it holds no video stream")
     stream = opened.streams.video[0]
     height, width = _frame_size(opened)
-    count, end_s, last_dts = 0, 0.0, -1
-    times: list[float | None] = []
+    count, last_dts = 0, -1
+    ticks: list[int | None] = []
+    ends: dict[Fraction, int] = {}
     # Of every stream: sound that goes on after the pictures tells that the file is whole.
     for packet in opened.demux():
         if packet.stream is stream and packet.is_corrupt:
             raise Refused(f"the video is cut or damaged: frame {count + 1} is incomplete")
         if packet.size and packet.pts is not None and packet.time_base is not None:
-            end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            end = packet.pts + (packet.duration or 0)
+            if end > ends.get(packet.time_base, 0):
+                ends[packet.time_base] = end
         if packet.size and packet.stream is stream:
             count += 1
-            times.append(None if packet.pts is None else float(packet.pts * packet.time_base))
+            ticks.append(packet.pts)
             last_dts = max(last_dts, -1 if packet.dts is None else packet.dts)
     if count == 0:
         raise Refused("the video holds no frame")
@@ -130,13 +135,13 @@ def _facts(opened: av.container.InputContainer) -> _Facts:
         packets=count,
         announced=stream.frames,
         is_incomplete=stream.frames > count or last_dts >= count,
-        end_s=end_s,
+        end_s=max((float(tick * base) for base, tick in ends.items()), default=0.0),
         announced_s=0.0 if stream.frames or opened.duration is None else opened.duration / 1e6,
         height=height,
         width=width,
         time_base=stream.time_base or Fraction(0),
         pixel_aspect=float(aspect) if aspect else 1.0,
-        times=[None] if None in times else sorted(times, key=float),  # type: ignore[arg-type]
+        ticks=ticks,
     )
 
 
