@@ -15,7 +15,8 @@ from hearts import beating_heart, write_avi
 from echofm.check.duplicates import Pair
 from echofm.contract import InputContract
 from echofm.embed.arrays import load_arrays
-from echofm.embed.table import EmbeddingTable, tidy_rows
+from echofm.embed.rows import tidy_rows
+from echofm.embed.table import EmbeddingTable
 from echofm.embed.videos import open_videos
 from echofm.errors import EchofmError
 from echofm.ids import IdKey
@@ -126,7 +127,7 @@ def test_an_excess_without_any_single_flag_is_no_clean_exit(tmp_path: Path) -> N
     assert main([*words, "--fail-above=0.5"]) == 0
 
 
-def test_other_views_than_the_held_out_ones_are_said() -> None:
+def test_other_views_than_the_held_out_ones_are_reported() -> None:
     def seen(one: EmbeddingTable, views: list[str]) -> EmbeddingTable:
         rows = one.rows.assign(view=pd.array((views * len(one))[: len(one)], dtype="string"))
         return EmbeddingTable(video_ND=one.video_ND, rows=rows, encoder_digest=one.encoder_digest)
@@ -143,7 +144,7 @@ def of_kind(each: EmbeddingTable, kind: str) -> EmbeddingTable:
     return EmbeddingTable(video_ND=each.video_ND, rows=rows, encoder_digest=each.encoder_digest)
 
 
-def test_stills_beside_cines_are_said_on_the_page_and_at_the_terminal(
+def test_stills_beside_cines_are_reported_on_the_page_and_at_the_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Single frames are no nearer to cines, copied or not, so that nothing seems memorised."""
@@ -152,10 +153,10 @@ def test_stills_beside_cines_are_said_on_the_page_and_at_the_terminal(
     of_kind(synthetic(0, 50), "still").save(tmp_path / "s")
     words = [f"--train={tmp_path / 't'}", f"--holdout={tmp_path / 'h'}", f"--synthetic={tmp_path / 's'}"]
     main([*words, f"--out={tmp_path / 'out'}"])
-    said = "100% of the synthetic clips are still, but 0% of the held-out ones"
-    assert f"note: {said}" in capsys.readouterr().err
+    reported = "100% of the synthetic clips are still, but 0% of the held-out ones"
+    assert f"note: {reported}" in capsys.readouterr().err
     page = (tmp_path / "out" / "report.html").read_text()
-    assert page.index("What was found</h2>") < page.index(said) < page.index("Attacks beyond distance</h2>")
+    assert page.index("What was found</h2>") < page.index(reported) < page.index("Attacks beyond distance</h2>")
 
 
 def test_a_page_of_an_earlier_audit_does_not_outlast_its_figures(
@@ -183,7 +184,7 @@ def test_a_page_of_an_earlier_audit_does_not_outlast_its_figures(
         ("s.csv", r"has no column path.*features of another model are read from an \.npz"),
     ],
 )
-def test_a_file_of_features_that_is_no_npz_is_told_what_to_be(tmp_path: Path, name: str, says: str) -> None:
+def test_a_file_of_features_that_is_no_npz_is_reported_what_to_be(tmp_path: Path, name: str, says: str) -> None:
     np.save(tmp_path / "s.npy", np.eye(3))
     (tmp_path / "s.csv").write_text("clip_id,f0,f1\na,1,2\n")
     for real, each in {"t": TRAIN, "h": HOLDOUT}.items():
@@ -193,13 +194,13 @@ def test_a_file_of_features_that_is_no_npz_is_told_what_to_be(tmp_path: Path, na
         main([*words, f"--out={tmp_path / 'out'}"])
 
 
-def test_an_npz_of_frames_is_told_that_features_are_lacking(tmp_path: Path) -> None:
+def test_an_npz_of_frames_is_reported_that_features_are_lacking(tmp_path: Path) -> None:
     np.savez(tmp_path / "frames.npz", video=np.zeros((2, 3)))
     with pytest.raises(EchofmError, match="the synthetic file has no key features"):
         load_arrays(tmp_path / "frames.npz", name="synthetic")
 
 
-def test_reasons_are_counted_together_and_an_audit_that_is_none_is_told() -> None:
+def test_reasons_are_counted_together_and_an_audit_that_is_none_is_reported() -> None:
     reasons = ("flagged (q 0.01)", "flagged (q 0.02)", "flagged (q 0.01) and shows the recording of real clip ab1")
     left = [LeftOut(id=str(place), reason=reason) for place, reason in enumerate(reasons)]
     done = Filtered(audit_sha256="", clips_kept=1, kept=["x"], left_out=left, other_files={})
@@ -282,7 +283,7 @@ def test_membership_without_an_interval_is_not_decided() -> None:
     assert _membership(attacks).startswith("Membership inference is not decided")
 
 
-def test_clips_that_show_held_out_recordings_are_removed_and_said() -> None:
+def test_clips_that_show_held_out_recordings_are_removed_and_reported() -> None:
     own = synthetic(0, 98)
     mixed = EmbeddingTable.concat([own, HOLDOUT.select([4, 9])])
     found = audit(TRAIN, HOLDOUT, mixed)

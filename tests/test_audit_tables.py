@@ -59,7 +59,7 @@ def test_new_patients_are_not_flagged_beyond_alpha(fresh: Audited) -> None:
     assert "no more than new patients" in result.verdict
 
 
-def test_power_is_measured_and_its_lack_is_the_first_thing_said(fresh: Audited) -> None:
+def test_power_is_measured_and_its_lack_is_the_first_thing_reported(fresh: Audited) -> None:
     by_kind = {each.kind: each.recall.value for each in fresh.result.power}
     assert by_kind["exact"] == 1.0
     assert by_kind["noise"] < 0.2
@@ -90,9 +90,9 @@ def test_a_new_beat_is_not_found_in_itself() -> None:
 
 
 def test_levels_are_reported_apart_and_one_decides() -> None:
-    train, holdout = table(120, "t", 0, moments=True), table(240, "h", 1, moments=True)
+    train, holdout = table(120, "t", 0, frames=True), table(240, "h", 1, frames=True)
     copies = np.concatenate([train.video_ND[:40], table(60, "f", 5).video_ND])
-    own = table(0, "s", 3, features=copies, moments=True)
+    own = table(0, "s", 3, features=copies, frames=True)
     decided = audit(train, holdout, own, settings=AuditSettings(decide="any", frames=3))
     assert [each.level for each in decided.result.levels] == ["clip", "frame"]
     assert decided.result.level("frame").vectors_per_clip == 3

@@ -172,10 +172,10 @@ def test_filter_copies_what_is_kept_and_accounts_for_the_rest(sets: Path, out: P
     kept = tmp_path / "kept"
     asked = ["filter", f"--audit={out}", f"--synthetic={sets / 'synthetic'}", f"--out={kept}"]
     assert main(asked) == 0
-    told = json.loads((kept / "filter.json").read_text())
-    reasons = sorted(each["reason"] for each in told["left_out"])
+    reported = json.loads((kept / "filter.json").read_text())
+    reasons = sorted(each["reason"] for each in reported["left_out"])
     samples = pd.read_parquet(out / "samples.parquet")
-    assert told["clips_kept"] == (~samples["removed"]).sum() == 6 - len(reasons)
+    assert reported["clips_kept"] == (~samples["removed"]).sum() == 6 - len(reasons)
     assert sum("shows the recording of real clip" in each for each in reasons) == 2
     assert sum("could not be read" in each for each in reasons) == 1
     for path in (kept / "Videos").iterdir():
@@ -185,7 +185,7 @@ def test_filter_copies_what_is_kept_and_accounts_for_the_rest(sets: Path, out: P
     assert sorted(listed) == sorted(path.stem for path in (kept / "Videos").iterdir())
     assert "sample_exact" not in listed and "sample_again" not in listed
     assert (kept / "FileList.csv").read_bytes().count(b"\r\n") == len(listed) + 1
-    assert told["other_files"] == {
+    assert reported["other_files"] == {
         "tables, written without the rows of clips left out": 1,
         "that belong to no clip, left out": 1,
     }
@@ -212,9 +212,9 @@ def test_an_id_of_digits_alone_is_one_id_everywhere(sets: Path, tmp_path: Path) 
     assert (tmp_path / "out" / "report.html").read_text().count('<figure class="strip">') == 5
     asked = ["filter", f"--audit={tmp_path / 'out'}", f"--synthetic={sets / 'synthetic'}", f"--out={tmp_path / 'kept'}"]
     assert main([*asked, more[0]]) == 0
-    told = json.loads((tmp_path / "kept" / "filter.json").read_text())
-    assert set(told["kept"]) == set(samples["clip_id"][~samples["removed"]])
-    assert sum("not there" in each["reason"] for each in told["left_out"]) == 1
+    reported = json.loads((tmp_path / "kept" / "filter.json").read_text())
+    assert set(reported["kept"]) == set(samples["clip_id"][~samples["removed"]])
+    assert sum("not there" in each["reason"] for each in reported["left_out"]) == 1
 
 
 def test_filtered_shards_hold_the_same_clips(sets: Path, tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_videos_without_an_encoder_are_refused(sets: Path, tmp_path: Path) -> No
         (["--synthetic={table}", "--judge=pixels"], "--judge is an encoder, but not all sets are videos"),
     ],
 )
-def test_what_does_not_fit_is_told_before_anything_is_embedded(
+def test_what_does_not_fit_is_reported_before_anything_is_embedded(
     more: list[str], says: str, sets: Path, tmp_path: Path
 ) -> None:
     features = np.eye(3, 32, dtype=np.float32)
@@ -274,17 +274,17 @@ def test_what_does_not_fit_is_told_before_anything_is_embedded(
     assert not (tmp_path / "out").exists()
 
 
-def test_files_set_aside_are_told_with_their_reason(
+def test_files_set_aside_are_reported_with_their_reason(
     sets: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = io.StringIO()
-    monkeypatch.setattr("echofm.embed.cache.console", Console(file=told, soft_wrap=True))
+    reported = io.StringIO()
+    monkeypatch.setattr("echofm.embed.cache.console", Console(file=reported, soft_wrap=True))
     main([*words(sets, tmp_path / "again"), f"--cache={out / 'cache'}"])
     line = r"synthetic set: 1 files set aside \(the first: .+\); .*set_aside\.jsonl says why"
-    assert re.search(line, told.getvalue())
+    assert re.search(line, reported.getvalue())
 
 
-def test_too_few_held_out_patients_are_told_before_canaries_are_planted(
+def test_too_few_held_out_patients_are_reported_before_canaries_are_planted(
     sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planted: list[object] = []

@@ -134,9 +134,9 @@ def test_no_name_survives(encoder: Path, folder: Path, tmp_path: Path, capfd: py
     shutil.copytree(folder, src)
     (src / "Planted_broken.avi").write_bytes(b"Planted")
     assert main([str(encoder), str(src), str(tmp_path / "out"), "--processes", "1"]) == 1
-    said = capfd.readouterr()
+    reported = capfd.readouterr()
     for name in NAMES:
-        assert name not in said.out + said.err
+        assert name not in reported.out + reported.err
         for path in (tmp_path / "out").rglob("*"):
             assert name.encode() not in path.read_bytes(), f"{name} in {path.name}"
     table = EmbeddingTable.load(tmp_path / "out")
@@ -179,7 +179,7 @@ def test_one_bad_file_is_one_line(encoder: Path, tmp_path: Path, make: Callable[
     assert not (tmp_path / "out").exists()
 
 
-def test_unknown_frame_rate_is_said(encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_frame_rate_is_reported(encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     named_dicom(tmp_path / "cine.dcm", FrameTime=None, FrameIncrementPointer=None)
     table = embedded(encoder, tmp_path / "cine.dcm", tmp_path / "out")
     assert "1 clips have no frame times" in capsys.readouterr().out
@@ -193,9 +193,9 @@ def test_a_second_call_finds_the_table_and_another_request_is_refused(
     out = tmp_path / "out"
     command = [str(encoder), str(folder / "JaneDoe1.avi"), str(out)]
     assert main(command) == 0
-    before, said = (out / "features.safetensors").stat().st_mtime_ns, capsys.readouterr().out
+    before, reported = (out / "features.safetensors").stat().st_mtime_ns, capsys.readouterr().out
     assert main(command) == 0
-    assert (out / "features.safetensors").stat().st_mtime_ns == before and capsys.readouterr().out == said
+    assert (out / "features.safetensors").stat().st_mtime_ns == before and capsys.readouterr().out == reported
     assert {path.name for path in out.iterdir()} == TABLE
     with pytest.raises(EchofmError, match="another encoder, input or option"):
         main([*command, "--windows", "1"])

@@ -13,7 +13,7 @@ from echofm.clip import Clip
 from echofm.contract import InputContract
 from echofm.embed.extract import embed_clips
 from echofm.embed.phase import PhaseTokens
-from echofm.embed.places import token_places
+from echofm.embed.positions import token_positions
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.metric.circular import circular_distance
@@ -235,14 +235,14 @@ def placed(*, seed: int = 0) -> EmbeddingTable:
 
 def test_a_places_mark_is_taken_out() -> None:
     some = placed()
-    places = token_places(some)
+    places = token_positions(some)
     assert places is not None and (places == np.tile(np.arange(32), len(some))).all()
     result = probe_phase(some, draws=50).result
     assert result.chosen["probe"]["tokens_compared"] == "without their position's mean"
     unknown = probe_phase(replace(some, contract=None), draws=50).result
     assert result.score("cycle_retrieval").low > unknown.score("cycle_retrieval").high
     assert result.score("patient_retrieval").low > unknown.score("patient_retrieval").high
-    assert token_places(replace(some, contract=None)) is None
+    assert token_positions(replace(some, contract=None)) is None
 
 
 def test_places_are_those_that_embedding_gave() -> None:
@@ -258,7 +258,7 @@ def test_places_are_those_that_embedding_gave() -> None:
     for windows in (1, 3, 1000):
         found = embed_clips(PlaceTeller(), [clip], windows=windows)
         assert found.phase is not None
-        np.testing.assert_array_equal(token_places(found), found.phase.feature_PD[:, 0])
+        np.testing.assert_array_equal(token_positions(found), found.phase.feature_PD[:, 0])
 
 
 class PlaceTeller(torch.nn.Module):

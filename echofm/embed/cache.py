@@ -19,6 +19,7 @@ from accelerate import PartialState
 
 from echofm.embed.extract import Extractor
 from echofm.embed.inputs import Input
+from echofm.embed.rows import COLUMNS, SIMULATED
 from echofm.embed.run import (
     REQUEST,
     SET_ASIDE,
@@ -34,7 +35,7 @@ from echofm.embed.run import (
     writing,
 )
 from echofm.embed.store import FEATURES, META, ROWS, is_table
-from echofm.embed.table import COLUMNS, SIMULATED, EmbeddingTable
+from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.progress import console
 from echofm.schema import FrozenModel

@@ -116,15 +116,15 @@ class FileInput:
         """Of every file's hashed name, state and masks (`Row.state`), what its set says about it, and of the limits."""
         # Only where they are not the usual ones, so that tables of before hold.
         limits = [] if self._limits == Limits() else [repr(self._limits)]
-        files = (repr((self._key.file(row.path), *row.state(), self._said(row))) for row in self._rows)
+        files = (repr((self._key.file(row.path), *row.state(), self._annotations(row))) for row in self._rows)
         return _digest(itertools.chain(limits, files))
 
-    def _said(self, row: Row) -> tuple[object, ...]:
+    def _annotations(self, row: Row) -> tuple[object, ...]:
         study = row.study and self._key.study(row.patient, row.study)
-        said = (self._key.patient(row.patient), study, row.split, row.view, row.kind, sorted(row.labels.items()))
+        annotations = (self._key.patient(row.patient), study, row.split, row.view, row.kind, sorted(row.labels.items()))
         # Only where they are given, so that tables of before hold for all other sets.
         further = (row.frame_rate_hz, "study" if row.patient_from == "study" else None)
-        return (*said, *(each for each in further if each is not None))
+        return (*annotations, *(each for each in further if each is not None))
 
     def read(self, indices: Sequence[int]) -> Iterator[Item | UnreadableFile]:
         """Read ahead in the pool; a file that cannot be read gives its reason."""

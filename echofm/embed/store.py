@@ -20,16 +20,9 @@ from safetensors import SafetensorError, safe_open
 
 import echofm
 from echofm.atomic import whole_files
+from echofm.embed.alike import TableLike, require_alike, require_one_encoder
 from echofm.embed.phase import PhaseTokens, joined_starts
-from echofm.embed.table import (
-    COLUMNS,
-    EmbeddingTable,
-    check_columns,
-    require_alike,
-    require_one_encoder,
-    stack_rows,
-    tidy_rows,
-)
+from echofm.embed.rows import COLUMNS, check_columns, stack_rows, tidy_rows
 from echofm.embed.tensors import write_tensors
 from echofm.embed.tokens import SpaceTimeTokens, require_one_grid
 from echofm.errors import EchofmError
@@ -74,7 +67,7 @@ class TableMeta(FrozenModel):
     """Label columns, the unit last in the name."""
 
 
-def save_tables(tables: Sequence[EmbeddingTable], folder: Path) -> None:
+def save_tables(tables: Sequence[TableLike], folder: Path) -> None:
     """Write tables of one encoder as one, one after another; features pass through memory in pieces.
 
     meta.json is written last: a folder without it is no table.
@@ -134,8 +127,11 @@ def _token_pieces(tokens: Sequence[SpaceTimeTokens]) -> dict[str, list[npt.NDArr
     return {"tokens": [each.feature_NTRCD for each in tokens]}
 
 
-def load_table(folder: Path) -> EmbeddingTable:
-    """Read and check the three files. Raises EchofmError with the file's name and what is wrong with it."""
+def load_parts(folder: Path) -> dict[str, Any]:
+    """The fields of an `EmbeddingTable` out of its three files, checked against one another.
+
+    Raises EchofmError with the file's name and what is wrong with it.
+    """
     meta = _load_meta(folder / META)
     arrays = _load_features(folder / FEATURES)
     rows = _load_rows(folder / ROWS)
@@ -151,18 +147,16 @@ def load_table(folder: Path) -> EmbeddingTable:
     missing = [name for name in (*COLUMNS, *meta.labels) if name not in rows.columns]
     if missing:
         raise EchofmError(f"{ROWS} lacks the columns {', '.join(missing)}")
-    table = EmbeddingTable(
-        video_ND=video,
-        rows=rows[[*COLUMNS, *meta.labels]],
-        motion_NRCD=_motion(arrays, meta),
-        phase=_phase(arrays, meta),
-        tokens=_tokens(arrays, meta),
-        encoder_digest=meta.encoder_digest,
-        contract=meta.contract,
-        settings=meta.settings,
-    )
-    table.check_finite()
-    return table
+    return {
+        "video_ND": video,
+        "rows": rows[[*COLUMNS, *meta.labels]],
+        "motion_NRCD": _motion(arrays, meta),
+        "phase": _phase(arrays, meta),
+        "tokens": _tokens(arrays, meta),
+        "encoder_digest": meta.encoder_digest,
+        "contract": meta.contract,
+        "settings": meta.settings,
+    }
 
 
 def is_table(folder: Path) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echofm.embed.phase import PhaseTokens
-from echofm.embed.places import without_places
+from echofm.embed.positions import without_positions
 from echofm.embed.rhythm import first_return_s, repetition
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
@@ -105,7 +105,7 @@ def _over_time(table: EmbeddingTable) -> list[npt.NDArray[np.float32]]:
 def _rhythm(table: EmbeddingTable, train: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
     """(N, L + 1) mean cosine similarity at L distances in time, and beats a minute."""
     # Tokens that bear their place in the window repeat with the windows, not with the heart.
-    phase = _require_phase(without_places(table, train=train) or table)
+    phase = _require_phase(without_positions(table, train=train) or table)
     values = np.full((len(table), len(_LAGS_S) + 1), np.nan, np.float32)
     for clip in range(len(phase)):
         one = phase.of(clip)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from echofm.embed.phase import PhaseTokens
-from echofm.embed.places import without_places
+from echofm.embed.positions import without_positions
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.estimators.phase import PhaseReader, fit_phase_reader
@@ -53,8 +53,8 @@ def probe_phase(
       phase_error_percent: mean absolute error of the linear reader, % of a cycle.
       ed_error_ms, ed_error_frames, es_...: mean absolute error of the times, in frames of the source.
     How tokens are compared and read is chosen on validation patients (see `chosen`): with the clip's mean or without,
-    with the training clips' mean at the token's position in the window or without (`echofm.embed.places`), with their
-    changes weighed in or not.
+    with the training clips' mean at the token's position in the window or without (`echofm.embed.positions`), with
+    their changes weighed in or not.
 
     predictions: see `probe.phase.predictions.phase_predictions`.
     Raises EchofmError where the table has no phase tokens of known phase.
@@ -131,7 +131,7 @@ class PhaseProtocol(ProbeProtocol[EmbeddingTable, PhaseAnswers]):
         table = same_clips(source, self.table, method, phase=True)
         parts = (self.part.train, self.part.val, self.part.test)
         variants = {"as they are": tuple(table.select(rows) for rows in parts)}
-        cleaned = without_places(table, train=self.part.train)
+        cleaned = without_positions(table, train=self.part.train)
         if cleaned is not None:
             variants["without their position's mean"] = tuple(cleaned.select(rows) for rows in parts)
         merits = {name: self._choose(val) for name, (_, val, _) in variants.items()}

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from echofm.embed.places import without_places
+from echofm.embed.positions import without_positions
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from probe.bootstrap import Figure, Key, mean_of
@@ -135,7 +135,7 @@ class RetrievalProtocol(ProbeProtocol[EmbeddingTable, RetrievalAnswers]):
         """Choose a rescaling by the validation clips, rank the test clips."""
         table = same_clips(source, self.table, method, phase=self.what == "phase")
         if self.what == "phase":
-            cleaned = without_places(table, train=self.part.train)
+            cleaned = without_positions(table, train=self.part.train)
             test = (table if cleaned is None else cleaned).select(self.part.test)
             gallery = phase_gallery(test, tolerance=self.tolerance, seed=self.seed)
             answers = self._answers(gallery)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from echofm.embed.table import EmbeddingTable, require_one_encoder
+from echofm.embed.alike import require_one_encoder
+from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from synth.audit.names import shown_digest, text
 from synth.audit.result import SetSummary

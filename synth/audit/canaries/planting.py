@@ -17,7 +17,8 @@ import pandas as pd
 from echofm.clip import Clip
 from echofm.contract import InputContract
 from echofm.embed.inputs import Item, conformed
-from echofm.embed.table import EmbeddingTable, tidy_rows
+from echofm.embed.rows import tidy_rows
+from echofm.embed.table import EmbeddingTable
 from echofm.embed.videos import Videos
 from echofm.errors import UnreadableFile
 from synth.audit.canaries.marks import COLUMNS, KIND, LEFT_OUT, SOURCE, STRENGTH
@@ -65,30 +66,30 @@ class CanaryInput:
 
     def fingerprint(self) -> str:
         """Of the training set, the sample and what is planted."""
-        told = [self.videos.fingerprint(), *self.source_ids, str(self.seed), repr(plan())]
+        parts = [self.videos.fingerprint(), *self.source_ids, str(self.seed), repr(plan())]
         # Only where there is colour, so that canaries of before hold for all other encoders.
-        told += ["in colour"] if self._channels == 3 else []
-        return hashlib.sha256("\n".join(told).encode()).hexdigest()
+        parts += ["in colour"] if self._channels == 3 else []
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def read(self, indices: Sequence[int]) -> Iterator[Item | UnreadableFile]:
         """The canaries asked for; a source that can no longer be read gives its reason."""
         planned = plan()
         by_source = [
-            (place, [planned[index % len(planned)] for index in group])
-            for place, group in itertools.groupby(indices, lambda index: index // len(planned))
+            (position, [planned[index % len(planned)] for index in group])
+            for position, group in itertools.groupby(indices, lambda index: index // len(planned))
         ]
         asked: list[tuple[str, tuple[tuple[str, float], ...]]] = []
-        for place, wanted in by_source:
-            asked.append((self.source_ids[place], tuple(wanted)))
+        for position, wanted in by_source:
+            asked.append((self.source_ids[position], tuple(wanted)))
             if any(kind == IN_BETWEEN for kind, _ in wanted):
-                asked.append((self.source_ids[(place + 1) % len(self.source_ids)], ()))
+                asked.append((self.source_ids[(position + 1) % len(self.source_ids)], ()))
         task = functools.partial(_planted, contract=self.contract, seed=self.seed)
         made = self.videos.read(asked, task, channels=self._channels)
-        for place, wanted in by_source:
+        for position, wanted in by_source:
             own = next(made)
             other = next(made) if any(kind == IN_BETWEEN for kind, _ in wanted) else None
             for kind, strength in wanted:
-                yield self._item(self.source_ids[place], kind, strength, own, other)
+                yield self._item(self.source_ids[position], kind, strength, own, other)
 
     def _item(
         self,
@@ -145,11 +146,11 @@ def with_new_beats(planted: EmbeddingTable, train: EmbeddingTable, *, wanted: in
     alike = ["patient_id", "view"]
     if not shuffled.duplicated(alike).any():
         alike = ["patient_id"]
-    place = shuffled.groupby(alike, sort=False).cumcount()
-    beats = shuffled[place == 1].drop_duplicates("patient_id").head(wanted)
+    position = shuffled.groupby(alike, sort=False).cumcount()
+    beats = shuffled[position == 1].drop_duplicates("patient_id").head(wanted)
     if beats.empty:
         return _only_marks(planted)
-    pairs = beats.merge(shuffled[place == 0], on=alike, suffixes=("", "_source"), validate="one_to_one")
+    pairs = beats.merge(shuffled[position == 0], on=alike, suffixes=("", "_source"), validate="one_to_one")
     chosen = train.select(pairs["row"].to_numpy())
     marks = {
         KIND: NEW_BEAT,

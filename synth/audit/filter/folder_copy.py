@@ -12,14 +12,15 @@ from pathlib import Path, PurePosixPath
 
 from echofm.errors import EchofmError
 from echofm.readers.datasets.table import separator
-from echofm.readers.suffixes import DICOM, VIDEO
+from echofm.readers.frames import frame_files
+from echofm.readers.suffixes import DICOM, GIF, VIDEO
 from synth.audit.filter.clip_names import ClipNames
 
 _MOST_TABLE_BYTES = 1 << 30
 # Columns by which the known layouts' tables name a video, and a manifest its file.
 _NAMING = ("filename", "hashedfilename", "dicom_filepath", "query_key", "path", "file", "video")
 # Masks and truth beside a clip are none of these.
-_CLIPS = VIDEO | DICOM
+_CLIPS = VIDEO | DICOM | GIF
 _NUMBER = re.compile(r"[-+]?[\d.,]*")
 
 
@@ -39,9 +40,10 @@ class FolderCopy:
         self._clips: set[Path] = set()
 
     def keep(self, path: Path) -> None:
-        """Copy one clip."""
+        """Copy one clip: a file, or a folder of frames."""
         self._add(path, stays=True)
-        self._copy(path)
+        for each in frame_files(path) or [path]:
+            self._copy(each)
 
     def leave(self, path: Path) -> None:
         """Leave one clip out."""
@@ -61,7 +63,7 @@ class FolderCopy:
 
     def _add(self, path: Path, *, stays: bool) -> None:
         self._names.add(self._below_root(path), stays=stays)
-        self._clips.add(path)
+        self._clips.update(frame_files(path) or [path])
 
     def _other(self, path: Path) -> str:
         if path.is_symlink() or not path.is_file():
@@ -90,7 +92,7 @@ class FolderCopy:
             return "tables that name no clip, left out"
         kept = lines[: len(lines) - sum(len(own) for _, own in body)]
         for cells, own in body:
-            named = [cells[place] for place in naming if place < len(cells)]
+            named = [cells[position] for position in naming if position < len(cells)]
             # Rows that name a clip nobody told us of go with the clips left out.
             if named and all(self._names.cell(cell, folder=folder) for cell in named):
                 kept += own
@@ -99,14 +101,14 @@ class FolderCopy:
 
     def _naming(self, header: list[str], rows: list[list[str]], folder: PurePosixPath) -> list[int]:
         """The columns that name clips: those called so, else those of which most cells name one."""
-        columns = [[cells[place] for cells in rows if place < len(cells)] for place in range(len(header))]
+        columns = [[cells[position] for cells in rows if position < len(cells)] for position in range(len(header))]
         known = [[self._names.cell(cell, folder=folder) is not None for cell in cells] for cells in columns]
-        called = [place for place, name in enumerate(header) if name in _NAMING and any(known[place])]
+        called = [position for position, name in enumerate(header) if name in _NAMING and any(known[position])]
         # Numbers can be the names of clips by chance.
         return called or [
-            place
-            for place, cells in enumerate(columns)
-            if 2 * sum(known[place]) > len(cells) and not all(_NUMBER.fullmatch(cell.strip()) for cell in cells)
+            position
+            for position, cells in enumerate(columns)
+            if 2 * sum(known[position]) > len(cells) and not all(_NUMBER.fullmatch(cell.strip()) for cell in cells)
         ]
 
     def _below_root(self, path: Path) -> PurePosixPath:

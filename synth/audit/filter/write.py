@@ -201,8 +201,8 @@ _NONE_KEPT = (
 
 
 def clip_id_of(path: Path, key: IdKey) -> str:
-    """The id that reading a file would give its clip; decodes only what lies in two files. Raises UnreadableFile."""
-    if path.suffix.lower() in _IN_TWO_FILES:
+    """The id that reading a file would give its clip; decodes only what lies in several. Raises UnreadableFile."""
+    if path.suffix.lower() in _IN_TWO_FILES or path.is_dir():
         return read_clip(path, key=key).clip_id
     digest = hashlib.sha256()
     try:
@@ -219,36 +219,36 @@ class _KeptShards:
     """The kept clips of a shard folder as a source that write_shards reads."""
 
     name: str
-    places: dict[str, int]
+    positions: dict[str, int]
     shards: ShardSet
 
     def rows(self) -> Iterator[Row]:
-        for clip_id, place in self.places.items():
-            meta = self.shards.records[place].meta
+        for clip_id, position in self.positions.items():
+            meta = self.shards.records[position].meta
             # A shard's patient is a hash already; as a name it only groups.
             yield Row(path=Path(clip_id), patient=meta.patient_id, split=meta.split, view=meta.view, kind=meta.kind)
 
     def read(self, row: Row) -> Clip:
-        return self.shards.clip(self.places[row.path.name])
+        return self.shards.clip(self.positions[row.path.name])
 
 
 def _shards(path: Path, splits: list[str], out: Path, decisions: Decisions, key: IdKey) -> Done:
     shards = ShardSet.open(path)
-    places: dict[str, int] = {}
+    positions: dict[str, int] = {}
     left_out = []
-    for place, record in enumerate(shards.records):
+    for position, record in enumerate(shards.records):
         name = shown(record.clip_id, key)
         why = decisions.why_not(name)
         if why is not None and splits and record.meta.split not in splits:
             why = "of a split that was not audited"
         if why is None:
-            places[record.clip_id] = place
+            positions[record.clip_id] = position
         else:
             left_out.append(LeftOut(id=name, reason=why))
-    if not places:
+    if not positions:
         raise EchofmError(_NONE_KEPT)
     settings = shards.manifest.settings
-    kept = _KeptShards(shards.manifest.dataset, places, shards)
+    kept = _KeptShards(shards.manifest.dataset, positions, shards)
     write_shards(
         kept,
         out,
@@ -261,4 +261,4 @@ def _shards(path: Path, splits: list[str], out: Path, decisions: Decisions, key:
         seed=settings.seed,
         read=kept.read,
     )
-    return [shown(clip_id, key) for clip_id in places], left_out, Counter()
+    return [shown(clip_id, key) for clip_id in positions], left_out, Counter()

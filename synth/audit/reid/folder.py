@@ -90,20 +90,22 @@ def load_reid(folder: str | Path) -> Reid:
 def _level(config: LevelConfig, tensors: dict[str, torch.Tensor], path: Path) -> LevelModel:
     prefix = f"{config.level}."
     own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    template, place = own.pop("template_KD", None), own.pop("place_TD", None)
+    template, position = own.pop("template_KD", None), own.pop("position_TD", None)
     head = Head(Components(config.features, config.components), hidden=config.hidden)
     expected = {name: tensor.shape for name, tensor in head.state_dict().items()}
     found = {name: tensor.shape for name, tensor in own.items()}
     cycle = (config.bins, config.features // config.bins)
-    fits = template is None and place is None
+    fits = template is None and position is None
     if config.level == "motion":
         fits = template is not None and tuple(template.shape) == cycle
-        fits = fits and (place is None or (place.ndim == 2 and len(place) > 0 and place.shape[1] == cycle[1]))
+        fits = fits and (
+            position is None or (position.ndim == 2 and len(position) > 0 and position.shape[1] == cycle[1])
+        )
     if expected != found or not fits or not all(torch.isfinite(tensor).all() for tensor in own.values()):
         raise EchofmError(f"{path}: the {config.level} head is not what {CONFIG} describes; fit it again")
     head.load_state_dict(own)
-    template_KD, place_TD = (None if each is None else each.float().numpy() for each in (template, place))
-    return LevelModel(config=config, head=head.eval(), template_KD=template_KD, place_TD=place_TD)
+    template_KD, position_TD = (None if each is None else each.float().numpy() for each in (template, position))
+    return LevelModel(config=config, head=head.eval(), template_KD=template_KD, position_TD=position_TD)
 
 
 def _card(config: ReidConfig) -> str:

@@ -106,8 +106,8 @@ def _coarse(frames_THW: Frames) -> npt.NDArray[np.float32]:
 def captions(found: Sequence[Strip]) -> list[str]:
     """A line for each pair: its ids, its similarity and what was decided."""
     return [
-        f"{place}. similarity {each.score:.4f}, q {each.q:.2g}, {'to remove' if each.removed else 'kept'}: synthetic "
+        f"{number}. similarity {each.score:.4f}, q {each.q:.2g}, {'to remove' if each.removed else 'kept'}: synthetic "
         f"`{each.synthetic_id}` above, training `{each.training_id}` of patient `{each.patient_id}` below"
         + (f"; frames {each.label}" if each.label else "")
-        for place, each in enumerate(found, start=1)
+        for number, each in enumerate(found, start=1)
     ]

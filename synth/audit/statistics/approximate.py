@@ -109,10 +109,10 @@ class ApproximateIndex:
 
     def _part(self, queries: Floats, k: int) -> Neighbours:
         index = self._candidate_rows(queries, max(self._candidates, k))
-        wanted, place = np.unique(index[index >= 0], return_inverse=True)
+        wanted, position = np.unique(index[index >= 0], return_inverse=True)
         rows = unit_rows(self._reference[wanted], metric=self._metric)
         at = np.zeros(index.shape, np.int64)
-        at[index >= 0] = place
+        at[index >= 0] = position
         similarity = inner_products(queries, rows, at)
         similarity[index < 0] = -np.inf
         similarity, index = best(similarity, index, k)

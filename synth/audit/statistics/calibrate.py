@@ -176,16 +176,16 @@ def _bootstrap(
     score_LS = score_LS[:, np.lexsort(score_LS)]
     orders = np.argsort(null_LH, axis=1)
     share_H = 1 / np.bincount(patient_H)[patient_H]
-    places = [np.searchsorted(null[order], score) for null, order, score in zip(null_LH, orders, score_LS)]
+    positions = [np.searchsorted(null[order], score) for null, order, score in zip(null_LH, orders, score_LS)]
     fractions = np.empty(draws)
     for draw in range(draws):
         times = np.bincount(rng.integers(patients, size=patients), minlength=patients)
         chosen = rng.integers(clips, size=clips)
         hit = np.zeros(clips, bool)
-        for order, place in zip(orders, places):
+        for order, position in zip(orders, positions):
             weight = (times[patient_H] * share_H)[order]
             above = np.append(np.cumsum(weight[::-1])[::-1], 0.0)
-            hit = hit | at_most((1 + above[place[chosen]]) / (patients + 1), alpha)
+            hit = hit | at_most((1 + above[position[chosen]]) / (patients + 1), alpha)
         fractions[draw] = hit.mean()
     return fractions
 

@@ -165,8 +165,8 @@ def inauthentic(
     Authenticity (Alaa 2022, arXiv 2102.08921, section 4.2), other clips of the same patient left out.
     """
     found = found or nearest(queries_QD, train.features_ND, metric=metric)
-    hit, place = np.unique(found.index_QK[:, 0], return_inverse=True)
+    hit, position = np.unique(found.index_QK[:, 0], return_inverse=True)
     others = nearest(
         train.features_ND[hit], train.features_ND, metric=metric, exclude_QN=(train.patient_N[hit], train.patient_N)
     )
-    return found.similarity_QK[:, 0] > others.similarity_QK[place, 0]
+    return found.similarity_QK[:, 0] > others.similarity_QK[position, 0]
