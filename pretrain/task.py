@@ -16,7 +16,7 @@ from echofm.engine.player import Player
 from echofm.engine.task import Figure, Join, Loss, Nets, StepOutput, Sum, Task, Turn
 from echofm.errors import EchofmError
 from echofm.hub import load_encoder, load_model, save_model
-from echofm.loss.contrast import Embedded
+from echofm.loss.contrastive import Embedded
 from echofm.metric.collapse import embedding_std, rankme
 from echofm.model.mae import VideoMae
 from echofm.shards.carry import Carry
