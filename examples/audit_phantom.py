@@ -177,15 +177,15 @@ def figures(audited: Path, synthetic: Path, copies: dict[str, str]) -> str:
     key = load_key()
     ids = {clip_id_of(synthetic / "Videos" / f"{stem}.avi", key) for stem in copies}
     is_copy = samples["clip_id"].isin(ids).to_numpy()
-    said = []
+    lines = []
     for column in ("flagged", "removed"):
         chosen = samples[column].to_numpy(bool)
         recall = f"{chosen[is_copy].mean():.3f}" if is_copy.any() else "-"
         precision = f"{is_copy[chosen].mean():.3f}" if chosen.any() else "-"
-        said.append(f"{column} {chosen.sum()} of {len(chosen)} (recall {recall}, precision {precision})")
+        lines.append(f"{column} {chosen.sum()} of {len(chosen)} (recall {recall}, precision {precision})")
     part, auc = result.flagged.fraction, result.attacks.membership_auc
     return (
-        f"p <= {result.alpha:g}: {part.value:.3f} ({part.low:.3f} to {part.high:.3f}); {'; '.join(said)}; "
+        f"p <= {result.alpha:g}: {part.value:.3f} ({part.low:.3f} to {part.high:.3f}); {'; '.join(lines)}; "
         f"membership AUC {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})"
     )
 

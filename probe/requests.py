@@ -77,7 +77,7 @@ def check_before_probing(requests: Sequence[ProbeRequest], inputs: ProbeInputs) 
 
 def _require_one_set(request: ProbeRequest, *, others: bool) -> None:
     if others and request.target != LV_AREA:
-        raise EchofmError(f"--test-on is for labels of clips; probe {request.target} on the other set by itself")
+        raise EchofmError(f"--test-on is for labels of clips; ask for {request.target} on the other set by itself")
 
 
 def _is_retrieval(request: ProbeRequest) -> bool:

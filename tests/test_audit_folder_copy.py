@@ -9,6 +9,8 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 import pytest
 from audit_sets import HOLDOUT, TRAIN, synthetic
+from hearts import beating_heart
+from PIL import Image
 
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
@@ -159,3 +161,18 @@ def test_what_lies_beside_a_single_file_is_none_of_the_set(audited_video: Path, 
     done = write_kept(tmp_path / "audit", str(audited_video), tmp_path / "kept")
     assert done.clips_kept == 1 and done.other_files == {}
     assert {path.name for path in (tmp_path / "kept").iterdir()} == {"a.avi", "filter.json"}
+
+
+def test_a_folder_of_frames_stays_or_goes_as_one_clip(tmp_path: Path) -> None:
+    picture = beating_heart(frames=8)[0]
+    for name in ("a", "b"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for number, frame in enumerate(picture if name == "a" else picture[::-1]):
+            Image.fromarray(frame).save(tmp_path / "set" / name / f"{number:04d}.png")
+    copy = FolderCopy(tmp_path / "set", tmp_path / "kept")
+    copy.keep(tmp_path / "set" / "a")
+    copy.leave(tmp_path / "set" / "b")
+    copy.finish()
+    kept = sorted(path.relative_to(tmp_path / "kept").as_posix() for path in (tmp_path / "kept").rglob("*.png"))
+    assert kept == [f"a/{number:04d}.png" for number in range(8)]
+    assert clip_id_of(tmp_path / "set" / "a", load_key()) == clip_id_of(tmp_path / "kept" / "a", load_key())

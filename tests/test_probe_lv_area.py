@@ -21,6 +21,7 @@ from echofm.shards.read import ShardSet
 from echofm.shards.write import write_shards
 from probe.cli import main
 from probe.inputs import ProbeInputs
+from probe.report import write_report
 from probe.targets import ProbeRequest, probe_target
 
 FRAMES, RATE_HZ = 70, 50
@@ -61,7 +62,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return beating_shards(tmp_path_factory.mktemp("lv") / "shards", clips=24)
 
 
-def test_like_frames_have_like_areas(shards: Path) -> None:
+def test_like_frames_have_like_areas(shards: Path, tmp_path: Path) -> None:
     clips = list(ShardSet.open(shards, show_progress=False))
     table = embed_clips(Patches(), clips)
     blind = Patches(blind=True)
@@ -78,6 +79,8 @@ def test_like_frames_have_like_areas(shards: Path) -> None:
     apart = (rows["area"] - rows["match_area"]).abs() / span
     assert error.value == pytest.approx(100 * apart.groupby(rows["clip_id"]).mean().mean())
     assert all(each.baseline in ("blind", "pixels", "pixels and change") for each in result.comparisons)
+    page = write_report(tmp_path, [probed], table=table).read_text()
+    assert "area error (%)" in page and "is at least as good by area" in page
 
 
 def test_another_set_is_tested_on_whole(shards: Path, tmp_path: Path) -> None:

@@ -97,8 +97,8 @@ def test_calibration_tells_the_honest_from_the_boastful() -> None:
 
 
 def test_calibration_of_levels_is_of_the_level_reported() -> None:
-    said_NK, true_N = np.array([[0.4, 0.25, 0.35], [0.1, 0.1, 0.8]]), np.array([1, 2])
-    found = of_classes(said_NK, true_N, median_level(said_NK), np.array(["p", "q"]), classes=["a", "b", "c"])
+    predicted_NK, true_N = np.array([[0.4, 0.25, 0.35], [0.1, 0.1, 0.8]]), np.array([1, 2])
+    found = of_classes(predicted_NK, true_N, median_level(predicted_NK), np.array(["p", "q"]), classes=["a", "b", "c"])
     predicted = [each.predicted for each in found.bins if each.predicted is not None]
     # Of the first the median is the middle level, right although the first is likelier.
     assert predicted == pytest.approx([0.25, 0.8])

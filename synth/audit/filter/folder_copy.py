@@ -12,14 +12,15 @@ from pathlib import Path, PurePosixPath
 
 from echofm.errors import EchofmError
 from echofm.readers.datasets.table import separator
-from echofm.readers.suffixes import DICOM, VIDEO
+from echofm.readers.frames import frame_files
+from echofm.readers.suffixes import DICOM, GIF, VIDEO
 from synth.audit.filter.clip_names import ClipNames
 
 _MOST_TABLE_BYTES = 1 << 30
 # Columns by which the known layouts' tables name a video, and a manifest its file.
 _NAMING = ("filename", "hashedfilename", "dicom_filepath", "query_key", "path", "file", "video")
 # Masks and truth beside a clip are none of these.
-_CLIPS = VIDEO | DICOM
+_CLIPS = VIDEO | DICOM | GIF
 _NUMBER = re.compile(r"[-+]?[\d.,]*")
 
 
@@ -39,9 +40,10 @@ class FolderCopy:
         self._clips: set[Path] = set()
 
     def keep(self, path: Path) -> None:
-        """Copy one clip."""
+        """Copy one clip: a file, or a folder of frames."""
         self._add(path, stays=True)
-        self._copy(path)
+        for each in frame_files(path) or [path]:
+            self._copy(each)
 
     def leave(self, path: Path) -> None:
         """Leave one clip out."""
@@ -61,7 +63,7 @@ class FolderCopy:
 
     def _add(self, path: Path, *, stays: bool) -> None:
         self._names.add(self._below_root(path), stays=stays)
-        self._clips.add(path)
+        self._clips.update(frame_files(path) or [path])
 
     def _other(self, path: Path) -> str:
         if path.is_symlink() or not path.is_file():

@@ -201,8 +201,8 @@ _NONE_KEPT = (
 
 
 def clip_id_of(path: Path, key: IdKey) -> str:
-    """The id that reading a file would give its clip; decodes only what lies in two files. Raises UnreadableFile."""
-    if path.suffix.lower() in _IN_TWO_FILES:
+    """The id that reading a file would give its clip; decodes only what lies in several. Raises UnreadableFile."""
+    if path.suffix.lower() in _IN_TWO_FILES or path.is_dir():
         return read_clip(path, key=key).clip_id
     digest = hashlib.sha256()
     try:
