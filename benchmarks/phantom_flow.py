@@ -1,10 +1,10 @@
 """The phantom's true displacement against OpenCV's DIS flow, region by region: `python -m benchmarks.phantom_flow`.
 
-Rewrites the table of docs/phantom.md. A field warps frame t + 1 back onto frame t; the mean absolute grey difference is
-its error. DIS sees the frames as they are shown. It is judged three times: on those frames; on the same clip with
-another draw of noise, so that what it fitted to noise no longer pays; and on the same clip without any, so that neither
-does smoothing noise: a shift by half a pixel interpolates, hence blurs, and a blurred frame differs less from a noisy
-one than a sharp one does.
+It rewrites the table of results-phantom.md. A field warps frame t + 1 back onto frame t; the mean absolute grey
+difference is its error. DIS sees the frames as they are shown. It is judged three times: on those frames; on the same
+clip with another draw of noise, so that what it fitted to noise no longer pays; and on the same clip without any, so
+that neither does smoothing noise: a shift by half a pixel interpolates, hence blurs, and a blurred frame differs less
+from a noisy one than a sharp one does.
 
 Noise is what is new in every frame: electronic noise, and the scatterers of blood. Shapes: T frames, H rows, W columns.
 """
@@ -30,7 +30,7 @@ Grey = npt.NDArray[np.float32]
 
 REGIONS = ("myocardium", "all walls", "leaflets", "surroundings", "blood", "whole sector")
 JUDGES = ("the same frames", "other noise", "no noise")
-_DOCUMENT = Path(__file__).parents[1] / "docs" / "phantom.md"
+_DOCUMENT = Path(__file__).parent / "results-phantom.md"
 _MARKS = ("<!-- flow: begin -->", "<!-- flow: end -->")
 _PATIENTS = (1, 8, 40, 41, 42, 43)
 

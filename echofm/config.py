@@ -18,7 +18,7 @@ class Recipe(FrozenModel):
 
     free_on_resume: ClassVar[frozenset[str]] = frozenset(["licence", "authors"])
 
-    name: Annotated[str, tyro.conf.Fixed]
+    name: Annotated[str, tyro.conf.Fixed, tyro.conf.Suppress]
     """The recipe that it began as."""
     fit: FitConfig
     """The training loop."""

@@ -97,11 +97,9 @@ def tiny() -> PretrainRecipe:
 
 
 def small() -> PretrainRecipe:
-    """27 M parameters (ViT-S), 112^2 with patch 8, the size of EchoNet-Dynamic: one GPU.
+    """27 M parameters (ViT-S), 112^2 with patch 8, one GPU; 430 epochs of EchoNet-Dynamic.
 
     echofm pretrain small --data SHARDS --out RUN
-
-    50,000 steps of 64 clips are 430 epochs of EchoNet-Dynamic's 7,465 training clips.
     """
     return PretrainRecipe(
         name="small",

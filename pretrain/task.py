@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from echofm.engine.player import Player
 from echofm.engine.task import Figure, Join, Loss, Nets, StepOutput, Sum, Task, Turn
 from echofm.errors import EchofmError
 from echofm.hub import load_encoder, load_model, save_model
-from echofm.loss.contrast import Embedded
+from echofm.loss.contrastive import Embedded
 from echofm.metric.collapse import embedding_std, rankme
 from echofm.model.mae import VideoMae
+from echofm.shards.carry import Carry
 from echofm.shards.read import ShardSet
 from pretrain.recipes import PretrainRecipe
 from pretrain.validate import Validation
@@ -42,7 +44,12 @@ class PretrainTask(Task):
         self.net.set_grad_checkpointing(recipe.grad_checkpointing)
         self._validation: Validation | None = None
         if shards is not None and recipe.monitor.every:
-            clips = held_out(shards.split("val"), self.contract, clips=recipe.monitor.clips, carry=["phase"])
+            val = shards.split("val")
+            # Real clips have none: then the monitor's figures of phase are those of the network alone.
+            carry: list[Carry] = ["phase"] if any("phase.npy" in record.arrays for record in val.records) else []
+            clips = held_out(val, self.contract, clips=recipe.monitor.clips, carry=carry)
+            if clips.phase_BT is None:
+                clips = replace(clips, phase_BT=torch.full(clips.valid_BT.shape, torch.nan))
             self._validation = Validation(fit_to(clips, self.contract))
 
     def _begin_from(self, init: str) -> str:
@@ -100,10 +107,8 @@ class PretrainTask(Task):
 
     def export(self, folder: Path, nets: Nets, *, card: Mapping[str, Any]) -> None:
         """The whole VideoMae with its contract and card."""
-        model = nets["model"]
-        assert isinstance(model, VideoMae)
-        rights = {"licence": self._recipe.licence, "authors": self._recipe.authors}
-        save_model(model, folder, contract=self.contract, card=card, **rights)
+        rights = self._recipe.model_dump(include={"licence", "authors"})
+        save_model(nets["model"], folder, contract=self.contract, card=card, **rights)
 
     def advice(self) -> str:
         """How this task takes less memory."""

@@ -82,8 +82,7 @@ def _rows_of(model: VideoMae, part: ClipBatch) -> tuple[dict[str, torch.Tensor],
 def figures_of(rows: Mapping[str, torch.Tensor]) -> dict[str, float]:
     """Means over the clips, and figures of all their vectors.
 
-    Of the cycle: see echofm.metric.cycle. psnr_db: of hidden tubelets. rankme, embedding_std: of all phase vectors.
-    video_rankme: of the clip vectors.
+    Of the cycle: see echofm.metric.cycle. rankme, embedding_std: of all phase vectors. psnr_db: of hidden tubelets.
     """
     phase_BTD = rows["phase_BTD"]
     return {

@@ -84,7 +84,7 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def weights(folder: Path) -> bytes:
-    return (folder / "export" / "model.safetensors").read_bytes()
+    return b"".join(path.read_bytes() for path in sorted((folder / "export").glob("*.safetensors")))
 
 
 def test_accumulation_equals_the_large_batch(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_sigterm_saves_and_ends(tmp_path: Path) -> None:
 
 def test_a_finished_run_keeps_its_export(tmp_path: Path) -> None:
     train(tmp_path / "run", monitor=Recorder())
-    card = tmp_path / "run" / "export" / "card"
+    card = tmp_path / "run" / "export" / "card.json"
     written = card.read_text(), card.stat().st_ino, card.stat().st_mtime_ns
     assert train(tmp_path / "run", monitor=Recorder(), resume=True) == 12
     assert (card.read_text(), card.stat().st_ino, card.stat().st_mtime_ns) == written
@@ -190,10 +190,10 @@ def test_killed_before_the_export_it_is_made_as_if_unbroken(tmp_path: Path, monk
         train(tmp_path / "cut", task=task, monitor=Recorder())
     # What an earlier stop exported must not pass for the end's.
     shutil.copytree(tmp_path / "whole" / "export", tmp_path / "cut" / "export")
-    (tmp_path / "cut" / "export" / "card").write_text("7 steps")
+    (tmp_path / "cut" / "export" / "card.json").write_text("7 steps")
     assert train(tmp_path / "cut", monitor=Recorder(), resume=True) == 12
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
-    cards = [(tmp_path / name / "export" / "card").read_text() for name in ("cut", "whole")]
+    cards = [(tmp_path / name / "export" / "card.json").read_text() for name in ("cut", "whole")]
     assert cards[0] == cards[1] and json.loads(cards[0])["monitor/step"] == 12
 
 

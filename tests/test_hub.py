@@ -176,7 +176,7 @@ def test_wrong_tensors(model: VideoMae, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"format": "other"}, "format"),
         ({"more": 1}, "more"),
@@ -185,10 +185,10 @@ def test_wrong_tensors(model: VideoMae, folder: Path) -> None:
         ({"contract": {"size": 16, "frames": 16}}, "the contract says frames 16"),
     ],
 )
-def test_wrong_configuration(folder: Path, change: dict[str, Any], said: str) -> None:
+def test_wrong_configuration(folder: Path, change: dict[str, Any], message: str) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | change))
-    assert said in one_line_error(folder)
+    assert message in one_line_error(folder)
 
 
 def test_configuration_that_is_no_json(folder: Path) -> None:

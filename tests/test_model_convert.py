@@ -153,8 +153,8 @@ def test_the_same_encoder_comes_of_every_wrapping(
     by_time = encoding.tokens_BND.unflatten(1, (encoding.phase_BTD.shape[1], -1)).mean(2)
     expected = plain.encode(golden["imgs"]).phase_BTD if same_phase else by_time
     torch.testing.assert_close(encoding.phase_BTD, expected)
-    said = (tmp_path / "w" / "README.md").read_text()
-    assert ("phase projector: not in the file" in said) is not same_phase
+    message = (tmp_path / "w" / "README.md").read_text()
+    assert ("phase projector: not in the file" in message) is not same_phase
     if part != "whole":
         assert "has no decoder" in refused(tmp_path / "w", tmp_path / "back.pth")
 
@@ -247,7 +247,7 @@ def test_files_that_unpack_to_more_than_they_hold(pth: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda w: w.pop("norm.bias"), "'norm.bias' is missing"),
         (lambda w: w.update(more=torch.zeros(1)), "'more' is unknown"),
@@ -258,15 +258,15 @@ def test_files_that_unpack_to_more_than_they_hold(pth: Path, tmp_path: Path) -> 
         (lambda w: w.clear(), "holds no state_dict"),
     ],
 )
-def test_wrong_weights(golden: dict[str, Any], config: Path, tmp_path: Path, change: Any, said: str) -> None:
+def test_wrong_weights(golden: dict[str, Any], config: Path, tmp_path: Path, change: Any, message: str) -> None:
     weights = dict(golden["weights"])
     change(weights)
     torch.save(weights, tmp_path / "w.pth")
-    assert said in refused(tmp_path / "w.pth", tmp_path / "out", "--config", config)
+    assert message in refused(tmp_path / "w.pth", tmp_path / "out", "--config", config)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"num_heads": 5}, "multiple of its heads"),
         ({"embed_dim": 10**12}, "width"),
@@ -275,8 +275,8 @@ def test_wrong_weights(golden: dict[str, Any], config: Path, tmp_path: Path, cha
         ({"colour": 1}, "unknown entry 'colour'"),
     ],
 )
-def test_wrong_configuration(golden: dict[str, Any], change: dict[str, Any], said: str) -> None:
-    with pytest.raises(EchofmError, match=said):
+def test_wrong_configuration(golden: dict[str, Any], change: dict[str, Any], message: str) -> None:
+    with pytest.raises(EchofmError, match=message):
         from_official(golden["weights"], golden["config"] | change)
 
 

@@ -237,6 +237,14 @@ def test_a_run_begins_from_the_weights_of_another(shards: Path, unbroken: Path, 
         main([*words(shards, tmp_path / "on"), *more[2:], "--resume"])
     with pytest.raises(EchofmError, match=r"has depth 1, the recipe 2; add --network\.depth 1"):
         main([*words(shards, tmp_path / "x"), *more, "--network.depth", "2"])
+    alone = load_encoder(unbroken / "export").save_pretrained(tmp_path / "alone")
+    with pytest.raises(EchofmError, match="has no decoder"):
+        main([*words(shards, tmp_path / "x"), "--init", str(alone)])
+    licence = ["--licence", "CC BY 4.0", "--authors", "the lab"]
+    main([*words(shards, tmp_path / "rights"), "--fit.steps", "1", "--monitor.every", "0", *licence])
+    card = (tmp_path / "rights" / "export" / "README.md").read_text()
+    assert "license: cc-by-4.0" in card and "Authors: the lab." in card
+    assert "Licence: not stated" in (unbroken / "export" / "README.md").read_text()
     assert not (tmp_path / "x").exists()
 
 

@@ -1,21 +1,17 @@
-"""A toy flow model in latents: frozen codec, running mean as teacher, conditions dropped per sample."""
+"""A toy flow model in latents (B, 8, 1, 1, 1): frozen codec, running mean as teacher, conditions dropped per sample."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from echofm.clip import ClipBatch
 from echofm.draws import Stream, bernoulli, normal, uniform
 from echofm.engine.config import FitConfig
 from echofm.engine.player import Player
-from echofm.engine.task import Loss, Nets, StepOutput, Sum, Task, Turn
+from echofm.engine.task import Loss, StepOutput, Sum, Task, Turn
 
 
 class ToyVelocity(nn.Module):
@@ -41,7 +37,6 @@ class ToyFlow(Task):
         return {"codec": self.codec}
 
     def prepare(self, batch: ClipBatch) -> ClipBatch:
-        """To latents (B, 8, 1, 1, 1), which are what the loss sees."""
         return replace(batch, video_BCTHW=self.codec(batch.video_BCTHW.flatten(1))[:, :, None, None, None])
 
     def loss(self, batch: ClipBatch, turn: Turn) -> Loss:
@@ -52,11 +47,7 @@ class ToyFlow(Task):
         condition_B1 = condition_B1.masked_fill(dropped_B1, torch.nan)
         noise_BD = normal(batch.draw_B, 8, stream=Stream.NOISE)
         time_B1 = uniform(batch.draw_B, 1, stream=Stream.NOISE_LEVEL).float()
-        x_BD, velocity_BD = noise_BD.lerp(data_BD, time_B1), data_BD - noise_BD
-        teacher_BD = turn.ema["generator"](x_BD, time_B1, condition_B1)
-        target_BD = 0.8 * velocity_BD + 0.2 * teacher_BD
+        x_BD = noise_BD.lerp(data_BD, time_B1)
+        target_BD = 0.8 * (data_BD - noise_BD) + 0.2 * turn.ema["generator"](x_BD, time_B1, condition_B1)
         found_BD = turn.net(x_BD, time_B1, condition_B1)
         return StepOutput(loss=(found_BD - target_BD).square().mean(1).sum() / clips)
-
-    def export(self, folder: Path, nets: Nets, *, card: Mapping[str, Any]) -> None:
-        save_file(nets["generator"].state_dict(), folder / "model.safetensors")

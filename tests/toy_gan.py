@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import nn
 
 from echofm.clip import ClipBatch
 from echofm.engine.config import FitConfig, OptimConfig
 from echofm.engine.player import Player
-from echofm.engine.task import Loss, Nets, StepOutput, Sum, Task, Turn
+from echofm.engine.task import Loss, StepOutput, Sum, Task, Turn
 
 START, LARGEST_WEIGHT, EPS = 5, 1e4, 1e-4
 
@@ -52,6 +47,3 @@ class ToyGan(Task):
         weight = (of_pixels.norm() / (of_adversarial.norm() + EPS)).clamp(max=LARGEST_WEIGHT)
         logs = {"pixels": pixels, "adversarial": adversarial}
         return StepOutput(loss=pixels + weight * adversarial, logs=logs, on_log=lambda: {"weight": weight.item()})
-
-    def export(self, folder: Path, nets: Nets, *, card: Mapping[str, Any]) -> None:
-        save_file(nets["generator"].state_dict(), folder / "model.safetensors")

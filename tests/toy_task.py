@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from echofm.clip import ClipBatch
 from echofm.engine.config import FitConfig
 from echofm.engine.player import Player
-from echofm.engine.task import Loss, Nets, StepOutput, Sum, Task, Turn
+from echofm.engine.task import Loss, StepOutput, Sum, Task, Turn
 
 
 class ToyNet(nn.Module):
@@ -47,10 +43,6 @@ class ToyTask(Task):
         pred, code = turn.net(x_BTV)
         loss = ((pred - x_BTV).square().mean(-1) * batch.valid_BT).sum() / scored
         return StepOutput(loss=loss, logs={"recon": loss}, on_log=lambda: {"code_std": code.std().item()})
-
-    def export(self, folder: Path, nets: Nets, *, card: Mapping[str, Any]) -> None:
-        save_file(nets["model"].state_dict(), folder / "model.safetensors")
-        (folder / "card").write_text(json.dumps(card))
 
     def advice(self) -> str:
         return "--toy.smaller"

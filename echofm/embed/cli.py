@@ -19,7 +19,7 @@ class Embed:
     """Turn echo files or shards into a table of embeddings: OUT/features.safetensors, rows.parquet and meta.json.
 
     Give the same command again after an interruption and it goes on. On several GPUs or machines, start it with
-    `accelerate launch` or `torchrun` (`torchrun --nproc_per_node 4 -m echofm.cli embed ...`): the table is the same.
+    `accelerate launch` or `torchrun`; the table is the same: `torchrun --nproc_per_node 4 --no-python echofm embed ...`
     """
 
     encoder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENCODER")]

@@ -42,7 +42,7 @@ class EmbedOptions:
     dataset: Annotated[str | None, arg(metavar="NAME")] = None
     """Name of the public set in the folder; by default found by looking."""
     patient_from: Annotated[PatientFrom | None, arg(metavar="RULE")] = None
-    """What tells patients apart in a plain folder: dicom, parent, top or stem (docs/reading.md)."""
+    """What tells patients apart in a plain folder: dicom, parent, top, stem or study (docs/datasets.md)."""
     max_clip_mb: float = 1024
     """Files that decode to more are set aside, 10^6 bytes."""
     max_seconds: float = 120

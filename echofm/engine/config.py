@@ -17,13 +17,13 @@ class OptimConfig(FrozenModel):
 
     base_lr: float = pydantic.Field(default=1e-3, gt=0)
     """Peak learning rate at a global batch of 256 clips; scaled linearly with the batch."""
-    min_lr_ratio: float = pydantic.Field(default=0.0, ge=0, le=1)
+    min_lr_ratio: tyro.conf.Suppress[float] = pydantic.Field(default=0.0, ge=0, le=1)
     """Learning rate after the last step over the peak."""
     warmup_steps: int = pydantic.Field(default=0, ge=0)
     """Steps over which the learning rate rises linearly from zero."""
-    beta1: float = pydantic.Field(default=0.9, ge=0, lt=1)
+    beta1: tyro.conf.Suppress[float] = pydantic.Field(default=0.9, ge=0, lt=1)
     """Decay of the gradient's running mean."""
-    beta2: float = pydantic.Field(default=0.95, ge=0, lt=1)
+    beta2: tyro.conf.Suppress[float] = pydantic.Field(default=0.95, ge=0, lt=1)
     """Decay of the squared gradient's running mean."""
     weight_decay: float = pydantic.Field(default=0.05, ge=0)
     """Decoupled weight decay, on tensors of more than one axis that are no bias."""

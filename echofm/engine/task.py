@@ -7,6 +7,7 @@ it needs something of the whole batch, it asks: `scored = yield Sum(mask_BT.sum(
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from echofm.clip import ClipBatch
@@ -156,8 +158,13 @@ class Task:
         """Write what is worth keeping (running means where there are some) into an empty folder, on the main process.
 
         card: facts for the model card: the run, digests of what it began from, the figures measured last.
+        By default PLAYER.safetensors of each player and card.json; a model that others load has its kind in echofm.hub.
         """
-        raise NotImplementedError
+        for name, net in nets.items():
+            save_file(
+                {key: value.contiguous() for key, value in net.state_dict().items()}, folder / f"{name}.safetensors"
+            )
+        (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 
     def advice(self) -> str:
         """What to change in this task when memory runs out, e.g. `--grad-checkpointing`; may be empty."""

@@ -84,13 +84,13 @@ def infer_config(weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     out for others. Raises EchofmError where a tensor that tells something is missing or has another number of axes.
     """
     width, channels, tubelet, patch, _ = _shape(weights, "patch_embed.proj.weight", axes=5)
-    places = _shape(weights, "pos_embed_spatial", axes=3)[1]
+    positions = _shape(weights, "pos_embed_spatial", axes=3)[1]
     times = _shape(weights, "pos_embed_temporal", axes=3)[1]
     hidden = _shape(weights, "blocks.0.mlp.fc1.weight", axes=2)[0]
-    if not all((width, channels, tubelet, patch, places, times, hidden)):
+    if not all((width, channels, tubelet, patch, positions, times, hidden)):
         raise EchofmError("weights: a tensor that tells the model's size is empty")
     config: dict[str, Any] = {
-        "img_size": math.isqrt(places) * patch,
+        "img_size": math.isqrt(positions) * patch,
         "num_frames": times * tubelet,
         "in_chans": channels,
         "patch_size": patch,

@@ -16,7 +16,7 @@ from torch import nn
 
 from echofm.errors import EchofmError
 from echofm.loss import periodic
-from echofm.loss.contrast import Embedded
+from echofm.loss.contrastive import Embedded
 from echofm.model.attention import set_attention
 from echofm.model.config import MaskingConfig, NetworkConfig, ObjectiveConfig, require_learnable
 from echofm.model.decoder import Decoder

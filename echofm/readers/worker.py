@@ -150,7 +150,10 @@ def serve(connection: Connection, job: Job) -> None:
     # The terminal's Ctrl-C is the parent's affair.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit_memory(job.limits)
-    connection.send(_READY)
+    try:
+        connection.send(_READY)
+    except OSError:  # the parent is gone already
+        return
     _silence()
     while True:
         try:
@@ -160,7 +163,7 @@ def serve(connection: Connection, job: Job) -> None:
         answer = _answer(row, job)
         try:
             connection.send(answer)
-        except BrokenPipeError:
+        except OSError:
             return
         except Exception as error:
             connection.send(_failure(error))

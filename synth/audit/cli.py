@@ -24,7 +24,7 @@ class Arguments:
 
     Every set is a folder of videos, a data set, shards, an embedding table, or an .npz of arrays; `SET:train` or
     `SET:val,test` takes some of its splits. `echofm audit fit-reid --help` and `echofm audit filter --help` tell the
-    rest. On several GPUs or cores: `torchrun --nproc_per_node 4 -m echofm.cli audit ...`.
+    rest. On several GPUs or cores: `torchrun --nproc_per_node 4 --no-python echofm audit ...`.
     """
 
     train: Annotated[str, tyro.conf.arg(metavar="SET")]

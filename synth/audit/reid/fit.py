@@ -6,7 +6,6 @@ M samples, K components, E features out.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from echofm.embed.table import EmbeddingTable
+from echofm.engine.schedule import half_cosine
 from echofm.errors import EchofmError
 from synth.audit.reid.discriminant import discriminants, weights_L
 from synth.audit.reid.head import WIDTH, Head
@@ -208,7 +208,7 @@ def _train(
     for step, rows in zip(range(1, options.steps + 1), drawn):
         head.train()
         for group in optimizer.param_groups:
-            group["lr"] = options.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - 1) / options.steps))
+            group["lr"] = options.learning_rate * half_cosine((step - 1) / options.steps)
         unit_ME = head.from_components(learn.component_MK[rows, : head.inputs], draw=draw)
         together = torch.from_numpy(group_M[rows])
         if pairs is None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from echofm.loss.contrast import Embedded, contrast_sum
+from echofm.loss.contrastive import Embedded, clip_contrast_sum, info_nce
 from echofm.model.tokens import Grid
 from echofm.model.views import draw_views
 
@@ -31,20 +31,34 @@ def test_the_loss_is_the_papers_written_as_loops() -> None:
         positives = [k for k in s if clips[k] == clips[i]]
         loss += sum(-math.log(math.exp(s[k]) / total) for k in positives) / max(1, len(positives))
         found += max(s, key=lambda k: s[k]) in positives
-    mine, mine_found = contrast_sum(views, views, temperature=temperature)
+    mine, mine_found = clip_contrast_sum(views, views, temperature=temperature)
     assert mine.item() == pytest.approx(loss, rel=1e-12) and mine_found.item() == found
+
+
+def test_info_nce_in_closed_form() -> None:
+    """Two clusters of n equal rows, opposite: each row has n - 1 keys at cosine 1, all positives, and n at -1."""
+    for n, temperature in ((2, 0.5), (5, 0.1), (3, 2.0)):
+        rows = torch.tensor([[1.0, 0.0]] * n + [[-1.0, 0.0]] * n, dtype=torch.float64)
+        label = torch.arange(2 * n) // n
+        found = info_nce(
+            rows, rows, same_QK=label[:, None] == label, itself_QK=torch.eye(2 * n).bool(), temperature=temperature
+        )
+        near, far = math.exp(1 / temperature), math.exp(-1 / temperature)
+        expected = -math.log(near / ((n - 1) * near + n * far))
+        assert found.loss_Q.tolist() == pytest.approx([expected] * (2 * n), rel=1e-12)
+        assert found.found_Q.all() and (found.positives_Q == n - 1).all()
 
 
 def test_views_are_asked_one_by_one_as_all_at_once_and_only_the_asked_learn() -> None:
     views = embedded([1, 1, 2, 2], [0, 1, 0, 1])
     vectors = views.vector_RD.requires_grad_()
-    whole, _ = contrast_sum(views, views, temperature=0.1)
+    whole, _ = clip_contrast_sum(views, views, temperature=0.1)
     (gradient,) = torch.autograd.grad(whole, vectors)
     parts = [
         Embedded(vector_RD=vectors[i : i + 1], clip_R=views.clip_R[i : i + 1], number_R=views.number_R[i : i + 1])
         for i in range(4)
     ]
-    losses = [contrast_sum(part, views, temperature=0.1)[0] for part in parts]
+    losses = [clip_contrast_sum(part, views, temperature=0.1)[0] for part in parts]
     torch.testing.assert_close(sum(losses), whole)
     torch.testing.assert_close(sum(torch.autograd.grad(loss, vectors)[0] for loss in losses), gradient)
 
@@ -56,7 +70,7 @@ def test_a_clip_apart_from_others_costs_nothing_and_is_found() -> None:
         clip_R=torch.tensor([5, 5, 6, 6]),
         number_R=torch.tensor([0, 1, 0, 1]),
     )
-    loss, found = contrast_sum(apart, apart, temperature=0.01)
+    loss, found = clip_contrast_sum(apart, apart, temperature=0.01)
     assert loss.item() < 1e-6 and found.item() == 4
 
 
