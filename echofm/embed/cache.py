@@ -17,6 +17,7 @@ from pathlib import Path
 import filelock
 from accelerate import PartialState
 
+from echofm.atomic import write_whole
 from echofm.embed.extract import Extractor
 from echofm.embed.inputs import Input
 from echofm.embed.rows import COLUMNS, SIMULATED
@@ -116,7 +117,7 @@ def embed_to(
         # Where no cache can be written the table is there all the same.
         with contextlib.suppress(EchofmError), _alone(cache, request):
             note = cache / f"{_key(request)}-{_contents(request)}.json"
-            note.write_text(Elsewhere.of(out).to_json(), encoding="utf-8")
+            write_whole(note, Elsewhere.of(out).to_json())
     return outcome
 
 
