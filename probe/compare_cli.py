@@ -11,6 +11,7 @@ from typing import Annotated
 
 import tyro
 
+from echofm.atomic import write_whole
 from echofm.errors import EchofmError
 from echofm.intervals import Estimate
 from probe.comparison import compare
@@ -55,8 +56,7 @@ def main(argv: list[str]) -> int:
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_whole(path, text)
     except OSError as error:
         raise EchofmError(f"{path}: cannot be written ({error.strerror})") from None
 

@@ -12,7 +12,7 @@ from echofm.clip import Clip
 from echofm.embed.cache import Embedded, embedded
 from echofm.embed.inputs import FileInput, Input, Item
 from echofm.embed.options import EmbedOptions
-from echofm.embed.run import file_positions
+from echofm.embed.set_aside import file_positions
 from echofm.embed.table import EmbeddingTable
 from echofm.embed.tokens import TokenGrid
 from echofm.embed.videos import open_videos

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 import pydantic
 
+from echofm.atomic import whole_files
 from echofm.errors import EchofmError
 from echofm.intervals import Estimate
 from echofm.schema import FrozenModel
@@ -121,9 +122,9 @@ class ProbeResult(FrozenModel):
         """Write probe.json and predictions.parquet. Raises EchofmError where the folder cannot be written."""
         folder = Path(folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "probe.json").write_text(self.to_json(), encoding="utf-8")
-            predictions.to_parquet(folder / "predictions.parquet", index=False)
+            with whole_files([folder / "predictions.parquet", folder / "probe.json"]) as (rows, figures):
+                predictions.to_parquet(rows, index=False)
+                figures.write_text(self.to_json(), encoding="utf-8")
         except OSError as error:
             raise EchofmError(f"the probe's result cannot be written ({error.strerror}); check --out") from None
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+# Before timm: it lets torchvision import beside a CPU build of torch.
+import echofm  # noqa: F401
+
 ROOT = Path(__file__).parents[1]
 
 

@@ -17,23 +17,12 @@ from pathlib import Path
 import filelock
 from accelerate import PartialState
 
+from echofm.atomic import write_whole
 from echofm.embed.extract import Extractor
 from echofm.embed.inputs import Input
 from echofm.embed.rows import COLUMNS, SIMULATED
-from echofm.embed.run import (
-    REQUEST,
-    SET_ASIDE,
-    EmbedRun,
-    Outcome,
-    Request,
-    SetAside,
-    carry_out,
-    read_set_aside,
-    request_of,
-    wait,
-    write_set_aside,
-    writing,
-)
+from echofm.embed.run import REQUEST, EmbedRun, Outcome, Request, carry_out, request_of, wait, writing
+from echofm.embed.set_aside import SET_ASIDE, SetAside, read_set_aside, write_set_aside
 from echofm.embed.store import FEATURES, META, ROWS, is_table
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
@@ -116,7 +105,7 @@ def embed_to(
         # Where no cache can be written the table is there all the same.
         with contextlib.suppress(EchofmError), _alone(cache, request):
             note = cache / f"{_key(request)}-{_contents(request)}.json"
-            note.write_text(Elsewhere.of(out).to_json(), encoding="utf-8")
+            write_whole(note, Elsewhere.of(out).to_json(), durable=False)
     return outcome
 
 
@@ -130,7 +119,7 @@ class Elsewhere(FrozenModel):
     @classmethod
     def of(cls, folder: Path) -> Elsewhere:
         """A table's folder as it is now."""
-        states = {name: (folder / name).stat() for name in (FEATURES, ROWS, META)}
+        states = {name: (folder / name).stat() for name in (FEATURES, ROWS, META, REQUEST)}
         return cls(
             folder=str(folder.absolute()),
             files={name: (state.st_size, state.st_mtime_ns) for name, state in states.items()},

@@ -21,13 +21,14 @@ from accelerate import PartialState
 from echofm.atomic import whole_folder, write_whole
 from echofm.embed.extract import Extractor
 from echofm.embed.inputs import Input, Item
+from echofm.embed.set_aside import SET_ASIDE, SetAside, read_set_aside, write_set_aside
 from echofm.embed.store import is_table, save_tables
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError, UnreadableFile
 from echofm.progress import Bar, progress_bar
 from echofm.schema import FrozenModel
 
-PARTS, REQUEST, SET_ASIDE, FILES = "parts", "request.json", "set_aside.jsonl", "files.json"
+PARTS, REQUEST, FILES = "parts", "request.json", "files.json"
 _LEAST_CLIPS, _MOST_PARTS = 32, 4000
 # A rank that has finished waits for the others; the default of half an hour would end a long run.
 RANK_PATIENCE = timedelta(days=14)
@@ -45,29 +46,9 @@ class Request(FrozenModel):
     clips: int
 
     def serves(self, other: Request) -> bool:
-        """Whether a table made so holds all that another request wants, the same numbers."""
-        (ours, tokens), (theirs, wanted) = self._settings(), other._settings()
-        same = (self.encoder_digest, self.phase_digest, self.input_fingerprint, self.clips, ours) == (
-            other.encoder_digest,
-            other.phase_digest,
-            other.input_fingerprint,
-            other.clips,
-            theirs,
-        )
-        return same and wanted in (None, tokens) and (self.phase or not other.phase)
-
-    def _settings(self) -> tuple[dict[str, str | int], str | int | None]:
-        """What decides all features, and the grid of tokens that are kept beside them."""
-        return {name: each for name, each in self.settings.items() if name != "tokens"}, self.settings.get("tokens")
-
-
-@dataclass(frozen=True)
-class SetAside:
-    """A file that gave no row, by its hashed id, and why. kind: of an intact file of another kind (UnreadableFile)."""
-
-    file_id: str
-    reason: str
-    kind: str | None = None
+        """Whether a table of the same encoder, clips and windows holds all that another request wants."""
+        wanted = other.settings.get("tokens")
+        return wanted in (None, self.settings.get("tokens")) and (self.phase or not other.phase)
 
 
 @dataclass
@@ -231,35 +212,8 @@ def request_of(extractor: Extractor, source: Input) -> Request:
     )
 
 
-def file_positions(clip_ids: Sequence[str], folder: Path, file_ids: Sequence[str]) -> dict[str, int]:
-    """Which file gave each clip: clip id to the file's position in the input.
-
-    clip_ids: of the whole table of a run, which lies in `folder`. Raises EchofmError where the files are not those of
-    the run.
-    """
-    aside = {each.file_id for each in read_set_aside(folder)}
-    kept = [position for position, file_id in enumerate(file_ids) if file_id not in aside]
-    if len(kept) != len(clip_ids):
-        raise EchofmError(
-            f"the embeddings do not fit the files ({len(clip_ids)} against {len(kept)}); remove them and run again"
-        )
-    return dict(zip((str(each) for each in clip_ids), kept))
-
-
 def _copy(file_id: str, clip_id: str) -> SetAside:
     return SetAside(file_id, f"an exact copy of clip {clip_id}")
-
-
-def write_set_aside(folder: Path, aside: Sequence[SetAside]) -> None:
-    """The list that lies beside a table."""
-    lines = [json.dumps({name: value for name, value in vars(each).items() if value}) + "\n" for each in aside]
-    (folder / SET_ASIDE).write_text("".join(lines), encoding="utf-8")
-
-
-def read_set_aside(folder: Path) -> list[SetAside]:
-    """The files of a run that gave no row."""
-    lines = (folder / SET_ASIDE).read_text(encoding="utf-8").splitlines()
-    return [SetAside(**json.loads(line)) for line in lines]
 
 
 @contextmanager

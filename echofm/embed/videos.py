@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from echofm.clip import Clip
 from echofm.contract import InputContract
 from echofm.embed.inputs import FileInput, Input, ShardInput
-from echofm.embed.run import file_positions
+from echofm.embed.set_aside import file_positions
 from echofm.errors import EchofmError, UnreadableFile
 from echofm.ids import IdKey
 from echofm.readers.datasets import open_source

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from echofm.atomic import write_whole
 from echofm.errors import EchofmError
 from echofm.schema import FrozenModel
 from probe.report.agreement import Agreement, agreement
@@ -47,8 +48,7 @@ class Findings(FrozenModel):
     def save(self, path: str | Path) -> None:
         """Write it. Raises EchofmError where it cannot be written."""
         try:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            Path(path).write_text(self.to_json(), encoding="utf-8")
+            write_whole(path, self.to_json())
         except OSError as error:
             raise EchofmError(f"report.json cannot be written ({error.strerror}); check --out") from None
 

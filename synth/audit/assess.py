@@ -56,24 +56,17 @@ def audit(
     """
     settings = settings or AuditSettings()
     settings.check()
-    train, holdout, synthetic = (_table(each) for each in (train, holdout, synthetic))
-    planted = None if canaries is None else _table(canaries)
-    sets = Sets(train=train, holdout=holdout, synthetic=synthetic, canaries=planted)
+    sets = _sets(train, holdout, synthetic, canaries)
     require_comparable(sets)
     names = _levels(sets, head, settings)
-    tests = len(names) if settings.decide == "any" else 1
-    require_holdout(sets.holdout.rows["patient_id"].nunique(), alpha=settings.alpha / tests)
     settings = replace(settings, frames=frames_of(sets.tables(), most=settings.frames))
     kept = kept_neighbours(sets.train)
     found = [scores(sets, each, head=head, settings=settings, kept=kept if each == "clip" else 1) for each in names]
-    at_clip_level = found[0]
-    if at_clip_level.level != "clip":
-        at_clip_level = scores(sets, "clip", head=head, settings=settings, kept=kept)
     without = _without_features(found, settings)
     decision = decide_on(found, text(sets.holdout.patient_id), settings)
     duplicates = duplicates or by_ids(sets.train, sets.holdout, sets.synthetic)
     samples = sample_rows(sets, found, decision, duplicates)
-    attacks, notes = attack(sets, at_clip_level, head=head, settings=settings)
+    attacks, notes = attack(sets, _at_clip_level(found, sets, head, settings, kept), head=head, settings=settings)
     second = None if judge is None else judged(judge, samples, settings)
     recalls = _recalls(sets, decision, settings)
     words = verdict(
@@ -89,7 +82,6 @@ def audit(
     result = AuditResult(
         verdict=words,
         sees_copies=sees_copies(recalls),
-        reid_digest=None if head is None else shown_digest(head.digest("clip")),
         flagged=decision.flagged,
         power=recalls,
         removed=int(samples["removed"].sum()),
@@ -99,12 +91,17 @@ def audit(
         exposure=exposure(samples, decision.level),
         judge=second,
         notes=[*unlike(sets), *notes, *duplicates.notes()],
-        **_given(sets, set_aside, settings),
+        **_given(sets, head, set_aside, settings),
     )
     return Audited(result=result, samples=samples, nulls={each.level: each.holdout.score for each in found})
 
 
-def _given(sets: Sets, set_aside: tuple[int, int, int], settings: AuditSettings) -> dict[str, Any]:
+def _sets(train: Source, holdout: Source, synthetic: Source, canaries: Source | None) -> Sets:
+    planted = None if canaries is None else _table(canaries)
+    return Sets(train=_table(train), holdout=_table(holdout), synthetic=_table(synthetic), canaries=planted)
+
+
+def _given(sets: Sets, head: Head | None, set_aside: tuple[int, int, int], settings: AuditSettings) -> dict[str, Any]:
     """What of a result says what was audited, and how."""
     return {
         "echofm_version": echofm.__version__,
@@ -114,6 +111,7 @@ def _given(sets: Sets, set_aside: tuple[int, int, int], settings: AuditSettings)
         "metric": settings.metric,
         "seed": settings.seed,
         "encoder_digest": shown_digest(sets.train.encoder_digest),
+        "reid_digest": None if head is None else shown_digest(head.digest("clip")),
         "train": summary(sets.train, set_aside[0], real=True),
         "holdout": summary(sets.holdout, set_aside[1], real=True),
         "synthetic": summary(sets.synthetic, set_aside[2], real=False),
@@ -125,6 +123,7 @@ def _table(source: Source) -> EmbeddingTable:
 
 
 def _levels(sets: Sets, head: Head | None, settings: AuditSettings) -> list[Level]:
+    """The levels to compare. Raises EchofmError where one is not offered, or too few patients are held out for them."""
     offered, decide = available(sets.tables(), head), settings.decide
     for each in [*settings.levels, *([] if decide == "any" else [decide])]:
         if each not in offered:
@@ -134,8 +133,16 @@ def _levels(sets: Sets, head: Head | None, settings: AuditSettings) -> list[Leve
     names = list(dict.fromkeys(settings.levels or offered))
     if decide != "any" and decide not in names:
         raise EchofmError(f"the deciding level {decide} is not among the levels compared ({', '.join(names)})")
+    tests = len(names) if decide == "any" else 1
+    require_holdout(sets.holdout.rows["patient_id"].nunique(), alpha=settings.alpha / tests)
     # The clip level first: attacks are made at it.
     return sorted(names, key=offered.index)
+
+
+def _at_clip_level(
+    found: Sequence[LevelScores], sets: Sets, head: Head | None, settings: AuditSettings, kept: int
+) -> LevelScores:
+    return found[0] if found[0].level == "clip" else scores(sets, "clip", head=head, settings=settings, kept=kept)
 
 
 def _without_features(found: Sequence[LevelScores], settings: AuditSettings) -> int:

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from echofm.backbones.frozen import seeded
 from echofm.errors import EchofmError
 from echofm.loss.contrastive import info_nce
-from synth.audit.reid.head import seeded
 
 
 def supervised_contrastive(unit_MD: torch.Tensor, patient_M: torch.Tensor, *, temperature: float = 0.1) -> torch.Tensor:
