@@ -117,7 +117,7 @@ def test_a_home_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pyt
     assert main([str(tmp_path), "--processes", "1", "--id-key", str(key)]) == 1, "an empty folder, which is a finding"
 
 
-def test_a_user_without_a_home_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_without_a_home_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ECHOFM_HOME", "~nobody-of-this-name/echofm")
     with pytest.raises(EchofmError, match=r"no home folder.* --id-key"):
         load_key()

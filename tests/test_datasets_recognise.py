@@ -20,35 +20,35 @@ from echofm.readers.source import Row
 SETS = [name for name in lookalikes.ALL if name != "folder"]
 
 
-def said(row: Row) -> tuple[object, ...]:
+def content(row: Row) -> tuple[object, ...]:
     return row.patient.casefold(), row.split, row.view, row.kind, dict(row.labels), row.add_truth is not None
 
 
-def all_said(root: Path, name: str) -> list[tuple[object, ...]]:
+def all_rows(root: Path, name: str) -> list[tuple[object, ...]]:
     source = open_source(root)
     assert source.name == name
-    return sorted(map(said, source.rows()), key=repr)
+    return sorted(map(content, source.rows()), key=repr)
 
 
 @pytest.mark.parametrize("name", SETS)
 def test_a_folder_too_high_and_unpacked_twice(tmp_path: Path, name: str) -> None:
     root = lookalikes.ALL[name](tmp_path / "downloads" / "twice" / "twice")
-    expected = all_said(root, name)
+    expected = all_rows(root, name)
     (tmp_path / "downloads" / "__MACOSX").mkdir()
     for above in (root.parent, tmp_path / "downloads"):
-        assert all_said(above, name) == expected
-        assert [said(row) for row in open_source(above, dataset=name).rows()]
+        assert all_rows(above, name) == expected
+        assert [content(row) for row in open_source(above, dataset=name).rows()]
 
 
 @pytest.mark.parametrize("name", SETS)
 def test_names_of_folders_and_tables_in_another_case(tmp_path: Path, name: str) -> None:
     root = lookalikes.ALL[name](tmp_path / "set")
-    expected = all_said(root, name)
+    expected = all_rows(root, name)
     for path in sorted((p for p in root.rglob("*") if p.is_dir() or ".csv" in p.name), reverse=True):
         # What names a patient, a study or a case is no name of the set's.
         if not re.match(r"patient\d|p\d|s\d|\d", path.name):
             path.rename(path.with_name(path.name.swapcase()))
-    assert all_said(root, name) == expected
+    assert all_rows(root, name) == expected
 
 
 def packed(table: Path) -> None:
@@ -81,10 +81,10 @@ def test_tables_as_copies_have_them(tmp_path: Path, name: str, change: Callable[
     root = lookalikes.ALL[name](tmp_path / "set")
     if name == "hmc-qu" and change is as_spreadsheets_do:
         pytest.skip("its workbooks are not exported by semicolons alone")
-    expected = all_said(root, name)
+    expected = all_rows(root, name)
     for table in sorted(root.rglob("*.csv*")):
         change(table)
-    assert all_said(root, name) == expected
+    assert all_rows(root, name) == expected
 
 
 @pytest.mark.parametrize("name", ["echonet-dynamic", "echonet-pediatric", "echonet-synthetic", "echonet-lvh"])
@@ -136,9 +136,9 @@ def test_a_set_beside_other_files_is_refused(tmp_path: Path) -> None:
     assert open_source(tmp_path).name == "folder", "a manifest says what is meant"
 
 
-def test_a_list_stands_for_its_folder_and_a_part_is_told(tmp_path: Path) -> None:
+def test_a_list_stands_for_its_folder_and_a_part_is_noted(tmp_path: Path) -> None:
     root = lookalikes.echonet_dynamic(tmp_path / "set")
-    assert all_said(root / "FileList.csv", "echonet-dynamic") == all_said(root, "echonet-dynamic")
+    assert all_rows(root / "FileList.csv", "echonet-dynamic") == all_rows(root, "echonet-dynamic")
     part = open_source(root / "Videos")
     assert len(list(part.rows())) == 6
     assert any("a part of EchoNet-Dynamic" in note for note in part.notes)
@@ -151,19 +151,19 @@ def test_tables_that_lie_unused_are_named_unless_they_may_name_somebody(tmp_path
         (tmp_path / name).write_text("name,label\n")
     source = open_source(tmp_path)
     list(source.rows())
-    told = " ".join(source.notes)
-    assert "not read: FileList.csv" in told and "echo_labels.xlsx" in told and "another name (.csv)" in told
-    assert "doe" not in told
+    texts = " ".join(source.notes)
+    assert "not read: FileList.csv" in texts and "echo_labels.xlsx" in texts and "another name (.csv)" in texts
+    assert "doe" not in texts
 
 
 def test_videos_of_a_list_in_other_formats_and_folders(tmp_path: Path) -> None:
     root = lookalikes.echonet_dynamic(tmp_path / "set")
-    expected = all_said(root, "echonet-dynamic")
+    expected = all_rows(root, "echonet-dynamic")
     videos = sorted((root / "Videos").glob("0X0*.avi"))
     shutil.copy(videos[1], videos[1].with_suffix(".mp4"))
     videos[0].rename(videos[0].with_suffix(".MP4"))
     source = open_source(root)
-    assert all_said(root, "echonet-dynamic") == expected
+    assert all_rows(root, "echonet-dynamic") == expected
     list(source.rows())
     assert source.notes["videos that are here in a further format (left out)"] == 1
 
@@ -171,13 +171,13 @@ def test_videos_of_a_list_in_other_formats_and_folders(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", [".", "videos/videos", "avi"])
 def test_videos_of_a_list_in_other_places(tmp_path: Path, place: str) -> None:
     root = lookalikes.echonet_dynamic(tmp_path / "set")
-    expected = all_said(root, "echonet-dynamic")
+    expected = all_rows(root, "echonet-dynamic")
     (root / "Videos").rename(root / "before")
     (root / place).mkdir(parents=True, exist_ok=True)
     for path in (root / "before").iterdir():
         path.rename(root / place / path.name)
     (root / "before").rmdir()
-    assert all_said(root, "echonet-dynamic") == expected
+    assert all_rows(root, "echonet-dynamic") == expected
 
 
 NAMES = ("Plantedname", "Janet", "MRN4455667", "19500317")
@@ -188,7 +188,7 @@ def test_names_planted_in_folders_and_cells_are_in_no_note_and_no_error(tmp_path
     """Whatever becomes of a table whose cells are, column by column, a patient's name: rows, or one error."""
     root = lookalikes.ALL[name](tmp_path / "Plantedname_Janet_19500317" / "set")
     (root / "Plantedname.csv").write_text("Janet,MRN4455667\n")
-    told: list[str] = []
+    texts: list[str] = []
     for table in sorted(root.rglob("*.csv")):
         whole = table.read_text()
         frame = pd.read_csv(table, dtype=str, keep_default_na=False)
@@ -198,11 +198,11 @@ def test_names_planted_in_folders_and_cells_are_in_no_note_and_no_error(tmp_path
             )
             source = open_source(root)
             try:
-                told += [repr(dict(row.labels)) + repr(row.view) for row in source.rows()]
+                texts += [repr(dict(row.labels)) + repr(row.view) for row in source.rows()]
             except EchofmError as error:
-                told.append(str(error))
-            told += source.notes
+                texts.append(str(error))
+            texts += source.notes
         table.write_text(whole)
     if name != "cardiacnet":
-        assert told
-    assert not [text for text in told if any(planted in text for planted in NAMES)]
+        assert texts
+    assert not [text for text in texts if any(planted in text for planted in NAMES)]

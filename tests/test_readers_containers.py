@@ -77,7 +77,7 @@ def test_an_empty_chunk_shows_the_frame_before_again(
 
 
 @pytest.mark.parametrize("keep", [0.4, 0.7, 0.9])
-def test_a_cut_avi_is_told_whether_or_not_frames_repeat(tmp_path: Path, keep: float) -> None:
+def test_a_cut_avi_is_found_whether_or_not_frames_repeat(tmp_path: Path, keep: float) -> None:
     for places in (set(), {3, 4}):
         whole = avi(with_empty(places))
         (tmp_path / "cut.avi").write_bytes(whole[: int(keep * len(whole))])
@@ -163,7 +163,7 @@ def test_sound_may_be_longer_or_shorter_than_the_pictures(
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.webm"])
 @pytest.mark.parametrize("seconds", [0.0, 3.0])
-def test_a_cut_matroska_is_told_with_and_without_sound(tmp_path: Path, name: str, seconds: float) -> None:
+def test_a_cut_matroska_is_found_with_and_without_sound(tmp_path: Path, name: str, seconds: float) -> None:
     codec, sound = ("libvpx", "libopus") if name.endswith("webm") else ("mpeg4", "aac")
     path = video(tmp_path / name, codec=codec, sound=sound, sound_s=seconds)
     whole = path.read_bytes()

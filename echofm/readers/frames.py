@@ -44,8 +44,8 @@ def decode_gif(source: BinaryIO, *, channels: int, limits: Limits) -> Decoded:
         except (OSError, EOFError, SyntaxError):
             raise Refused("the GIF is cut or damaged") from None
     low_hz, high_hz = PLAUSIBLE_RATE_HZ
-    is_told = count > 1 and all(1 / high_hz <= step <= 1 / low_hz for step in steps_s)
-    times = np.concatenate([[0.0], np.cumsum(steps_s[:-1])]) if is_told else None
+    is_known = count > 1 and all(1 / high_hz <= step <= 1 / low_hz for step in steps_s)
+    times = np.concatenate([[0.0], np.cumsum(steps_s[:-1])]) if is_known else None
     return Decoded(frames_TCHW=clip_TCHW, chroma_HW=chroma_HW, frame_time_s=times)
 
 

@@ -127,12 +127,12 @@ class Doubts:
     def list_row(self, row: Row) -> None:
         """Take note of a file before it is read; what may have a tag, and stills beside cines, are left for later."""
         is_later = may_have_tag(row.path) or media_suffix(row.path) in STILL
-        if not (row.patient or is_later or _is_said(row)):
+        if not (row.patient or is_later or _is_given(row)):
             self._name(row.path)
 
     def read_row(self, row: Row, *, patient_id: str, study_id: str | None, by: PatientBy) -> None:
         """Take note of a file as read."""
-        if by == "given" or _is_said(row):
+        if by == "given" or _is_given(row):
             return
         if by == "name":
             self._name(row.path)
@@ -187,7 +187,7 @@ class Doubts:
             raise EchofmError(self.reason)
 
 
-def _is_said(row: Row) -> bool:
+def _is_given(row: Row) -> bool:
     """Whether the user chose a rule or a split, so that nothing is guessed."""
     return row.patient_from is not None or row.split is not None
 

@@ -71,14 +71,14 @@ def _listed_rows(root: Path, notes: Notes, manifest: Path) -> Iterator[Row]:
         notes[f"columns of {manifest.name} that are no label (a label ends in its unit)"] += ignored
     table = read_table(manifest, columns=("path",), optional=(*own[1:], *label_columns))
     table = table.sort_values("path", kind="stable")
-    said: dict[Path, tuple[int, dict[str, str]]] = {}
+    seen: dict[Path, tuple[int, dict[str, str]]] = {}
     for row, cells in zip(table.index + 1, table.to_dict("records")):
         path = _listed(root, cells.pop("path"), manifest.name)
-        first, same = said.setdefault(path, (row, cells))
+        first, same = seen.setdefault(path, (row, cells))
         if same != cells:
-            rows_said = " and ".join(str(each) for each in sorted((first, row)))
+            rows = " and ".join(str(each) for each in sorted((first, row)))
             raise EchofmError(
-                f"{manifest.name}: rows {rows_said} below the header name one file and say different things of it; "
+                f"{manifest.name}: rows {rows} below the header name one file and say different things of it; "
                 "keep one row"
             )
         if first != row:

@@ -35,7 +35,7 @@ def _is_segrwma(root: Folder) -> bool:
 
 def _rows(root: Path, notes: Notes) -> Iterator[Row]:
     home = _home(Folder(root))
-    said = _table((home, Folder(root), Folder(root.parent)), notes)
+    table = _table((home, Folder(root), Folder(root.parent)), notes)
     for path in home.files:
         match = _NAME.fullmatch(path.name)
         if match is None or not is_regular(path, notes):
@@ -43,7 +43,7 @@ def _rows(root: Path, notes: Notes) -> Iterator[Row]:
         if match[2].upper() != "2D":
             notes["contrast cines, LVO and MCE (left out)"] += 1
             continue
-        split, labels = said.get(path.name.casefold(), (None, {}))
+        split, labels = table.get(path.name.casefold(), (None, {}))
         if split != LEFT_OUT:
             view = match[3].upper()
             patient = f"segrwma/{match[1].casefold()}"
