@@ -7,7 +7,6 @@ of rows at a time into a matrix on disk or, as here, dropped after their maxima 
 
 from __future__ import annotations
 
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,11 +19,13 @@ import torch
 import tyro
 
 from benchmarks.timing import header
-from echofm.approximate import ApproximateIndex
 from echofm.embed.table import EmbeddingTable
+from echofm.machine import peak_memory_bytes
 from echofm.nearest import nearest
 from synth.audit.assess import audit
-from synth.audit.calibrate import conformal_p, flagged, published_threshold, q_values
+from synth.audit.settings import AuditSettings
+from synth.audit.statistics.approximate import ApproximateIndex
+from synth.audit.statistics.calibrate import conformal_p, flagged, published_threshold, q_values
 
 Floats = npt.NDArray[np.float32]
 
@@ -113,7 +114,9 @@ def _in_memory(options: Options) -> Iterator[str]:
         tables = [
             _table(each, name, per) for each, name, per in ((train, "t", 2), (holdout, "h", 2), (synthetic, "s", 1))
         ]
-        yield _row(f"whole audit with all attacks, {size}", lambda: audit(*tables, levels=["clip"]))
+        yield _row(
+            f"whole audit with all attacks, {size}", lambda: audit(*tables, settings=AuditSettings(levels=("clip",)))
+        )
 
 
 def _mapped(options: Options) -> Iterator[str]:
@@ -163,7 +166,7 @@ def _timed(what: str, work: Callable[[], object]) -> tuple:  # type: ignore[type
     begun, begun_cpu = time.perf_counter(), time.process_time()
     result = work()
     wall, cpu = time.perf_counter() - begun, time.process_time() - begun_cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    peak = (peak_memory_bytes() or 0) / 1.024e9
     return result, f"| {what} | {wall:.1f} s | {cpu:.1f} s | {peak:.2f} GB |"
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from benchmarks.baseline import PlainEchoFM, visible_positions
 from echofm.engine.config import OptimConfig
-from echofm.engine.optim import make_optimizer
+from echofm.engine.player import make_optimizer
 from echofm.errors import EchofmError
 from echofm.model.config import MaskingConfig, NetworkConfig
 from echofm.model.mae import VideoMae
@@ -18,7 +18,7 @@ from echofm.model.official import from_official
 
 Size = Literal["tiny", "base", "large"]
 Dtype = Literal["fp32", "bf16"]
-CLIP_NORM = 0.02
+MAX_GRAD_NORM = 0.02
 
 _PUBLISHED = {
     "sep_pos_embed": True,
@@ -109,7 +109,7 @@ def training_step(net: nn.Module, optimizer: torch.optim.Optimizer, loss: Callab
     """One update, the same on both sides: forward, backward, clipped gradients, AdamW."""
     optimizer.zero_grad()
     loss().backward()
-    nn.utils.clip_grad_norm_(net.parameters(), CLIP_NORM)
+    nn.utils.clip_grad_norm_(net.parameters(), MAX_GRAD_NORM)
     optimizer.step()
 
 

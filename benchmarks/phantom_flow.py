@@ -1,10 +1,10 @@
 """The phantom's true displacement against OpenCV's DIS flow, region by region: `python -m benchmarks.phantom_flow`.
 
-Rewrites the table of docs/phantom.md. A field warps frame t + 1 back onto frame t; the mean absolute grey difference is
-its error. DIS sees the frames as they are shown. It is judged three times: on those frames; on the same clip with
-another draw of noise, so that what it fitted to noise no longer pays; and on the same clip without any, so that neither
-does smoothing noise: a shift by half a pixel interpolates, hence blurs, and a blurred frame differs less from a noisy
-one than a sharp one does.
+It rewrites the table of results-phantom.md. A field warps frame t + 1 back onto frame t; the mean absolute grey
+difference is its error. DIS sees the frames as they are shown. It is judged three times: on those frames; on the same
+clip with another draw of noise, so that what it fitted to noise no longer pays; and on the same clip without any, so
+that neither does smoothing noise: a shift by half a pixel interpolates, hence blurs, and a blurred frame differs less
+from a noisy one than a sharp one does.
 
 Noise is what is new in every frame: electronic noise, and the scatterers of blood. Shapes: T frames, H rows, W columns.
 """
@@ -30,7 +30,7 @@ Grey = npt.NDArray[np.float32]
 
 REGIONS = ("myocardium", "all walls", "leaflets", "surroundings", "blood", "whole sector")
 JUDGES = ("the same frames", "other noise", "no noise")
-_DOCUMENT = Path(__file__).parents[1] / "docs" / "phantom.md"
+_DOCUMENT = Path(__file__).parent / "results-phantom.md"
 _MARKS = ("<!-- flow: begin -->", "<!-- flow: end -->")
 _PATIENTS = (1, 8, 40, 41, 42, 43)
 
@@ -51,11 +51,6 @@ def other_noise(patient: Patient, clip: int, shape: tuple[int, ...]) -> torch.Te
     """Noise of a draw of its own."""
     rng = np.random.default_rng([929, patient.number, clip])
     return torch.from_numpy(rng.standard_normal(shape, np.float32))
-
-
-def no_noise(patient: Patient, clip: int, shape: tuple[int, ...]) -> torch.Tensor:
-    """Neither electronic noise nor an echo of blood."""
-    return torch.zeros(shape)
 
 
 def warp(frame_HW: npt.NDArray[np.uint8], field_2HW: Grey) -> Grey:
@@ -90,7 +85,7 @@ def measure(number: int, view: str, frames: int = 24) -> dict[str, npt.NDArray[n
     clip = render_clip(number, view=view, frames=frames)
     where, shown = regions(clip), clip.frames_THWC[..., 0]
     truth, dis = clip.pixels.displacement_T2HW.astype(np.float32), dis_flow(shown)
-    others = (render_clip(number, view=view, frames=frames, noise=noise) for noise in (other_noise, no_noise))
+    others = (render_clip(number, view=view, frames=frames, noise=noise) for noise in (other_noise, render.no_noise))
     judged = [shown, *(other.frames_THWC[..., 0] for other in others)]
     by_field = [[errors(judge, field, where) for judge in judged] for field in (truth, dis)]
     away = np.hypot(*np.moveaxis(dis - truth, 1, 0))

@@ -25,9 +25,9 @@ from echofm.errors import EchofmError
 from echofm.intervals import Estimate
 from echofm.progress import progress_bar
 from echofm.shards.read import ShardSet
-from probe.moment_tables import pixel_table
-from probe.phase import probe_phase
-from probe.phase_events import systole_phases
+from probe.phase.events import systole_phases
+from probe.phase.pixels import pixel_table
+from probe.phase.probe import probe_phase
 
 
 def chosen(shards: ShardSet, most: dict[str, int]) -> list[int]:
@@ -55,7 +55,7 @@ def dense_table(encoder: AnyEncoder, shards: ShardSet, places: list[int], name: 
         return Extractor(encoder=encoder, windows=100_000).table(items())
 
 
-def said(estimate: Estimate) -> str:
+def shown(estimate: Estimate) -> str:
     """Value and interval."""
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
@@ -84,18 +84,18 @@ def main(
     own = dense_table(open_encoder(str(encoder)), opened, places, "encoder")
     untrained = dense_table(open_encoder(f"random:{encoder}"), opened, places, "untrained")
     clips: list[Clip] = [opened.clip(place) for place in places]
-    rivals = {"untrained": untrained, "pixels": pixel_table(own, clips)}
-    result = probe_phase(own, systole=systole_phases(clips), rivals=rivals).result
+    baselines = {"untrained": untrained, "pixels": pixel_table(own, clips)}
+    result = probe_phase(own, systole=systole_phases(clips), baselines=baselines).result
     print(f"phantom, {len(own)} clips; " + " ".join(result.notes))
     for method, choice in result.chosen.items():
         print(f"{method}: {choice}")
-    methods = ("probe", *rivals, "chance")
-    scores = {(score.method, score.metric): said(score.estimate) for score in result.scores}
+    methods = ("probe", *baselines, "chance")
+    scores = {(score.method, score.metric): shown(score.estimate) for score in result.scores}
     print("\n| | " + " | ".join(methods) + " |\n" + "|---" * (len(methods) + 1) + "|")
     for metric in dict.fromkeys(score.metric for score in result.scores):
         print(f"| {metric} | " + " | ".join(scores.get((method, metric), "") for method in methods) + " |")
     for each in result.comparisons:
-        print(f"minus {each.rival}, {each.metric}: {said(each.difference)}")
+        print(f"minus {each.baseline}, {each.metric}: {shown(each.difference)}")
 
 
 if __name__ == "__main__":

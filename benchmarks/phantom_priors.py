@@ -18,7 +18,7 @@ import tyro
 from echofm.clip import Clip
 from echofm.progress import progress_bar
 from echofm.shards.read import ShardSet
-from probe.cycle import best_matches, far_pairs, prior_similarity
+from probe.retrieval.lv_area import best_matches, far_pairs, prior_similarity
 
 _STEP, _EVERY, _TOLERANCE = 2, 5, 0.05
 _REACHES = (0, 2, 4, 8, 12)

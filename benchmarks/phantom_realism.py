@@ -1,4 +1,4 @@
-"""How real the phantom looks: `python -m benchmarks.phantom_realism` rewrites docs/phantom.md's figures and table.
+"""How real the phantom looks: `python -m benchmarks.phantom_realism` draws docs/img, and a table of results-phantom.md.
 
 Frames are shown of the phantom and of the pydicom-data cine (MIT licence). The five clips of ../shared/real, where they
 are, enter the table as numbers alone.
@@ -32,7 +32,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 _ROOT = Path(__file__).parents[1]
-_DOCUMENT, _IMAGES = _ROOT / "docs" / "phantom.md", _ROOT / "docs" / "img"
+_DOCUMENT, _IMAGES = _ROOT / "benchmarks" / "results-phantom.md", _ROOT / "docs" / "img"
 _REAL = _ROOT.parent / "shared" / "real"
 _PATIENTS = range(8)
 _MARKS = ("<!-- measured: begin -->", "<!-- measured: end -->")

@@ -54,7 +54,7 @@ def read(shards: ShardSet, maps: Maps, windowing: Windowing) -> Examples:
     windows = []
     for number, record in enumerate(shards.records):
         time_s = shards.clip(number).frame_time_s
-        windows += windowing.spread(number, record.clip_id, time_s, record.shape_TCHW[0], count=1)
+        windows += windowing.spread(number, record.clip_id, time_s, record.n_frames, count=1)
     parts = []
     for first in range(0, len(windows), _BATCH):
         video_BCTHW = read_windows(shards, windows[first : first + _BATCH]).video_BCTHW.float() / 255
@@ -102,16 +102,16 @@ def accuracy(train: Examples, test: Examples, *, seed: int) -> float:
         for _ in range(_EPOCHS):
             for rows in torch.randperm(clips)[: clips // _BATCH * _BATCH].split(_BATCH):
                 mirrored = torch.randint(2, (len(rows),))
-                said = net(varied(train_2NCRR[mirrored, rows]))
+                predicted = net(varied(train_2NCRR[mirrored, rows]))
                 optimizer.zero_grad()
-                F.cross_entropy(said, label_N[rows], label_smoothing=0.05).backward()
+                F.cross_entropy(predicted, label_N[rows], label_smoothing=0.05).backward()
                 optimizer.step()
                 schedule.step()
                 bar.advance(1)
     net.eval()
     with torch.no_grad():
-        said = torch.stack([net(each).softmax(1) for each in test_2NCRR]).sum(0).argmax(1)
-    return float(balanced_accuracy_score(wanted, names[said.numpy()]))
+        predicted = torch.stack([net(each).softmax(1) for each in test_2NCRR]).sum(0).argmax(1)
+    return float(balanced_accuracy_score(wanted, names[predicted.numpy()]))
 
 
 def main(encoder: Path, shards: Path, /, *, seeds: int = 3, threads: int = 1) -> None:
@@ -121,8 +121,8 @@ def main(encoder: Path, shards: Path, /, *, seeds: int = 3, threads: int = 1) ->
     contract = trained.contract
     windowing = Windowing(length=contract.frames, frame_rate_hz=contract.frame_rate_hz)
     print(f"phantom, {len(whole.split('train'))} training and {len(whole.split('test'))} test clips")
-    rivals = {"tokens": token_maps(trained), "tokens, untrained": token_maps(with_random_weights(trained))}
-    for name, maps in {"pixels": pixel_maps, **rivals}.items():
+    others = {"tokens": token_maps(trained), "tokens, untrained": token_maps(with_random_weights(trained))}
+    for name, maps in {"pixels": pixel_maps, **others}.items():
         train, test = (read(whole.split(split), maps, windowing) for split in ("train", "test"))
         found = [accuracy(train, test, seed=seed) for seed in range(1 if name == "pixels" else seeds)]
         print(f"{name}: view, balanced accuracy {np.mean(found):.3f} ({', '.join(f'{each:.3f}' for each in found)})")

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 import tyro
 
-from benchmarks.phantom_phase import said
+from benchmarks.phantom_phase import shown
 from echofm.backbones import open_encoder
 from echofm.clip import Clip
 from echofm.embed.extract import Extractor
@@ -28,7 +28,7 @@ from echofm.encoder import AnyEncoder
 from echofm.errors import EchofmError
 from echofm.progress import progress_bar
 from echofm.shards.read import ShardSet
-from probe.evaluate import evaluate
+from probe.labels.evaluate import evaluate
 
 
 def held_otherwise(clip: Clip, rng: np.random.Generator) -> Clip:
@@ -78,11 +78,11 @@ def main(
     own = wide_table(open_encoder(str(encoder)), opened, "encoder", seed=seed)
     untrained = wide_table(open_encoder(f"random:{encoder}"), opened, "untrained", seed=seed)
     for target in targets:
-        result = evaluate(own, target=target, rivals={"untrained": untrained}).result
+        result = evaluate(own, target=target, baselines={"untrained": untrained}).result
         for score in result.scores:
-            print(f"{target}, {score.metric} by {score.level}, {score.method}: {said(score.estimate)}")
+            print(f"{target}, {score.metric} by {score.level}, {score.method}: {shown(score.estimate)}")
         for each in result.comparisons:
-            print(f"{target}, {each.metric} by {each.level}, minus {each.rival}: {said(each.difference)}")
+            print(f"{target}, {each.metric} by {each.level}, minus {each.baseline}: {shown(each.difference)}")
 
 
 if __name__ == "__main__":

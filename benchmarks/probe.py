@@ -29,7 +29,7 @@ from echofm.errors import EchofmError
 from echofm.estimators.logistic import BlockLogistic
 from echofm.estimators.ridge import ALPHAS, ridge_path
 from echofm.estimators.rows import Rows
-from probe.evaluate import evaluate
+from probe.labels.evaluate import evaluate
 from probe.result import Kind
 
 Part = Literal["protocol", "ridge", "logistic"]
@@ -161,9 +161,9 @@ def _logistic(options: Options, clock: Clock, *, classes: int) -> Row:
         )
         for predicted in (kept["theirs"], kept["ours"])
     ]
-    told = _equal("balanced accuracy", scores[0][0], scores[1][0]) + "; " + _equal("AUROC", scores[0][1], scores[1][1])
+    equal = _equal("balanced accuracy", scores[0][0], scores[1][0]) + "; " + _equal("AUROC", scores[0][1], scores[1][1])
     name = f"logistic, {classes} classes, one penalty, {options.rows:,} x {options.width}"
-    return _row(name, base, own, f"{told}; probabilities within {apart:.1e}")
+    return _row(name, base, own, f"{equal}; probabilities within {apart:.1e}")
 
 
 def _features(options: Options) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], np.random.Generator]:

@@ -1,4 +1,4 @@
-"""Moments of real heart cycles: the pixel prior, its variant with differences, and encoders, on five real clips.
+"""ClipWindows of real heart cycles: the pixel prior, its variant with differences, and encoders, on five real clips.
 
     python -m benchmarks.real_cycle ENCODER... --choose-on SHARDS
 
@@ -6,8 +6,8 @@ For every frame of each clip the most similar frame at least 0.5 s away: how far
 over the clip's range, and whether both frames fill or both eject (sign of the area 40 ms later minus 40 ms earlier).
 The clips and their areas lie in ../shared/real (or $ECHOFM_REAL_CLIPS): EchoNet-Dynamic's public page, never shipped.
 
-How an encoder's frames are read (`probe.moments.Reading`) is chosen on clips of known masks, the phantom's validation
-patients, and never on the real clips. Without --choose-on the plain reading is taken.
+How an encoder's frames are read (`probe.retrieval.frames.Reading`) is chosen on clips of known masks, the
+phantom's validation patients, and never on the real clips. Without --choose-on the plain reading is taken.
 """
 
 from __future__ import annotations
@@ -25,25 +25,17 @@ from scipy.signal import savgol_coeffs, savgol_filter
 
 from echofm.clip import Clip
 from echofm.errors import EchofmError
+from echofm.estimators.left_ventricle import AreaCurve, mask_area
 from echofm.hub import Encoder, load_encoder
 from echofm.ids import IdKey
+from echofm.loss.periodic import along_trajectories
 from echofm.model.vit import VideoEncoder
 from echofm.progress import progress_bar
 from echofm.readers.read import read_clip
 from echofm.shards.read import ShardSet
-from probe.cycle import (
-    AreaCurve,
-    CycleMatch,
-    area_similarity,
-    cycle_figures,
-    judge,
-    mask_area,
-    moment_similarity,
-    paired_test,
-    prior_similarity,
-    rate_readings,
-)
-from probe.moments import Moments, Reading, encode_moments
+from probe.retrieval.frames import ClipWindows, Reading, encode_windows
+from probe.retrieval.lv_area import AreaMatch, encoder_similarity, match_frames, prior_similarity, rate_readings
+from probe.retrieval.permutation import match_figures, paired_test
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared" / "real"
 _APICAL = ("A4C", "A2C")
@@ -84,6 +76,12 @@ def real_curves(folder: Path, *, keep_outside: bool = False) -> list[tuple[Clip,
     return found
 
 
+def area_similarity(curve: AreaCurve, *, reach: int) -> npt.NDArray[np.float64]:
+    """(F, F) by the true areas, `reach` frames to either side: what the volume alone tells."""
+    area = torch.from_numpy(curve.area_F)
+    return along_trajectories(-(area[:, None] - area).square()[None], reach=reach)[0].numpy()
+
+
 def smoothed_truth_similarity(curve: AreaCurve, *, frames: int) -> npt.NDArray[np.float64]:
     """(F, F) what a perfect reader of the ventricle would match by who is blind to changes shorter than `frames`.
 
@@ -117,12 +115,12 @@ def noise_ceiling(curve: AreaCurve, *, frames: int, draws: int = 500, seed: int 
 def with_random_weights(encoder: Encoder, *, seed: int = 0) -> Encoder:
     """The same architecture and contract, never trained."""
     torch.manual_seed(seed)
-    return Encoder(VideoEncoder(encoder.config.architecture), config=encoder.config)
+    return Encoder(VideoEncoder(encoder.net.config), config=encoder.config)
 
 
 def choose_reading(encoder: Encoder, shards: ShardSet, *, clips: int, show: int = 0) -> Reading:
     """The best reading on validation clips of apical views, at most `clips` of them, one per patient first."""
-    chosen: list[tuple[Moments, AreaCurve]] = []
+    chosen: list[tuple[ClipWindows, AreaCurve]] = []
     val = shards.split("val")
     with progress_bar("choosing how to read frames", clips) as bar:
         for index, record in enumerate(val.records):
@@ -132,7 +130,7 @@ def choose_reading(encoder: Encoder, shards: ShardSet, *, clips: int, show: int 
             curve = mask_area(clip)
             if curve is None or curve.time_s_F[-1] < 1.1:
                 continue
-            chosen.append((encode_moments(encoder, clip), curve))
+            chosen.append((encode_windows(encoder, clip), curve))
             bar.advance(1)
             if len(chosen) == clips:
                 break
@@ -142,12 +140,12 @@ def choose_reading(encoder: Encoder, shards: ShardSet, *, clips: int, show: int 
     return rated["reading"][0]
 
 
-def line(name: str, found: list[CycleMatch], rival: list[CycleMatch] | None) -> str:
+def line(name: str, found: list[AreaMatch], baseline: list[AreaMatch] | None) -> str:
     """One row of the table."""
-    each = cycle_figures(found)
+    each = match_figures(found)
     against = "-"
-    if rival is not None:
-        paired = paired_test(found, rival)
+    if baseline is not None:
+        paired = paired_test(found, baseline)
         against = ", ".join(f"{value:+.3f} (p {p:.3f})" for value, p in paired.values())
     return (
         f"| {name} | {each.area_difference:.3f} (p {each.p_area_difference:.4f}) "
@@ -159,24 +157,30 @@ def main(arguments: Arguments) -> None:
     """Print the table."""
     torch.set_num_threads(arguments.threads)
     real, whole = real_curves(arguments.real), real_curves(arguments.real, keep_outside=True)
-    prior = [judge(prior_similarity(clip), curve) for clip, curve in real]
-    chance = cycle_figures(prior)
+    prior = [match_frames(prior_similarity(clip), curve) for clip, curve in real]
+    chance = match_figures(prior)
     print(f"{chance.clips} real clips, {chance.frames} frames; chance {chance.chance_area_difference:.3f} of the range")
     print(
         f"and {chance.chance_same_direction:.1%} the same way. p: all matches of a clip moved on together at random.\n"
     )
     print("| method | area off by, of the range | moves the same way | minus pixel prior: area, direction |")
     print("|---|---|---|---|")
-    print(line("pixel prior, frames as stored", [judge(prior_similarity(clip), curve) for clip, curve in whole], None))
+    print(
+        line(
+            "pixel prior, frames as stored",
+            [match_frames(prior_similarity(clip), curve) for clip, curve in whole],
+            None,
+        )
+    )
     print(line("pixel prior, sector only", prior, None))
     for reach in (0, *_REACHES):
-        found = [judge(prior_similarity(clip, motion=True, reach=reach), curve) for clip, curve in real]
+        found = [match_frames(prior_similarity(clip, motion=True, reach=reach), curve) for clip, curve in real]
         print(line(f"pixel+difference prior, {reach} frames either way", found, prior))
     for reach in _REACHES:
-        found = [judge(area_similarity(curve, reach=reach), curve) for _, curve in real]
+        found = [match_frames(area_similarity(curve, reach=reach), curve) for _, curve in real]
         print(line(f"the true areas, {reach} frames either way", found, prior))
     for frames in _SMOOTHED:
-        found = [judge(smoothed_truth_similarity(curve, frames=frames), curve) for _, curve in real]
+        found = [match_frames(smoothed_truth_similarity(curve, frames=frames), curve) for _, curve in real]
         print(line(f"the true area and its rate, smoothed over {frames} frames", found, prior))
     for frames in _SMOOTHED:
         difference, same, error = np.mean([noise_ceiling(curve, frames=frames) for _, curve in real], axis=0)
@@ -192,15 +196,17 @@ def main(arguments: Arguments) -> None:
             reading = Reading()
             if shards is not None:
                 reading = choose_reading(encoder, shards, clips=arguments.choose_clips, show=arguments.show_readings)
-            found = [judge(moment_similarity(encode_moments(encoder, clip), reading), curve) for clip, curve in real]
+            found = [
+                match_frames(encoder_similarity(encode_windows(encoder, clip), reading), curve) for clip, curve in real
+            ]
             print(line(f"{name}: {_short(reading)}", found, prior), flush=True)
 
 
 def _short(reading: Reading) -> str:
-    places = ", places centred" if reading.centre_places else ""
+    positions = ", places centred" if reading.centre_positions else ""
     motion = f", change {reading.motion_weight:g}" if reading.motion_weight else ""
     along = f", along {reading.along_s:g} s" if reading.along_s else ""
-    return f"{reading.source}, {reading.windows} windows{places}{motion}{along}"
+    return f"{reading.source}, {reading.windows} windows{positions}{motion}{along}"
 
 
 if __name__ == "__main__":

@@ -14,15 +14,16 @@ from echofm.lazy import on_first_use
 
 if TYPE_CHECKING:
     from echofm.embed.table import EmbeddingTable
-    from echofm.hub import load_encoder
+    from echofm.hub import load_encoder, load_model
     from echofm.readers import read_clip
 
 __version__ = "0.1.0"
-__all__ = ["Clip", "ClipBatch", "EchofmError", "EmbeddingTable", "load_encoder", "read_clip"]
+__all__ = ["Clip", "ClipBatch", "EchofmError", "EmbeddingTable", "load_encoder", "load_model", "read_clip"]
 
 _LAZY = {
     "EmbeddingTable": "echofm.embed.table",
     "load_encoder": "echofm.hub",
+    "load_model": "echofm.hub",
     "read_clip": "echofm.readers",
 }
 

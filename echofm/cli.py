@@ -15,6 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from echofm.errors import EchofmError
+from echofm.pipes import unbroken_pipes
 
 GROUP = "echofm.commands"
 
@@ -22,6 +23,11 @@ GROUP = "echofm.commands"
 def main(argv: list[str] | None = None) -> int:
     """Run one sub-command and turn its errors into one line and an exit code."""
     argv = sys.argv[1:] if argv is None else argv
+    with unbroken_pipes():
+        return _main(argv)
+
+
+def _main(argv: list[str]) -> int:
     commands = {entry.name: entry for entry in entry_points(group=GROUP)}
     if not argv or argv[0] in ("-h", "--help"):
         print(_overview(commands))
@@ -49,10 +55,6 @@ def run(entry: EntryPoint, argv: list[str]) -> int:
         return _fail(str(error))
     except KeyboardInterrupt:
         return _fail("interrupted", code=130)
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`); say nothing more to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         if os.environ.get("ECHOFM_DEBUG"):
             raise

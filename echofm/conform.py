@@ -6,11 +6,15 @@ T frames, C channels, H rows, W columns.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from echofm.clip import NOT_ANNOTATED, Clip
+from echofm.clip import BACKGROUND, FRAME_FIELDS, NOT_ANNOTATED, Clip
+from echofm.displacement import between
 from echofm.errors import EchofmError
 from echofm.readers.luma import luma
 from echofm.window import nearest_frames
@@ -26,7 +30,9 @@ def conform(
     A clip that has the size already is not cut, so that conform(conform(x)) = conform(x).
     Time: the frame nearest to every k / frame_rate_hz; frames are repeated or dropped, never blended, because speckle
     does not survive blending. A clip of unknown times keeps its frames.
-    Sector, fan, spacing, phase and mask follow. Raises EchofmError on a size or rate that is not positive.
+    Sector, fan, spacing and all that the clip holds of its frames follow: masks by the nearest pixel, displacement in
+    pixels of the new size, from each kept frame to the next kept one.
+    Raises EchofmError on a size or rate that is not positive.
     """
     if size is not None and size < 1:
         raise EchofmError(f"size {size} is not a positive number of pixels")
@@ -64,46 +70,83 @@ def _at_rate(clip: Clip, frame_rate_hz: float | None) -> Clip:
     n_frames = int(np.floor(time_s[-1] * frame_rate_hz + 1e-3)) + 1
     grid_s = np.arange(n_frames) / frame_rate_hz
     chosen = nearest_frames(time_s, grid_s)
-    return clip.replace(
-        frames_TCHW=clip.frames_TCHW[chosen],
-        frame_time_s=grid_s,
-        phase_T=None if clip.phase_T is None else clip.phase_T[chosen],
-        mask_THW=None if clip.mask_THW is None else clip.mask_THW[chosen],
-    )
+    arrays = {name: array[chosen] for name in FRAME_FIELDS if (array := getattr(clip, name)) is not None}
+    if clip.displacement_px_T2HW is not None:
+        arrays["displacement_px_T2HW"] = between(clip.displacement_px_T2HW, chosen)
+    return clip.replace(frame_time_s=grid_s, **arrays)
 
 
 def _at_size(clip: Clip, size: int | None) -> Clip:
     if size is None or clip.sector_HW.shape == (size, size):
         return clip
-    top, left, height, width = _bounding_box(clip.sector_HW)
-    side = max(height, width)
-    box = slice(top, top + height), slice(left, left + width)
-    place = (side - height) // 2, (side - width) // 2
-    frames_TCHW = np.empty((*clip.frames_TCHW.shape[:2], size, size), np.uint8)
-    for frame_CHW, resized_CHW in zip(clip.frames_TCHW, frames_TCHW):
-        for plane_HW, resized_HW in zip(frame_CHW, resized_CHW):
-            resized_HW[:] = _resized(_squared(plane_HW[box], side, place), size, Image.Resampling.BILINEAR)
-    sector = _squared(np.uint8(255) * clip.sector_HW[box], side, place)
-    spacing, fan = clip.pixel_spacing_mm, clip.fan
+    square = _Square(*_bounding_box(clip.sector_HW), size)
+    side, spacing = square.side, clip.pixel_spacing_mm
+    fan, scale = clip.fan, size / side
+    row, column = square.offset[0] - square.top, square.offset[1] - square.left
+    grey = {name: frames for name in ("paired_TCHW", "clean_TCHW") if (frames := getattr(clip, name)) is not None}
     return clip.replace(
-        frames_TCHW=frames_TCHW,
+        frames_TCHW=square.resized(clip.frames_TCHW),
         # Every pixel that the sector contributes to, so that all outside the new sector is zero as before.
-        sector_HW=_resized(sector, size, Image.Resampling.BILINEAR) > 0,
-        fan=None if fan is None else fan.placed(scale=size / side, row=place[0] - top, column=place[1] - left),
+        sector_HW=square.resized(np.uint8(255) * clip.sector_HW) > 0,
+        fan=None if fan is None else fan.placed(scale=scale, row=row, column=column),
         pixel_spacing_mm=None if spacing is None else (spacing[0] * side / size, spacing[1] * side / size),
-        mask_THW=None if clip.mask_THW is None else _mask_at_size(clip.mask_THW, box, side, place, size),
+        mask_THW=None if clip.mask_THW is None else _masks(clip.mask_THW, square),
+        displacement_px_T2HW=_field(clip.displacement_px_T2HW, clip.sector_HW, square, scale=scale),
+        velocity_m_per_s_THW=_field(clip.velocity_m_per_s_THW, clip.sector_HW, square),
+        **{name: square.resized(frames) for name, frames in grey.items()},
     )
 
 
-def _mask_at_size(
-    mask_THW: npt.NDArray[np.uint8], box: tuple[slice, slice], side: int, place: tuple[int, int], size: int
-) -> npt.NDArray[np.uint8]:
-    resized_THW = np.empty((len(mask_THW), size, size), np.uint8)
-    for mask_HW, resized_HW in zip(mask_THW, resized_THW):
-        # What is added around a frame that nobody annotated is not annotated either; else it is background.
-        border = NOT_ANNOTATED if (mask_HW == NOT_ANNOTATED).all() else 0
-        resized_HW[:] = _resized(_squared(mask_HW[box], side, place, border), size, Image.Resampling.NEAREST)
-    return resized_THW
+def _masks(mask_THW: npt.NDArray[np.uint8], square: _Square) -> npt.NDArray[np.uint8]:
+    """What is added around a frame that nobody annotated is not annotated either; else it is background."""
+    borders = np.where((mask_THW == NOT_ANNOTATED).all((1, 2)), NOT_ANNOTATED, BACKGROUND)
+    nearest = Image.Resampling.NEAREST
+    return np.stack([square.resized(mask, nearest, border=border) for mask, border in zip(mask_THW, borders.tolist())])
+
+
+def _field(
+    field: npt.NDArray[np.float16] | None, sector_HW: npt.NDArray[np.bool_], square: _Square, *, scale: float = 1
+) -> npt.NDArray[np.float16] | None:
+    """Numbers (..., H, W) resized and scaled; the nothing outside the sector has no weight in their means."""
+    if field is None:
+        return None
+    weight_HW = square.resized(sector_HW.astype(np.float32))
+    total = square.resized(np.where(sector_HW, field, 0).astype(np.float32))
+    return np.divide(total * scale, weight_HW, out=np.zeros_like(total), where=weight_HW > 1e-3).astype(np.float16)
+
+
+@dataclass(frozen=True)
+class _Square:
+    """A box of an image, padded to a square, brought to `size` pixels a side."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    size: int
+
+    @property
+    def side(self) -> int:
+        """Of the square, before it is resized."""
+        return max(self.height, self.width)
+
+    @property
+    def offset(self) -> tuple[int, int]:
+        """Row and column of the box in the square."""
+        return (self.side - self.height) // 2, (self.side - self.width) // 2
+
+    def resized(
+        self, array: npt.NDArray[Any], resample: Image.Resampling = Image.Resampling.BILINEAR, *, border: int = 0
+    ) -> npt.NDArray[Any]:
+        """(..., H, W), uint8 or float32, to (..., size, size)."""
+        planes = array.reshape(-1, *array.shape[-2:])
+        done = np.empty((len(planes), self.size, self.size), array.dtype)
+        (row, column), (rows, columns) = self.offset, (self.height, self.width)
+        for plane_HW, done_HW in zip(planes, done):
+            padded_HW = np.full((self.side, self.side), border, array.dtype)
+            padded_HW[row : row + rows, column : column + columns] = plane_HW[self.top :, self.left :][:rows, :columns]
+            done_HW[:] = Image.fromarray(padded_HW).resize((self.size, self.size), resample)
+        return done.reshape(*array.shape[:-2], self.size, self.size)
 
 
 def _bounding_box(sector_HW: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
@@ -112,15 +155,3 @@ def _bounding_box(sector_HW: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]
     if len(rows) == 0:
         return 0, 0, *sector_HW.shape
     return int(rows[0]), int(columns[0]), int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
-
-
-def _squared(
-    plane_HW: npt.NDArray[np.uint8], side: int, place: tuple[int, int], border: int = 0
-) -> npt.NDArray[np.uint8]:
-    square_HW = np.full((side, side), border, np.uint8)
-    square_HW[place[0] : place[0] + plane_HW.shape[0], place[1] : place[1] + plane_HW.shape[1]] = plane_HW
-    return square_HW
-
-
-def _resized(plane_HW: npt.NDArray[np.uint8], size: int, filter_kind: Image.Resampling) -> npt.NDArray[np.uint8]:
-    return np.asarray(Image.fromarray(plane_HW).resize((size, size), filter_kind))

@@ -25,7 +25,7 @@ class AnyEncoder(Protocol):
 
     @property
     def digest(self) -> str:
-        """sha256 of all that decides its embeddings: equal digests, comparable features."""
+        """sha256 of all that decides its token and clip vectors: equal digests, comparable features."""
         ...
 
     @property

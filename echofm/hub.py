@@ -1,78 +1,92 @@
 """Models on disk and on the Hugging Face hub: config.json + model.safetensors + README.md, no pickle.
 
-config.json holds the architecture, the input contract and the sha256 of the weights, so that a cut, changed or mixed-up
-pair of files is refused. Everything read is checked before memory is taken for it.
+A model of any kind in KINDS is saved and loaded so. config.json holds what it is, the clips it takes and the sha256 of
+the weights, so that a cut, changed or mixed-up pair of files is refused. Everything read is checked before memory is
+taken for it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
-import os
-import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, ClassVar, Protocol
 
-import safetensors
-import safetensors.torch
 import torch
-from pydantic import Field
 from torch import nn
 
 from echofm import __version__
+from echofm.card import ModelConfig
 from echofm.contract import InputContract
 from echofm.errors import EchofmError
-from echofm.model.card import card_text
-from echofm.model.config import EncoderConfig, MaskingConfig, NetworkConfig, ObjectiveConfig
-from echofm.model.mae import VideoMae
+from echofm.model.config import EncoderConfig, NetworkConfig
 from echofm.model.tokens import Grid
 from echofm.model.vit import Encoding, VideoEncoder
-from echofm.schema import FrozenModel
+from echofm.saved import CONFIG, FILES, open_model, read_tensors, write_model
 
-CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
-_PREFIX = "encoder."
-_ENCODER_FIELDS = set(EncoderConfig.model_fields)
-_MAXIMUM_CONFIG_BYTES = 1 << 20
+# Kind: the class that builds it, imported when a model of that kind is loaded.
+KINDS = {
+    "mae": "echofm.model.mae:VideoMae",
+    "encoder": "echofm.model.vit:VideoEncoder",
+}
+# Kind: its configuration, and what its encoder's tensors are called.
+_ENCODERS: dict[str, tuple[type[EncoderConfig], str]] = {
+    "mae": (NetworkConfig, "encoder."),
+    "encoder": (EncoderConfig, ""),
+}
 
 
-class ModelConfig(FrozenModel):
-    """What config.json holds."""
+class Saveable(Protocol):
+    """A torch module that can be saved: its class is one line of KINDS.
 
-    format: Literal["echofm"] = "echofm"
-    format_version: Literal[1] = 1
-    echofm_version: str
-    """The release that wrote the model."""
-    architecture: NetworkConfig
-    masking: MaskingConfig
-    objective: ObjectiveConfig
-    contract: InputContract
-    weights_sha256: str
-    """Of model.safetensors."""
-    card: Annotated[dict[str, Any], Field(default_factory=dict)]
-    """What the model card says of training data, cost and results."""
+    kind: its name there. about: the first lines of its model card, Markdown.
+    """
+
+    kind: ClassVar[str]
+    about: ClassVar[str]
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """What decides its tensors and what it computes, JSON-like."""
+        ...
+
+    @property
+    def trained_for(self) -> dict[str, Any]:
+        """What it was trained for, where going on needs it, JSON-like."""
+        ...
+
+    @classmethod
+    def build(cls, architecture: Mapping[str, Any], trained_for: Mapping[str, Any]) -> Any:
+        """A new one, made of these two. Raises EchofmError naming the field that is wrong."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """As torch modules have it."""
+        ...
 
 
 class Encoder(nn.Module):
     """A frozen encoder with its input contract.
 
     contract: what clips it takes; checked at every call.
-    digest: sha256 of what decides its embeddings (weights, architecture, contract) and nothing else, so the same
-        saved with or without a decoder: two tables of embeddings compare only if it is equal.
+    digest: sha256 of what decides its token and clip vectors (weights, architecture, contract) and nothing else, so the
+        same saved with or without decoder and phase projector: two tables of embeddings compare only if it is equal.
+    phase_digest: of what decides its phase vectors beside that.
     config: all that config.json says.
     """
 
     def __init__(self, net: VideoEncoder, *, config: ModelConfig) -> None:
         super().__init__()
         self.net = net.eval().requires_grad_(False)
-        self.config = config
-        self.digest = _digest(net, config)
-
-    @property
-    def contract(self) -> InputContract:
-        """What clips it takes."""
-        return self.config.contract
+        self.config, self.contract = config, _contract_of(config)
+        architecture = {name: value for name, value in net.architecture.items() if not name.startswith("phase")}
+        named = {name: tensor for name, tensor in net.state_dict().items() if not name.startswith("phase.")}
+        self.digest = _digest([architecture, self.contract.model_dump(mode="json")], named)
+        projector = {} if net.phase is None else net.phase.state_dict()
+        self.phase_digest = _digest([net.phase_centre], projector)
 
     @property
     def sees_time(self) -> bool:
@@ -108,8 +122,15 @@ class Encoder(nn.Module):
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write the encoder without a decoder, in the same format, made to be shared; `load_encoder` reads it."""
-        tensors = {_PREFIX + name: tensor for name, tensor in self.net.state_dict().items()}
-        return _save(tensors, Path(folder), self.config)
+        config = self.config
+        return save_model(
+            self.net,
+            folder,
+            contract=self.contract,
+            card=config.card,
+            licence=config.licence,
+            authors=config.authors,
+        )
 
     def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
         """Upload the encoder without a decoder, private unless said otherwise; returns the commit's address."""
@@ -117,56 +138,53 @@ class Encoder(nn.Module):
             return push_to_hub(self.save_pretrained(folder), repo_id, private=private, token=token)
 
 
-def save_model(model: VideoMae, folder: str | Path, *, contract: InputContract, card: Mapping[str, Any]) -> Path:
+def save_model(
+    model: Saveable,
+    folder: str | Path,
+    *,
+    card: Mapping[str, Any],
+    contract: InputContract | None = None,
+    licence: str | None = None,
+    authors: str | None = None,
+) -> Path:
     """Write a model into `folder`, made if need be; `card` is JSON-like and goes into the model card.
 
-    All three files are on disk before the first takes its name, so that a full disk leaves an older model whole.
+    licence, authors: the user's to state; None: the card says that they are not stated. A full disk leaves an older
+    model whole.
     Raises EchofmError where contract and model disagree.
     """
-    config = ModelConfig(
-        echofm_version=__version__,
-        architecture=model.network,
-        masking=model.masking,
-        objective=model.objective,
-        contract=contract,
-        weights_sha256="",
-        card=dict(card),
-    )
-    return _save(model.state_dict(), Path(folder), config)
-
-
-def _save(weights: Mapping[str, torch.Tensor], folder: Path, config: ModelConfig) -> Path:
-    """Write the three files; `config` gets the digest of the weights."""
-    _check_agreement(config.architecture, config.contract)
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().float().cpu().contiguous() for name, tensor in weights.items()}
-    new = {name: folder / f".{name}.{os.getpid()}" for name in (WEIGHTS, CARD, CONFIG)}
-    try:
-        safetensors.torch.save_file(tensors, new[WEIGHTS], metadata={"format": "pt"})
-        changes = {"echofm_version": __version__, "weights_sha256": _sha256(new[WEIGHTS])}
-        config = config.model_copy(update=changes)
-        new[CARD].write_text(card_text(config), encoding="utf-8")
-        new[CONFIG].write_text(config.to_json(), encoding="utf-8")
-        for path in new.values():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        for name, path in new.items():
-            os.replace(path, folder / name)
-    finally:
-        for path in new.values():
-            path.unlink(missing_ok=True)
+    folder = Path(folder)
+    config = config_of(model, card=card, contract=contract, licence=licence, authors=authors)
+    write_model(folder, config, model.state_dict(), about=model.about)
     return folder
 
 
-def load_model(folder_or_hub_id: str | Path, **download: Any) -> VideoMae:
-    """The whole model, decoder included, in training mode. Raises EchofmError naming the file and what is wrong.
+def config_of(
+    model: Saveable, *, card: Mapping[str, Any], contract: InputContract | None, **rights: Any
+) -> ModelConfig:
+    """What config.json is to say of a model, but for the digest of its weights. rights: licence and authors."""
+    return ModelConfig(
+        kind=model.kind,
+        echofm_version=__version__,
+        architecture=model.architecture,
+        trained_for=model.trained_for,
+        contract=contract,
+        weights_sha256="",
+        card=dict(card),
+        **rights,
+    )
 
-    A folder written by `Encoder.save_pretrained` has no decoder and is such an error: `load_encoder` reads it.
+
+def load_model(folder_or_hub_id: str | Path, **download: Any) -> Any:
+    """A whole saved model, in training mode: a VideoMae, or what its kind says (KINDS).
+
+    download: passed to huggingface_hub.snapshot_download (revision, token, cache_dir, ...) for a hub id.
+    Raises EchofmError naming the file and what is wrong.
     """
-    folder, config = _open(folder_or_hub_id, download)
+    folder, config = open_model(folder_or_hub_id, download)
     with torch.device("meta"):
-        model = VideoMae(config.architecture, config.masking, config.objective)
-    model.load_state_dict(_read_tensors(folder, config, model.state_dict(), prefix=""), assign=True)
+        model = _built(folder, config)
+    model.load_state_dict(read_tensors(folder, config, model.state_dict(), prefix=""), assign=True)
     return model
 
 
@@ -175,17 +193,17 @@ def load_encoder(folder_or_hub_id: str | Path, **download: Any) -> Encoder:
 
     download: passed to huggingface_hub.snapshot_download (revision, token, cache_dir, ...) for a hub id.
     """
-    folder, config = _open(folder_or_hub_id, download)
+    folder, config = open_model(folder_or_hub_id, download)
     with torch.device("meta"):
-        net = VideoEncoder(config.architecture)
-    net.load_state_dict(_read_tensors(folder, config, net.state_dict(), prefix=_PREFIX), assign=True)
+        net, prefix = _encoder_of(folder, config)
+    net.load_state_dict(read_tensors(folder, config, net.state_dict(), prefix=prefix), assign=True)
     return Encoder(net, config=config)
 
 
 def untrained_encoder(folder_or_hub_id: str | Path, **download: Any) -> Encoder:
     """The same architecture and contract with fresh weights, drawn from torch's generator; needs config.json alone."""
-    _, config = _open(folder_or_hub_id, download)
-    return Encoder(VideoEncoder(config.architecture), config=config)
+    folder, config = open_model(folder_or_hub_id, download)
+    return Encoder(_encoder_of(folder, config)[0], config=config)
 
 
 def push_to_hub(folder: str | Path, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
@@ -195,97 +213,49 @@ def push_to_hub(folder: str | Path, repo_id: str, *, private: bool = True, token
     """
     from huggingface_hub import HfApi
 
-    load_encoder(folder)
+    load_model(folder)
     api = HfApi(token=token)
     repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-    return str(api.upload_folder(repo_id=repo_id, folder_path=str(folder), allow_patterns=[CONFIG, WEIGHTS, CARD]))
+    return str(api.upload_folder(repo_id=repo_id, folder_path=str(folder), allow_patterns=list(FILES)))
 
 
-def _open(folder_or_hub_id: str | Path, download: Mapping[str, Any]) -> tuple[Path, ModelConfig]:
-    folder = _fetched(folder_or_hub_id, download)
-    path = folder / CONFIG
-    if path.is_file() and path.stat().st_size > _MAXIMUM_CONFIG_BYTES:
-        raise EchofmError(f"{path}: larger than {_MAXIMUM_CONFIG_BYTES} bytes; this is no echofm configuration")
-    config = ModelConfig.from_json(path)
-    try:
-        _check_agreement(config.architecture, config.contract)
-    except EchofmError as error:
-        raise EchofmError(f"{path}: {error}") from None
-    return folder, config
-
-
-def _fetched(folder_or_hub_id: str | Path, download: Mapping[str, Any]) -> Path:
-    folder = Path(folder_or_hub_id)
-    if folder.is_dir():
-        return folder
-    if not re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}", str(folder_or_hub_id)):
-        raise EchofmError(f"{folder_or_hub_id}: no such folder, and no hub id of the form owner/name")
-    import huggingface_hub
-
-    try:
-        return Path(
-            huggingface_hub.snapshot_download(str(folder_or_hub_id), allow_patterns=[CONFIG, WEIGHTS, CARD], **download)
-        )
-    except (OSError, ValueError) as error:
+def _built(folder: Path, config: ModelConfig) -> Any:
+    if config.kind not in KINDS:
         raise EchofmError(
-            f"{folder_or_hub_id}: no such folder, and the hub gave nothing under this id ({type(error).__name__}); "
-            "check the name, the network and `hf auth login`"
-        ) from None
-
-
-def _check_agreement(architecture: EncoderConfig, contract: InputContract) -> None:
-    for name in ("size", "frames", "channels"):
-        ours, theirs = getattr(architecture, name), getattr(contract, name)
-        if ours != theirs:
-            raise EchofmError(f"the contract says {name} {theirs}, the model has {ours}; make them equal")
-
-
-def _read_tensors(
-    folder: Path, config: ModelConfig, expected: Mapping[str, torch.Tensor], *, prefix: str
-) -> dict[str, torch.Tensor]:
-    """The tensors `prefix` + name for every name in `expected`, checked against it before they are read."""
-    path = folder / WEIGHTS
-    if not path.is_file():
-        raise EchofmError(f"{path}: no such file")
-    if _sha256(path) != config.weights_sha256:
-        raise EchofmError(f"{path}: not the weights that {CONFIG} names (sha256 differs); copy the folder again")
+            f"{folder / CONFIG}: no kind of model {config.kind!r} here; known are {', '.join(KINDS)}: "
+            f"update echofm ({config.echofm_version} wrote it)"
+        )
+    module, _, name = KINDS[config.kind].partition(":")
     try:
-        with safetensors.safe_open(path, framework="pt") as stored:
-            names = {name for name in stored.keys() if name.startswith(prefix)}  # noqa: SIM118
-            wanted = {prefix + name for name in expected}
-            if names != wanted:
-                odd = sorted(names ^ wanted)
-                raise EchofmError(
-                    f"{path}: {odd[0]!r} is {'unknown' if odd[0] in names else 'missing'} ({len(odd)} in all)"
-                )
-            for name, tensor in expected.items():
-                part = stored.get_slice(prefix + name)
-                if part.get_shape() != list(tensor.shape) or part.get_dtype() != "F32":
-                    raise EchofmError(
-                        f"{path}: {prefix + name!r} is {part.get_dtype()} {part.get_shape()}, "
-                        f"{CONFIG} needs F32 {list(tensor.shape)}"
-                    )
-            return {name: stored.get_tensor(prefix + name) for name in expected}
-    except safetensors.SafetensorError as error:
-        raise EchofmError(f"{path}: not a safetensors file, or cut ({str(error).splitlines()[0]})") from None
+        builder = getattr(importlib.import_module(module), name)
+    except ImportError as error:
+        raise EchofmError(
+            f"{folder / CONFIG}: models of kind {config.kind!r} need {error.name or module}, which is not installed"
+        ) from None
+    try:
+        return builder.build(config.architecture, config.trained_for)
+    except EchofmError as error:
+        raise EchofmError(f"{folder / CONFIG}: {error}") from None
 
 
-def _digest(net: VideoEncoder, config: ModelConfig) -> str:
-    architecture = config.architecture.model_dump(mode="json", include=_ENCODER_FIELDS)
-    if not architecture["phase_centre"]:
-        # Encoders from before there was the choice keep their digests, and the tables made with them their owner.
-        del architecture["phase_centre"]
-    contract = config.contract.model_dump(mode="json")
-    digest = hashlib.sha256(json.dumps([architecture, contract], sort_keys=True).encode())
-    for name, tensor in sorted(net.state_dict().items()):
+def _encoder_of(folder: Path, config: ModelConfig) -> tuple[VideoEncoder, str]:
+    """An encoder without weights, and what precedes the names of its tensors."""
+    if config.kind not in _ENCODERS:
+        raise EchofmError(f"{folder}: a model of kind {config.kind!r} is no encoder; echofm.load_model reads it")
+    schema, prefix = _ENCODERS[config.kind]
+    network = schema.checked(config.architecture, where=f"{folder / CONFIG}: architecture")
+    return VideoEncoder(network), prefix
+
+
+def _contract_of(config: ModelConfig) -> InputContract:
+    if config.contract is None:
+        raise EchofmError(f"{CONFIG}: an encoder needs a contract, the clips that it takes")
+    return config.contract
+
+
+def _digest(settings: Any, tensors: Mapping[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"\0{name}\0".encode())
         digest.update(tensor.cpu().contiguous().numpy().data)
-    return digest.hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
     return digest.hexdigest()

@@ -1,6 +1,6 @@
 """Nearest neighbours among embeddings by cosine or Pearson similarity: exact by FAISS, block by block.
 
-Above about a million reference rows `echofm.approximate` trades a little recall, which it states, for time.
+Above about a million reference rows the audit has an index that trades a little recall, which it states, for time.
 
 Shapes: Q queries, N reference rows, D features, K neighbours kept.
 """

@@ -20,9 +20,14 @@ def split_of(patient_id: str, *, seed: int = 0, fractions: Sequence[float] = (0.
     # Written so that NaN fails too.
     if len(fractions) != len(SPLITS) or min(fractions) < 0 or not abs(sum(fractions) - 1) <= 1e-6:
         raise EchofmError(f"split fractions are {tuple(fractions)}; give three that sum to 1, e.g. 0.8 0.1 0.1")
-    digest = hashlib.sha256(f"echofm split {seed}\0{patient_id}".encode()).digest()
-    place = int.from_bytes(digest[:8], "big") / 2**64
-    if place < fractions[0]:
+    position = position_of(patient_id, seed=seed)
+    if position < fractions[0]:
         return "train"
     # Compared with the far end, so that rounding in the sum never makes a split of share 0 reachable.
-    return "test" if place >= 1 - fractions[2] else "val"
+    return "test" if position >= 1 - fractions[2] else "val"
+
+
+def position_of(patient_id: str, *, seed: int = 0) -> float:
+    """Where in [0, 1) a patient stands by the hash that draws splits."""
+    digest = hashlib.sha256(f"echofm split {seed}\0{patient_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64

@@ -95,8 +95,8 @@ def even_starts_s(
         else:
             windows = starts[-1] * frame_rate_hz / length
         count = 1 + int(np.ceil(windows - _TOLERANCE_S))
-    places = np.linspace(0, len(starts) - 1, count) if count > 1 else np.array([(len(starts) - 1) / 2])
-    return [float(starts[index]) for index in np.unique(np.round(places).astype(np.int64))]
+    positions = np.linspace(0, len(starts) - 1, count) if count > 1 else np.array([(len(starts) - 1) / 2])
+    return [float(starts[index]) for index in np.unique(np.round(positions).astype(np.int64))]
 
 
 def window_time_s(frame_time_s: Times, indices_L: Indices) -> Times:

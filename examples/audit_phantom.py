@@ -29,9 +29,9 @@ from echofm.ids import load_key
 from echofm.phantom.video import write_mjpeg
 from echofm.progress import progress_bar
 from echofm.schema import FrozenModel
-from synth.audit.canaries import transformed
+from synth.audit.canaries.transforms import transformed
 from synth.audit.cli import main as audit
-from synth.audit.filter import clip_id_of
+from synth.audit.filter.write import clip_id_of
 from synth.audit.result import AuditResult
 
 # What a generator that memorises might change of a clip; the MJPEG of the written video comes on top.
@@ -177,15 +177,15 @@ def figures(audited: Path, synthetic: Path, copies: dict[str, str]) -> str:
     key = load_key()
     ids = {clip_id_of(synthetic / "Videos" / f"{stem}.avi", key) for stem in copies}
     is_copy = samples["clip_id"].isin(ids).to_numpy()
-    said = []
+    lines = []
     for column in ("flagged", "removed"):
         chosen = samples[column].to_numpy(bool)
         recall = f"{chosen[is_copy].mean():.3f}" if is_copy.any() else "-"
         precision = f"{is_copy[chosen].mean():.3f}" if chosen.any() else "-"
-        said.append(f"{column} {chosen.sum()} of {len(chosen)} (recall {recall}, precision {precision})")
+        lines.append(f"{column} {chosen.sum()} of {len(chosen)} (recall {recall}, precision {precision})")
     part, auc = result.flagged.fraction, result.attacks.membership_auc
     return (
-        f"p <= {result.alpha:g}: {part.value:.3f} ({part.low:.3f} to {part.high:.3f}); {'; '.join(said)}; "
+        f"p <= {result.alpha:g}: {part.value:.3f} ({part.low:.3f} to {part.high:.3f}); {'; '.join(lines)}; "
         f"membership AUC {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})"
     )
 

@@ -68,7 +68,7 @@ def main(argv: list[str]) -> int:
     data, shards, run, table = (out / name for name in ("data", "shards", "run", "table"))
     steps = Steps(out)
 
-    steps.echofm("phantom", data, "--patients", str(options.patients), "--no-displacement")
+    steps.echofm("phantom", data, "--patients", str(options.patients))
     real = add_real_cine(data)
     write_manifest(data, real, held_out=max(1, options.patients // 4))
     steps.echofm("shards", data, shards, "--dataset", "folder", "--size", "64", "--fps", "native")

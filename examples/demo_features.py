@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from echofm.augment import fit_to
 from echofm.clip import Clip, ClipBatch
 from echofm.contract import InputContract
 from echofm.embed.extract import embed_clips
@@ -23,7 +24,6 @@ from echofm.report import figures
 from echofm.report.blocks import Block, Notice, Panels, Picture, Prose, Table
 from echofm.shards.loader import window_batches
 from echofm.shards.read import ShardSet
-from pretrain.task import fit_to
 
 GENERATED, REAL = "generated", "real"
 

@@ -9,7 +9,8 @@ import pydantic
 import tyro
 
 from echofm.config import Recipe
-from echofm.engine.config import FitConfig, OptimConfig
+from echofm.contract import InputContract
+from echofm.engine.config import FitConfig, MonitorConfig, OptimConfig
 from echofm.model.config import MaskingConfig, NetworkConfig, ObjectiveConfig, require_learnable
 from echofm.model.sizes import SIZES
 from echofm.schema import FrozenModel
@@ -21,7 +22,7 @@ _PHASE_CENTRE = 0.9
 class DataConfig(FrozenModel):
     """What a training clip is. Its frames, size and channels are the model's."""
 
-    frame_rate_hz: float | None = pydantic.Field(default=25.0, gt=0)
+    frame_rate_hz: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = pydantic.Field(default=25.0, gt=0)
     """Frames per second of a window; None: consecutive frames as stored."""
     gain: float = pydantic.Field(default=0.0, ge=0, lt=1)
     """Brightness varies per clip by a factor in [1 - gain, 1 + gain]."""
@@ -29,26 +30,11 @@ class DataConfig(FrozenModel):
     """Grey values are raised, per clip, to a power in [2^-contrast, 2^contrast]."""
 
 
-class MonitorConfig(FrozenModel):
-    """What is measured on held-out clips while training."""
-
-    free_on_resume: ClassVar[frozenset[str]] = frozenset(["every", "clips", "hooks"])
-
-    every: int = pydantic.Field(default=1000, ge=0)
-    """Steps between two measurements; 0: never."""
-    clips: int = pydantic.Field(default=16, ge=1)
-    """Held-out clips measured."""
-    hooks: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--monitor"])] = ()
-    """Further measurements, each `module:function` or `name:argument` of an installed monitor (`probe:ef_percent`)."""
-
-
 class PretrainRecipe(Recipe):
     """One pretraining run, whole but for the data and the folder."""
 
     rounding_on_resume: ClassVar[frozenset[str]] = frozenset(["grad_checkpointing"])
 
-    name: Annotated[str, tyro.conf.Fixed]
-    """The recipe that it began as."""
     network: NetworkConfig
     """Encoder and decoder."""
     masking: MaskingConfig = MaskingConfig()
@@ -59,14 +45,18 @@ class PretrainRecipe(Recipe):
     """Keep no activations inside the blocks: less memory, one more forward pass; the same result."""
     data: DataConfig = DataConfig()
     """What a training clip is."""
-    fit: FitConfig
-    """The training loop."""
-    monitor: MonitorConfig = MonitorConfig()
-    """What is measured on held-out clips."""
+
+    @property
+    def contract(self) -> InputContract:
+        """What clips the model takes."""
+        clips = self.network.model_dump(include={"size", "frames", "channels"})
+        return InputContract(frame_rate_hz=self.data.frame_rate_hz, **clips)
 
     @pydantic.model_validator(mode="after")
     def _can_learn(self) -> PretrainRecipe:
         require_learnable(self.network, self.masking, self.objective)
+        if self.objective.clip_contrast.weight and self.fit.batch < 2:
+            raise ValueError("--objective.clip-contrast.weight tells a clip from others: give --fit.batch 2 or more")
         return self
 
 
@@ -75,9 +65,8 @@ def demo() -> PretrainRecipe:
 
     echofm pretrain demo --data SHARDS --out RUN
 
-    94 to 105 s on two cores. On 16 generated hearts beside the 64 trained on (tests/test_pretrain_runs.py) the
-    embedding's correlation with the pixel prior rises from 0.01 to 0.99 and the least phase contrast from -0.05 to
-    1.04 (0.92 and 0.35 at phase_centre 0).
+    On 16 generated hearts beside the 64 trained on (tests/test_pretrain_runs.py) the embedding's correlation with the
+    pixel prior rises from 0.01 to 0.99 and the least phase contrast from -0.05 to 1.04.
     """
     return PretrainRecipe(
         name="demo",
@@ -88,7 +77,7 @@ def demo() -> PretrainRecipe:
         masking=MaskingConfig(decode_ratio=0.5),
         fit=FitConfig(
             steps=680, batch=8, workers=0, save_every=100, log_every=5,
-            optim=OptimConfig(lr_per_256=1.6e-2, warmup_steps=20, clip_norm=1.0),
+            optim=OptimConfig(base_lr=1.6e-2, warmup_steps=20, max_grad_norm=1.0),
         ),
         monitor=MonitorConfig(every=100, clips=8),
     )  # fmt: skip
@@ -102,24 +91,22 @@ def tiny() -> PretrainRecipe:
     return PretrainRecipe(
         name="tiny",
         network=SIZES["tiny"].model_copy(update={"phase_centre": _PHASE_CENTRE}),
-        fit=FitConfig(steps=10_000, batch=32, optim=OptimConfig(lr_per_256=4e-3, warmup_steps=500)),
+        fit=FitConfig(steps=10_000, batch=32, optim=OptimConfig(base_lr=4e-3, warmup_steps=500)),
         monitor=MonitorConfig(every=500),
     )
 
 
 def small() -> PretrainRecipe:
-    """27 M parameters (ViT-S), 112^2 with patch 8, the size of EchoNet-Dynamic: one GPU.
+    """27 M parameters (ViT-S), 112^2 with patch 8, one GPU; 430 epochs of EchoNet-Dynamic.
 
     echofm pretrain small --data SHARDS --out RUN
-
-    50,000 steps of 64 clips are 430 epochs of EchoNet-Dynamic's 7,465 training clips.
     """
     return PretrainRecipe(
         name="small",
         network=SIZES["small"].model_copy(update={"phase_centre": _PHASE_CENTRE}),
         data=DataConfig(gain=0.2, contrast=0.3),
         fit=FitConfig(
-            steps=50_000, batch=64, precision="bf16", workers=4, optim=OptimConfig(lr_per_256=2e-3, warmup_steps=2_500)
+            steps=50_000, batch=64, precision="bf16", workers=4, optim=OptimConfig(base_lr=2e-3, warmup_steps=2_500)
         ),
     )
 
@@ -127,7 +114,7 @@ def small() -> PretrainRecipe:
 def base() -> PretrainRecipe:
     """121 M parameters (ViT-B/16), 32 frames of 224^2, the published losses and optimizer.
 
-    torchrun --nproc_per_node 8 -m pretrain base --data SHARDS --out RUN
+    torchrun --nproc_per_node 8 --no-python echofm pretrain base --data SHARDS --out RUN
     """
     return PretrainRecipe(
         name="base",
@@ -139,13 +126,12 @@ def base() -> PretrainRecipe:
 def large() -> PretrainRecipe:
     """345 M parameters (ViT-L/16), 32 frames of 224^2: the published hyper-parameters (arXiv 2410.23413).
 
-    torchrun --nproc_per_node 8 -m pretrain large --data SHARDS --out RUN
+    torchrun --nproc_per_node 8 --no-python echofm pretrain large --data SHARDS --out RUN
 
     The paper's batch of 8 GPUs x 8 clips; 450,000 steps are its 100 epochs of 290,000 videos, a twentieth of them
-    warm-up. Cost, estimated and not measured: about 61 TFLOP a step, so 0.06 s on eight A100 at 40 % of their bf16 rate
-    and some 8 hours in all, if the loaders keep up (1,000 clips/s; write the shards with --size 224). With fewer GPUs
-    set --fit.accumulate, which gives the same result. Frame rate, warm-up and the length of a window in seconds are not
-    in the paper: 25 frames/s shows 1.28 s, at least one beat above 47 bpm.
+    warm-up. Estimated, not measured: some 8 hours on eight A100, if the loaders keep up (1,000 clips/s; shards
+    of --size 224). With fewer GPUs --fit.accumulate gives the same result. Warm-up and frame rate are not in the paper:
+    32 frames at 25 a second show at least one beat above 47 bpm.
     """
     return PretrainRecipe(
         name="large",
@@ -154,6 +140,5 @@ def large() -> PretrainRecipe:
     )
 
 
-RECIPES: dict[str, Callable[[], PretrainRecipe]] = {
-    recipe.__name__: recipe for recipe in (demo, tiny, small, base, large)
-}
+_ALL: tuple[Callable[[], PretrainRecipe], ...] = (demo, tiny, small, base, large)
+RECIPES = {recipe.__name__: recipe for recipe in _ALL}

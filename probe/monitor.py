@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,34 +25,21 @@ from echofm.embed.inputs import ShardInput
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.estimators.neighbours import CosineNeighboursClassifier, CosineNeighboursRegressor
-from probe.target import Target, read_target
+from probe.labels.target import Target, read_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from echofm.contract import InputContract
+    from echofm.engine.hooks import Snapshot
     from echofm.model.tokens import Grid
     from echofm.shards.index import ClipRecord
-    from echofm.shards.read import ShardSet
 
 TRAIN_CLIPS, VAL_CLIPS = 256, 128
 _FEWEST_TRAIN, _FEWEST_VAL = 10, 2
 _ALPHAS = tuple(float(alpha) for alpha in np.logspace(-1, 5, 7))
 _NEIGHBOURS, _FOLDS = 5, 4
 _CLIPS_AT_ONCE = 8
-
-
-class Snapshot(Protocol):
-    """A model in training at one step, what it takes, and the data."""
-
-    @property
-    def model(self) -> Any: ...
-    @property
-    def contract(self) -> InputContract: ...
-    @property
-    def shards(self) -> ShardSet: ...
-    @property
-    def step(self) -> int: ...
 
 
 def monitor(argument: str) -> Callable[[Snapshot], dict[str, float]]:
@@ -97,11 +84,11 @@ def quick_probe(table: EmbeddingTable, *, target: str) -> dict[str, float]:
     X = np.asarray(table.video_ND[goal.rows_M], np.float64)
     patients = table.patient_id[goal.rows_M[train]].astype(str)
     ridge, neighbours, name = _models(goal, patients, clips=len(train))
-    said = [model.fit(X[train], goal.values_M[train]).predict(X[val]) for model in (ridge, neighbours)]
+    predicted = [model.fit(X[train], goal.values_M[train]).predict(X[val]) for model in (ridge, neighbours)]
     truth = goal.values_M[val]
     return {
-        name: _worth(goal, truth, said[0]),
-        f"knn_{name}": _worth(goal, truth, said[1]),
+        name: _worth(goal, truth, predicted[0]),
+        f"knn_{name}": _worth(goal, truth, predicted[1]),
         "train_clips": float(len(train)),
         "val_clips": float(len(val)),
     }
@@ -123,10 +110,10 @@ def _models(goal: Target, patients: npt.NDArray[np.str_], *, clips: int) -> tupl
     return model, kind(n_neighbors=min(_NEIGHBOURS, clips)), "r2" if number else "balanced_accuracy"
 
 
-def _worth(goal: Target, truth: npt.NDArray, said: npt.NDArray) -> float:
+def _worth(goal: Target, truth: npt.NDArray, predicted: npt.NDArray) -> float:
     if goal.task != "regression":
-        return float(balanced_accuracy_score(truth, said))
-    return float(r2_score(truth, said)) if np.ptp(truth) > 0 else math.nan
+        return float(balanced_accuracy_score(truth, predicted))
+    return float(r2_score(truth, predicted)) if np.ptp(truth) > 0 else math.nan
 
 
 def _embedded(snapshot: Snapshot, targets: Sequence[str]) -> EmbeddingTable:

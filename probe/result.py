@@ -12,24 +12,26 @@ import numpy.typing as npt
 import pandas as pd
 import pydantic
 
+from echofm.atomic import whole_files
 from echofm.errors import EchofmError
 from echofm.intervals import Estimate
 from echofm.schema import FrozenModel
 
 Kind = Literal["linear", "attentive", "knn", "upsampling"]
-# A clip's label; then what is asked of moments, of pairs of clips and of pixels.
+# A clip's label; then what is asked of time points, of pairs and of pixels.
 Task = Literal["regression", "classification", "ordinal", "multilabel", "phase", "retrieval", "segmentation"]
-Level = Literal["clip", "study", "patient"]
+# What predictions are pooled over before they are measured.
+Pooling = Literal["clip", "study", "patient"]
 
 
 class Score(FrozenModel):
     """One metric of one method."""
 
     method: str
-    """"probe", a predictor that looks at no features ("mean", "majority", "prevalence"), or a rival's name."""
+    """"probe", a predictor that looks at no features ("mean", "majority", "prevalence"), or a baseline's name."""
     label_fraction: float = 1.0
     """Part of the training patients whose labels were used."""
-    level: Level = "clip"
+    level: Pooling = "clip"
     """study, patient: predictions averaged over the clips of one."""
     metric: str
     of: str = ""
@@ -40,11 +42,12 @@ class Score(FrozenModel):
 class Comparison(FrozenModel):
     """Probe against another method, on the same clips, patients redrawn together (paired)."""
 
-    rival: str
+    baseline: str
+    """The other method."""
     metric: str
-    level: Level = "clip"
+    level: Pooling = "clip"
     difference: Estimate
-    """Probe minus rival."""
+    """Probe minus baseline."""
 
 
 class Subgroup(FrozenModel):
@@ -73,13 +76,18 @@ class SanityFigures(FrozenModel):
     """Of the embedding alone."""
 
     rankme: float
-    spread: float
+    embedding_std: float
     within_patient: float | None
     between_patients: float | None
     problems: list[str]
     """What is wrong, in words."""
     checks: list[Check] = pydantic.Field(default_factory=list)
     """All that was looked at, failed or not."""
+
+    def with_check(self, check: Check) -> SanityFigures:
+        """With one more at the end."""
+        problems = [*self.problems, *([check.says] if check.passed is False else [])]
+        return self.model_copy(update={"problems": problems, "checks": [*self.checks, check]})
 
 
 class ProbeResult(FrozenModel):
@@ -90,7 +98,7 @@ class ProbeResult(FrozenModel):
     task: Task
     kind: Kind
     features: str = "video"
-    """What the probe read of a clip, one of `probe.features.Features`: "video" is its mean, "motion" how it moves."""
+    """What was read of a clip, one of `probe.labels.features.Features`: "video", its mean, "motion", how it moves."""
     classes: list[str]
     """Classes, levels in rising order (ordinal), labels (multilabel) or structures (segmentation); else empty."""
     encoder_digest: str
@@ -114,9 +122,9 @@ class ProbeResult(FrozenModel):
         """Write probe.json and predictions.parquet. Raises EchofmError where the folder cannot be written."""
         folder = Path(folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "probe.json").write_text(self.to_json(), encoding="utf-8")
-            predictions.to_parquet(folder / "predictions.parquet", index=False)
+            with whole_files([folder / "predictions.parquet", folder / "probe.json"]) as (rows, figures):
+                predictions.to_parquet(rows, index=False)
+                figures.write_text(self.to_json(), encoding="utf-8")
         except OSError as error:
             raise EchofmError(f"the probe's result cannot be written ({error.strerror}); check --out") from None
 
@@ -124,9 +132,9 @@ class ProbeResult(FrozenModel):
         self, metric: str, *, method: str = "probe", level: str = "clip", label_fraction: float = 1.0, of: str = ""
     ) -> Estimate:
         """One figure. Raises KeyError where it was not measured."""
-        asked = (metric, method, level, label_fraction, of)
+        wanted = (metric, method, level, label_fraction, of)
         for each in self.scores:
-            if (each.metric, each.method, each.level, each.label_fraction, each.of) == asked:
+            if (each.metric, each.method, each.level, each.label_fraction, each.of) == wanted:
                 return each.estimate
         raise KeyError(f"{metric} of {method} at {level} level with {label_fraction:g} of the labels {of}".rstrip())
 
@@ -141,10 +149,10 @@ class Overlay:
     name: str
     frame_HW: npt.NDArray[np.uint8]
     true_HW: npt.NDArray[np.uint8]
-    said_HW: npt.NDArray[np.uint8]
+    predicted_HW: npt.NDArray[np.uint8]
 
     def __post_init__(self) -> None:
-        assert self.frame_HW.shape == self.true_HW.shape == self.said_HW.shape, "frame and maps of one size"
+        assert self.frame_HW.shape == self.true_HW.shape == self.predicted_HW.shape, "frame and maps of one size"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -154,7 +162,7 @@ class Probed:
     predictions: a row per test clip with all labels used, clip_id and patient_id first. Of a number: true, predicted
     (the mean over seeds). Of classes and levels also probability_<class>. Of several labels: for each true_<label>
     and probability_<label>. Other tasks name their own columns.
-    overlays: of a segmentation, some test frames with what was said, for the report.
+    overlays: of a segmentation, some test frames with what was predicted, for the report.
     """
 
     result: ProbeResult

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from echofm.embed.table import EmbeddingTable
-from synth.audit.marks import KIND, LEFT_OUT, SOURCE, STRENGTH
+from synth.audit.canaries.marks import KIND, LEFT_OUT, SOURCE, STRENGTH
 
-WIDTH, CLIPS, MOMENTS = 32, 2, 6
+WIDTH, CLIPS, TIMES = 32, 2, 6
 DIGEST = "e" * 64
 
 
@@ -19,7 +19,7 @@ def table(
     *,
     digest: str = DIGEST,
     features: np.ndarray | None = None,
-    moments: bool = False,
+    frames: bool = False,
 ) -> EmbeddingTable:
     """Patients with CLIPS clips each, or the features given, a patient for every CLIPS rows."""
     rng = np.random.default_rng(seed)
@@ -30,7 +30,7 @@ def table(
         clip_id=[f"{name}{i:04d}" for i in range(len(rows))],
         patient_id=[f"{name}p{i // CLIPS:04d}" for i in range(len(rows))],
         encoder_digest=digest,
-        phase=rows[:, None] + 0.3 * rng.standard_normal((len(rows), MOMENTS, WIDTH)) if moments else None,
+        phase=rows[:, None] + 0.3 * rng.standard_normal((len(rows), TIMES, WIDTH)) if frames else None,
     )
 
 

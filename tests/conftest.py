@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+# Before timm: it lets torchvision import beside a CPU build of torch.
+import echofm  # noqa: F401
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -15,9 +18,18 @@ ROOT = Path(__file__).parents[1]
 def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     patch = pytest.MonkeyPatch()
     patch.setenv("ECHOFM_HOME", str(tmp_path_factory.mktemp("echofm-home")))
+    # As below, but for matplotlib, whose list of fonts takes long to make.
+    patch.setenv("MPLCONFIGDIR", os.environ.get("MPLCONFIGDIR") or str(Path("~/.cache/matplotlib").expanduser()))
+    patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     patch.setenv("PYTHONPATH", str(ROOT))
     yield
     patch.undo()
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features kept by one test must not stand in for those of another."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture(scope="session")

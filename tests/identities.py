@@ -10,7 +10,7 @@ from echofm.embed.tokens import SpaceTimeTokens
 
 DIGEST = "b" * 64
 GRID, WIDTH = (4, 2, 2), 12
-MOMENTS = 32
+TIMES = 32
 STEP_S = 0.08
 
 
@@ -40,7 +40,7 @@ def planted(
         split=split.tolist(),
         view=["A4C" if i % clips < max(1, clips - 1) else "PLAX" for i in range(len(base))],
         encoder_digest=digest,
-        phase=PhaseTokens.from_arrays(phase, time_s=[np.arange(MOMENTS) * STEP_S] * len(base)),
+        phase=PhaseTokens.from_arrays(phase, time_s=[np.arange(TIMES) * STEP_S] * len(base)),
         tokens=tokens.reshape(len(base), *GRID, WIDTH).astype(np.float32),
         settings={"windows": 1, "precision": "fp32", "tokens": "4,2,2"},
     )
@@ -48,7 +48,7 @@ def planted(
 
 def _beating(harmonic_HD: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(T, D) moments of a heart of these harmonics, at a length and a begin of the recording's own."""
-    angle = 2 * np.pi * (np.arange(MOMENTS) * STEP_S / rng.uniform(0.7, 1.0) + rng.uniform())
+    angle = 2 * np.pi * (np.arange(TIMES) * STEP_S / rng.uniform(0.7, 1.0) + rng.uniform())
     waves = np.stack([np.cos(angle), np.sin(angle), np.cos(2 * angle), np.sin(2 * angle)], 1)
     clean = waves @ harmonic_HD + 3 * rng.standard_normal(harmonic_HD.shape[1])
     return clean + 0.1 * rng.standard_normal(clean.shape)

@@ -46,14 +46,18 @@ def echonet_dynamic(root: Path) -> Path:
     return root
 
 
+SYNTHETIC = {"dynamic": "TRAIN VAL TEST EXTRA", "ped_a4c": "TRAIN EXTRA", "ped_psax": "TRAIN TEST EXTRA"}
+
+
 def echonet_synthetic(root: Path) -> Path:
-    """EchoNet-Dynamic's layout, every Split TRAIN, no VolumeTracings.csv."""
-    (root / "Videos").mkdir(parents=True)
-    lines = ["FileName,EF,ESV,EDV,FrameHeight,FrameWidth,FPS,NumberOfFrames,Split"]
-    for index in range(3):
-        lines.append(f"sample_{index:06d},{50 + index},40,90,112,112,32,{LENGTH},TRAIN")
-        write_avi(root / "Videos" / f"sample_{index:06d}.avi", heart(20 + index), 32)
-    (root / "FileList.csv").write_text("\n".join(lines) + "\n")
+    """Three sets of the same names; volumes 0, the split EXTRA, shifted size columns, no VolumeTracings.csv."""
+    for place, (name, splits) in enumerate(SYNTHETIC.items()):
+        (root / name / "Videos").mkdir(parents=True)
+        lines = ["FileName,EF,ESV,EDV,FrameHeight,FrameWidth,FPS,NumberOfFrames,Split"]
+        for index, split in enumerate(splits.split()):
+            lines.append(f"sample_{index:06d},{50 + index},0,0,{LENGTH},112,32,1,{split}")
+            write_avi(root / name / "Videos" / f"sample_{index:06d}.avi", heart(20 + 5 * place + index), 32)
+        (root / name / "FileList.csv").write_text("\n".join(lines) + "\n")
     return root
 
 
@@ -219,6 +223,73 @@ def cardiacnet(root: Path) -> Path:
     return root
 
 
+def hmcqu(root: Path) -> Path:
+    """Three spellings of names; one patient in both views; segments in a table for each view, one cell unclear."""
+    names = {"A4C": ["ES0001 _4CH_1", "ES000155 n_4CH_1", "ES00030_4CH_1"], "A2C": ["ES0001_CH2_1", "ES00051 N_CH2_1"]}
+    for view, stems in names.items():
+        (root / "HMC-QU" / view).mkdir(parents=True)
+        lines = ["ECHO,SEG1,SEG2,SEG3,Reference Frame,End of Cycle"]
+        for index, stem in enumerate(stems):
+            write_avi(root / "HMC-QU" / view / f"{stem}.avi", heart(120 + index + 5 * (view == "A2C")), 25)
+            lines.append(f"{stem},{('MI', 'non-MI', 'unclear')[index]},non-MI,non-MI,1,20")
+        (root / f"{view}.csv").write_text("\n".join(lines) + "\n")
+    masks = root / "LV Ground-truth Segmentation Masks"
+    masks.mkdir()
+    (masks / "Mask_ES0001 _4CH_1.mat").write_bytes(b"MATLAB 5.0")
+    return root
+
+
+def segrwma(root: Path) -> Path:
+    """Two patients in two views; contrast cines beside the native ones; labels of undocumented classes; a table."""
+    home = root / "wallMotion"
+    home.mkdir(parents=True)
+    lines = ["patient_id,path,modality,view,n_frames,first_annotated_frame_index,abnormal,split"]
+    for patient, kind, view in (("patient1", "2D", "A2C"), ("patient1", "LVO", "A2C"), ("patient12", "2D", "A3C")):
+        stem = f"{patient}-{kind}-{view}"
+        write_nifti(home / f"{stem}_image.nii.gz", heart(130 + len(lines)))
+        write_nifti(home / f"{stem}_label.nii.gz", ellipse_mask(LENGTH, 112))
+        path = f"Regional_wall_motion_abnormality/wallMotion/{stem}_image.nii.gz"
+        lines.append(
+            f"{patient},{path},{kind},{view},{LENGTH},3,{len(lines) % 2},{'train' if len(lines) < 3 else 'test'}"
+        )
+    (root / "segrwma_split.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def cardiacuda(root: Path) -> Path:
+    """Two sites that number their patients alike; chambers drawn as lines on one frame, one line with a gap; the folder
+    of dense labels with cines of the sites again."""
+    for place, (site, names) in enumerate(
+        [
+            ("Site_G_100", ["patient1-4", "patient1-2"]),
+            ("Site_R_52", ["patient1-4"]),
+            ("label_all_frame", ["normal-7-4"]),
+        ]
+    ):
+        (root / site).mkdir(parents=True)
+        for name in names:
+            write_nifti(root / site / f"{name}_image.nii.gz", heart(140 + place + 5 * name.endswith("2")))
+            lines_THW = np.zeros((LENGTH, 112, 112), np.uint8)
+            for value, (top, left) in enumerate([(30, 30), (70, 30), (70, 60), (30, 60)], start=1):
+                lines_THW[5, top : top + 21, left : left + 21] = value
+                lines_THW[5, top + 1 : top + 20, left + 1 : left + 20] = 0
+            lines_THW[5, 36:40, 30] = 0
+            write_nifti(root / site / f"{name}_label.nii.gz", lines_THW)
+    return root
+
+
+def echophase(root: Path) -> Path:
+    """Two folders of videos, a table of videos, a table of frames whose labels are not documented."""
+    lines = ["Dataset,Video filename,Number of frames"]
+    for index, split in enumerate(["train", "train", "test"]):
+        (root / "data" / split).mkdir(parents=True, exist_ok=True)
+        write_avi(root / "data" / split / f"video{index}_1.avi", heart(150 + index))
+        lines.append(f"{split},video{index}_1,{LENGTH}")
+    (root / "data" / "video_info.csv").write_text("\n".join(lines) + "\n")
+    (root / "data" / "labels.csv").write_text("Video frame name,Label\nvideo0_1_1,0.92\n")
+    return root
+
+
 def folder(root: Path) -> Path:
     """Any folder: videos and DICOM in subfolders, DICOM without a suffix, junk beside them, no manifest."""
     (root / "ward").mkdir(parents=True)
@@ -288,5 +359,9 @@ ALL = {
     "tmed-2": tmed2,
     "mimic-iv-echo": mimic,
     "cardiacnet": cardiacnet,
+    "hmc-qu": hmcqu,
+    "segrwma": segrwma,
+    "cardiacuda": cardiacuda,
+    "unity-echophase": echophase,
     "folder": folder,
 }

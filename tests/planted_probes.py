@@ -12,7 +12,7 @@ from hearts import beating_heart
 
 from echofm.embed.table import EmbeddingTable
 from echofm.intervals import Estimate, patient_bootstrap
-from probe.evaluate import evaluate
+from probe.labels.evaluate import evaluate
 from probe.result import Check, Probed, ProbeResult, Score, Subgroup
 
 VIEWS = ("A2C", "A4C", "PLAX", "PSAX")
@@ -49,7 +49,7 @@ def planted_table(
 def planted_probe(table: EmbeddingTable, target: str, *, draws: int = 100, **options: object) -> Probed:
     """`evaluate`, beside an encoder of noise."""
     noise = planted_table(len(table) // CLIPS, noise=20.0, encoder="noise")
-    return evaluate(table, target=target, rivals={"random init": noise}, draws=draws, **options)  # type: ignore[arg-type]
+    return evaluate(table, target=target, baselines={"random init": noise}, draws=draws, **options)  # type: ignore[arg-type]
 
 
 def with_subgroups(probed: Probed, groups: dict[str, Sequence[str]]) -> Probed:
@@ -70,14 +70,14 @@ def multilabel_probe(clips: int = 120, *, seed: int = 0) -> Probed:
     """Three valves that leak or not, told rather well; not every valve was looked at in every clip."""
     rng = np.random.default_rng(seed)
     truth = (rng.random((clips, 3)) < [0.2, 0.4, 0.3]).astype(float)
-    said = 1 / (1 + np.exp(-(2.5 * (truth - 0.5) + rng.standard_normal((clips, 3)))))
+    predicted = 1 / (1 + np.exp(-(2.5 * (truth - 0.5) + rng.standard_normal((clips, 3)))))
     truth[rng.random((clips, 3)) < 0.1] = np.nan
     columns: dict[str, object] = {
         "clip_id": [f"{number:020x}" for number in range(clips)],
         "patient_id": [f"{1000 + number // 2:020x}" for number in range(clips)],
     }
     for number, name in enumerate(VALVES):
-        columns |= {f"true_{name}": truth[:, number], f"probability_{name}": said[:, number]}
+        columns |= {f"true_{name}": truth[:, number], f"probability_{name}": predicted[:, number]}
     scores = [
         Score(method=method, metric="auroc", of=of, estimate=Estimate(value=value, low=value - 0.05, high=value + 0.04))
         for of in ("", *VALVES)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 _FORKSERVER = multiprocessing.get_context("forkserver")
-_FORKSERVER.set_forkserver_preload(["pretrain.start", "torch.utils.tensorboard"])
+_FORKSERVER.set_forkserver_preload(["echofm.engine.train", "pretrain.task", "torch.utils.tensorboard"])
 
 # A model that makes a step in milliseconds; every feature on that the run folder or the state could miss.
 _TINY_SETTINGS = {

@@ -8,15 +8,8 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from echofm.errors import EchofmError
 from echofm.nearest import nearest
-from synth.audit.attacks import (
-    Clips,
-    _Told,
-    closer_to_train,
-    distance_ratio,
-    inauthentic,
-    membership,
-    naming_risk,
-)
+from synth.audit.statistics.distances import Clips, closer_to_train, distance_ratio, inauthentic
+from synth.audit.statistics.membership import _Ranks, membership, naming_risk
 
 WIDTH = 24
 
@@ -57,7 +50,7 @@ def test_weights_are_clips_that_often() -> None:
     rng = np.random.default_rng(7)
     member, other = rng.integers(0, 30, 90).astype(float), rng.integers(0, 25, 250).astype(float)
     times = rng.integers(0, 4, 90), rng.integers(0, 4, 250)
-    weighed = _Told.of(member, other).figures(*(each.astype(float) for each in times))
+    weighed = _Ranks.of(member, other).figures(*(each.astype(float) for each in times))
     repeated = np.repeat(member, times[0]), np.repeat(other, times[1])
     label, score = np.repeat([1, 0], [len(each) for each in repeated]), np.concatenate(repeated)
     fpr, tpr, _ = roc_curve(label, score, drop_intermediate=False)

@@ -8,7 +8,7 @@ import scipy.stats
 
 from echofm.errors import EchofmError
 from echofm.nearest import nearest
-from synth.audit.calibrate import (
+from synth.audit.statistics.calibrate import (
     conformal_p,
     flagged,
     flagged_at_any,
@@ -17,7 +17,7 @@ from synth.audit.calibrate import (
     require_holdout,
     smallest_detectable_share,
 )
-from synth.audit.scoring import combined_p
+from synth.audit.statistics.scores import combined_p
 
 
 def naive_p(score: float, null: np.ndarray, patients: np.ndarray) -> float:

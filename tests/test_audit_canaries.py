@@ -14,22 +14,22 @@ from hearts import beating_heart
 
 from echofm.clip import Clip
 from echofm.contract import InputContract
+from echofm.embed import videos
 from echofm.embed.inputs import conformed
 from echofm.embed.table import EmbeddingTable
+from echofm.embed.videos import open_videos
 from echofm.errors import UnreadableFile
 from echofm.ids import IdKey
 from echofm.nearest import Neighbours
 from echofm.readers.limits import Limits
 from echofm.readers.read import read_row
 from echofm.readers.source import Row
-from synth.audit import videos
-from synth.audit.canaries import FAITHFUL, KINDS, NEW_BEAT, STRENGTHS, in_between, plan, transformed
-from synth.audit.levels import vectors
-from synth.audit.marks import KIND, LEFT_OUT, SOURCE
-from synth.audit.planting import CanaryInput, canary_id, sources, with_new_beats
-from synth.audit.scoring import _of_canaries
-from synth.audit.search import Search
-from synth.audit.videos import open_videos
+from synth.audit.canaries.marks import KIND, LEFT_OUT, SOURCE
+from synth.audit.canaries.planting import CanaryInput, canary_id, sources, with_new_beats
+from synth.audit.canaries.transforms import FAITHFUL, KINDS, NEW_BEAT, STRENGTHS, in_between, plan, transformed
+from synth.audit.statistics.levels import vectors
+from synth.audit.statistics.scores import _of_canaries
+from synth.audit.statistics.search import Search
 
 
 def heart(seed: int, size: int = 48) -> Clip:
@@ -131,8 +131,8 @@ def test_canaries_are_sought_as_synthetic_clips_are_but_for_new_beats() -> None:
             return super().nearest(queries_QD, k=k, exclude_QN=exclude_QN)
 
     canaries = with_new_beats(planted("exact", 0.0), TRAIN, wanted=40, seed=0)
-    own = vectors(canaries, "clip", head=None, moments=1)
-    train = vectors(TRAIN, "clip", head=None, moments=1)
+    own = vectors(canaries, "clip", head=None, frames=1)
+    train = vectors(TRAIN, "clip", head=None, frames=1)
     found = _of_canaries(own, canaries, TRAIN, train, Spy(train.vectors_VD, metric="cosine"))
     assert asked == [(50, False), (40, True)]
     assert np.allclose(found.score[:50], 1) and (found.score[50:] < 0.999).all()
@@ -148,9 +148,9 @@ def test_canaries_of_an_encoder_of_colour_are_read_in_colour(tmp_path: Path, mon
         container.mux(stream.encode())
     monkeypatch.setattr(videos, "ReaderPool", InProcess)
     key = IdKey(bytes(16))
-    own = open_videos(tmp_path, name="training", key=key, processes=1, limits=Limits())
+    own = open_videos(tmp_path, key=key)
     clip = read_row(own.rows[0], channels=3, key=key)
-    own._places = {clip.clip_id: 0}
+    own._positions = {clip.clip_id: 0}
     contract = InputContract(size=48, frames=8, channels=3, colour="rgb")
     planted_here = CanaryInput(videos=own, source_ids=[clip.clip_id], contract=contract, seed=0)
     exact = next(planted_here.read([0]))

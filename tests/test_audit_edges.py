@@ -14,24 +14,25 @@ from hearts import beating_heart, write_avi
 
 from echofm.check.duplicates import Pair
 from echofm.contract import InputContract
-from echofm.embed.inputs import open_input
-from echofm.embed.table import EmbeddingTable, tidy_rows
+from echofm.embed.arrays import load_arrays
+from echofm.embed.rows import tidy_rows
+from echofm.embed.table import EmbeddingTable
+from echofm.embed.videos import open_videos
 from echofm.errors import EchofmError
 from echofm.ids import IdKey
-from echofm.intervals import Interval
-from synth.audit.arrays import load_arrays
+from echofm.intervals import Estimate
 from synth.audit.assess import audit
-from synth.audit.calibrate import at_most, conformal_p, flagged_at_any, q_values
+from synth.audit.canaries.marks import STRENGTH
+from synth.audit.canaries.power import sees_copies
 from synth.audit.cli import main
 from synth.audit.duplicates import Duplicates, _copied, exact_copies
-from synth.audit.filter import Filtered, LeftOut, read_decisions
-from synth.audit.marks import STRENGTH
+from synth.audit.filter.write import Filtered, LeftOut, read_decisions
 from synth.audit.names import safe_table
-from synth.audit.power import Recall, sees_copies
-from synth.audit.report import page
-from synth.audit.result import Attacks, AuditResult, Estimate
-from synth.audit.scoring import combined_p
-from synth.audit.strips import closest_pairs
+from synth.audit.report.strips import closest_pairs
+from synth.audit.result import Attacks, AuditResult, CanaryRecall
+from synth.audit.settings import AuditSettings
+from synth.audit.statistics.calibrate import at_most, conformal_p, flagged_at_any, q_values
+from synth.audit.statistics.scores import combined_p
 from synth.audit.verdict import _membership
 
 
@@ -47,9 +48,11 @@ def test_clips_that_only_share_a_row_number_are_no_copies() -> None:
     assert exact_copies(with_ids(train, numbered), with_ids(other, numbered)) == {"3": "3"}
 
 
-def recall(kind: str, value: float, planted: int = 50) -> Recall:
-    part = Interval(value=value, low=value, high=value)
-    return Recall(kind=kind, strength=0.0, planted=planted, recall=part, recall_at_a_tenth=part, right_patient=1.0)
+def recall(kind: str, value: float, planted: int = 50) -> CanaryRecall:
+    part = Estimate(value=value, low=value, high=value)
+    return CanaryRecall(
+        kind=kind, strength=0.0, planted=planted, recall=part, recall_at_a_tenth=part, right_patient=1.0
+    )
 
 
 def test_an_exact_copy_alone_proves_no_sight() -> None:
@@ -62,7 +65,9 @@ def test_an_exact_copy_alone_proves_no_sight() -> None:
 
 
 def test_the_verdict_rounds_no_small_alpha_away() -> None:
-    many = audit(TRAIN, table(520, "many-", 9), synthetic(0, 100), canaries=PLANTS, alpha=0.002).result
+    many = audit(
+        TRAIN, table(520, "many-", 9), synthetic(0, 100), canaries=PLANTS, settings=AuditSettings(alpha=0.002)
+    ).result
     assert "than 99.8% of new patients do" in many.verdict and "(expected 0.2%" in many.verdict
     assert "of 50 at worst, 95 % interval 9" in many.verdict
 
@@ -122,7 +127,7 @@ def test_an_excess_without_any_single_flag_is_no_clean_exit(tmp_path: Path) -> N
     assert main([*words, "--fail-above=0.5"]) == 0
 
 
-def test_other_views_than_the_held_out_ones_are_said() -> None:
+def test_other_views_than_the_held_out_ones_are_reported() -> None:
     def seen(one: EmbeddingTable, views: list[str]) -> EmbeddingTable:
         rows = one.rows.assign(view=pd.array((views * len(one))[: len(one)], dtype="string"))
         return EmbeddingTable(video_ND=one.video_ND, rows=rows, encoder_digest=one.encoder_digest)
@@ -139,7 +144,7 @@ def of_kind(each: EmbeddingTable, kind: str) -> EmbeddingTable:
     return EmbeddingTable(video_ND=each.video_ND, rows=rows, encoder_digest=each.encoder_digest)
 
 
-def test_stills_beside_cines_are_said_on_the_page_and_at_the_terminal(
+def test_stills_beside_cines_are_reported_on_the_page_and_at_the_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Single frames are no nearer to cines, copied or not, so that nothing seems memorised."""
@@ -148,10 +153,10 @@ def test_stills_beside_cines_are_said_on_the_page_and_at_the_terminal(
     of_kind(synthetic(0, 50), "still").save(tmp_path / "s")
     words = [f"--train={tmp_path / 't'}", f"--holdout={tmp_path / 'h'}", f"--synthetic={tmp_path / 's'}"]
     main([*words, f"--out={tmp_path / 'out'}"])
-    said = "100% of the synthetic clips are still, but 0% of the held-out ones"
-    assert f"note: {said}" in capsys.readouterr().err
+    reported = "100% of the synthetic clips are still, but 0% of the held-out ones"
+    assert f"note: {reported}" in capsys.readouterr().err
     page = (tmp_path / "out" / "report.html").read_text()
-    assert page.index("What was found</h2>") < page.index(said) < page.index("Attacks beyond distance</h2>")
+    assert page.index("What was found</h2>") < page.index(reported) < page.index("Attacks beyond distance</h2>")
 
 
 def test_a_page_of_an_earlier_audit_does_not_outlast_its_figures(
@@ -165,7 +170,7 @@ def test_a_page_of_an_earlier_audit_does_not_outlast_its_figures(
     def killed(*given: object, **more: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("synth.audit.command.page", killed)
+    monkeypatch.setattr("synth.audit.audited.page", killed)
     words = [f"--train={tmp_path / 't'}", f"--holdout={tmp_path / 'h'}", f"--synthetic={tmp_path / 's'}"]
     with pytest.raises(KeyboardInterrupt):
         main([*words, f"--out={tmp_path / 'out'}"])
@@ -179,7 +184,7 @@ def test_a_page_of_an_earlier_audit_does_not_outlast_its_figures(
         ("s.csv", r"has no column path.*features of another model are read from an \.npz"),
     ],
 )
-def test_a_file_of_features_that_is_no_npz_is_told_what_to_be(tmp_path: Path, name: str, says: str) -> None:
+def test_a_file_of_features_that_is_no_npz_is_reported_what_to_be(tmp_path: Path, name: str, says: str) -> None:
     np.save(tmp_path / "s.npy", np.eye(3))
     (tmp_path / "s.csv").write_text("clip_id,f0,f1\na,1,2\n")
     for real, each in {"t": TRAIN, "h": HOLDOUT}.items():
@@ -189,13 +194,13 @@ def test_a_file_of_features_that_is_no_npz_is_told_what_to_be(tmp_path: Path, na
         main([*words, f"--out={tmp_path / 'out'}"])
 
 
-def test_an_npz_of_frames_is_told_that_features_are_lacking(tmp_path: Path) -> None:
+def test_an_npz_of_frames_is_reported_that_features_are_lacking(tmp_path: Path) -> None:
     np.savez(tmp_path / "frames.npz", video=np.zeros((2, 3)))
     with pytest.raises(EchofmError, match="the synthetic file has no key features"):
         load_arrays(tmp_path / "frames.npz", name="synthetic")
 
 
-def test_reasons_are_counted_together_and_an_audit_that_is_none_is_told() -> None:
+def test_reasons_are_counted_together_and_an_audit_that_is_none_is_reported() -> None:
     reasons = ("flagged (q 0.01)", "flagged (q 0.02)", "flagged (q 0.01) and shows the recording of real clip ab1")
     left = [LeftOut(id=str(place), reason=reason) for place, reason in enumerate(reasons)]
     done = Filtered(audit_sha256="", clips_kept=1, kept=["x"], left_out=left, other_files={})
@@ -220,20 +225,20 @@ def test_whose_a_file_is_belongs_to_what_is_cached(tmp_path: Path) -> None:
 
     def state(patient_from: str) -> str:
         contract, key = InputContract(size=32, frames=4), IdKey(bytes(16))
-        return open_input(tmp_path, contract=contract, key=key, patient_from=patient_from).fingerprint()
+        return open_videos(tmp_path, key=key, patient_from=patient_from).input(contract).fingerprint()
 
     assert state("parent") == state("parent") != state("stem")
 
 
-@pytest.mark.parametrize("dataset", ["phantom", "hospital"])
-def test_the_page_says_that_patients_are_simulated(tmp_path: Path, dataset: str) -> None:
-    rows = TRAIN.rows.assign(dataset=dataset)
+@pytest.mark.parametrize("simulated", [True, False])
+def test_the_page_says_that_patients_are_simulated(tmp_path: Path, simulated: bool) -> None:
+    rows = TRAIN.rows.assign(simulated=float(simulated))
     train = EmbeddingTable(video_ND=TRAIN.video_ND, rows=rows, encoder_digest=TRAIN.encoder_digest)
     for name, each in {"t": train, "h": HOLDOUT, "s": synthetic(0, 50)}.items():
         each.save(tmp_path / name)
     words = [f"--{side}={tmp_path / side[0]}" for side in ("train", "holdout", "synthetic")]
     assert main([*words, f"--out={tmp_path / 'out'}", "--fail-above=1"]) == 0
-    assert ("phantom patients" in (tmp_path / "out" / "report.html").read_text()) == (dataset == "phantom")
+    assert ("phantom patients" in (tmp_path / "out" / "report.html").read_text()) == simulated
 
 
 class Moving:
@@ -257,10 +262,10 @@ def test_a_level_that_knows_nothing_of_the_set_decides_nothing() -> None:
     own = safe_table(synthetic(20, 180), key=IdKey(bytes(16)))
     ids = [str(each) for each in own.clip_id]
     beside = audit(TRAIN, HOLDOUT, own, head=Moving(*ids))
-    assert "histograms" in page(beside).html()
+    assert "histograms" in beside.page().html()
     with pytest.raises(EchofmError, match="no synthetic clip has features at the motion level"):
-        audit(TRAIN, HOLDOUT, own, head=Moving(*ids), decide="motion")
-    some = audit(TRAIN, HOLDOUT, own, head=Moving(*ids[:30]), decide="motion").result.verdict
+        audit(TRAIN, HOLDOUT, own, head=Moving(*ids), settings=AuditSettings(decide="motion"))
+    some = audit(TRAIN, HOLDOUT, own, head=Moving(*ids[:30]), settings=AuditSettings(decide="motion")).result.verdict
     assert "Of 30 synthetic clip(s) the deciding level has no features" in some
     with pytest.raises(EchofmError, match=r"fit-reid --levels clip"):
         audit(TRAIN, HOLDOUT, own, head=Moving(levels=("motion",)))
@@ -278,7 +283,7 @@ def test_membership_without_an_interval_is_not_decided() -> None:
     assert _membership(attacks).startswith("Membership inference is not decided")
 
 
-def test_clips_that_show_held_out_recordings_are_removed_and_said() -> None:
+def test_clips_that_show_held_out_recordings_are_removed_and_reported() -> None:
     own = synthetic(0, 98)
     mixed = EmbeddingTable.concat([own, HOLDOUT.select([4, 9])])
     found = audit(TRAIN, HOLDOUT, mixed)

@@ -9,14 +9,16 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 import pytest
 from audit_sets import HOLDOUT, TRAIN, synthetic
+from hearts import beating_heart
+from PIL import Image
 
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.ids import load_key
 from synth.audit.assess import audit
-from synth.audit.clip_names import ClipNames
-from synth.audit.filter import clip_id_of, write_kept
-from synth.audit.folder_copy import FolderCopy
+from synth.audit.filter.clip_names import ClipNames
+from synth.audit.filter.folder_copy import FolderCopy
+from synth.audit.filter.write import clip_id_of, write_kept
 
 TRIMMED = "tables, written without the rows of clips left out"
 
@@ -140,7 +142,7 @@ def test_a_filter_cut_short_leaves_no_set_and_begins_anew(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("synth.audit.filter.FolderCopy.finish", full)
+        patched.setattr("synth.audit.filter.write.FolderCopy.finish", full)
         with pytest.raises(OSError, match="No space"):
             write_kept(tmp_path / "audit", str(audited_video.parent), kept)
     assert not kept.exists() and (tmp_path / "kept.partial" / "a.avi").exists()
@@ -159,3 +161,18 @@ def test_what_lies_beside_a_single_file_is_none_of_the_set(audited_video: Path, 
     done = write_kept(tmp_path / "audit", str(audited_video), tmp_path / "kept")
     assert done.clips_kept == 1 and done.other_files == {}
     assert {path.name for path in (tmp_path / "kept").iterdir()} == {"a.avi", "filter.json"}
+
+
+def test_a_folder_of_frames_stays_or_goes_as_one_clip(tmp_path: Path) -> None:
+    picture = beating_heart(frames=8)[0]
+    for name in ("a", "b"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for number, frame in enumerate(picture if name == "a" else picture[::-1]):
+            Image.fromarray(frame).save(tmp_path / "set" / name / f"{number:04d}.png")
+    copy = FolderCopy(tmp_path / "set", tmp_path / "kept")
+    copy.keep(tmp_path / "set" / "a")
+    copy.leave(tmp_path / "set" / "b")
+    copy.finish()
+    kept = sorted(path.relative_to(tmp_path / "kept").as_posix() for path in (tmp_path / "kept").rglob("*.png"))
+    assert kept == [f"a/{number:04d}.png" for number in range(8)]
+    assert clip_id_of(tmp_path / "set" / "a", load_key()) == clip_id_of(tmp_path / "kept" / "a", load_key())

@@ -62,7 +62,7 @@ def test_every_level_is_compared_and_the_judge_agrees_that_the_copies_are_gone(s
     assert judge.before.excess_p < 1e-3 < 0.05 < judge.after.excess_p
 
 
-def test_a_judge_that_is_the_filter_is_told_apart(sets: Path, tmp_path: Path) -> None:
+def test_a_judge_that_is_the_filter_is_recognised(sets: Path, tmp_path: Path) -> None:
     main(words(sets, tmp_path, f"--judge={sets / 'filter'}", "--levels=clip"))
     result = AuditResult.from_json(tmp_path / "audit.json")
     assert result.judge is not None and not result.judge.separate

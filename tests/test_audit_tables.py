@@ -17,13 +17,14 @@ from audit_sets import CLIPS, HOLDOUT, PLANTS, TRAIN, WIDTH, canary_table, plant
 
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from synth.audit.assess import Audited, audit
+from synth.audit.assess import audit
+from synth.audit.audited import Audited
 from synth.audit.cli import main
 from synth.audit.judging import Judge
 from synth.audit.names import safe_table, shown_digest
-from synth.audit.report import page
 from synth.audit.result import AuditResult
-from synth.audit.scoring import Sets
+from synth.audit.sets import Sets
+from synth.audit.settings import AuditSettings
 
 DOCS = Path(__file__).parents[1] / "docs" / "audit.md"
 
@@ -58,7 +59,7 @@ def test_new_patients_are_not_flagged_beyond_alpha(fresh: Audited) -> None:
     assert "no more than new patients" in result.verdict
 
 
-def test_power_is_measured_and_its_lack_is_the_first_thing_said(fresh: Audited) -> None:
+def test_power_is_measured_and_its_lack_is_the_first_thing_reported(fresh: Audited) -> None:
     by_kind = {each.kind: each.recall.value for each in fresh.result.power}
     assert by_kind["exact"] == 1.0
     assert by_kind["noise"] < 0.2
@@ -74,7 +75,7 @@ def test_power_is_measured_and_its_lack_is_the_first_thing_said(fresh: Audited) 
     blind = audit(TRAIN, HOLDOUT, synthetic(0, 100), canaries=planted("exact", 5.0))
     assert blind.result.sees_copies is False
     assert blind.result.verdict.startswith("This encoder misses plain copies")
-    assert page(blind).html().index('class="notice warning"') < page(blind).html().index("<main>")
+    assert blind.page().html().index('class="notice warning"') < blind.page().html().index("<main>")
 
 
 def test_a_new_beat_is_not_found_in_itself() -> None:
@@ -89,21 +90,21 @@ def test_a_new_beat_is_not_found_in_itself() -> None:
 
 
 def test_levels_are_reported_apart_and_one_decides() -> None:
-    train, holdout = table(120, "t", 0, moments=True), table(240, "h", 1, moments=True)
+    train, holdout = table(120, "t", 0, frames=True), table(240, "h", 1, frames=True)
     copies = np.concatenate([train.video_ND[:40], table(60, "f", 5).video_ND])
-    own = table(0, "s", 3, features=copies, moments=True)
-    decided = audit(train, holdout, own, decide="any", moments=3)
+    own = table(0, "s", 3, features=copies, frames=True)
+    decided = audit(train, holdout, own, settings=AuditSettings(decide="any", frames=3))
     assert [each.level for each in decided.result.levels] == ["clip", "frame"]
     assert decided.result.level("frame").vectors_per_clip == 3
     least = np.minimum(decided.samples["clip_p"], decided.samples["frame_p"])
     np.testing.assert_allclose(decided.samples["p"], np.minimum(1, 2 * least))
     assert decided.samples["removed"][:40].mean() > 0.9
-    by_frame = audit(train, holdout, own, decide="frame")
+    by_frame = audit(train, holdout, own, settings=AuditSettings(decide="frame"))
     np.testing.assert_allclose(by_frame.samples["p"], by_frame.samples["frame_p"])
     with pytest.raises(EchofmError, match="motion needs a re-identification head"):
-        audit(train, holdout, own, levels=["motion"])
+        audit(train, holdout, own, settings=AuditSettings(levels=("motion",)))
     with pytest.raises(EchofmError, match="needs token-time features"):
-        audit(TRAIN, HOLDOUT, synthetic(0, 50), decide="frame")
+        audit(TRAIN, HOLDOUT, synthetic(0, 50), settings=AuditSettings(decide="frame"))
 
 
 class MotionHead:
@@ -125,7 +126,7 @@ class MotionHead:
 
 def test_clips_without_motion_count_as_far_away_on_both_sides() -> None:
     own = synthetic(80, 320)
-    found = audit(TRAIN, HOLDOUT, own, canaries=PLANTS, head=MotionHead(), decide="any")
+    found = audit(TRAIN, HOLDOUT, own, canaries=PLANTS, head=MotionHead(), settings=AuditSettings(decide="any"))
     assert [each.level for each in found.result.levels] == ["clip", "motion"]
     still = own.video_ND[:, 0] <= -1.3
     assert 10 < still.sum() < 100
@@ -135,7 +136,7 @@ def test_clips_without_motion_count_as_far_away_on_both_sides() -> None:
     assert (samples["motion_neighbour"][still] == "").all()
     assert samples["removed"][:80][~still[:80]].mean() > 0.95
     assert found.result.reid_digest == "head-clip"
-    assert "motion level" in page(found).html()
+    assert "motion level" in found.page().html()
 
 
 def test_a_judge_finds_no_excess_after_the_removal_and_does_before() -> None:
@@ -154,7 +155,7 @@ def test_a_judge_finds_no_excess_after_the_removal_and_does_before() -> None:
     assert second.before.excess_p < 1e-6 and second.after.excess_p > 0.05
     assert second.membership_auc_before.value > second.membership_auc_after.value
     assert "judge finds no excess" in found.result.verdict
-    assert "A second judge" in page(found).html()
+    assert "A second judge" in found.page().html()
     other = Judge(
         sets=Sets(train=judge.sets.train, holdout=judge.sets.holdout, synthetic=seen(own.select(np.arange(400)[::-1])))
     )
@@ -164,7 +165,7 @@ def test_a_judge_finds_no_excess_after_the_removal_and_does_before() -> None:
 
 def test_no_verdict_says_that_all_is_well(copied: Audited, fresh: Audited) -> None:
     for audited in (copied, fresh):
-        for text in (page(audited).html().lower(), audited.result.to_json().lower()):
+        for text in (audited.page().html().lower(), audited.result.to_json().lower()):
             assert "anonymous" not in text and "private" not in text
             assert " safe" not in text
 
@@ -179,7 +180,7 @@ def test_hostile_ids_are_hashed_before_anything_is_shown(tmp_path: Path) -> None
     )
     found = audit(train, *others)
     found.result.save(tmp_path, found.samples)
-    page(found).save(tmp_path / "report.html")
+    found.page().save(tmp_path / "report.html")
     assert found.result.exposure.most
     for path in tmp_path.iterdir():
         content = path.read_bytes()
@@ -299,7 +300,7 @@ def test_arrays_of_someone_elses_encoder_give_the_same_figures(tmp_path: Path, c
         ({"encoder": None}, "no key encoder"),
         ({"patient_id": None}, "no patient_id"),
         ({"features": np.ones(4)}, "floats"),
-        ({"surprise": np.ones(4)}, "1 unknown key"),
+        ({"surprise": np.ones(4)}, "an unknown key"),
         ({"clip_id": np.array(["one"])}, "300 texts are needed"),
         ({"clip_id": np.array(["one"] * 300)}, "the training file: .*clip ids occur twice"),
         ({"features": np.full((300, 4), np.nan)}, "the training file: .*not finite"),
@@ -313,7 +314,7 @@ def test_hostile_arrays_are_refused(tmp_path: Path, keys: dict[str, object], say
 
 
 def test_cut_files_and_bombs_are_refused(tmp_path: Path) -> None:
-    from synth.audit.arrays import load_arrays
+    from echofm.embed.arrays import load_arrays
 
     words = asked(tmp_path, f"--out={tmp_path / 'out'}")
     whole = (tmp_path / "s" / "features.safetensors").read_bytes()

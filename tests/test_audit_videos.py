@@ -34,11 +34,11 @@ from echofm.readers.read import read_row
 from echofm.readers.source import Row
 from echofm.shards.read import ShardSet
 from echofm.shards.write import write_shards
-from synth.audit.canaries import plan
+from synth.audit.canaries.marks import KIND
+from synth.audit.canaries.transforms import plan
 from synth.audit.cli import main
-from synth.audit.marks import KIND
+from synth.audit.report.strips import FRAMES, together
 from synth.audit.result import AuditResult
-from synth.audit.strips import MOMENTS, together
 
 TRAINING, HELD_OUT = range(6), range(100, 108)
 NAMES = ("Plantedname", "Janet")
@@ -95,7 +95,8 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def words(root: Path, out: Path, *more: str) -> list[str]:
     three = [f"--{name}={root / name}" for name in ("train", "holdout", "synthetic")]
-    return [*three, f"--encoder={root / 'encoder'}", f"--out={out}", "--alpha=0.25", "--processes=1", *more]
+    encoder = [f"--encoder={root / 'encoder'}", f"--cache={out / 'cache'}"]
+    return [*three, *encoder, f"--out={out}", "--alpha=0.25", "--processes=1", *more]
 
 
 @pytest.fixture(scope="module")
@@ -171,10 +172,10 @@ def test_filter_copies_what_is_kept_and_accounts_for_the_rest(sets: Path, out: P
     kept = tmp_path / "kept"
     asked = ["filter", f"--audit={out}", f"--synthetic={sets / 'synthetic'}", f"--out={kept}"]
     assert main(asked) == 0
-    told = json.loads((kept / "filter.json").read_text())
-    reasons = sorted(each["reason"] for each in told["left_out"])
+    reported = json.loads((kept / "filter.json").read_text())
+    reasons = sorted(each["reason"] for each in reported["left_out"])
     samples = pd.read_parquet(out / "samples.parquet")
-    assert told["clips_kept"] == (~samples["removed"]).sum() == 6 - len(reasons)
+    assert reported["clips_kept"] == (~samples["removed"]).sum() == 6 - len(reasons)
     assert sum("shows the recording of real clip" in each for each in reasons) == 2
     assert sum("could not be read" in each for each in reasons) == 1
     for path in (kept / "Videos").iterdir():
@@ -184,7 +185,7 @@ def test_filter_copies_what_is_kept_and_accounts_for_the_rest(sets: Path, out: P
     assert sorted(listed) == sorted(path.stem for path in (kept / "Videos").iterdir())
     assert "sample_exact" not in listed and "sample_again" not in listed
     assert (kept / "FileList.csv").read_bytes().count(b"\r\n") == len(listed) + 1
-    assert told["other_files"] == {
+    assert reported["other_files"] == {
         "tables, written without the rows of clips left out": 1,
         "that belong to no clip, left out": 1,
     }
@@ -211,9 +212,9 @@ def test_an_id_of_digits_alone_is_one_id_everywhere(sets: Path, tmp_path: Path) 
     assert (tmp_path / "out" / "report.html").read_text().count('<figure class="strip">') == 5
     asked = ["filter", f"--audit={tmp_path / 'out'}", f"--synthetic={sets / 'synthetic'}", f"--out={tmp_path / 'kept'}"]
     assert main([*asked, more[0]]) == 0
-    told = json.loads((tmp_path / "kept" / "filter.json").read_text())
-    assert set(told["kept"]) == set(samples["clip_id"][~samples["removed"]])
-    assert sum("not there" in each["reason"] for each in told["left_out"]) == 1
+    reported = json.loads((tmp_path / "kept" / "filter.json").read_text())
+    assert set(reported["kept"]) == set(samples["clip_id"][~samples["removed"]])
+    assert sum("not there" in each["reason"] for each in reported["left_out"]) == 1
 
 
 def test_filtered_shards_hold_the_same_clips(sets: Path, tmp_path: Path) -> None:
@@ -238,10 +239,10 @@ def test_filtered_shards_hold_the_same_clips(sets: Path, tmp_path: Path) -> None
         assert clip.patient_id == before[name].patient_id
 
 
-def test_two_moments_of_one_beat_are_brought_together() -> None:
+def test_two_clips_of_one_beat_are_brought_together() -> None:
     frames = beating_heart(frames=60, size=64, seed=4)[0]
     own, other, step_s = together(frames[10:40], frames, 0.04)
-    assert len(own) == len(other) == MOMENTS and step_s == pytest.approx(0.04)
+    assert len(own) == len(other) == FRAMES and step_s == pytest.approx(0.04)
     assert np.array_equal(own, other)
 
 
@@ -261,7 +262,7 @@ def test_videos_without_an_encoder_are_refused(sets: Path, tmp_path: Path) -> No
         (["--synthetic={table}", "--judge=pixels"], "--judge is an encoder, but not all sets are videos"),
     ],
 )
-def test_what_does_not_fit_is_told_before_anything_is_embedded(
+def test_what_does_not_fit_is_reported_before_anything_is_embedded(
     more: list[str], says: str, sets: Path, tmp_path: Path
 ) -> None:
     features = np.eye(3, 32, dtype=np.float32)
@@ -273,21 +274,21 @@ def test_what_does_not_fit_is_told_before_anything_is_embedded(
     assert not (tmp_path / "out").exists()
 
 
-def test_files_set_aside_are_told_with_their_reason(
+def test_files_set_aside_are_reported_with_their_reason(
     sets: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = io.StringIO()
-    monkeypatch.setattr("synth.audit.sources.console", Console(file=told, soft_wrap=True))
+    reported = io.StringIO()
+    monkeypatch.setattr("echofm.embed.cache.console", Console(file=reported, soft_wrap=True))
     main([*words(sets, tmp_path / "again"), f"--cache={out / 'cache'}"])
     line = r"synthetic set: 1 files set aside \(the first: .+\); .*set_aside\.jsonl says why"
-    assert re.search(line, told.getvalue())
+    assert re.search(line, reported.getvalue())
 
 
-def test_too_few_held_out_patients_are_told_before_canaries_are_planted(
+def test_too_few_held_out_patients_are_reported_before_canaries_are_planted(
     sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planted: list[object] = []
-    monkeypatch.setattr("synth.audit.command._plant", lambda *given: planted.append(given))
+    monkeypatch.setattr("synth.audit.inputs._Embedder._plant", lambda *given: planted.append(given))
     command = [word for word in words(sets, tmp_path) if not word.startswith("--alpha")]
     with pytest.raises(
         EchofmError, match=r"^8 held-out patients cannot show anything at alpha 0.05; hold out at least 19"

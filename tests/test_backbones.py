@@ -39,13 +39,13 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_model(net, tmp_path_factory.mktemp("encoder"), contract=contract, card={})
 
 
-def test_an_export_of_ours_and_its_untrained_twin(export: Path) -> None:
+def test_an_export_of_ours_and_its_untrained_untrained(export: Path) -> None:
     ours = open_encoder(export)
     assert ours.digest == load_encoder(export).digest and ours.sees_time and ours.grid == (4, 4, 4)
     assert random_spec(export) == f"random:{export}"
-    twin, again, other = (open_encoder(f"random:{export}", seed=seed) for seed in (0, 0, 1))
-    assert twin.contract == ours.contract and twin.grid == ours.grid
-    assert twin.digest == again.digest and len({ours.digest, twin.digest, other.digest}) == 3
+    untrained, again, other = (open_encoder(f"random:{export}", seed=seed) for seed in (0, 0, 1))
+    assert untrained.contract == ours.contract and untrained.grid == ours.grid
+    assert untrained.digest == again.digest and len({ours.digest, untrained.digest, other.digest}) == 3
     assert random_spec(f"random:{export}") is None and random_spec("pixels") is None
 
 
@@ -241,7 +241,7 @@ def test_ones_own_code_belongs_to_the_digest(tmp_path: Path, monkeypatch: pytest
         ("nobody", "no such folder"),
     ],
 )
-def test_what_cannot_be_opened_is_told_in_one_line(spec: str, message: str) -> None:
+def test_what_cannot_be_opened_is_reported_in_one_line(spec: str, message: str) -> None:
     with pytest.raises(EchofmError, match=message) as caught:
         open_encoder(spec)
     assert "\n" not in str(caught.value)
@@ -256,7 +256,7 @@ def test_what_cannot_be_opened_is_told_in_one_line(spec: str, message: str) -> N
         ("import no_such_dependency", "cannot be imported: ModuleNotFoundError: .*no_such_dependency"),
     ],
 )
-def test_a_fault_of_ones_own_module_is_told_as_such(
+def test_a_fault_of_ones_own_module_is_reported_as_such(
     code: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "faulty_encoders.py").write_text(code)
@@ -383,7 +383,7 @@ def test_weights_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None
         open_encoder("hf:nobody/nothing")
 
 
-def test_torchhub_runs_code_only_when_told(tmp_path: Path) -> None:
+def test_torchhub_runs_code_only_when_reported(tmp_path: Path) -> None:
     (tmp_path / "hubconf.py").write_text(
         textwrap.dedent("""
         import torch

@@ -62,9 +62,9 @@ def test_videomae_with_its_processors_normalisation(tmp_path: Path) -> None:
     found = encoder.encode(video_BCTHW)
     torch.testing.assert_close(found.tokens_BND, expected_BND, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(found.phase_BTD[:, 1], expected_BND[:, 4:].mean(1), atol=1e-5, rtol=1e-4)
-    twin = open_encoder(f"random:hf:{folder}")
-    assert twin.contract == encoder.contract and twin.digest != encoder.digest
-    assert open_encoder(f"hf:{folder}?random").digest == twin.digest
+    untrained = open_encoder(f"random:hf:{folder}")
+    assert untrained.contract == encoder.contract and untrained.digest != encoder.digest
+    assert open_encoder(f"hf:{folder}?random").digest == untrained.digest
 
 
 def test_vjepa2_without_its_predictor_at_any_length(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_every_set_goes_through(tmp_path: Path, name: str) -> None:
     summary = check(source, processes=1)
     assert summary.data_set == name and len(summary.facts) == len(list(source.rows())) and not summary.set_aside
     problems = [finding.code for finding in summary.findings if finding.is_problem]
-    assert problems == (["frame_rate_unknown"] if name == "cardiacnet" else [])
+    assert problems == (["frame_rate_unknown"] if name in ("cardiacnet", "segrwma", "cardiacuda") else [])
     assert [one.kind for one in summary.facts] == ["still" if name == "tmed-2" else "bmode"] * len(summary.facts)
     assert (summary.shard_bytes() > 112 * 112 * len(summary.facts)) == (name != "tmed-2")
 
@@ -117,23 +117,10 @@ def test_a_home_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pyt
     assert main([str(tmp_path), "--processes", "1", "--id-key", str(key)]) == 1, "an empty folder, which is a finding"
 
 
-def test_a_user_without_a_home_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_without_a_home_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ECHOFM_HOME", "~nobody-of-this-name/echofm")
     with pytest.raises(EchofmError, match=r"no home folder.* --id-key"):
         load_key()
-
-
-def test_dicoms_without_a_tag_that_share_a_name_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for number, (folder, patient) in enumerate([("a", ""), ("b", ""), ("c", "DOE"), ("d", "")]):
-        lookalikes.write_dicom(tmp_path / folder / "IM_1.dcm", lookalikes.heart(number), patient=patient)
-    lookalikes.write_dicom(tmp_path / "a" / "IM_2.dcm", lookalikes.heart(7), patient="")
-    main([str(tmp_path), "--processes", "1"])
-    assert "DICOM files without a patient tag that count as the patient of a file of the same name" in (
-        printed := capsys.readouterr().out
-    )
-    assert printed.count("a manifest.csv any): 2") == 1
-    main([str(tmp_path), "--processes", "1", "--patient-from", "parent"])
-    assert "without a patient tag" not in capsys.readouterr().out
 
 
 def test_an_empty_folder_is_a_finding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,6 +136,8 @@ def facts(name: str, *, patient: str, split: str | None, kind: str = "bmode", ra
         file_id=f"f{name}",
         clip_id=name,
         patient_id=patient,
+        study_id=None,
+        patient_by="given",
         split=split,
         view="A4C",
         kind=kind,
@@ -163,7 +152,6 @@ def facts(name: str, *, patient: str, split: str | None, kind: str = "bmode", ra
         labels={},
         mask_share=0.0,
         has_phase=False,
-        untagged_in=None,
         sector_print=fingerprint(clip),
         picture_print=fingerprint(clip, whole_picture=True),
         thumbnail=None,

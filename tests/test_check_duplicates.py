@@ -13,7 +13,7 @@ from hearts import Frames, beating_heart, write_avi
 from PIL import Image
 
 from echofm.check.duplicates import compare, find_copies, find_duplicates
-from echofm.check.fingerprint import FRAMES, GRID, MOMENTS, Fingerprint, fingerprint
+from echofm.check.fingerprint import CURVE_POINTS, FRAMES, GRID, Fingerprint, fingerprint
 from echofm.clip import Clip
 from echofm.readers import read_clip
 
@@ -110,7 +110,7 @@ def test_the_fit_recovers_the_crop(hearts: list[Frames]) -> None:
 @pytest.mark.parametrize("frames", [1, 2, 3])
 def test_stills_and_tiny_clips_have_fingerprints(hearts: list[Frames], frames: int) -> None:
     one, other = print_of(hearts[0][:frames]), print_of(hearts[1][:frames])
-    assert one.motion_M.shape == (MOMENTS,) and np.isfinite(one.motion_M).all()
+    assert one.motion_M.shape == (CURVE_POINTS,) and np.isfinite(one.motion_M).all()
     assert one.shape_2GG.shape == (2, GRID, GRID) and one.frames_KGG.shape == (FRAMES, GRID, GRID)
     pairs = find_duplicates([one, other, print_of(hearts[0][:frames])])
     assert [(pair.first, pair.second) for pair in pairs] == [(0, 2)]

@@ -56,7 +56,7 @@ def write_copy(original: Path, copy: Path, change: str, rng: np.random.Generator
 
 def plant(root: Path, *, patients: int, copies: int, seed: int) -> Planted:
     """EchoNet-Dynamic's layout, one A4C clip of each patient; the copies are further patients of another split."""
-    generate(root, patients=patients, clips_per_patient=1, frames=40, displacement=False, seed=seed, processes=1)
+    generate(root, patients=patients, clips_per_patient=1, frames=40, seed=seed, processes=1)
     # The copies have no truth: the folder is read as the public set is.
     (root / "phantom.json").unlink()
     rng = np.random.default_rng(seed)

@@ -19,6 +19,8 @@ NEEDED = {
     "echonet-lvh": {"HashedFileName", "Calc", "CalcValue", "split"},
     "tmed-2": {"query_key", "view_label", "diagnosis_label", "view_classifier_split", "diagnosis_classifier_split"},
     "mimic-iv-echo": {"subject_id", "study_id", "dicom_filepath", "measurement_id", "measurement", "result", "unit"},
+    "segrwma": {"path", "abnormal"},
+    "unity-echophase": {"Dataset", "Video filename"},
     "folder": {"path"},
 }
 

@@ -23,7 +23,7 @@ def test_every_set_is_listed(text: str) -> None:
 
 
 LISTED = ["echonet-dynamic", "echonet-synthetic", "echonet-pediatric", "echonet-lvh", "camus", "tmed-2"]
-LISTED += ["mimic-iv-echo", "cardiacnet", "folder"]
+LISTED += ["mimic-iv-echo", "cardiacnet", "hmc-qu", "segrwma", "cardiacuda", "unity-echophase", "folder"]
 
 
 def test_the_list_is_complete() -> None:
@@ -39,6 +39,6 @@ def test_every_label_is_explained(text: str) -> None:
 
 def test_every_finding_and_suffix_is_explained(text: str) -> None:
     source = Path(findings.__file__).read_text(encoding="utf-8")
-    codes = set(re.findall(r'Finding\(\s*"([a-z_]+)"', source))
-    assert len(codes) == 9 and all(f"| `{code}` |" in text for code in codes)
+    codes = set(re.findall(r'\(\s*"([a-z_]+)",', source))
+    assert len(codes) == 12 and all(f"| `{code}` |" in text for code in codes)
     assert all(suffix in text for suffix in MEDIA)

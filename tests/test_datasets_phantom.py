@@ -23,7 +23,6 @@ def test_each_layout(tmp_path: Path, layout: LayoutName) -> None:
         size=96,
         frames=FRAMES,
         frame_rate_hz=40,
-        displacement=False,
         processes=1,
         show_progress=False,
     )

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from echofm.contract import InputContract
-from echofm.embed.inputs import open_input
+from echofm.embed.videos import open_videos
 from echofm.ids import IdKey
 from echofm.readers import read_row
 from echofm.readers.datasets import open_source
 from echofm.shards.write import _fingerprint as shards_fingerprint
 
-MASKED = {"echonet-dynamic": 4, "echonet-pediatric": 8, "camus": 6, "cardiacnet": 3}
+MASKED = {"echonet-dynamic": 4, "echonet-pediatric": 8, "camus": 6, "cardiacnet": 3, "cardiacuda": 2}
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_a_changed_mask_is_another_input(tmp_path: Path, layout: str, changed: s
 
     def known_by() -> tuple[str, str]:
         rows = list(open_source(root).rows())
-        files = open_input(root, contract=InputContract(size=32, frames=4), key=key)
+        files = open_videos(root, key=key).input(InputContract(size=32, frames=4))
         return shards_fingerprint(rows, key, "the same choices"), files.fingerprint()
 
     before = known_by()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import lookalikes
 import numpy as np
+import pandas as pd
 import pytest
 
 from echofm.clip import Clip
@@ -95,10 +96,43 @@ def test_echonet_dynamic_traces_outside_the_picture_are_clipped(tmp_path: Path) 
     assert frames == [3] and (clip.mask_THW[3] == 1).all()
 
 
-def test_echonet_synthetic_is_all_train(sets: dict[str, Path]) -> None:
-    rows = list(open_source(sets["echonet-synthetic"]).rows())
-    assert [row.path.name for row in rows] == [f"sample_{index:06d}.avi" for index in range(3)]
-    assert {row.split for row in rows} == {"train"} and {row.add_truth for row in rows} == {None}
+def test_echonet_synthetic_has_three_sets_of_the_same_names(sets: dict[str, Path]) -> None:
+    source = open_source(sets["echonet-synthetic"])
+    rows = list(source.rows())
+    assert [(row.path.parent.parent.name, row.view, row.split) for row in rows] == [
+        ("dynamic", "A4C", "train"),
+        ("dynamic", "A4C", "val"),
+        ("dynamic", "A4C", "test"),
+        ("dynamic", "A4C", "train"),
+        ("ped_a4c", "A4C", "train"),
+        ("ped_a4c", "A4C", "train"),
+        ("ped_psax", "PSAX", "train"),
+        ("ped_psax", "PSAX", "test"),
+        ("ped_psax", "PSAX", "train"),
+    ], "EXTRA is of no real split, and generated to train on"
+    assert len({row.patient for row in rows}) == 9 and {row.add_truth for row in rows} == {None}
+    assert [dict(row.labels) for row in rows[:2]] == [{"ef_percent": 50.0}, {"ef_percent": 51.0}], "no volume of 0 ml"
+    assert source.notes["videos of the split EXTRA in FileList.csv, which count as train"] == 3
+    one = {row.path: row for row in open_source(sets["echonet-synthetic"] / "ped_psax").rows()}
+    assert one == {row.path: row for row in rows[6:]}, "a set alone is as it is among the three"
+
+
+def test_a_generators_output_counts_each_sample_once(tmp_path: Path) -> None:
+    for name in ("avi", "mp4", "gif"):
+        (tmp_path / name).mkdir()
+        for index in range(2):
+            (tmp_path / name / f"sample_{index:06d}.{name}").write_bytes(b"RIFF")
+    (tmp_path / "jpg" / "sample_000000").mkdir(parents=True)
+    (tmp_path / "jpg" / "sample_000000" / "0000.jpg").write_bytes(b"JPEG")
+    lines = [f"sample_{index:06d},{50 + index},0,0,112,112,50,16,TRAIN" for index in range(3)]
+    head = "FileName,EF,ESV,EDV,FrameHeight,FrameWidth,FPS,NumberOfFrames,Split"
+    (tmp_path / "FileList.csv").write_text("\n".join([head, *lines]))
+    source = open_source(tmp_path)
+    assert [(row.path.name, dict(row.labels), row.view) for row in source.rows()] == [
+        ("sample_000000.avi", {"ef_percent": 50.0}, None),
+        ("sample_000001.avi", {"ef_percent": 51.0}, None),
+    ]
+    assert source.name == "echonet-synthetic" and source.notes["videos in FileList.csv that are not in Videos/"] == 1
 
 
 def test_echonet_pediatric(sets: dict[str, Path]) -> None:
@@ -222,7 +256,7 @@ def test_tmed2(sets: dict[str, Path]) -> None:
 def test_mimic(sets: dict[str, Path]) -> None:
     source = open_source(sets["mimic-iv-echo"])
     first, second = source.rows()
-    assert dict(first.labels) == {"ef_percent": 55.0, "lvidd_cm": 4.7, "sex": "F"}
+    assert dict(first.labels) == {"ef_percent": 55.0, "ef_method": "one_value", "lvidd_cm": 4.7, "sex": "F"}
     assert dict(second.labels) == {}, "`>55` is no number"
     assert first.kind is None and first.split is None and first.patient != second.patient
     assert (first.study, second.study) == ("94106955", "96000000")
@@ -230,7 +264,74 @@ def test_mimic(sets: dict[str, Path]) -> None:
         "files in echo-record-list.csv that were not downloaded": 3,
         "values of ivsd_cm in another unit (left out)": 1,
         "cells of ef_percent that hold no number": 1,
+        "studies of echo-study-list.csv without a measurement_id (no labels)": 1,
     }
+
+
+def mimic_with(root: Path, *values: str, studies: str | None = None) -> FolderSource:
+    head = "subject_id,measurement_id,measurement_datetime,test_type,measurement,measurement_description,result,unit\n"
+    lookalikes.mimic(root)
+    lines = (f"10002221,3000001,2111-11-11,tte,{value.replace('=', ',,', 1)}\n" for value in values)
+    (root / "structured-measurement.csv.gz").unlink()
+    (root / "structured-measurement.csv").write_text(head + "".join(lines))
+    if studies is not None:
+        (root / "echo-study-list.csv").write_text(studies)
+    return open_source(root)
+
+
+@pytest.mark.parametrize(
+    ("values", "ef", "method"),
+    [
+        ("lvef=50,% lvef_upper=55,%", 52.5, "middle_of_range"),
+        ("lvef_upper=75,% lvef=70,%", 72.5, "middle_of_range"),
+        ("lvef=40,% lvef_upper=45,% lvef_3d=49,% biplane_lvef=47,%", 47, "biplane"),
+        ("lvef=40,% lvef_upper=45,% lvef_3d=49,%", 49, "3d"),
+        ("lvef=60,percent", 60, "one_value"),
+        ("lvef=55,% lvef_upper=100,%", None, None),
+        ("lvef_upper=55,%", None, None),
+        ("lvef=.5,fraction", None, None),
+    ],
+)
+def test_mimics_ejection_fraction(tmp_path: Path, values: str, ef: float | None, method: str | None) -> None:
+    first, _ = mimic_with(tmp_path / "m", *values.split()).rows()
+    assert (first.labels.get("ef_percent"), first.labels.get("ef_method")) == (ef, method)
+
+
+@pytest.mark.parametrize(
+    ("value", "labels"),
+    [
+        ('aortic_stenosis="None, incr vel high output",', {"aortic_stenosis": "no_as"}),
+        ("aortic_stenosis=Mild-mod,", {"aortic_stenosis": "mildtomod_as"}),
+        ("aortic_stenosis=Mod-severe,", {"aortic_stenosis": "modtosevere_as"}),
+        ("mitral_regurg=Trivial,", {"mitral_regurgitation": "trace"}),
+        ("mitral_regurg=Moderate to severe,", {"mitral_regurgitation": "moderate_severe"}),
+        ("tricuspid_regurg=Torrential,", {"tricuspid_regurgitation": "severe"}),
+        ("rv_function=Moderate global RV hypokinesis,", {"rv_dysfunction": "moderate"}),
+        ("rv_function=RV not well seen,", {}),
+        ("phtn_severity=Mod (TR 37-60mmHg),", {"pulmonary_hypertension_grade": "moderate"}),
+        ("tapse=18,cm", {"tapse_mm": 18.0}),
+        ("tapse=1.8,cm", {"tapse_mm": 18.0}),
+        ("tapse=4.7,cm", {}),
+    ],
+)
+def test_mimics_graded_words_and_mixed_units(tmp_path: Path, value: str, labels: dict[str, object]) -> None:
+    source = mimic_with(tmp_path / "m", value)
+    first, _ = source.rows()
+    assert dict(first.labels) == labels
+    assert bool(labels) or any(note.endswith(("known grade", "(left out)")) for note in source.notes)
+
+
+def test_mimics_older_study_list_and_mirrors(tmp_path: Path) -> None:
+    old = "subject_id,study_id,study_datetime,note_id\n10002221,94106955,2111,\n10010000,96000000,2113,\n"
+    source = mimic_with(tmp_path / "m", "lvef=50,%", studies=old)
+    assert [dict(row.labels) for row in source.rows()] == [{}, {}]
+    assert source.notes["studies of echo-study-list.csv without a measurement_id (no labels)"] == 2
+    mirror = lookalikes.mimic(tmp_path / "mirror")
+    with_files = {row.path.name: row.patient for row in open_source(mirror).rows()}
+    for part in (mirror / "files").iterdir():
+        part.rename(mirror / part.name)
+    (mirror / "files").rmdir()
+    assert {row.path.name: row.patient for row in open_source(mirror).rows()} == with_files != {}
 
 
 def test_mimic_without_the_measurements(tmp_path: Path, sets: dict[str, Path]) -> None:
@@ -262,11 +363,94 @@ def test_cardiacnet(sets: dict[str, Path]) -> None:
     # Case 001 is another patient in each group.
     assert len({row.patient for row in rows.values()}) == 4
     first, *_, last = rows.values()
-    clip, frames = annotated(first)
-    assert frames == [4], "a frame without a label was not annotated"
-    counts = {value: int((clip.mask_THW[4] == value).sum()) for value in (1, 2, 3)}
-    assert counts == {1: 200, 2: 0, 3: 100}, "the right ventricle is no class of ours"
+    clip, _ = annotated(first)
+    counts = {value: int((clip.mask_THW[4] == value).sum()) for value in (1, 2, 3, 255)}
+    assert counts == {1: 200, 2: 0, 3: 0, 255: 300}, "of the other chambers nobody is sure which is which"
+    assert (clip.mask_THW[[0, 5]] == 255).all(), "a frame without a label was not annotated"
     assert last.add_truth is None
+
+
+def test_cardiacnets_controls_of_both_halves_are_one_patient(tmp_path: Path) -> None:
+    halves = {"PAH": tmp_path / "CardiacNet-PAH" / "Non-PAH", "ASD": tmp_path / "CardiacNet-ASD" / "Non-ASD"}
+    for half, number, seed in (("PAH", 1, 1), ("ASD", 31, 1), ("PAH", 2, 2), ("ASD", 32, 3)):
+        home = halves[half] / f"{number:03d}_image.nii"
+        home.mkdir(parents=True)
+        lookalikes.write_nifti(home / f"PHI{number % 30:02d}.nii", lookalikes.heart(seed))
+    source = open_source(tmp_path)
+    rows = rows_by_name(source)
+    both = {"pulmonary_hypertension": "no", "atrial_septal_defect": "no"}
+    assert [dict(row.labels) for row in rows.values()] == [both, *({name: "no"} for name in both)], "a copy, once"
+    assert [row.patient for row in rows.values()] == [f"cardiacnet/control/PHI{n:02d}" for n in (1, 2, 2)]
+    assert source.notes["images that stand in both halves, read once with both labels"] == 1
+
+
+def test_hmcqu(sets: dict[str, Path]) -> None:
+    source = open_source(sets["hmc-qu"])
+    rows = {row.path.stem: row for row in source.rows()}
+    assert {stem: (row.patient, row.view, row.labels.get("myocardial_infarction")) for stem, row in rows.items()} == {
+        "ES0001_CH2_1": ("hmc-qu/ES0001", "A2C", "yes"),
+        "ES00051 N_CH2_1": ("hmc-qu/ES00051", "A2C", "no"),
+        "ES0001 _4CH_1": ("hmc-qu/ES0001", "A4C", "yes"),
+        "ES000155 n_4CH_1": ("hmc-qu/ES000155", "A4C", "no"),
+        "ES00030_4CH_1": ("hmc-qu/ES00030", "A4C", None),
+    }
+    assert source.notes["videos of A4C.csv with a segment that is neither MI nor non-MI"] == 1
+
+
+def test_hmcqus_own_workbooks(tmp_path: Path) -> None:
+    pytest.importorskip("openpyxl")
+    root = lookalikes.hmcqu(tmp_path / "HMC_QU")
+    expected = {row.path: dict(row.labels) for row in open_source(root).rows()}
+    for view in ("A2C", "A4C"):
+        pd.read_csv(root / f"{view}.csv").to_excel(root / f"{view}.xlsx", index=False)
+        (root / f"{view}.csv").unlink()
+    assert {row.path: dict(row.labels) for row in open_source(root).rows()} == expected
+    (root / "A4C.xlsx").write_bytes(b"PK no workbook")
+    with pytest.raises(EchofmError, match=r"A4C\.xlsx is no readable table"):
+        list(open_source(root).rows())
+
+
+def test_segrwma(sets: dict[str, Path]) -> None:
+    source = open_source(sets["segrwma"])
+    assert [(row.patient, row.view, row.split, dict(row.labels), row.add_truth) for row in source.rows()] == [
+        ("segrwma/patient1", "A2C", "train", {"wall_motion_abnormality": "yes"}, None),
+        ("segrwma/patient12", "A3C", "test", {"wall_motion_abnormality": "yes"}, None),
+    ]
+    assert source.notes["contrast cines, LVO and MCE (left out)"] == 1
+
+
+def test_cardiacuda(sets: dict[str, Path]) -> None:
+    source = open_source(sets["cardiacuda"])
+    rows = rows_by_name(source)
+    assert {name: (row.patient.removeprefix("cardiacuda/"), row.view) for name, row in rows.items()} == {
+        "Site_G_100/patient1-2_image.nii.gz": ("site_g_100/patient1", None),
+        "Site_G_100/patient1-4_image.nii.gz": ("site_g_100/patient1", "A4C"),
+        "Site_R_52/patient1-4_image.nii.gz": ("site_r_52/patient1", "A4C"),
+    }
+    clip, frames = annotated(rows["Site_G_100/patient1-4_image.nii.gz"])
+    assert frames == [5], "the frames without a line were not annotated"
+    expected = np.zeros((112, 112), np.uint8)
+    # The line of the ventricle has a gap, which is closed.
+    expected[30:51, 30:51], expected[70:91, 30:51] = 1, 3
+    wrong = clip.mask_THW[5] != expected
+    assert wrong.sum() <= 4 and not wrong[60:].any()
+    assert rows["Site_G_100/patient1-2_image.nii.gz"].add_truth is None
+    assert any("label_all_frame" in note and count == 1 for note, count in source.notes.items())
+    alone = open_source(sets["cardiacuda"] / "label_all_frame")
+    (row,) = alone.rows()
+    dense, _ = row.add_truth(blank_clip()), None
+    assert (dense.mask_THW[5, 30:51, 30:51] == 1).sum() > 430 and set(np.unique(dense.mask_THW[5])) == {0, 1, 255}
+
+
+def test_unity_echophase(sets: dict[str, Path]) -> None:
+    source = open_source(sets["unity-echophase"])
+    rows = list(source.rows())
+    assert [(row.patient, row.split, row.view) for row in rows] == [
+        ("unity-echophase/video2", "test", "A4C"),
+        ("unity-echophase/video0", "train", "A4C"),
+        ("unity-echophase/video1", "train", "A4C"),
+    ]
+    assert not any(row.add_truth for row in rows) and any("not documented" in note for note in source.notes)
 
 
 def test_a_set_may_be_forced(sets: dict[str, Path]) -> None:

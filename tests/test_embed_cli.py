@@ -22,9 +22,9 @@ from echofm.contract import InputContract
 from echofm.embed import run as run_module
 from echofm.embed.cli import main
 from echofm.embed.extract import Extractor
-from echofm.embed.inputs import open_input
-from echofm.embed.run import Run
+from echofm.embed.run import EmbedRun, Outcome, SetAside
 from echofm.embed.table import EmbeddingTable
+from echofm.embed.videos import open_videos
 from echofm.errors import EchofmError
 from echofm.hub import load_encoder, save_model
 from echofm.ids import load_key
@@ -134,9 +134,9 @@ def test_no_name_survives(encoder: Path, folder: Path, tmp_path: Path, capfd: py
     shutil.copytree(folder, src)
     (src / "Planted_broken.avi").write_bytes(b"Planted")
     assert main([str(encoder), str(src), str(tmp_path / "out"), "--processes", "1"]) == 1
-    said = capfd.readouterr()
+    reported = capfd.readouterr()
     for name in NAMES:
-        assert name not in said.out + said.err
+        assert name not in reported.out + reported.err
         for path in (tmp_path / "out").rglob("*"):
             assert name.encode() not in path.read_bytes(), f"{name} in {path.name}"
     table = EmbeddingTable.load(tmp_path / "out")
@@ -179,7 +179,7 @@ def test_one_bad_file_is_one_line(encoder: Path, tmp_path: Path, make: Callable[
     assert not (tmp_path / "out").exists()
 
 
-def test_unknown_frame_rate_is_said(encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_frame_rate_is_reported(encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     named_dicom(tmp_path / "cine.dcm", FrameTime=None, FrameIncrementPointer=None)
     table = embedded(encoder, tmp_path / "cine.dcm", tmp_path / "out")
     assert "1 clips have no frame times" in capsys.readouterr().out
@@ -193,9 +193,9 @@ def test_a_second_call_finds_the_table_and_another_request_is_refused(
     out = tmp_path / "out"
     command = [str(encoder), str(folder / "JaneDoe1.avi"), str(out)]
     assert main(command) == 0
-    before, said = (out / "features.safetensors").stat().st_mtime_ns, capsys.readouterr().out
+    before, reported = (out / "features.safetensors").stat().st_mtime_ns, capsys.readouterr().out
     assert main(command) == 0
-    assert (out / "features.safetensors").stat().st_mtime_ns == before and capsys.readouterr().out == said
+    assert (out / "features.safetensors").stat().st_mtime_ns == before and capsys.readouterr().out == reported
     assert {path.name for path in out.iterdir()} == TABLE
     with pytest.raises(EchofmError, match="another encoder, input or option"):
         main([*command, "--windows", "1"])
@@ -222,10 +222,10 @@ def test_a_table_of_other_limits_is_not_taken_for_the_one_asked_for(
     assert len(embedded(encoder, src, tmp_path / "out")) == 2
 
 
-def make_run(encoder: Path, folder: Path, out: Path, *, rank: int = 0, world: int = 1) -> Run:
+def make_run(encoder: Path, folder: Path, out: Path, *, rank: int = 0, world: int = 1) -> EmbedRun:
     loaded = load_encoder(encoder)
-    source = open_input(folder, contract=loaded.contract, key=load_key(), show_progress=False)
-    return Run(out, source, Extractor(encoder=loaded, batch=4), rank=rank, world=world, show_progress=False)
+    source = open_videos(folder, key=load_key(), show_progress=False).input(loaded.contract)
+    return EmbedRun(out, source, Extractor(encoder=loaded, batch=4), rank=rank, world=world, show_progress=False)
 
 
 def test_ranks_and_stops_do_not_show(
@@ -310,7 +310,10 @@ def test_two_processes_equal_one(encoder: Path, folder: Path, tmp_path: Path) ->
     environment = dict(os.environ, OMP_NUM_THREADS="1")
     command = ["-m", "echofm.cli", "embed", str(encoder), str(src)]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *command]
-    for words in ([sys.executable, *command, str(tmp_path / "one")], [*launch, str(tmp_path / "two")]):
+    for words in (
+        [sys.executable, *command, str(tmp_path / "one")],
+        [*launch, str(tmp_path / "two"), f"--cache={tmp_path}"],
+    ):
         done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=240)
         assert done.returncode == 0, done.stderr
     assert len(EmbeddingTable.load(tmp_path / "one")) == 40
@@ -326,3 +329,13 @@ def test_the_gpu_gives_the_features_of_the_cpu(
     cpu = embedded(encoder, folder, tmp_path / "cpu", "--device", "cpu")
     cuda = embedded(encoder, folder, tmp_path / "cuda", "--device", "cuda", "--precision", precision)
     same(cpu, cuda, tolerance=tolerance)
+
+
+def test_intact_objects_of_other_kinds_are_counted_by_kind_and_are_no_finding() -> None:
+    aside = [SetAside("a", "why", "spectral"), SetAside("b", "why", "spectral"), SetAside("c", "why", "dicomdir")]
+    outcome = Outcome(clips=4, set_aside=aside, without_times=0)
+    assert not outcome.unused and "no image of a heart: 1 dicomdir, 2 spectral" in outcome.summary(Path("out"))
+    looked_at = Outcome(
+        clips=4, set_aside=[*aside, SetAside("d", "cut"), SetAside("e", "why", "no_sector")], without_times=0
+    )
+    assert len(looked_at.unused) == 2 and "2 files set aside" in looked_at.summary(Path("out"))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import re
 import resource
 import shutil
 import signal
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,14 +23,16 @@ from safetensors.torch import load_file
 from toy_task import ToyTask, toy_batches
 
 from echofm.clip import ClipBatch
+from echofm.engine import stopping
 from echofm.engine.config import FitConfig, OptimConfig
-from echofm.engine.fit import fit
+from echofm.engine.fit import Measure, fit
 from echofm.engine.run import Run
+from echofm.engine.task import Nets, Task
 from echofm.errors import EchofmError
 
 
 def config_of(**changes: Any) -> FitConfig:
-    optim = OptimConfig(lr_per_256=0.5, warmup_steps=2, clip_norm=0.5)
+    optim = OptimConfig(base_lr=0.5, warmup_steps=2, max_grad_norm=0.5)
     return FitConfig(**{"steps": 12, "batch": 8, "log_every": 1, "save_every": 5, "optim": optim, **changes})
 
 
@@ -36,7 +40,8 @@ def train(
     folder: Path,
     *,
     config: FitConfig | None = None,
-    task: ToyTask | None = None,
+    task: Task | None = None,
+    monitor: Measure | None = None,
     resume: bool = False,
     spoil: Sequence[int] = (),
     killed_at: int | None = None,
@@ -54,7 +59,24 @@ def train(
                 video[3] = torch.nan
             yield replace(batch, video_BCTHW=video)
 
-    return fit(task or ToyTask(), batches(), config, run)
+    return fit(task or ToyTask(config), batches(), config, run, monitor=monitor)
+
+
+class Recorder:
+    """A monitor that measures at some steps, and does what it is given at each."""
+
+    def __init__(self, each: Callable[[int], None] = lambda step: None) -> None:
+        self.latest: dict[str, float] = {}
+        self.steps: list[int] = []
+        self._each = each
+
+    def __call__(self, nets: Nets, step: int) -> dict[str, float]:
+        self.steps.append(step)
+        self._each(step)
+        if step in (0, 5, 10, 12):
+            weight = nets["model"].get_parameter("encode.weight").sum().item()
+            self.latest = {"monitor/step": step, "monitor/weight": weight}
+        return {}
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:
@@ -62,17 +84,15 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def weights(folder: Path) -> bytes:
-    return (folder / "export" / "model.safetensors").read_bytes()
+    return b"".join(path.read_bytes() for path in sorted((folder / "export").glob("*.safetensors")))
 
 
 def test_accumulation_equals_the_large_batch(tmp_path: Path) -> None:
-    class WithoutDropout(ToyTask):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net.drop.p = 0.0
-
     for parts in (1, 2, 8):
-        train(tmp_path / str(parts), config=config_of(accumulate=parts), task=WithoutDropout())
+        config = config_of(accumulate=parts)
+        task = ToyTask(config)
+        task.net.drop.p = 0.0
+        train(tmp_path / str(parts), config=config, task=task)
     whole = metrics(tmp_path / "1")
     for parts in (2, 8):
         cut = metrics(tmp_path / str(parts))
@@ -82,14 +102,14 @@ def test_accumulation_equals_the_large_batch(tmp_path: Path) -> None:
 
 
 def test_records_and_folder(tmp_path: Path) -> None:
-    task = ToyTask()
-    assert train(tmp_path / "run", task=task, config=config_of(log_every=4)) == 12
+    monitor = Recorder()
+    assert train(tmp_path / "run", monitor=monitor, config=config_of(log_every=4)) == 12
     records = metrics(tmp_path / "run")
     assert [record["step"] for record in records] == [1, 4, 8, 12]
-    expected = "step loss recon grad_norm lr rankme embedding_std clips_per_s data_wait_share eta_s"
+    expected = "step loss recon grad_norm lr code_std clips_per_s data_wait_share eta_s"
     assert all(set(record) == set(expected.split()) for record in records)
     assert 0 <= records[-1]["data_wait_share"] <= 1 and records[-1]["eta_s"] == 0
-    assert task.updates == list(range(13))
+    assert monitor.steps == list(range(13))
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
         "config.json", "env.json", "export", "metrics.jsonl", "state", "tensorboard",
     ]  # fmt: skip
@@ -120,74 +140,61 @@ def test_compiled_network_trains_the_same_weights(tmp_path: Path, monkeypatch: p
     assert weights(tmp_path / "compiled") == weights(tmp_path / "plain")
 
 
-def test_export_holds_the_running_mean(tmp_path: Path) -> None:
-    task = ToyTask()
-    train(tmp_path / "run", config=config_of(ema_decay=0.9), task=task)
+def test_the_running_mean_is_what_is_measured_and_exported(tmp_path: Path) -> None:
+    config, monitor = config_of(ema_decay=0.9), Recorder()
+    task = ToyTask(config)
+    train(tmp_path / "run", config=config, task=task, monitor=monitor)
     mean = load_file(tmp_path / "run" / "state" / "step_00000012" / "ema.safetensors")
     exported = load_file(tmp_path / "run" / "export" / "model.safetensors")
-    assert all(torch.equal(exported[name], mean[name]) for name in mean)
-    assert not torch.equal(task.net.encode.weight, mean["encode.weight"])
+    assert all(torch.equal(tensor, mean[f"model/{name}"]) for name, tensor in exported.items())
+    assert not torch.equal(task.net.encode.weight, exported["encode.weight"])
+    assert monitor.latest["monitor/weight"] == exported["encode.weight"].sum().item()
 
 
 def test_sigterm_saves_and_ends(tmp_path: Path) -> None:
-    class Told(ToyTask):
-        def after_update(self, step: int) -> dict[str, float]:
-            if step == 6:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return {}
+    def stop(step: int) -> None:
+        if step == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     before = signal.getsignal(signal.SIGTERM)
-    assert train(tmp_path / "cut", task=Told()) == 7
+    assert train(tmp_path / "cut", monitor=Recorder(stop)) == 7
     assert signal.getsignal(signal.SIGTERM) is before
     state, export = (tmp_path / "cut" / name / "model.safetensors" for name in ("state/step_00000007", "export"))
     exported, saved = load_file(export), load_file(state)
-    assert all(torch.equal(exported[name], saved[name]) for name in exported)
+    assert all(torch.equal(exported[name], saved[f"model/{name}"]) for name in exported)
     assert train(tmp_path / "cut", resume=True) == 12
     train(tmp_path / "whole")
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
 
 
-class Measured(ToyTask):
-    """Exports what it measured last, as a model card does."""
-
-    def after_update(self, step: int) -> dict[str, float]:
-        if step in (0, 5, 10, 12):
-            self.measured = f"{step}: {self.net.encode.weight.sum()}"
-        return {}
-
-    def export(self, folder: Path, *, step: int) -> None:
-        super().export(folder, step=step)
-        (folder / "card").write_text(f"{step} steps, {self.measured}")
-
-
 def test_a_finished_run_keeps_its_export(tmp_path: Path) -> None:
-    train(tmp_path / "run", task=Measured())
-    card = tmp_path / "run" / "export" / "card"
+    train(tmp_path / "run", monitor=Recorder())
+    card = tmp_path / "run" / "export" / "card.json"
     written = card.read_text(), card.stat().st_ino, card.stat().st_mtime_ns
-    assert train(tmp_path / "run", task=Measured(), resume=True) == 12
+    assert train(tmp_path / "run", monitor=Recorder(), resume=True) == 12
     assert (card.read_text(), card.stat().st_ino, card.stat().st_mtime_ns) == written
     card.parent.rename(tmp_path / "taken away")
-    train(tmp_path / "run", task=Measured(), resume=True)
+    train(tmp_path / "run", monitor=Recorder(), resume=True)
     assert card.read_text() == written[0]
 
 
 def test_killed_before_the_export_it_is_made_as_if_unbroken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train(tmp_path / "whole", task=Measured())
-    task = Measured()
+    train(tmp_path / "whole", monitor=Recorder())
+    task = ToyTask(config_of())
 
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(task, "export", killed)
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "cut", task=task)
+        train(tmp_path / "cut", task=task, monitor=Recorder())
     # What an earlier stop exported must not pass for the end's.
     shutil.copytree(tmp_path / "whole" / "export", tmp_path / "cut" / "export")
-    (tmp_path / "cut" / "export" / "card").write_text("7 steps")
-    assert train(tmp_path / "cut", task=Measured(), resume=True) == 12
+    (tmp_path / "cut" / "export" / "card.json").write_text("7 steps")
+    assert train(tmp_path / "cut", monitor=Recorder(), resume=True) == 12
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
-    cards = [(tmp_path / name / "export" / "card").read_text() for name in ("cut", "whole")]
-    assert cards[0] == cards[1] and cards[0].startswith("12 steps, 12: ")
+    cards = [(tmp_path / name / "export" / "card.json").read_text() for name in ("cut", "whole")]
+    assert cards[0] == cards[1] and json.loads(cards[0])["monitor/step"] == 12
 
 
 def test_bad_loss_stops_and_names_the_clips_of_its_part(tmp_path: Path) -> None:
@@ -213,16 +220,16 @@ def one_of_two(environment: dict[str, str], folder: Path) -> None:
             yield replace(batch, video_BCTHW=video)
 
     try:
-        fit(ToyTask(), batches(), config_of(), run)
+        fit(ToyTask(config_of()), batches(), config_of(), run)
     except EchofmError as error:
         (folder / environment["RANK"]).write_text(str(error))
 
 
 def test_bad_loss_in_one_process_stops_both(tmp_path: Path) -> None:
     finish(*[forked(one_of_two, environment, tmp_path) for environment in environments_of_two()])
-    said = [(tmp_path / rank).read_text() for rank in "01"]
-    assert said[0] == said[1]
-    assert re.findall(r"clip-\d+-\d+", said[0]) == [f"clip-2-{index}" for index in (4, 5, 6, 7)]
+    messages = [(tmp_path / rank).read_text() for rank in "01"]
+    assert messages[0] == messages[1]
+    assert re.findall(r"clip-\d+-\d+", messages[0]) == [f"clip-2-{index}" for index in (4, 5, 6, 7)]
 
 
 def test_bad_loss_skipped_leaves_the_weights(tmp_path: Path) -> None:
@@ -231,8 +238,8 @@ def test_bad_loss_skipped_leaves_the_weights(tmp_path: Path) -> None:
     assert [record["step"] for record in skipped] == [7]
     assert skipped[0]["loss"] is None and "clip-6-3" in skipped[0]["skipped_clips"]
     assert all(tensor.isfinite().all() for tensor in load_file(tmp_path / "run/export/model.safetensors").values())
-    before_and_after = [load_file(tmp_path / f"run/state/step_000000{step}/model.safetensors") for step in ("10", "12")]
-    assert not torch.equal(before_and_after[0]["encode.weight"], before_and_after[1]["encode.weight"])
+    states = [load_file(tmp_path / f"run/state/step_000000{step}/model.safetensors") for step in ("10", "12")]
+    assert not torch.equal(states[0]["model/encode.weight"], states[1]["model/encode.weight"])
 
 
 def test_ten_bad_steps_in_a_row_stop_even_when_skipping(tmp_path: Path) -> None:
@@ -242,11 +249,12 @@ def test_ten_bad_steps_in_a_row_stop_even_when_skipping(tmp_path: Path) -> None:
 
 def test_out_of_memory_comes_with_advice(tmp_path: Path) -> None:
     class Hungry(ToyTask):
-        def counts(self, batch: ClipBatch) -> torch.Tensor:
+        def prepare(self, batch: ClipBatch) -> ClipBatch:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
+    config = config_of(accumulate=2)
     with pytest.raises(EchofmError) as caught:
-        train(tmp_path / "run", task=Hungry(), config=config_of(accumulate=2))
+        train(tmp_path / "run", task=Hungry(config), config=config)
     for advice in ("4 clip(s) at a time", "--fit.accumulate 4 (2 at a time", "--toy.smaller", "--fit.batch 4"):
         assert advice in str(caught.value)
 
@@ -263,7 +271,7 @@ def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
 
 def test_resume_refuses_what_changes_the_weights(tmp_path: Path) -> None:
     train(tmp_path / "run")
-    changed = config_of(optim=OptimConfig(lr_per_256=0.5, warmup_steps=3, clip_norm=0.5))
+    changed = config_of(optim=OptimConfig(base_lr=0.5, warmup_steps=3, max_grad_norm=0.5))
     with pytest.raises(EchofmError, match=r"optim\.warmup_steps = 2, asked for is 3"):
         train(tmp_path / "run", config=changed, resume=True)
     assert train(tmp_path / "run", config=config_of(save_every=7, workers=0), resume=True) == 12
@@ -272,13 +280,41 @@ def test_resume_refuses_what_changes_the_weights(tmp_path: Path) -> None:
 
 
 def test_what_helps_where_memory_ran_out_is_free_on_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-    monkeypatch.setattr("echofm.engine.run.console.print", lambda text, **_: said.append(text))
+    lines: list[str] = []
+    monkeypatch.setattr("echofm.engine.run.console.print", lambda text, **_: lines.append(text))
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "run", killed_at=8)
     assert train(tmp_path / "run", config=config_of(accumulate=2), resume=True) == 12
-    told = [text.partition(";")[0] for text in said if "only to round-off" in text]
-    assert told == ["accumulate: 1 when this run began, 2 now"]
+    noted = [text.partition(";")[0] for text in lines if "only to round-off" in text]
+    assert noted == ["accumulate: 1 when this run began, 2 now"]
+
+
+def waiting_for_ever(folder: Path) -> None:
+    """Target of a process: its third batch never comes."""
+    torch.set_num_threads(1)
+    run = Run.open(folder, config_of(save_every=2), env={"data": {"toy": 1}}, resume=False)
+
+    def batches() -> Iterator[ClipBatch]:
+        yield from itertools.islice(toy_batches(8), 2)
+        (folder / "waiting").touch()
+        while True:
+            time.sleep(0.05)
+
+    stopping._GRACE_S = 0.2
+    fit(ToyTask(config_of()), batches(), config_of(save_every=2), run)
+
+
+def test_sigterm_ends_a_run_whose_clips_never_come(tmp_path: Path) -> None:
+    process = forked(waiting_for_ever, tmp_path / "run")
+    while not (tmp_path / "run" / "waiting").exists():
+        assert process.is_alive()
+        time.sleep(0.01)
+    process.terminate()
+    process.join(60)
+    assert process.exitcode == 128 + signal.SIGTERM
+    assert train(tmp_path / "run", config=config_of(save_every=2), resume=True) == 12
+    train(tmp_path / "whole", config=config_of(save_every=2))
+    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
 
 
 def test_damaged_state_is_named(tmp_path: Path) -> None:
@@ -293,7 +329,7 @@ def test_what_a_kill_leaves_behind_is_cleared(tmp_path: Path) -> None:
     train(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "cut", killed_at=8)
-    (tmp_path / "cut" / "state" / ".unfinished-step_00000010").mkdir()
+    (tmp_path / "cut" / "state" / ".step_00000010.part").mkdir()
     with open(tmp_path / "cut" / "metrics.jsonl", "a") as file:
         file.write('{"step": 8, "lo')
     train(tmp_path / "cut", resume=True)
@@ -302,27 +338,25 @@ def test_what_a_kill_leaves_behind_is_cleared(tmp_path: Path) -> None:
     assert not list((tmp_path / "cut" / "state").glob(".*"))
 
 
-def run_under_a_limit(folder: Path, said: Path) -> None:
+def run_under_a_limit(folder: Path, message: Path) -> None:
     """Target of a process: from step 7 on no file may hold more than 2500 bytes."""
     torch.set_num_threads(1)
 
-    class Limited(ToyTask):
-        def after_update(self, step: int) -> dict[str, float]:
-            if step == 7:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (2500, resource.RLIM_INFINITY))
-            return {}
+    def limit(step: int) -> None:
+        if step == 7:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2500, resource.RLIM_INFINITY))
 
     try:
-        train(folder, task=Limited(), config=config_of(log_every=100))
+        train(folder, monitor=Recorder(limit), config=config_of(log_every=100))
     except EchofmError as error:
-        said.write_text(str(error))
+        message.write_text(str(error))
 
 
 def test_file_size_limit_leaves_the_last_state_whole(tmp_path: Path) -> None:
     """As a full disk does: the write of a state fails half way."""
-    finish(forked(run_under_a_limit, tmp_path / "run", tmp_path / "said"))
-    said = (tmp_path / "said").read_text()
-    assert "state of step 10 could not be written (" in said and "--resume" in said
+    finish(forked(run_under_a_limit, tmp_path / "run", tmp_path / "message"))
+    message = (tmp_path / "message").read_text()
+    assert "state of step 10 could not be written (" in message and "--resume" in message
     assert [p.name for p in (tmp_path / "run" / "state").iterdir()] == ["step_00000005"]
     train(tmp_path / "run", config=config_of(log_every=100), resume=True)
     train(tmp_path / "whole", config=config_of(log_every=100))

@@ -188,7 +188,7 @@ def test_trajectories_are_means_along_the_diagonals(reach: int) -> None:
             torch.testing.assert_close(found[:, i, j], wanted)
 
 
-def test_trajectories_part_moments_at_rest() -> None:
+def test_trajectories_part_times_at_rest() -> None:
     # A ventricle that beats in four of ten indices and rests in six: by its picture alone a resting moment matches any.
     area = torch.tensor([1.0, 0.3, 0.3, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0] * 3, dtype=torch.float64)
     prior = -(area[:, None] - area).square()[None]

@@ -26,7 +26,7 @@ def test_what_fits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("video", "rate", "said"),
+    ("video", "rate", "message"),
     [
         (clips() * 255, None, "divide by 255"),
         ((clips() * 255).to(torch.uint8), None, "video.float\\(\\) / 255"),
@@ -40,8 +40,8 @@ def test_what_fits() -> None:
         (clips(), 30.0, r"30 frames/s, .* trained at 50"),
     ],
 )
-def test_what_does_not(video: torch.Tensor, rate: float | None, said: str) -> None:
-    with pytest.raises(EchofmError, match=said):
+def test_what_does_not(video: torch.Tensor, rate: float | None, message: str) -> None:
+    with pytest.raises(EchofmError, match=message):
         GREY.check(video, rate)
 
 

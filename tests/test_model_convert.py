@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import pickle
+import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from echofm.errors import EchofmError
 from echofm.hub import load_encoder, load_model
 from echofm.model.checkpoint import infer_config, read_weights
 from echofm.model.config import ClipContrastConfig, ObjectiveConfig, PriorConfig
-from echofm.model.convert import main
+from echofm.model.convert import main, read_official
 from echofm.model.mae import VideoMae
 from echofm.model.official import from_official, to_official
 from echofm.model.sizes import SIZES
@@ -85,12 +89,104 @@ def test_converted_encoder_embeds_as_published(golden: dict[str, Any], pth: Path
     torch.testing.assert_close(encoder.encode(grey).video_BD, encoder.encode(grey.repeat(1, 3, 1, 1, 1)).video_BD)
 
 
-@pytest.mark.parametrize("wrapper", ["model", "model_state", "state_dict"])
-def test_training_checkpoints_are_unwrapped(golden: dict[str, Any], tmp_path: Path, wrapper: str) -> None:
+@pytest.mark.parametrize("wrapper", ["model", "model_state", "model_state_dict", "state_dict", "weights", "net"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_training_checkpoints_are_unwrapped(golden: dict[str, Any], tmp_path: Path, wrapper: str, prefix: str) -> None:
     path = tmp_path / "checkpoint.pth"
-    parallel = {f"module.{name}": tensor for name, tensor in golden["weights"].items()}
-    torch.save({wrapper: parallel, "epoch": 3, "args": argparse.Namespace(lr=1e-3, device="cuda")}, path)
+    wrapped = {prefix + name: tensor for name, tensor in golden["weights"].items()}
+    torch.save({wrapper: wrapped, "epoch": 3, "args": argparse.Namespace(lr=1e-3, device="cuda")}, path)
     assert read_weights(path).keys() == golden["weights"].keys()
+    torch.save({"epoch": 3, "model": {wrapper: wrapped}}, path)
+    assert read_weights(path).keys() == golden["weights"].keys()
+
+
+WRAPPINGS: dict[str, Callable[[str], str]] = {
+    "compiled blocks": lambda name: re.sub(r"^((?:decoder_)?blocks\.\d+)\.", r"\1._orig_mod.", name),
+    "a larger model": lambda name: f"backbone.video.{name}",
+    "compiled, parallel": lambda name: f"module._orig_mod.{name}",
+    "bare": lambda name: name,
+}
+_DECODER = (
+    "decoder_embed",
+    "decoder_pos",
+    "decoder_cls",
+    "decoder_blocks",
+    "decoder_norm",
+    "decoder_pred",
+    "mask_token",
+)
+# What the files lack.
+PARTS: dict[str, tuple[str, ...]] = {
+    "whole": (),
+    "encoder and projector": _DECODER,
+    "encoder": (*_DECODER, "decoder_prj", "decoder_block.", "prj_norm"),
+    # By a filter on names that begin with decoder_.
+    "encoder and a part of the projector": ("decoder_", "mask_token"),
+}
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+@pytest.mark.parametrize("part", PARTS)
+def test_the_same_encoder_comes_of_every_wrapping(
+    golden: dict[str, Any], tmp_path: Path, suffix: str, wrapping: str, part: str
+) -> None:
+    weights, gone = golden["weights"], PARTS[part]
+    kept = {name: tensor for name, tensor in weights.items() if not name.startswith(gone)}
+    named = {WRAPPINGS[wrapping](name): tensor.clone() for name, tensor in kept.items()}
+    path = (tmp_path / "w").with_suffix(suffix)
+    if suffix == ".pth":
+        torch.save({"model": named}, path)
+    else:
+        save_file(named, path)
+    path.with_suffix(".json").write_text(json.dumps(golden["config"]))
+    torch.save(weights, tmp_path / "plain.pth")
+    (tmp_path / "plain.json").write_text(json.dumps(golden["config"]))
+    for source in (path, tmp_path / "plain.pth"):
+        assert main([str(source), str(tmp_path / source.stem)]) == 0
+    plain, encoder = load_encoder(tmp_path / "plain"), load_encoder(tmp_path / "w")
+    assert encoder.digest == plain.digest == read_official(path).digest
+    encoding = encoder.encode(golden["imgs"])
+    torch.testing.assert_close(encoding.tokens_BND, golden["full/latent"], rtol=0, atol=1e-5)
+    same_phase = part in ("whole", "encoder and projector")
+    assert (encoder.phase_digest == plain.phase_digest) is same_phase
+    by_time = encoding.tokens_BND.unflatten(1, (encoding.phase_BTD.shape[1], -1)).mean(2)
+    expected = plain.encode(golden["imgs"]).phase_BTD if same_phase else by_time
+    torch.testing.assert_close(encoding.phase_BTD, expected)
+    message = (tmp_path / "w" / "README.md").read_text()
+    assert ("phase projector: not in the file" in message) is not same_phase
+    if part != "whole":
+        assert "has no decoder" in refused(tmp_path / "w", tmp_path / "back.pth")
+
+
+def test_an_encoder_alone_needs_no_heads_of_a_decoder(golden: dict[str, Any], tmp_path: Path) -> None:
+    torch.save({name: w for name, w in golden["weights"].items() if "decoder" not in name}, tmp_path / "w.pth")
+    (tmp_path / "w.json").write_text('{"num_heads": 2}')
+    with pytest.raises(EchofmError, match="'mask_token' is unknown"):
+        main([str(tmp_path / "w.pth"), str(tmp_path / "out")])
+    weights = {name: w for name, w in golden["weights"].items() if "decoder" not in name and name != "mask_token"}
+    torch.save(weights, tmp_path / "w.pth")
+    assert main([str(tmp_path / "w.pth"), str(tmp_path / "out")]) == 0
+
+
+def test_damaged_safetensors_and_a_tensor_that_stands_twice(golden: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "w.safetensors").write_bytes(b"\xff" * 100)
+    assert "not a safetensors file, or cut" in refused(tmp_path / "w.safetensors", tmp_path / "out")
+    twice = golden["weights"] | {"module.cls_token": golden["weights"]["cls_token"]}
+    torch.save(twice, tmp_path / "w.pth")
+    assert "twice" in refused(tmp_path / "w.pth", tmp_path / "out")
+
+
+def test_the_card_of_converted_weights_says_whose_they_are(pth: Path, config: Path, tmp_path: Path) -> None:
+    main([str(pth), str(tmp_path / "out"), "--config", str(config)])
+    card = (tmp_path / "out" / "README.md").read_text()
+    digest = hashlib.sha256(pth.read_bytes()).hexdigest()
+    for fact in ("license: cc-by-nc-nd-4.0", "the authors of EchoFM", "published EchoFM weights", digest):
+        assert fact in card
+    words = ["--licence", "CC BY 4.0", "--authors", "our lab"]
+    main([str(pth), str(tmp_path / "own"), "--config", str(config), *words])
+    card = (tmp_path / "own" / "README.md").read_text()
+    assert "license: cc-by-4.0" in card and "Authors: our lab." in card and "nc-nd" not in card
 
 
 @pytest.mark.parametrize("size", ["base", "large"])
@@ -151,7 +247,7 @@ def test_files_that_unpack_to_more_than_they_hold(pth: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda w: w.pop("norm.bias"), "'norm.bias' is missing"),
         (lambda w: w.update(more=torch.zeros(1)), "'more' is unknown"),
@@ -162,15 +258,15 @@ def test_files_that_unpack_to_more_than_they_hold(pth: Path, tmp_path: Path) -> 
         (lambda w: w.clear(), "holds no state_dict"),
     ],
 )
-def test_wrong_weights(golden: dict[str, Any], config: Path, tmp_path: Path, change: Any, said: str) -> None:
+def test_wrong_weights(golden: dict[str, Any], config: Path, tmp_path: Path, change: Any, message: str) -> None:
     weights = dict(golden["weights"])
     change(weights)
     torch.save(weights, tmp_path / "w.pth")
-    assert said in refused(tmp_path / "w.pth", tmp_path / "out", "--config", config)
+    assert message in refused(tmp_path / "w.pth", tmp_path / "out", "--config", config)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"num_heads": 5}, "multiple of its heads"),
         ({"embed_dim": 10**12}, "width"),
@@ -179,8 +275,8 @@ def test_wrong_weights(golden: dict[str, Any], config: Path, tmp_path: Path, cha
         ({"colour": 1}, "unknown entry 'colour'"),
     ],
 )
-def test_wrong_configuration(golden: dict[str, Any], change: dict[str, Any], said: str) -> None:
-    with pytest.raises(EchofmError, match=said):
+def test_wrong_configuration(golden: dict[str, Any], change: dict[str, Any], message: str) -> None:
+    with pytest.raises(EchofmError, match=message):
         from_official(golden["weights"], golden["config"] | change)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from echofm.errors import EchofmError
-from echofm.loss.contrast import Embedded
+from echofm.loss.contrastive import Embedded
 from echofm.model.config import MaskingConfig, NetworkConfig, ObjectiveConfig
 from echofm.model.mae import MaeOutput, VideoMae
 from echofm.model.sizes import SIZES

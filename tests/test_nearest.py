@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
 from echofm import nearest as module
-from echofm.approximate import ApproximateIndex
 from echofm.errors import EchofmError
 from echofm.nearest import nearest, unit_rows
-from synth.audit import search as search_module
-from synth.audit.search import Search
+from synth.audit.statistics import search as search_module
+from synth.audit.statistics.approximate import ApproximateIndex
+from synth.audit.statistics.search import Search
 
 
 def clustered(rows: int, width: int, seed: int, clusters: int = 50) -> np.ndarray:

@@ -14,7 +14,8 @@ from echofm.errors import EchofmError, UnreadableFile
 from echofm.phantom import add_truth, generate, render_clip
 from echofm.phantom.cli import main as phantom
 from echofm.phantom.truth import truth_path
-from echofm.readers import read_row
+from echofm.phantom.video import write_mjpeg
+from echofm.readers import read_clip, read_row
 from echofm.readers.datasets import open_source
 
 VIEWS = {"echonet-dynamic": {"A4C"}, "echonet-pediatric": {"A4C", "PSAX"}, "camus": {"A4C", "A2C"}}
@@ -55,19 +56,29 @@ def test_dicom_holds_planted_tags_and_none_of_them_leaves_the_reader(tmp_path: P
 
 
 def test_colour_clips_carry_their_greyscale_pair_and_velocities_beyond_the_aliasing_limit() -> None:
-    clip = render_clip(12, view="A2C", colour=True)
-    assert clip.flow is not None and clip.kind == "colour_doppler" and clip.frames_THWC.shape[-1] == 3
+    clip = render_clip(12, view="A2C", colour=True, truth=["velocity"])
+    assert clip.kind == "colour_doppler" and clip.frames_THWC.shape[-1] == 3
     coloured = np.ptp(clip.frames_THWC.astype(int), axis=-1) > 20
     assert 0.005 < coloured.mean() < 0.4
-    same = np.broadcast_to(clip.flow.grey_THW[..., None], clip.frames_THWC.shape)[~coloured]
+    same = np.broadcast_to(clip.pixels.grey_THW[..., None], clip.frames_THWC.shape)[~coloured]
     assert np.abs(clip.frames_THWC[~coloured].astype(int) - same).max() <= 20
-    velocity = clip.flow.velocity_THW.astype(float)
+    velocity = clip.pixels.velocity_THW.astype(float)
     assert 0.3 < np.abs(velocity).max() < 2.5
     towards = velocity.max((1, 2)) > 0.4
     assert towards.any() and (clip.cycle.filling_T[towards] > 0).all(), "inflow in diastole alone"
     aliased = velocity > 1.1 * clip.acquisition.nyquist_m_per_s
     red, blue = clip.frames_THWC[..., 0].astype(int), clip.frames_THWC[..., 2].astype(int)
     assert aliased.any() and (blue > red)[aliased & coloured].mean() > 0.8
+
+
+@pytest.mark.parametrize("size", [112, 97])
+def test_grey_videos_are_grey_and_as_bright_as_the_frames(size: int, tmp_path: Path) -> None:
+    frames = render_clip(3, frames=6, size=size).frames_THWC
+    write_mjpeg(tmp_path / "clip.avi", frames, 50.0)
+    grey, colour = (read_clip(tmp_path / "clip.avi", channels=n, keep_outside=True).frames_TCHW for n in (1, 3))
+    assert (colour == grey).all(), "red, green and blue alike, and their luma with them"
+    difference = grey[:, 0].astype(int) - frames[..., 0]
+    assert abs(difference.mean()) < 0.5 and np.abs(difference).mean() < 5
 
 
 @pytest.mark.parametrize(
@@ -84,8 +95,9 @@ def test_colour_clips_carry_their_greyscale_pair_and_velocities_beyond_the_alias
         ({"frame_rate_hz": 0.0}, "frame rate 0 Hz"),
         ({"frame_rate_hz": float("nan")}, "frame rate nan Hz"),
         ({"frames": 0}, "frames 0: a clip has at least 1"),
-        ({"frames": 1, "colour_fraction": 0.5}, "frames 1: a clip in colour has at least 2"),
+        ({"frames": 1, "colour_fraction": 0.5}, "frames 1: a clip with colour or velocity has at least 2"),
         ({"size": 0}, "size 0"),
+        ({"truth": ("strain",)}, "no truth 'strain'; the phantom has displacement"),
     ],
 )
 def test_what_cannot_be_made_is_named(options: dict, message: str, tmp_path: Path) -> None:
@@ -95,7 +107,7 @@ def test_what_cannot_be_made_is_named(options: dict, message: str, tmp_path: Pat
 
 
 def test_truth_that_is_missing_or_of_another_clip_is_an_unreadable_file(tmp_path: Path) -> None:
-    generate(tmp_path / "d", patients=1, frames=5, processes=1, displacement=False)
+    generate(tmp_path / "d", patients=1, frames=5, processes=1)
     row = next(iter(open_source(tmp_path / "d").rows()))
     clip = read_row(row)
     path = truth_path(tmp_path / "d", row.path.stem)

@@ -161,7 +161,7 @@ def test_clips_of_a_patient_share_their_anatomy_and_those_of_others_do_not() -> 
 
 
 @pytest.mark.slow
-def test_seventy_patients_are_told_apart_by_their_masks() -> None:
+def test_seventy_patients_differ_by_their_masks() -> None:
     assert share_found(20, 90) >= 0.95
 
 
@@ -173,7 +173,6 @@ def test_heart_rates_of_a_written_folder(tmp_path: Path) -> None:
         patients=24,
         clips_per_patient=1,
         views=views,
-        displacement=False,
         seed=1,
         frames=150,
         frame_rate_hz=50.0,

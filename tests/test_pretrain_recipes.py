@@ -14,14 +14,14 @@ import pytest
 import torch
 from torch import nn
 
+from echofm.engine import hooks
 from echofm.engine.run import Run
 from echofm.errors import EchofmError
 from echofm.model.config import MaskingConfig
 from echofm.model.mae import VideoMae
-from pretrain import hooks, recipes
+from pretrain import recipes
 from pretrain.cli import main
 from pretrain.recipes import RECIPES, PretrainRecipe
-from pretrain.task import contract_of
 
 # Millions of parameters; a change of size is meant, not met.
 PARAMETERS_M = {"demo": 0.53, "tiny": 3.47, "small": 26.58, "base": 120.78, "large": 344.51}
@@ -45,7 +45,7 @@ def test_recipe_builds_and_returns_from_json(name: str, tmp_path: Path) -> None:
         net: nn.Module = VideoMae(recipe.network, recipe.masking, recipe.objective)
     millions = sum(parameter.numel() for parameter in net.parameters()) / 1e6
     assert millions == pytest.approx(PARAMETERS_M[name], abs=0.05)
-    contract_of(recipe)
+    assert recipe.contract.size == recipe.network.size
     recipe.fit.micro_batch(8)
     assert recipe.fit.optim.warmup_steps < recipe.fit.steps
     path = tmp_path / "config.json"
@@ -62,8 +62,8 @@ def test_large_has_the_published_hyper_parameters() -> None:
     assert recipe.masking == MaskingConfig(kind="tube", ratio=0.75, decode_ratio=1)
     assert (objective.triplet.margin, objective.cycle.temperature) == (0.2, 0.1)
     assert objective.clip_contrast.weight == network.phase_centre == 0
-    assert (optim.beta1, optim.beta2, optim.weight_decay, optim.clip_norm) == (0.9, 0.95, 0.05, 0.02)
-    assert recipe.fit.peak_lr() == pytest.approx(1e-3 * 64 / 256) and recipe.fit.batch == 64
+    assert (optim.beta1, optim.beta2, optim.weight_decay, optim.max_grad_norm) == (0.9, 0.95, 0.05, 0.02)
+    assert optim.peak_lr(recipe.fit.batch) == pytest.approx(1e-3 * 64 / 256) and recipe.fit.batch == 64
 
 
 def test_recipes_refuse_unknown_fields() -> None:
@@ -83,7 +83,7 @@ def test_print_config_takes_overrides_and_replays(tmp_path: Path, capsys: pytest
     words = [
         "--fit.steps",
         "7",
-        "--fit.optim.lr-per-256",
+        "--fit.optim.base-lr",
         "0.5",
         "--objective.reconstruction.sector-only",
         "--monitor",
@@ -93,7 +93,7 @@ def test_print_config_takes_overrides_and_replays(tmp_path: Path, capsys: pytest
     assert main(["demo", *words]) == 0
     printed = capsys.readouterr().out
     changed = json.loads(printed)
-    assert changed["fit"]["steps"] == 7 and changed["fit"]["optim"]["lr_per_256"] == 0.5
+    assert changed["fit"]["steps"] == 7 and changed["fit"]["optim"]["base_lr"] == 0.5
     assert changed["objective"]["reconstruction"]["sector_only"] is True and changed["monitor"]["hooks"] == ["a:b"]
     (tmp_path / "config.json").write_text(printed)
     assert main([f"--config={tmp_path / 'config.json'}", "--print-config"]) == 0
@@ -103,7 +103,7 @@ def test_print_config_takes_overrides_and_replays(tmp_path: Path, capsys: pytest
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["dmo"], "did you mean 'demo'"),
         (["--data", "x"], "name a recipe"),
@@ -113,14 +113,14 @@ def test_print_config_takes_overrides_and_replays(tmp_path: Path, capsys: pytest
         (["--config", "nowhere.json"], "no such configuration"),
     ],
 )
-def test_mistakes_get_one_line(words: list[str], said: str) -> None:
-    with pytest.raises(EchofmError, match=said):
+def test_mistakes_get_one_line(words: list[str], message: str) -> None:
+    with pytest.raises(EchofmError, match=message):
         main(words)
 
 
-def test_a_run_goes_into_a_folder_of_its_recipe_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_goes_into_a_folder_of_its_recipe_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     outs: list[Path] = []
-    monkeypatch.setattr("pretrain.start.start", lambda recipe, *, out, **others: outs.append(out))
+    monkeypatch.setattr("echofm.engine.train.start", lambda recipe, build, *, out, **others: outs.append(out))
     assert main(["demo", "--data", "s"]) == 0 and main(["demo", "--data", "s", "--out", "mine"]) == 0
     assert outs == [Path("runs/demo"), Path("mine")]
 
@@ -146,32 +146,32 @@ def test_config_of_another_recipe_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--fit.step", "3"], "--fit.steps"),
         (["--fit.steps", "0"], "steps"),
         (["--network.size", "65"], "patch"),
     ],
 )
-def test_wrong_settings_are_explained(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_settings_are_explained(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["demo", *words])
     assert caught.value.code == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "field"),
     [({"grad_checkpointing": True}, "grad_checkpointing"), ({"fit": {"accumulate": 2}}, "fit.accumulate")],
 )
 def test_what_saves_memory_may_differ_on_resume(
-    change: dict[str, Any], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    change: dict[str, Any], field: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said: list[str] = []
-    monkeypatch.setattr("echofm.engine.run.console.print", lambda text, **_: said.append(text))
+    lines: list[str] = []
+    monkeypatch.setattr("echofm.engine.run.console.print", lambda text, **_: lines.append(text))
     first = RECIPES["demo"]()
     fit = first.fit.model_copy(update=change.get("fit", {}))
     Run.open(tmp_path / "run", first, env={"data": {}}, resume=False)
     changed = first.model_copy(update={**change, "fit": fit})
     Run.open(tmp_path / "run", changed, env={"data": {}}, resume=True)
-    assert len(said) == 1 and said[0].startswith(told + ": ") and "only to round-off" in said[0]
+    assert len(lines) == 1 and lines[0].startswith(field + ": ") and "only to round-off" in lines[0]

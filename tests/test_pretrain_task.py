@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,20 +12,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from heart_shards import FRAME_RATE_HZ, write_heart_shards
 
+from echofm.augment import fit_to, vary_grey
 from echofm.clip import ClipBatch
 from echofm.contract import InputContract
-from echofm.engine.schedule import lr_at
+from echofm.engine.asking import MicroLoss, outputs
+from echofm.engine.held_out import held_out
+from echofm.engine.task import StepOutput, Turn
 from echofm.engine.update import Updater
 from echofm.errors import EchofmError
 from echofm.metric.circular import circular_distance
 from echofm.model.config import MaskingConfig, NetworkConfig, ObjectiveConfig
 from echofm.shards.read import ShardSet
-from pretrain.monitor import HeldOut, collapsed, cry_out
 from pretrain.recipes import RECIPES, PretrainRecipe
-from pretrain.start import batches_of, make_monitor, open_shards
-from pretrain.task import PretrainTask, fit_to, vary
+from pretrain.task import PretrainTask
+from pretrain.validate import collapsed, warn
 
 Changes = dict[str, Any]
 GOLDEN = Path(__file__).parent / "golden" / "pretrain_loss_curve.json"
@@ -32,7 +37,9 @@ GOLDEN = Path(__file__).parent / "golden" / "pretrain_loss_curve.json"
 def tiny_recipe(*, masking: Changes = {}, objective: Changes = {}, **network: object) -> PretrainRecipe:  # noqa: B006
     recipe = RECIPES["demo"]()
     small = {"size": 32, "frames": 8, "width": 32, "depth": 2, "heads": 2, "decoder_width": 16, "predicted_frames": 4}
-    fit = recipe.fit.model_copy(update={"batch": 4, "steps": 20})
+    # The rate is 5e-4 at its peak.
+    optim = recipe.fit.optim.model_copy(update={"base_lr": 5e-4 * 256 / 4, "warmup_steps": 0})
+    fit = recipe.fit.model_copy(update={"batch": 4, "steps": 20, "optim": optim})
     return PretrainRecipe(
         name="demo",
         network=NetworkConfig(**{**recipe.network.model_dump(), **small, **network}),
@@ -49,8 +56,19 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
     return ShardSet.open(write_heart_shards(tmp_path_factory.mktemp("s") / "s", train=10, val=3, frames=48, size=40))
 
 
+def batches_of(recipe: PretrainRecipe, shards: ShardSet) -> Iterator[ClipBatch]:
+    return PretrainTask(recipe).batches(shards, recipe.fit, start_step=0)
+
+
 def first_batch(recipe: PretrainRecipe, shards: ShardSet) -> ClipBatch:
-    return next(batches_of(recipe, shards, start_step=0)).to("cpu")
+    return next(batches_of(recipe, shards)).to("cpu")
+
+
+def alone(task: PretrainTask, batch: ClipBatch) -> StepOutput:
+    """The loss of a batch that is not cut."""
+    turn = Turn(player="model", step=1, net=task.net, nets={"model": task.net}, ema={}, whole=True)
+    loss = MicroLoss(lambda: task.loss(batch, turn), within=contextlib.nullcontext)
+    return next(outputs([loss], Accelerator(cpu=True)))
 
 
 @pytest.mark.parametrize(
@@ -69,9 +87,9 @@ def first_batch(recipe: PretrainRecipe, shards: ShardSet) -> ClipBatch:
 )
 def test_loss_is_finite_and_every_parameter_learns(changes: Changes, shards: ShardSet) -> None:
     recipe = tiny_recipe(**changes)
-    task = PretrainTask(recipe, card={})
+    task = PretrainTask(recipe)
     batch = task.prepare(first_batch(recipe, shards))
-    output = task.step(task.net, batch, task.counts(batch))
+    output = alone(task, batch)
     output.loss.backward()
     assert output.loss.isfinite() and all(value.isfinite() for value in output.logs.values())
     still = [
@@ -84,9 +102,10 @@ def curve(shards: ShardSet) -> list[dict[str, float]]:
     """Twenty steps of the tiny recipe with the published losses on one thread."""
     # What eight frames leave of centred phase vectors is small, and its cosines make round-off large.
     recipe = tiny_recipe(phase_centre=0.0)
-    task = PretrainTask(recipe, card={})
-    updater, batches = Updater(task, recipe.fit), batches_of(recipe, shards, start_step=0)
-    return [updater(next(batches), lr=lr_at(step, steps=20, peak=5e-4)).figures for step in range(1, 21)]
+    task = PretrainTask(recipe)
+    updater, batches = Updater(task, recipe.fit), batches_of(recipe, shards)
+    figures = [updater(next(batches), step=step).figures for step in range(1, 21)]
+    return [{name: value for name, value in each.items() if name != "lr"} for each in figures]
 
 
 def test_golden_loss_curve(shards: ShardSet) -> None:
@@ -109,26 +128,41 @@ def test_bf16_stays_near_fp32_and_leaves_the_network_alone(shards: ShardSet, pha
     for precision in ("fp32", "bf16"):
         recipe = tiny_recipe(phase_centre=phase_centre)
         fit = recipe.fit.model_copy(update={"precision": precision})
-        task = PretrainTask(recipe, card={})
+        task = PretrainTask(recipe.model_copy(update={"fit": fit}))
         forward = task.net.forward
-        updater, batches = Updater(task, fit), batches_of(recipe, shards, start_step=0)
-        losses.append([updater(next(batches), lr=5e-4).figures["loss"] for _ in range(5)])
+        updater, batches = Updater(task, fit), batches_of(recipe, shards)
+        losses.append([updater(next(batches), step=step).figures["loss"] for step in range(1, 6)])
         assert task.net.forward == forward
         assert {p.dtype for p in task.net.parameters()} == {torch.float32}
     assert losses[1] != losses[0] and losses[1] == pytest.approx(losses[0], rel=apart)
+
+
+def of_draws(video_BCTHW: torch.Tensor, draw_B: torch.Tensor) -> ClipBatch:
+    clips, _, frames, rows, columns = video_BCTHW.shape
+    return ClipBatch(
+        video_BCTHW=video_BCTHW,
+        sector_BHW=torch.ones(clips, rows, columns, dtype=torch.bool),
+        valid_BT=torch.ones(clips, frames, dtype=torch.bool),
+        frame_time_s_BT=torch.zeros(clips, frames),
+        draw_B=draw_B,
+        clip_ids=["clip"] * clips,
+        patient_ids=["patient"] * clips,
+    )
 
 
 def test_gain_and_contrast_are_drawn_per_clip() -> None:
     grey = torch.rand(4, 1, 2, 8, 8)
     grey[..., :4, :] = 0
     draw = torch.tensor([5, 7, 9, 11])
-    varied = vary(grey, draw, gain=0.3, contrast=0.5)
+    batch = of_draws(grey, draw)
+    varied = vary_grey(batch, gain=0.3, contrast=0.5).video_BCTHW
     assert varied.min() == 0 < varied.max() <= 1
     assert not varied[..., :4, :].any()
     assert all(
-        torch.equal(vary(grey[i : i + 1], draw[i : i + 1], gain=0.3, contrast=0.5)[0], varied[i]) for i in range(4)
+        torch.equal(vary_grey(batch[i : i + 1], gain=0.3, contrast=0.5).video_BCTHW[0], varied[i]) for i in range(4)
     )
-    flat = vary(torch.full((1000, 1, 1, 1, 1), 0.5), torch.arange(1000), gain=0.3, contrast=0.0).flatten() / 0.5
+    even = of_draws(torch.full((1000, 1, 1, 1, 1), 0.5), torch.arange(1000))
+    flat = vary_grey(even, gain=0.3, contrast=0.0).video_BCTHW.flatten() / 0.5
     assert flat.min().item() == pytest.approx(0.7, abs=0.01) and flat.max().item() == pytest.approx(1.3, abs=0.01)
     assert flat.mean().item() == pytest.approx(1.0, abs=0.02)
 
@@ -152,13 +186,13 @@ def replace_size(contract: InputContract, size: int, *, channels: int) -> InputC
     return contract.model_copy(update={"size": size, "channels": channels})
 
 
-def test_recomputing_activations_changes_nothing(shards: ShardSet) -> None:
+def test_checkpointing_changes_nothing(shards: ShardSet) -> None:
     recipe = tiny_recipe()
     gradients = []
     for enabled in (False, True):
-        task = PretrainTask(recipe.model_copy(update={"grad_checkpointing": enabled}), card={})
+        task = PretrainTask(recipe.model_copy(update={"grad_checkpointing": enabled}))
         batch = task.prepare(first_batch(recipe, shards))
-        task.step(task.net, batch, task.counts(batch)).loss.backward()
+        alone(task, batch).loss.backward()
         gradients.append([p.grad for p in task.net.parameters()])
         assert ("--grad-checkpointing" in task.advice()) is not enabled
     assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(*gradients))
@@ -166,13 +200,13 @@ def test_recomputing_activations_changes_nothing(shards: ShardSet) -> None:
 
 def test_held_out_phases_are_those_of_the_window(shards: ShardSet) -> None:
     contract = InputContract(size=32, frames=8, channels=1, frame_rate_hz=25.0)
-    held = HeldOut.of(shards.split("val"), contract, clips=16)
-    assert len(held.batch) == 3 and held.batch.video_BCTHW.shape == (3, 1, 8, 32, 32)
+    held = held_out(shards.split("val"), contract, clips=16, carry=["phase"])
+    assert len(held) == 3 and held.video_BCTHW.shape == (3, 1, 8, 40, 40) and held.phase_BT is not None
     for index, clip in enumerate(shards.split("val")):
         # Every second frame of 50 Hz from the middle window's first one.
-        (first,) = [s for s in range(48) if shown(clip.frames_TCHW[s : s + 16 : 2], held.batch, index, contract)]
+        (first,) = [s for s in range(48) if shown(clip.frames_TCHW[s : s + 16 : 2], held, index, contract)]
         assert clip.phase_T is not None
-        away = circular_distance(held.phase_BF[index], torch.from_numpy(clip.phase_T[first : first + 16 : 2]))
+        away = circular_distance(held.phase_BT[index], torch.from_numpy(clip.phase_T[first : first + 16 : 2]))
         assert away.max() < 1 / FRAME_RATE_HZ
 
 
@@ -180,46 +214,44 @@ def shown(frames_TCHW: np.ndarray, batch: ClipBatch, index: int, contract: Input
     if len(frames_TCHW) < contract.frames:
         return False
     video = torch.from_numpy(np.ascontiguousarray(frames_TCHW))[None].transpose(1, 2).float() / 255
-    one = replace(batch[0:1], video_BCTHW=video, sector_BHW=torch.ones(1, 40, 40, dtype=torch.bool))
-    return torch.allclose(fit_to(one, contract).video_BCTHW[0], batch.video_BCTHW[index], atol=1e-6)
+    return torch.allclose(video[0], batch.video_BCTHW[index], atol=1e-6)
 
 
 def test_no_held_out_clips_is_an_error_with_the_fix(shards: ShardSet) -> None:
     with pytest.raises(EchofmError, match=r"`echofm shards --fractions 0\.8 0\.1 0\.1`.*--monitor\.every 0"):
-        HeldOut.of(replace(shards, records=[]), InputContract(size=32, frames=8), clips=4)
+        held_out(replace(shards, records=[]), InputContract(size=32, frames=8), clips=4)
 
 
-def test_collapse_is_noticed_and_cried_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_collapse_is_noticed_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not collapsed({"rankme": 5.0, "embedding_std": 0.3})
     assert collapsed({"rankme": 1.2, "embedding_std": 0.3}) and collapsed({"rankme": 5.0, "embedding_std": 0.001})
-    said: list[str] = []
-    monkeypatch.setattr("pretrain.monitor.console.print", lambda text, **_: said.append(text))
-    cry_out({"rankme": 1.2, "embedding_std": 0.3}, 40)
-    assert "COLLAPSE" in said[0] and "step 40" in said[0] and "--fit.optim.lr-per-256" in said[0]
+    lines: list[str] = []
+    monkeypatch.setattr("pretrain.validate.console.print", lambda text, **_: lines.append(text))
+    warn({"rankme": 1.2, "embedding_std": 0.3, "collapsed": 1.0}, 40, positions_only=False)
+    assert "COLLAPSE" in lines[0] and "step 40" in lines[0] and "--fit.optim.base-lr" in lines[0]
 
 
-def test_an_encoder_that_knows_places_alone_is_told_when_it_lasts(
+def test_an_encoder_that_knows_positions_alone_is_shown_when_it_lasts(
     shards: ShardSet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    said: list[str] = []
-    monkeypatch.setattr("pretrain.monitor.console.print", lambda text, **_: said.append(text))
+    lines: list[str] = []
+    monkeypatch.setattr("pretrain.validate.console.print", lambda text, **_: lines.append(text))
     recipe, shares = tiny_recipe(), iter([0.99, 0.99, 0.3, 0.95, 0.99])
-    monkeypatch.setattr("pretrain.monitor.position_share", lambda _: next(shares))
-    monitor = make_monitor(recipe, shards, folder=tmp_path)
-    model = PretrainTask(recipe, card={}).net
+    monkeypatch.setattr("pretrain.validate.position_share", lambda _: next(shares))
+    task = PretrainTask(recipe, shards)
     for step in range(0, 5 * recipe.monitor.every, recipe.monitor.every):
-        monitor(model, step)
-    steps = [text.split("step ")[1].split(":")[0] for text in said if "NO HEART YET" in text]
+        with torch.no_grad():
+            task.validate({"model": task.net.eval()}, step)
+    steps = [text.split("step ")[1].split(":")[0] for text in lines if "NO HEART YET" in text]
     # Untrained (step 0) it is no news, and once is not yet lasting.
     assert steps == [str(4 * recipe.monitor.every)]
 
 
-def test_colour_shards_need_a_colour_model(shards: ShardSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_colour_shards_need_a_colour_model(shards: ShardSet) -> None:
     settings = shards.manifest.settings.model_copy(update={"channels": 3})
     coloured = replace(shards, manifest=shards.manifest.model_copy(update={"settings": settings}))
-    monkeypatch.setattr("pretrain.start.ShardSet.open", lambda *_, **__: coloured)
     with pytest.raises(EchofmError, match=r"--network\.channels 3"):
-        open_shards(tiny_recipe(), Path("unused"))
+        PretrainTask(tiny_recipe(), coloured)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def test_burned_in_text_is_outside_what_is_read(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_no_planted_name_is_written_or_said(folder: Path, tmp_path: Path) -> None:
+def test_no_planted_name_is_written_or_printed(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     small = ["--fit.steps", "2", "--fit.batch", "2", "--monitor.every", "1", "--monitor.clips", "1"]

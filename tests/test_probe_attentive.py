@@ -29,9 +29,9 @@ def test_the_token_that_tells_is_found() -> None:
     fresh_mean = fresh.reshape(CLIPS, TOKENS, WIDTH).mean(1)
     assert AttentiveRegressor(1).fit(mean, y).score(fresh_mean, truth) < 0.4
     classes, fresh_classes = np.array(["low", "high"])[(y > 0) * 1], np.array(["low", "high"])[(truth > 0) * 1]
-    told = AttentiveClassifier(TOKENS).fit(X, classes)
-    assert told.score(fresh, fresh_classes) > 0.85
-    np.testing.assert_allclose(told.predict_proba(fresh).sum(1), 1)
+    stated = AttentiveClassifier(TOKENS).fit(X, classes)
+    assert stated.score(fresh, fresh_classes) > 0.85
+    np.testing.assert_allclose(stated.predict_proba(fresh).sum(1), 1)
 
 
 def test_missing_tokens_do_not_count() -> None:

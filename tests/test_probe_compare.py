@@ -11,8 +11,8 @@ from planted_probes import planted_table
 
 from echofm.errors import EchofmError
 from probe.cli import main
-from probe.compare import Compared, compare
-from probe.evaluate import evaluate
+from probe.comparison import Compared, compare
+from probe.labels.evaluate import evaluate
 from probe.result import ProbeResult
 
 BETTER, WORSE = planted_table(60, noise=0.5), planted_table(60, noise=3.0, encoder="other")
@@ -29,13 +29,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("target", ["ef_percent", "view"])
-def test_paired_is_what_evaluate_finds_for_a_rival(runs: Path, target: str) -> None:
+def test_paired_is_what_evaluate_finds_for_a_baseline(runs: Path, target: str) -> None:
     found = compare(runs / "a" / target, runs / "b" / target / "probe.json", draws=100)
-    side_by_side = evaluate(BETTER, target=target, rivals={"b": WORSE}, draws=100).result
+    side_by_side = evaluate(BETTER, target=target, baselines={"b": WORSE}, draws=100).result
     assert found.paired and found.notes == []
     for each in found.metrics:
         asked = ("b", each.metric, "clip")
-        (expected,) = [c.difference for c in side_by_side.comparisons if (c.rival, c.metric, c.level) == asked]
+        (expected,) = [c.difference for c in side_by_side.comparisons if (c.baseline, c.metric, c.level) == asked]
         assert each.difference.model_dump() == pytest.approx(expected.model_dump())
         assert each.first.value == pytest.approx(side_by_side.score(each.metric).value)
     first = found.metrics[0].difference
@@ -48,7 +48,7 @@ def test_a_run_of_several_targets_is_asked_which(runs: Path) -> None:
             compare(named, runs / "b")
 
 
-def test_a_path_that_is_not_there_is_said(runs: Path) -> None:
+def test_a_path_that_is_not_there_is_reported(runs: Path) -> None:
     with pytest.raises(EchofmError, match="no such file or folder"):
         compare(runs / "a" / "wiev", runs / "b" / "view")
 
@@ -63,7 +63,7 @@ def test_an_encoder_does_not_beat_itself(runs: Path) -> None:
     assert all(each.difference.low == each.difference.high == 0 for each in found.metrics)
 
 
-def test_clips_of_one_alone_are_left_out_and_said(runs: Path, tmp_path: Path) -> None:
+def test_clips_of_one_alone_are_left_out_and_reported(runs: Path, tmp_path: Path) -> None:
     _copy(runs / "b" / "view", tmp_path, rows=lambda rows: rows.iloc[5:])
     found = compare(runs / "a" / "view", tmp_path, draws=50)
     whole = ProbeResult.from_json(runs / "a" / "view" / "probe.json").clips["test"]
@@ -108,13 +108,13 @@ def test_command_prints_and_writes(runs: Path, tmp_path: Path, capsys: pytest.Ca
         main(["compare", files[0], str(tmp_path / "missing.json")])
 
 
-def test_draws_and_seeds_that_cannot_be_are_told(runs: Path) -> None:
+def test_draws_and_seeds_that_cannot_be_is_reported(runs: Path) -> None:
     for word, value in (("--draws", "0"), ("--seed", "-1")):
         with pytest.raises(EchofmError, match=f"{word[2:]}.* is {value}; give"):
             main(["compare", str(runs / "a" / "view"), str(runs / "b" / "view"), word, value])
 
 
-def test_a_mean_over_seeds_is_said_to_be_one(runs: Path, tmp_path: Path) -> None:
+def test_a_mean_over_seeds_is_reported_to_be_one(runs: Path, tmp_path: Path) -> None:
     _copy(runs / "a" / "view", tmp_path, result={"kind": "attentive"})
     (kind, seeds) = compare(tmp_path, runs / "b" / "view", draws=20).notes
     assert kind == "of A the probe is attentive, of B linear"
@@ -132,7 +132,7 @@ def _copy(source: Path, folder: Path, *, result: dict | None = None, rows=lambda
 
 def test_names_of_the_package_are_functions_whoever_was_imported_first() -> None:
     import probe
-    import probe.compare
-    import probe.evaluate
+    import probe.comparison
+    import probe.labels.evaluate
 
     assert probe.evaluate is evaluate and probe.compare is compare and callable(probe.write_report)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from probe.measure import Sample
-from probe.metrics import balanced_accuracy, r2
+from probe.bootstrap import Key, redraw
+from probe.labels.answers import Truth
+from probe.labels.metrics import balanced_accuracy, r2
 
 CLIPS = 3
 METRICS = {"r2": r2, "balanced_accuracy": balanced_accuracy}
@@ -21,19 +22,19 @@ def drawn(metric: str, patients: int, *, seed: int) -> tuple[np.ndarray, np.ndar
     names = np.repeat(np.arange(patients), CLIPS).astype(str)
     if metric == "r2":
         return truth, truth + error, names
-    said = truth + error
-    return (truth > 0).astype(np.int64), np.stack([-said, said], 1), names
+    predicted = truth + error
+    return (truth > 0).astype(np.int64), np.stack([-predicted, predicted], 1), names
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("metric", sorted(METRICS))
 def test_coverage_of_figures_on_clustered_clips(metric: str) -> None:
-    truth, said, _ = drawn(metric, 400_000, seed=10**6)
-    figure = METRICS[metric](truth, said)
+    truth, predicted, _ = drawn(metric, 400_000, seed=10**6)
+    figure = METRICS[metric](truth, predicted)
     inside = []
     for seed in range(800):
-        truth, said, names = drawn(metric, 150, seed=seed + 5000)
-        sample = Sample(truth_N=truth, patients_N=names, draws=600, seed=seed)
-        found = sample.measure({(metric, ""): METRICS[metric]}, said[:, None])[metric, ""].estimate
+        truth, predicted, names = drawn(metric, 150, seed=seed + 5000)
+        whole = Truth(values_N=truth, patients_N=names, metrics={(metric, ""): METRICS[metric]})
+        found = redraw(whole.figures(predicted[:, None]), draws=600, seed=seed)[Key(metric)].estimate
         inside.append(found.low <= figure <= found.high)
     assert 0.93 <= np.mean(inside) <= 0.97

@@ -15,24 +15,16 @@ from echofm.clip import Clip
 from echofm.contract import InputContract
 from echofm.embed.extract import embed_clips
 from echofm.errors import EchofmError
+from echofm.estimators.left_ventricle import AreaCurve, mask_area
 from echofm.hub import load_encoder, save_model
 from echofm.loss.periodic import motion_prior, pixel_prior
 from echofm.model.config import NetworkConfig
 from echofm.model.mae import VideoMae
 from echofm.model.vit import Encoding
-from probe.cycle import (
-    AreaCurve,
-    CycleMatch,
-    cycle_figures,
-    judge,
-    mask_area,
-    moment_similarity,
-    paired_test,
-    prior_similarity,
-    rate_readings,
-)
-from probe.moment_tables import frame_table, pixel_table
-from probe.moments import Reading, encode_moments, frame_features, frame_similarity
+from probe.phase.pixels import pixel_table
+from probe.retrieval.frames import Reading, encode_windows, frame_features, frame_similarity
+from probe.retrieval.lv_area import AreaMatch, encoder_similarity, match_frames, prior_similarity, rate_readings
+from probe.retrieval.permutation import match_figures, paired_test
 
 RATE_HZ = 50.0
 
@@ -85,17 +77,17 @@ def sawtooth(beats: int = 4, frames: int = 40) -> AreaCurve:
     return AreaCurve(area_F=area, time_s_F=np.arange(len(area)) / RATE_HZ)
 
 
-def matched(curve: AreaCurve, match_F: np.ndarray) -> CycleMatch:
+def matched(curve: AreaCurve, match_F: np.ndarray) -> AreaMatch:
     similarity = np.zeros((len(match_F), len(match_F)))
     similarity[np.arange(len(match_F)), match_F] = 1
-    return judge(similarity, curve)
+    return match_frames(similarity, curve)
 
 
 def test_a_match_is_judged_as_a_loop_judges_it() -> None:
     rng = np.random.default_rng(0)
     curve = AreaCurve(area_F=rng.uniform(50, 90, 70), time_s_F=np.arange(70) / RATE_HZ)
     similarity = rng.standard_normal((70, 70))
-    found = judge(similarity, curve)
+    found = match_frames(similarity, curve)
     area, span = curve.area_F, np.ptp(curve.area_F)
 
     def moves(t: int) -> float:
@@ -113,7 +105,7 @@ def test_a_match_is_judged_as_a_loop_judges_it() -> None:
         np.mean(agree)
     )
     with pytest.raises(EchofmError, match="no other far enough"):
-        judge(similarity[:30, :30], AreaCurve(area_F=area[:30], time_s_F=curve.time_s_F[:30]))
+        match_frames(similarity[:30, :30], AreaCurve(area_F=area[:30], time_s_F=curve.time_s_F[:30]))
 
 
 def test_the_permutation_test_knows_a_right_match_from_a_late_one() -> None:
@@ -122,11 +114,11 @@ def test_the_permutation_test_knows_a_right_match_from_a_late_one() -> None:
     right = (frames + 40) % 160
     # Always half a beat late: as regular as the right one, and wrong.
     late = (frames + 60) % 160
-    found = cycle_figures([matched(curve, right)] * 3, draws=2000)
+    found = match_figures([matched(curve, right)] * 3, draws=2000)
     assert found.area_difference < 1e-9 and found.same_direction == 1 and found.clips == 3 and found.frames == 480
     # One move in forty is a whole beat, and then the match is right again; three clips must all draw it.
     assert found.p_area_difference < 0.01 and found.p_same_direction < 0.01
-    wrong = cycle_figures([matched(curve, late)] * 3, draws=2000)
+    wrong = match_figures([matched(curve, late)] * 3, draws=2000)
     assert wrong.p_area_difference > 0.3 and wrong.p_same_direction > 0.3
 
 
@@ -136,8 +128,8 @@ def test_p_values_of_blind_matches_are_about_even() -> None:
     values = []
     for _ in range(150):
         smooth = scipy.ndimage.gaussian_filter1d(rng.standard_normal((2, 160, 6)), 2.0, axis=1)
-        found = [judge(frame_similarity(each, Reading(), frame_rate_hz=RATE_HZ), curve) for each in smooth]
-        values.append(cycle_figures(found, draws=400).p_area_difference)
+        found = [match_frames(frame_similarity(each, Reading(), frame_rate_hz=RATE_HZ), curve) for each in smooth]
+        values.append(match_figures(found, draws=400).p_area_difference)
     assert np.mean(np.array(values) < 0.05) < 0.15 and 0.35 < np.mean(values) < 0.65
 
 
@@ -153,30 +145,30 @@ def test_paired_test_sees_a_difference_and_none() -> None:
 @pytest.mark.parametrize("windows", ["middle", "all"])
 @pytest.mark.parametrize("source", ["phase", "tokens", "grid"])
 def test_a_frame_gets_the_features_of_its_moment(source: str, windows: str) -> None:
-    moments = encode_moments(MeanGrey(), ramp(), batch=7)
-    assert moments.time_s_WT.shape == (33, 4)
-    grey = frame_features(moments, Reading(source=source, windows=windows))[:, 0]
+    encoded = encode_windows(MeanGrey(), ramp(), batch=7)
+    assert encoded.time_s_WT.shape == (33, 4)
+    grey = frame_features(encoded, Reading(source=source, windows=windows))[:, 0]
     # A token of two frames lies between them; a frame is the mean of the tokens on its either side.
     np.testing.assert_allclose(grey[1:-1], np.arange(1, 39), atol=1e-3)
 
 
 def test_the_clips_mean_at_each_place_is_taken_out() -> None:
-    biased = encode_moments(MeanGrey(bias=100.0), ramp())
-    centred = frame_features(biased, Reading(windows="all", centre_places=True))[:, 0]
+    biased = encode_windows(MeanGrey(bias=100.0), ramp())
+    centred = frame_features(biased, Reading(windows="all", centre_positions=True))[:, 0]
     with_bias = frame_features(biased, Reading(windows="all"))[:, 0]
     # In the middle all places are averaged; at the end only the last place is there, and its bias shows.
     assert with_bias[38] - with_bias[20] > 150 and 0 < centred[38] - centred[20] < 20
 
 
 def test_the_middle_is_read_from_middle_places() -> None:
-    grey = frame_features(encode_moments(MeanGrey(bias=100.0), ramp()), Reading())[:, 0]
+    grey = frame_features(encode_windows(MeanGrey(bias=100.0), ramp()), Reading())[:, 0]
     # Places 1 and 2 of 0 to 3 share the middle.
     np.testing.assert_allclose(grey[5:-5], np.arange(5, 35) + 150, atol=1e-3)
 
 
 def test_slower_contracts_still_give_every_frame() -> None:
-    moments = encode_moments(MeanGrey(frame_rate_hz=25.0), ramp())
-    grey = frame_features(moments, Reading())[:, 0]
+    encoded = encode_windows(MeanGrey(frame_rate_hz=25.0), ramp())
+    grey = frame_features(encoded, Reading())[:, 0]
     assert len(grey) == 40
     np.testing.assert_allclose(grey[2:-2], np.arange(2, 38), atol=0.51)
 
@@ -195,14 +187,16 @@ def test_similarity_is_that_of_the_priors() -> None:
 
 def test_generated_hearts_are_matched_and_readings_rated() -> None:
     hearts = [heart(seed) for seed in range(2)]
-    priors = [judge(prior_similarity(clip, motion=True), curve) for clip, curve in hearts]
-    assert cycle_figures(priors, draws=500).same_direction > 0.9
+    priors = [match_frames(prior_similarity(clip, motion=True), curve) for clip, curve in hearts]
+    assert match_figures(priors, draws=500).same_direction > 0.9
     encoder = MeanGrey()
     readings = (Reading(), Reading(motion_weight=0.5))
-    rated = rate_readings([(encode_moments(encoder, clip), curve) for clip, curve in hearts], readings=readings)
+    rated = rate_readings([(encode_windows(encoder, clip), curve) for clip, curve in hearts], readings=readings)
     assert set(rated["reading"]) == set(readings)
     assert (rated["merit"].diff().dropna() <= 0).all()
-    first = [judge(moment_similarity(encode_moments(encoder, c), rated["reading"][0]), curve) for c, curve in hearts]
+    first = [
+        match_frames(encoder_similarity(encode_windows(encoder, c), rated["reading"][0]), curve) for c, curve in hearts
+    ]
     assert rated["same_direction"][0] == pytest.approx(np.mean([each.same_F.mean() for each in first]))
     with pytest.raises(EchofmError, match="no clip with a left-ventricle mask"):
         rate_readings([], readings=readings)
@@ -237,25 +231,14 @@ def test_pixel_table_has_the_pixels_of_each_tokens_frames() -> None:
         pixel_table(table, clips[:1])
 
 
-def test_frame_table_has_a_token_for_every_frame() -> None:
-    clips = [heart(seed, frames=40)[0] for seed in range(2)]
-    table = embed_clips(MeanGrey(), clips)
-    fine = frame_table(MeanGrey(), table, clips)
-    assert fine.phase is not None and len(fine.phase.of(0).feature_PD) == 40
-    np.testing.assert_allclose(fine.phase.of(1).cycle_P, clips[1].phase_T)
-    np.testing.assert_allclose(fine.phase.of(1).time_s_P, clips[1].frame_time_s)
-    expected = frame_features(encode_moments(MeanGrey(), clips[1]), Reading())
-    np.testing.assert_allclose(fine.phase.of(1).feature_PD, expected, atol=1e-6)
-
-
 def test_unknown_times_are_refused() -> None:
     with pytest.raises(EchofmError, match="does not tell its frame times"):
-        encode_moments(MeanGrey(), ramp().replace(frame_time_s=None))
+        encode_windows(MeanGrey(), ramp().replace(frame_time_s=None))
 
 
 def test_real_clips_give_the_pixel_priors_known_figures(real_clips: Path, tmp_path: Path) -> None:
-    whole = [judge(prior_similarity(clip), curve) for clip, curve in real_curves(real_clips, keep_outside=True)]
-    found = cycle_figures(whole, draws=500)
+    whole = [match_frames(prior_similarity(clip), curve) for clip, curve in real_curves(real_clips, keep_outside=True)]
+    found = match_figures(whole, draws=500)
     # Published: .078 of the range against .323 by chance, 75 % against 50 %.
     assert found.area_difference == pytest.approx(0.078, abs=0.0006) and found.same_direction == pytest.approx(
         0.75, abs=0.006
@@ -270,6 +253,6 @@ def test_real_clips_give_the_pixel_priors_known_figures(real_clips: Path, tmp_pa
     contract = InputContract(size=32, frames=8, frame_rate_hz=25.0, channels=1)
     encoder = with_random_weights(load_encoder(save_model(model, tmp_path, contract=contract, card={})))
     clip, curve = real_curves(real_clips)[2]
-    moments = encode_moments(encoder, clip, batch=64)
-    match = judge(moment_similarity(moments, Reading(source="grid")), curve)
+    encoded = encode_windows(encoder, clip, batch=64)
+    match = match_frames(encoder_similarity(encoded, Reading(source="grid")), curve)
     assert len(match.match_F) == 133 and 0 < match.difference_F.mean() < match.chance_difference

@@ -1,4 +1,4 @@
-"""`echofm probe ENCODER --data SRC`: any backbone end to end, its rivals, the cache, several encoders in one table."""
+"""`echofm probe ENCODER --data SRC`: any backbone, its baselines, the cache, several encoders in one table."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ from hearts import write_avi
 from lookalikes import heart
 from shardfolder import KEY, Hearts, read_heart
 
-import probe.segment
+import probe.segmentation.probe
 from echofm.conform import conform
 from echofm.contract import InputContract
-from echofm.embed.inputs import open_input
+from echofm.embed.cache import embedded
+from echofm.embed.inputs import Item
+from echofm.embed.options import EmbedOptions
 from echofm.embed.table import EmbeddingTable
+from echofm.embed.videos import open_videos
 from echofm.errors import EchofmError
 from echofm.hub import save_model
 from echofm.model.config import NetworkConfig
 from echofm.model.mae import VideoMae
 from echofm.readers import read_clip
-from echofm.readers.limits import Limits
 from echofm.shards.write import write_shards
-from probe.asked import target_folder
 from probe.cli import main, parse_fractions
-from probe.gather import gather
-from probe.maker import Options
-from probe.pixel_pca import component_scores, pixel_pca
+from probe.inputs import open_inputs
+from probe.labels.baselines import component_scores, pixel_pca
 from probe.report import write_report
+from probe.requests import target_folder
 from probe.result import ProbeResult
-from probe.targets import Ask, probe_target
+from probe.targets import ProbeRequest, probe_target
 
 TIMM = "timm:test_vit?random&frames=4&size=32"
 MODULE = """
@@ -102,16 +103,16 @@ def test_any_backbone_probes_end_to_end(
         monkeypatch.setattr("probe.report.write_report", lambda *_, **__: None)
     spec = encoder(name, tmp_path)
     code = main([spec, *command])
-    told = capsys.readouterr()
+    printed = capsys.readouterr()
     result = ProbeResult.from_json(tmp_path / "out" / "view" / "probe.json")
-    assert code == int(bool(result.sanity.problems)), told.err
+    assert code == int(bool(result.sanity.problems)), printed.err
     methods = {score.method for score in result.scores}
-    twin = set() if name == "timm" else {"random init"}
-    # The timm model is untrained already: it has no twin.
-    assert methods == {"probe", "majority", "pixel PCA"} | twin
+    untrained = set() if name == "timm" else {"random init"}
+    # The timm model is untrained already: it has no random init.
+    assert methods == {"probe", "majority", "pixel PCA"} | untrained
     assert {check.name for check in result.sanity.checks} >= {"value range", "time", "gain", "collapse", "copies"}
     assert (tmp_path / "out" / "report.html").is_file() == (name == "ours")
-    assert ("image model" in told.err) == (name == "timm") == any("image model" in note for note in result.notes)
+    assert ("image model" in printed.err) == (name == "timm") == any("image model" in note for note in result.notes)
 
 
 def test_embeddings_are_used_again_and_give_the_same(
@@ -124,8 +125,8 @@ def test_embeddings_are_used_again_and_give_the_same(
     assert "embedding 22 clips" in capsys.readouterr().err
     before = {path.name: path.read_bytes() for path in (tmp_path / "out" / "view").iterdir()}
     main([spec, *command])
-    said = capsys.readouterr().err
-    assert "taken from the cache" in said and "embedding 22 clips" not in said
+    printed = capsys.readouterr().err
+    assert "taken from the cache" in printed and "embedding 22 clips" not in printed
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "out" / "view").iterdir()}
     main([spec, *command, "--windows", "2"])
     assert "embedding 22 clips" in capsys.readouterr().err
@@ -136,10 +137,10 @@ def test_several_encoders_stand_in_one_table(
 ) -> None:
     monkeypatch.setattr("probe.report.write_report", lambda *_, **__: None)
     other = TIMM.replace("test_vit", "test_vit2")
-    main([TIMM, other, *command, "--encoder", "pixels?size=32&frames=8", "--no-rivals"])
+    main([TIMM, other, "pixels?size=32&frames=8", *command, "--no-baselines"])
     result = ProbeResult.from_json(tmp_path / "out" / "view" / "probe.json")
     assert {score.method for score in result.scores} == {"probe", "majority", other, "pixels?size=32&frames=8"}
-    assert {comparison.rival for comparison in result.comparisons} >= {other, "pixels?size=32&frames=8"}
+    assert {comparison.baseline for comparison in result.comparisons} >= {other, "pixels?size=32&frames=8"}
 
 
 def test_pairs_are_a_target_too(command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,10 +154,10 @@ def test_pairs_are_a_target_too(command: list[str], tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.slow
-def test_moments_and_masks_are_targets_too(command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_and_masks_are_targets_too(command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("probe.report.write_report", lambda *_, **__: None)
-    short = functools.partial(probe.segment.probe_segmentation, steps=5)
-    monkeypatch.setattr("probe.segment.probe_segmentation", short)
+    short = functools.partial(probe.segmentation.probe.probe_segmentation, steps=5)
+    monkeypatch.setattr("probe.segmentation.probe.probe_segmentation", short)
     words = [word for word in command if word not in ("--kind", "knn")]
     words[words.index("view")] = "phase"
     asked = ("retrieval:phase", "mask")
@@ -176,7 +177,7 @@ def test_an_attentive_probe_gets_its_tokens(
 ) -> None:
     monkeypatch.setattr("probe.report.write_report", lambda *_, **__: None)
     words = [{"knn": "attentive"}.get(word, word) for word in command]
-    main([encoder("ours", tmp_path), *words, "--features", "tokens", "--seeds", "1", "--no-rivals"])
+    main([encoder("ours", tmp_path), *words, "--features", "tokens", "--seeds", "1", "--no-baselines"])
     result = ProbeResult.from_json(tmp_path / "out" / "view" / "probe.json")
     assert (result.kind, result.features) == ("attentive", "tokens")
     (meta,) = [json.loads(path.read_text()) for path in (tmp_path / "cache").glob("*/meta.json")]
@@ -193,38 +194,38 @@ def test_masks_need_pixels(command: list[str], tmp_path: Path) -> None:
         main([str(tmp_path / "table"), "--target", "retrieval:heart", "--out", str(tmp_path / "out")])
 
 
-def test_a_wrong_encoder_is_told_before_any_figure(
+def test_a_wrong_encoder_is_reported_before_any_figure(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     dead = MODULE.replace("my_", "").replace("return self.net(", "return 1 + 0 * self.net(")
     (tmp_path / "dead_encoder.py").write_text(dead)
-    assert main(["dead_encoder:build", *command, "--no-rivals"]) == 1
-    said = capsys.readouterr().err
-    assert said.index("FAILED: answers: the encoder is collapsed") < said.index("embedding 22 clips")
-    assert said.count("warning: the encoder is collapsed") == 1
+    assert main(["dead_encoder:build", *command, "--no-baselines"]) == 1
+    printed = capsys.readouterr().err
+    assert printed.index("FAILED: answers: the encoder is collapsed") < printed.index("embedding 22 clips")
+    assert printed.count("warning: the encoder is collapsed") == 1
     result = ProbeResult.from_json(tmp_path / "out" / "view" / "probe.json")
     assert "the encoder is collapsed" in result.sanity.problems[0]
     assert "the encoder is collapsed" in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_a_wrong_encoder_beside_the_probed_one_is_told_with_its_name(
+def test_a_wrong_encoder_beside_the_probed_one_is_reported_with_its_name(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("probe.report.write_report", lambda *_, **__: None)
     dead = MODULE.replace("my_", "").replace("return self.net(", "return 1 + 0 * self.net(")
-    (tmp_path / "dead_rival.py").write_text(dead)
-    assert main([encoder("ours", tmp_path), "dead_rival:build", *command, "--no-rivals"]) == 1
-    assert "FAILED: dead_rival:build: the encoder is collapsed" in capsys.readouterr().err
+    (tmp_path / "dead_other.py").write_text(dead)
+    assert main([encoder("ours", tmp_path), "dead_other:build", *command, "--no-baselines"]) == 1
+    assert "FAILED: dead_other:build: the encoder is collapsed" in capsys.readouterr().err
     result = ProbeResult.from_json(tmp_path / "out" / "view" / "probe.json")
-    assert any(problem.startswith("dead_rival:build: the encoder is collapsed") for problem in result.sanity.problems)
+    assert any(problem.startswith("dead_other:build: the encoder is collapsed") for problem in result.sanity.problems)
     # Of a table, too, that somebody made elsewhere.
     alive = EmbeddingTable.load(next((tmp_path / "cache").glob("*/")))
     for name, features in (("alive", alive.video_ND), ("dead", np.ones_like(alive.video_ND))):
         replace(alive, video_ND=features, motion_NRCD=None, phase=None).save(tmp_path / name)
     words = ["--target", "view", "--features", "video", "--draws", "20", "--out", str(tmp_path / "tables")]
-    main([str(tmp_path / "alive"), "--against", str(tmp_path / "dead"), *words])
+    main([str(tmp_path / "alive"), str(tmp_path / "dead"), *words])
     problems = ProbeResult.from_json(tmp_path / "tables" / "view" / "probe.json").sanity.problems
     assert any(problem.startswith("dead: the embedding is collapsed") for problem in problems)
 
@@ -270,28 +271,27 @@ def test_the_clips_of_a_folder_are_shown_as_film_strips(tmp_path: Path, monkeypa
     lines += ["broken.avi,p20,train,50", "copy.avi,p0,train,40"]
     (tmp_path / "files" / "manifest.csv").write_text("\n".join(lines) + "\n")
     monkeypatch.chdir(tmp_path)
-    options = Options(key=KEY, windows=1, processes=1, cache=tmp_path / "cache", with_rivals=False, show_progress=False)
-    gathered = gather([encoder("ours", tmp_path)], data=tmp_path / "files", options=options)
-    assert gathered.frames_of is not None and len(gathered.table) == 12
+    (tmp_path / "id.key").write_bytes(b"a key for tests only")
+    options = EmbedOptions(windows=1, processes=1, cache=tmp_path / "cache", id_key=tmp_path / "id.key")
+    open_alone = functools.partial(open_inputs, with_baselines=False, show_progress=False)
+    inputs = open_alone([encoder("ours", tmp_path)], data=tmp_path / "files", options=options)
+    assert inputs.frames_of is not None and len(inputs.table) == 12
     # Whose a file is can be told as for the other commands.
     (tmp_path / "files" / "manifest.csv").rename(tmp_path / "labels.csv")
     alone = replace(options, patient_from="parent")
-    assert len(set(gather([encoder("ours", tmp_path)], data=tmp_path / "files", options=alone).table.patient_id)) == 1
+    printed = open_alone([encoder("ours", tmp_path)], data=tmp_path / "files", options=alone)
+    assert len(set(printed.table.patient_id)) == 1
     with pytest.raises(EchofmError, match="no clip"):
-        gather(
-            [encoder("ours", tmp_path)],
-            data=tmp_path / "files",
-            options=replace(alone, limits=Limits(max_clip_mb=0.001)),
-        )
+        open_alone([encoder("ours", tmp_path)], data=tmp_path / "files", options=replace(alone, max_clip_mb=0.001))
     (tmp_path / "labels.csv").rename(tmp_path / "files" / "manifest.csv")
     for number in (0, 7):
         clip = read_clip(tmp_path / "files" / f"{number}.avi", key=KEY, patient=f"p{number}")
-        shown = gathered.frames_of(clip.clip_id)
+        shown = inputs.frames_of(clip.clip_id)
         assert shown is not None and np.array_equal(shown, conform(clip, size=32).frames_TCHW)
-        assert gathered.table.select(clip_id=clip.clip_id).patient_id.tolist() == [clip.patient_id]
-    assert gathered.frames_of("0" * 20) is None
-    probed = probe_target(Ask(target="ef_percent", draws=20), gathered)
-    write_report(tmp_path / "out", [probed], table=gathered.table, frames_of=gathered.frames_of)
+        assert inputs.table.select(clip_id=clip.clip_id).patient_id.tolist() == [clip.patient_id]
+    assert inputs.frames_of("0" * 20) is None
+    probed = probe_target(ProbeRequest(target="ef_percent", draws=20), inputs)
+    write_report(tmp_path / "out", [probed], table=inputs.table, frames_of=inputs.frames_of)
     assert 'class="strip"' in (tmp_path / "out" / "report.html").read_text()
 
 
@@ -301,7 +301,7 @@ def test_other_label_fractions_are_refused(words: tuple[str, ...]) -> None:
         parse_fractions(words)
 
 
-def test_what_cannot_be_probed_is_told(data: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_probed_is_reported(data: Path, tmp_path: Path) -> None:
     out = ["--out", str(tmp_path / "out")]
     with pytest.raises(EchofmError, match="give its data too: --data"):
         main([TIMM, *out, "--target", "view"])
@@ -317,7 +317,7 @@ def test_what_cannot_be_probed_is_told(data: Path, tmp_path: Path) -> None:
         main(["jimm:vit-small", "--data", str(data), *out, "--target", "view"])
 
 
-def test_an_out_that_cannot_be_is_told_before_anything_is_embedded(data: Path, tmp_path: Path) -> None:
+def test_an_out_that_cannot_be_is_reported_before_anything_is_embedded(data: Path, tmp_path: Path) -> None:
     taken = tmp_path / "taken"
     taken.write_text("a file")
     with pytest.raises(EchofmError, match=r"--out .*taken: no folder can be made there"):
@@ -328,20 +328,27 @@ def test_an_out_that_cannot_be_is_told_before_anything_is_embedded(data: Path, t
 
 
 def test_the_cache_knows_data_and_encoder(data: Path, tmp_path: Path) -> None:
+
     from echofm.backbones import open_encoder
     from echofm.embed.extract import Extractor
-    from probe.embedded import embedded
 
     encoder = open_encoder(TIMM)
-    source = open_input(data, contract=encoder.contract, key=KEY, show_progress=False)
-    said: list[str] = []
+    source = open_videos(data, key=KEY, show_progress=False).input(encoder.contract)
+    printed: list[str] = []
     for extractor in (
         Extractor(encoder=encoder, windows=1),
         Extractor(encoder=encoder, windows=1),
         Extractor(encoder=encoder, windows=1, tokens=(2, 1, 1)),
         Extractor(encoder=open_encoder(TIMM, seed=1), windows=1),
     ):
-        table = embedded(extractor, source, name="x", cache=tmp_path, say=said.append, show_progress=False)
-    assert table.tokens is None and ["cache" in line for line in said] == [False, True, False, False]
+        table = embedded(extractor, source, name="x", cache=tmp_path, say=printed.append, show_progress=False).table
+    assert table.tokens is None and ["cache" in line for line in printed] == [False, True, False, False]
+    # The leanest table that has what is asked for serves; with fewer features, and those under its own settings.
+    plain = Extractor(encoder=encoder, windows=1, phase=False)
+    found = embedded(plain, source, name="x", cache=tmp_path, say=printed.append, show_progress=False)
+    whole = EmbeddingTable.load(found.folder)
+    assert "cache" in printed[-1] and whole.phase is not None and whole.tokens is None
+    made = plain.table(item for item in source.read(range(22)) if isinstance(item, Item))
+    assert found.table.phase is None and np.array_equal(found.table.video_ND, made.video_ND)
     metas = [json.loads(path.read_text()) for path in tmp_path.glob("*/meta.json")]
     assert len(metas) == 3 and sum(meta["tokens"] is not None for meta in metas) == 1

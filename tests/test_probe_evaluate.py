@@ -11,12 +11,12 @@ import pytest
 
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
+from probe.checks.embedding import check_embedding
 from probe.cli import main
-from probe.evaluate import evaluate
-from probe.phase import probe_phase
+from probe.labels.evaluate import evaluate
+from probe.phase.probe import probe_phase
 from probe.result import Kind, ProbeResult
-from probe.retrieval import probe_retrieval
-from probe.sanity import check_embedding
+from probe.retrieval.probe import probe_retrieval
 
 WIDTH, CLIPS = 24, 3
 VIEWS = ("A2C", "A4C", "PLAX")
@@ -77,7 +77,9 @@ def test_shuffled_patients_leave_chance_inside_the_interval(kind: Kind) -> None:
         asked = {"kind": kind, "draws": 200, "seed": seed}
         reduced = evaluate(shuffled(table(), seed), target="reduced", **asked).result
         ef = evaluate(shuffled(table(), seed), target="ef_percent", **asked).result
-        against_mean = next(each.difference for each in ef.comparisons if (each.rival, each.metric) == ("mean", "mae"))
+        against_mean = next(
+            each.difference for each in ef.comparisons if (each.baseline, each.metric) == ("mean", "mae")
+        )
         correlation = ef.score("pearson")
         inside += [reduced.score("auroc").low <= 0.5 <= reduced.score("auroc").high, against_mean.high > 0]
         # A fit of the mean alone says the same of every clip and correlates with nothing.
@@ -147,14 +149,14 @@ def test_the_tables_test_patients_are_kept_where_validation_clips_lack_the_label
     assert any("a quarter of its training patients" in note for note in probed.result.notes)
 
 
-def test_splits_that_are_not_used_are_told() -> None:
+def test_splits_that_are_not_used_is_reported() -> None:
     splits: list[str | None] = ["train"] * 210 + ["val"] * 60 + ["test"] * 90
     some = table(splits=[None, None, None, *splits[3:]])  # type: ignore[list-item]
     found = evaluate(some, target="ef_percent", draws=20)
     assert found.result.splits_from == "patients"
     moved = set(found.predictions["clip_id"]) & set(some.clip_id[3:210])
-    told = f"{len(moved)} of the {found.result.clips['test']} test clips were training clips of the table"
-    assert any("3 of 360 clips with this label have none" in note and told in note for note in found.result.notes)
+    stated = f"{len(moved)} of the {found.result.clips['test']} test clips were training clips of the table"
+    assert any("3 of 360 clips with this label have none" in note and stated in note for note in found.result.notes)
     made = table(splits=splits)  # type: ignore[arg-type]
     untested = made.rows.assign(ef_percent=made.rows["ef_percent"].where(made.rows["split"] != "test"))
     notes = evaluate(replace(made, rows=untested), target="ef_percent", draws=20).result.notes
@@ -171,40 +173,42 @@ def test_more_labels_help_and_fractions_are_of_patients() -> None:
     assert found.score("mae", label_fraction=0.05).value > found.score("mae").value
 
 
-def test_rivals_are_compared_in_pairs() -> None:
-    ours, rival = table(noise=0.1), table(noise=3.0, digest="b" * 64)
-    order = np.random.default_rng(0).permutation(len(rival))
-    found = evaluate(ours, target="ef_percent", rivals={"worse": rival.select(order)}, draws=200).result
+def test_baselines_are_compared_in_pairs() -> None:
+    ours, baseline = table(noise=0.1), table(noise=3.0, digest="b" * 64)
+    order = np.random.default_rng(0).permutation(len(baseline))
+    found = evaluate(ours, target="ef_percent", baselines={"worse": baseline.select(order)}, draws=200).result
     for level in ("clip", "patient"):
-        difference = {(each.rival, each.metric): each.difference for each in found.comparisons if each.level == level}
-        for rival_name in ("worse", "mean"):
-            assert difference[rival_name, "mae"].high < 0
-            assert difference[rival_name, "r2"].low > 0
-    same = evaluate(ours, target="ef_percent", rivals={"itself": ours}, draws=50).result
-    itself = [each.difference for each in same.comparisons if each.rival == "itself"]
+        difference = {
+            (each.baseline, each.metric): each.difference for each in found.comparisons if each.level == level
+        }
+        for name in ("worse", "mean"):
+            assert difference[name, "mae"].high < 0
+            assert difference[name, "r2"].low > 0
+    same = evaluate(ours, target="ef_percent", baselines={"itself": ours}, draws=50).result
+    itself = [each.difference for each in same.comparisons if each.baseline == "itself"]
     assert len(itself) == 8
     assert all(each.low == each.high == 0 for each in itself)
 
 
 @pytest.mark.parametrize("name", ["probe", "mean", "chance"])
-def test_a_rival_cannot_take_a_methods_name(name: str) -> None:
+def test_a_baseline_cannot_take_a_methods_name(name: str) -> None:
     for asked in (
-        lambda rivals: evaluate(table(), target="ef_percent", rivals=rivals),
-        lambda rivals: probe_phase(table(), rivals=rivals),
-        lambda rivals: probe_retrieval(table(), rivals=rivals),
+        lambda baselines: evaluate(table(), target="ef_percent", baselines=baselines),
+        lambda baselines: probe_phase(table(), baselines=baselines),
+        lambda baselines: probe_retrieval(table(), baselines=baselines),
     ):
         with pytest.raises(EchofmError, match=f"cannot be named '{name}'"):
             asked({name: table(digest="b" * 64)})
 
 
-def test_command_gives_a_rival_of_a_methods_name_another(tmp_path: Path) -> None:
+def test_command_gives_a_baseline_of_a_methods_name_another(tmp_path: Path) -> None:
     for name in ("ours", "mean"):
         table(digest=name[0] * 64).save(tmp_path / name)
     paths = [str(tmp_path / "ours"), str(tmp_path / "mean")]
     main([*paths, "--target", "ef_percent", "--features", "video", "--draws", "20", "--out", str(tmp_path / "out")])
     result = ProbeResult.from_json(tmp_path / "out" / "ef_percent" / "probe.json")
     assert result.score("r2", method="mean").value < 0.1 < result.score("r2", method="mean (given)").value
-    assert [each.rival for each in result.comparisons if each.metric == "mae"].count("mean") == 2
+    assert [each.baseline for each in result.comparisons if each.metric == "mae"].count("mean") == 2
 
 
 def test_counts_below_one_are_refused(tmp_path: Path) -> None:
@@ -219,7 +223,7 @@ def test_counts_below_one_are_refused(tmp_path: Path) -> None:
             main([str(tmp_path), "--target", "ef_percent", "--out", str(tmp_path / "out"), option, "0"])
 
 
-def test_a_mistyped_target_is_told_before_the_first_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mistyped_target_is_reported_before_the_first_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table().save(tmp_path / "t")
     monkeypatch.setattr("probe.targets.probe_target", lambda *given, **more: pytest.fail("probed"))
     command = [str(tmp_path / "t"), "--out", str(tmp_path / "out"), "--target", "ef_percent"]
@@ -233,11 +237,11 @@ def test_a_mistyped_target_is_told_before_the_first_probe(tmp_path: Path, monkey
             main([*command, *more])
 
 
-def test_a_dead_embedding_is_told_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dead_embedding_is_reported_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     alive = table()
     dead = EmbeddingTable(video_ND=np.ones_like(alive.video_ND), rows=alive.rows, encoder_digest="d")
     assert "collapsed" in check_embedding(dead).problems[0]
-    assert check_embedding(alive).problems == ()
+    assert check_embedding(alive).problems == []
     dead.save(tmp_path / "dead")
     assert main([str(tmp_path / "dead"), "--target", "ef_percent", "--out", str(tmp_path / "out")]) == 1
     assert "collapsed" in capsys.readouterr().err

@@ -10,8 +10,8 @@ import pytest
 from echofm.embed.phase import PhaseTokens
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from probe.evaluate import evaluate
-from probe.features import feature_choices, read_features
+from probe.labels.evaluate import evaluate
+from probe.labels.features import feature_choices, read_features
 
 CLIPS, SPLITS = 240, ("train", "train", "val", "test")
 

@@ -11,17 +11,18 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from echofm.estimators.ordinal import median_level
-from probe import metrics
-from probe.measure import Sample
+from probe.bootstrap import redraw
+from probe.labels import metrics
+from probe.labels.answers import Truth
 
 CASES = settings(max_examples=40, deadline=None)
 Reference = Callable[[np.ndarray], float]
 
 
-def same(metric: metrics.Metric, true: np.ndarray, said: np.ndarray, weights: np.ndarray, expected: Reference) -> None:
+def same(metric: metrics.Metric, true: np.ndarray, guess: np.ndarray, weights: np.ndarray, expected: Reference) -> None:
     """One test set, and two that count its clips differently."""
-    assert metric(true, said) == pytest.approx(expected(np.ones(len(true))), nan_ok=True)
-    redrawn = metric.redrawn(true, said, weights)
+    assert metric(true, guess) == pytest.approx(expected(np.ones(len(true))), nan_ok=True)
+    redrawn = metric.redrawn(true, guess, weights)
     assert redrawn == pytest.approx([expected(row) for row in weights], nan_ok=True)
 
 
@@ -29,39 +30,55 @@ def same(metric: metrics.Metric, true: np.ndarray, said: np.ndarray, weights: np
 @given(st.integers(3, 80), st.integers(0, 10_000))
 def test_regression_metrics(rows: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    true, said = rng.standard_normal(rows) + 50, rng.standard_normal(rows) + 50
+    true, guess = rng.standard_normal(rows) + 50, rng.standard_normal(rows) + 50
     weights = rng.integers(0, 4, (2, rows)) + 1.0
     theirs = reference
-    same(metrics.mae, true, said, weights, lambda w: theirs.mean_absolute_error(true, said, sample_weight=w))
-    same(metrics.rmse, true, said, weights, lambda w: theirs.root_mean_squared_error(true, said, sample_weight=w))
-    same(metrics.r2, true, said, weights, lambda w: theirs.r2_score(true, said, sample_weight=w))
-    same(metrics.pearson, true, said, weights, lambda w: np.corrcoef(np.repeat([true, said], w.astype(int), 1))[0, 1])
+    same(metrics.mae, true, guess, weights, lambda w: theirs.mean_absolute_error(true, guess, sample_weight=w))
+    same(
+        metrics.rmse,
+        true,
+        guess,
+        weights,
+        lambda w: theirs.root_mean_squared_error(true, guess, sample_weight=w),
+    )
+    same(metrics.r2, true, guess, weights, lambda w: theirs.r2_score(true, guess, sample_weight=w))
+    same(
+        metrics.pearson,
+        true,
+        guess,
+        weights,
+        lambda w: np.corrcoef(np.repeat([true, guess], w.astype(int), 1))[0, 1],
+    )
 
 
 def random_classes(rows: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Truth, probabilities that tie often, weights."""
     rng = np.random.default_rng(seed)
-    said = rng.integers(1, 5, (rows, classes)).astype(float)
-    return rng.integers(0, classes, rows), said / said.sum(1, keepdims=True), rng.integers(0, 4, (2, rows)) + 1.0
+    guess = rng.integers(1, 5, (rows, classes)).astype(float)
+    return (
+        rng.integers(0, classes, rows),
+        guess / guess.sum(1, keepdims=True),
+        rng.integers(0, 4, (2, rows)) + 1.0,
+    )
 
 
 @CASES
 @given(st.integers(8, 80), st.integers(2, 5), st.integers(0, 10_000))
 def test_classification_metrics(rows: int, classes: int, seed: int) -> None:
-    true, said, weights = random_classes(rows, classes, seed)
-    present, answer = np.unique(true), said.argmax(1)
+    true, guess, weights = random_classes(rows, classes, seed)
+    present, answer = np.unique(true), guess.argmax(1)
     macro = {"average": "macro", "labels": present, "zero_division": 0}
 
     def recall(w: np.ndarray) -> float:
         return reference.recall_score(true, answer, sample_weight=w, **macro)
 
-    same(metrics.balanced_accuracy, true, said, weights, recall)
-    same(metrics.macro_f1, true, said, weights, lambda w: reference.f1_score(true, answer, sample_weight=w, **macro))
+    same(metrics.balanced_accuracy, true, guess, weights, recall)
+    same(metrics.macro_f1, true, guess, weights, lambda w: reference.f1_score(true, answer, sample_weight=w, **macro))
     if len(present) < classes:
-        assert np.isnan(metrics.auroc(true, said))
-        assert np.isnan(metrics.average_precision(true, said))
+        assert np.isnan(metrics.auroc(true, guess))
+        assert np.isnan(metrics.average_precision(true, guess))
         return
-    score = said[:, 1] if classes == 2 else said
+    score = guess[:, 1] if classes == 2 else guess
 
     def area(w: np.ndarray) -> float:
         return reference.roc_auc_score(true, score, multi_class="ovr", sample_weight=w)
@@ -70,50 +87,50 @@ def test_classification_metrics(rows: int, classes: int, seed: int) -> None:
         shown = true if classes == 2 else np.eye(classes)[true]
         return reference.average_precision_score(shown, score, sample_weight=w)
 
-    same(metrics.auroc, true, said, weights, area)
-    same(metrics.average_precision, true, said, weights, precision)
+    same(metrics.auroc, true, guess, weights, area)
+    same(metrics.average_precision, true, guess, weights, precision)
 
 
 @CASES
 @given(st.integers(8, 80), st.integers(3, 5), st.integers(0, 10_000))
 def test_ordinal_metrics(rows: int, levels: int, seed: int) -> None:
-    true, said, weights = random_classes(rows, levels, seed)
-    answer, every = median_level(said), list(range(levels))
+    true, guess, weights = random_classes(rows, levels, seed)
+    answer, every = median_level(guess), list(range(levels))
 
     def kappa(w: np.ndarray) -> float:
         return reference.cohen_kappa_score(true, answer, weights="quadratic", labels=every, sample_weight=w)
 
-    same(metrics.kappa_quadratic, true, said, weights, kappa)
+    same(metrics.kappa_quadratic, true, guess, weights, kappa)
     same(
         metrics.mae_levels,
         true,
-        said,
+        guess,
         weights,
         lambda w: reference.mean_absolute_error(true, answer, sample_weight=w),
     )
 
 
 def test_average_precision_of_one_class_alone_is_no_figure() -> None:
-    said = np.random.default_rng(0).dirichlet(np.ones(2), 10)
+    guess = np.random.default_rng(0).dirichlet(np.ones(2), 10)
     for true in (np.zeros(10, int), np.ones(10, int)):
-        assert np.isnan(metrics.average_precision(true, said)), "1 whatever was said tells nothing"
+        assert np.isnan(metrics.average_precision(true, guess)), "1 whatever was said tells nothing"
     # Of the last redrawn test set all are of the class.
     true = np.arange(10) % 2
     weights = np.stack([np.ones(10), true.astype(float)])
-    assert np.isnan(metrics.average_precision.redrawn(true, said, weights)).tolist() == [False, True]
+    assert np.isnan(metrics.average_precision.redrawn(true, guess, weights)).tolist() == [False, True]
 
 
 def test_labels_count_where_they_are_known() -> None:
     rng = np.random.default_rng(0)
-    true, said = rng.integers(0, 2, (200, 3)).astype(float), rng.random((200, 3))
+    true, guess = rng.integers(0, 2, (200, 3)).astype(float), rng.random((200, 3))
     true[rng.random((200, 3)) < 0.3] = np.nan
     areas = [
-        reference.roc_auc_score(true[known, label], said[known, label])
+        reference.roc_auc_score(true[known, label], guess[known, label])
         for label in range(3)
         for known in [~np.isnan(true[:, label])]
     ]
-    assert metrics.MULTILABEL["auroc"](true, said) == pytest.approx(np.mean(areas))
-    assert metrics.of_label(metrics.auroc, 2)(true, said) == pytest.approx(areas[2])
+    assert metrics.MULTILABEL["auroc"](true, guess) == pytest.approx(np.mean(areas))
+    assert metrics.of_label(metrics.auroc, 2)(true, guess) == pytest.approx(areas[2])
 
 
 def test_median_level_has_the_least_absolute_error() -> None:
@@ -134,13 +151,14 @@ def test_what_is_not_defined_is_unknown_and_never_better() -> None:
 def test_a_redrawn_test_set_of_one_patient_has_no_r2(seed: int) -> None:
     rng = np.random.default_rng(seed)
     truth = np.repeat(rng.uniform(15, 80, 5), 3)
-    said = truth + rng.standard_normal(15)
+    guess = truth + rng.standard_normal(15)
     of_one = 5 * np.repeat(np.eye(5), 3, 1)
-    assert np.isnan(metrics.r2.redrawn(truth, said, of_one)).all()
-    assert np.isnan(metrics.pearson.redrawn(truth, said, of_one)).all()
-    assert np.isnan(metrics.pearson.redrawn(said, truth, of_one)).all()
-    sample = Sample(truth_N=truth, patients_N=np.repeat([f"p{n}" for n in range(5)], 3), draws=2000, seed=seed)
-    found = sample.measure({("r2", ""): metrics.r2, ("pearson", ""): metrics.pearson}, said[:, None])
+    assert np.isnan(metrics.r2.redrawn(truth, guess, of_one)).all()
+    assert np.isnan(metrics.pearson.redrawn(truth, guess, of_one)).all()
+    assert np.isnan(metrics.pearson.redrawn(guess, truth, of_one)).all()
+    of = {("r2", ""): metrics.r2, ("pearson", ""): metrics.pearson}
+    whole = Truth(values_N=truth, patients_N=np.repeat([f"p{n}" for n in range(5)], 3), metrics=of)
+    found = redraw(whole.figures(guess[:, None]), draws=2000, seed=seed)
     for each in found.values():
         # One draw in 625 holds one patient alone.
         assert np.isnan(each.values_J).any()

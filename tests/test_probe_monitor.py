@@ -15,13 +15,13 @@ from test_probe_evaluate import table
 from echofm.clip import Clip
 from echofm.contract import InputContract
 from echofm.embed.table import EmbeddingTable
+from echofm.engine.hooks import Snapshot, load_hook
 from echofm.errors import EchofmError
 from echofm.model.config import NetworkConfig
 from echofm.model.mae import VideoMae
 from echofm.readers.source import Row
 from echofm.shards.read import ShardSet
 from echofm.shards.write import write_shards
-from pretrain.hooks import Snapshot, load_hook
 from probe.monitor import monitor, quick_probe
 
 SPLITS = ["train"] * 240 + ["val"] * 120

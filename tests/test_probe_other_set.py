@@ -20,8 +20,8 @@ from echofm.model.mae import VideoMae
 from echofm.shards.read import ShardSet
 from echofm.shards.write import write_shards
 from probe.cli import main
-from probe.evaluate import evaluate
-from probe.pixel_pca import pixel_pca
+from probe.labels.baselines import pixel_pca
+from probe.labels.evaluate import evaluate
 from probe.result import ProbeResult
 
 OURS = 100
@@ -58,12 +58,12 @@ def test_all_of_the_other_set_is_tested_and_none_of_it_fitted_on() -> None:
 
 def test_a_set_without_splits_is_all_for_training() -> None:
     ours, theirs = two_sets()
-    for splits, told in (([None] * len(ours), False), ([None, None, *ours.split[2:]], True)):
+    for splits, stated in (([None] * len(ours), False), ([None, None, *ours.split[2:]], True)):
         both = EmbeddingTable.concat([with_splits(ours, splits), theirs])
         found = evaluate(both, target="view", test_clips=theirs.clip_id, draws=20).result
         assert found.clips["train"] + found.clips["val"] == len(ours) and found.clips["test"] == len(theirs)
         assert found.patients["val"] > 10
-        assert any("all of its clips are for training" in note for note in found.notes) == told
+        assert any("all of its clips are for training" in note for note in found.notes) == stated
 
 
 def test_what_would_leak_or_cannot_be_tested_is_refused() -> None:
@@ -105,7 +105,7 @@ def test_command_on_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         for place, table in zip(("here", "there"), two_sets(name, noise=noise)):
             table.save(tmp_path / f"{name}-{place}")
     mine, other = str(tmp_path / "trained-here"), str(tmp_path / "trained-there")
-    against = ["--against", str(tmp_path / "blurred-here")]
+    against = [str(tmp_path / "blurred-here")]
     asked = ["--target", "ef_percent", "--target", "view", "--draws", "50", "--out", str(tmp_path / "out")]
     assert main([mine, *against, "--test-on", other, "--test-on", str(tmp_path / "blurred-there"), *asked]) == 0
     assert "note: ef_percent: the" in capsys.readouterr().err
@@ -114,7 +114,7 @@ def test_command_on_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         assert result.clips["test"] == 60 * CLIPS
         (paired,) = [
             each.difference for each in result.comparisons
-            if each.rival == "blurred-here" and each.metric == metric and each.level == "clip"
+            if each.baseline == "blurred-here" and each.metric == metric and each.level == "clip"
         ]  # fmt: skip
         assert paired.low > 0
     html = (tmp_path / "out" / "report.html").read_text()
@@ -123,7 +123,7 @@ def test_command_on_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         ([mine, *against, "--test-on", other], "1 tables of the other set for 2"),
         ([mine, "--test-on", mine], r"200 clips are in both sets.*--test-on takes a set of other patients"),
         ([mine, "--test-on", str(tmp_path)], "no embedding table lies there"),
-        ([mine, "--against", "pixels?size=32&frames=8", "--test-on", other], "tables alone, or encoders alone"),
+        ([mine, "pixels?size=32&frames=8", "--test-on", other], "tables alone, or encoders alone"),
     ):
         with pytest.raises(EchofmError, match=says):
             main([*words, *asked])

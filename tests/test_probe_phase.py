@@ -13,14 +13,14 @@ from echofm.clip import Clip
 from echofm.contract import InputContract
 from echofm.embed.extract import embed_clips
 from echofm.embed.phase import PhaseTokens
-from echofm.embed.places import token_places
+from echofm.embed.positions import token_positions
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.metric.circular import circular_distance
 from echofm.model.vit import Encoding
-from probe.phase import probe_phase
-from probe.phase_events import end_systole_phase, event_errors, systole_phases
-from probe.phase_match import Comparing, descriptors, in_another_beat, in_other_patients
+from probe.phase.events import end_systole_phase, event_errors, systole_phases
+from probe.phase.match import Comparing, descriptors, in_another_beat, in_other_patients
+from probe.phase.probe import probe_phase
 
 WIDTH, STEP_S, END_SYSTOLE = 12, 0.04, 0.35
 
@@ -61,7 +61,7 @@ def table(
 def probed():
     good = table()
     systole = {str(name): END_SYSTOLE for name in good.clip_id}
-    return probe_phase(good, systole=systole, rivals={"blind": table(blind=True)}, draws=200)
+    return probe_phase(good, systole=systole, baselines={"blind": table(blind=True)}, draws=200)
 
 
 def test_the_phase_is_found(probed) -> None:
@@ -176,8 +176,8 @@ def test_events_are_timed_from_the_predicted_phase() -> None:
     phase = some.phase
     assert phase is not None
     # Everything seen a tenth of a beat early: each event is predicted a tenth of a beat late.
-    said = np.exp(2j * np.pi * (phase.cycle_P.astype(np.float64) - 0.1))
-    found = event_errors(some, said, systole={str(name): END_SYSTOLE for name in some.clip_id})
+    predicted = np.exp(2j * np.pi * (phase.cycle_P.astype(np.float64) - 0.1))
+    found = event_errors(some, predicted, systole={str(name): END_SYSTOLE for name in some.clip_id})
     for clip, events in found.groupby("clip"):
         one = phase.of(clip)
         beat_s = STEP_S / (np.diff(one.cycle_P.astype(np.float64)) % 1).mean()
@@ -215,8 +215,8 @@ def test_a_table_without_phase_says_so() -> None:
     with pytest.raises(EchofmError, match="no phase tokens of known phase"):
         probe_phase(replace(table(4), phase=None))
     other = table(24).select(np.arange(40))
-    with pytest.raises(EchofmError, match="table 'other' lacks 8 of the clips"):
-        probe_phase(table(24), rivals={"other": other}, draws=10)
+    with pytest.raises(EchofmError, match="8 clips are not in the table of 'other'"):
+        probe_phase(table(24), baselines={"other": other}, draws=10)
 
 
 def placed(*, seed: int = 0) -> EmbeddingTable:
@@ -235,14 +235,14 @@ def placed(*, seed: int = 0) -> EmbeddingTable:
 
 def test_a_places_mark_is_taken_out() -> None:
     some = placed()
-    places = token_places(some)
+    places = token_positions(some)
     assert places is not None and (places == np.tile(np.arange(32), len(some))).all()
     result = probe_phase(some, draws=50).result
-    assert result.chosen["probe"]["tokens_compared"] == "without their place's mean"
+    assert result.chosen["probe"]["tokens_compared"] == "without their position's mean"
     unknown = probe_phase(replace(some, contract=None), draws=50).result
     assert result.score("cycle_retrieval").low > unknown.score("cycle_retrieval").high
     assert result.score("patient_retrieval").low > unknown.score("patient_retrieval").high
-    assert token_places(replace(some, contract=None)) is None
+    assert token_positions(replace(some, contract=None)) is None
 
 
 def test_places_are_those_that_embedding_gave() -> None:
@@ -258,7 +258,7 @@ def test_places_are_those_that_embedding_gave() -> None:
     for windows in (1, 3, 1000):
         found = embed_clips(PlaceTeller(), [clip], windows=windows)
         assert found.phase is not None
-        np.testing.assert_array_equal(token_places(found), found.phase.feature_PD[:, 0])
+        np.testing.assert_array_equal(token_positions(found), found.phase.feature_PD[:, 0])
 
 
 class PlaceTeller(torch.nn.Module):

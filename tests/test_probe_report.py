@@ -24,20 +24,21 @@ from planted_probes import (
 from sklearn.metrics import confusion_matrix
 
 from echofm.embed.provenance import is_simulated
-from echofm.embed.table import EmbeddingTable, tidy_rows
+from echofm.embed.rows import tidy_rows
+from echofm.embed.table import EmbeddingTable
 from echofm.estimators.ordinal import median_level
 from echofm.intervals import Estimate
 from echofm.report.blocks import FilmStrip, Picture
-from probe.figures.maps import feature_map
-from probe.findings.agreement import agreement
-from probe.findings.calibration import calibration, of_classes
-from probe.findings.gathered import Findings, target_findings
-from probe.findings.plane import plane
-from probe.findings.worst import worst_clips
 from probe.report import page, write_report
+from probe.report.agreement import agreement
+from probe.report.calibration import calibration, of_classes
+from probe.report.embedding import plane
+from probe.report.findings import Findings, target_findings
 from probe.report.frames import evenly
+from probe.report.maps import feature_map
 from probe.report.masks import outlined
 from probe.report.results import digits, shown, verdict
+from probe.report.worst import worst_clips
 from probe.result import Overlay, Probed, Score
 
 # One grey pixel.
@@ -85,22 +86,22 @@ def test_calibration_tells_the_honest_from_the_boastful() -> None:
     rng = np.random.default_rng(0)
     chance = rng.uniform(size=4000)
     so, patients = rng.uniform(size=4000) < chance, np.arange(4000).astype(str)
-    honest = calibration(chance, so, patients, said_as="", seen_as="", draws=20)
-    boastful = calibration(np.where(chance > 0.5, 0.99, 0.01), so, patients, said_as="", seen_as="", draws=20)
+    honest = calibration(chance, so, patients, predicted_as="", seen_as="", draws=20)
+    boastful = calibration(np.where(chance > 0.5, 0.99, 0.01), so, patients, predicted_as="", seen_as="", draws=20)
     assert honest.ece < 0.03 and boastful.ece > 0.2
     assert sum(each.clips for each in honest.bins) == 4000
-    said_N = np.array([0.12, 0.18, 0.95, 1.0])
-    few = calibration(said_N, np.array([0, 1, 1, 1], bool), patients[:4], said_as="", seen_as="", draws=20)
+    predicted_N = np.array([0.12, 0.18, 0.95, 1.0])
+    few = calibration(predicted_N, np.array([0, 1, 1, 1], bool), patients[:4], predicted_as="", seen_as="", draws=20)
     assert few.ece == pytest.approx(0.5 * abs(0.15 - 0.5) + 0.5 * abs(0.975 - 1.0))
-    assert few.bins[5].said is None and few.bins[5].observed is None
+    assert few.bins[5].predicted is None and few.bins[5].observed is None
 
 
-def test_calibration_of_levels_is_of_the_level_said() -> None:
-    said_NK, true_N = np.array([[0.4, 0.25, 0.35], [0.1, 0.1, 0.8]]), np.array([1, 2])
-    found = of_classes(said_NK, true_N, median_level(said_NK), np.array(["p", "q"]), classes=["a", "b", "c"])
-    said = [each.said for each in found.bins if each.said is not None]
+def test_calibration_of_levels_is_of_the_level_reported() -> None:
+    predicted_NK, true_N = np.array([[0.4, 0.25, 0.35], [0.1, 0.1, 0.8]]), np.array([1, 2])
+    found = of_classes(predicted_NK, true_N, median_level(predicted_NK), np.array(["p", "q"]), classes=["a", "b", "c"])
+    predicted = [each.predicted for each in found.bins if each.predicted is not None]
     # Of the first the median is the middle level, right although the first is likelier.
-    assert said == pytest.approx([0.25, 0.8])
+    assert predicted == pytest.approx([0.25, 0.8])
     assert [each.observed.value for each in found.bins if each.observed is not None] == [1, 1]
 
 
@@ -113,9 +114,9 @@ def test_worst_clips_are_the_furthest_off(probes: list[Probed]) -> None:
     several = multilabel_probe()
     worst = worst_clips(several.predictions, task="multilabel", classes=several.result.classes)
     names = several.result.classes
-    said, true = (several.predictions[[f"{what}_{name}" for name in names]] for what in ("probability", "true"))
-    assert worst.clips[0].error == pytest.approx(np.nanmean(np.abs(said.to_numpy() - true.to_numpy()), 1).max())
-    assert worst.clips[0].true != worst.clips[0].said
+    predicted, true = (several.predictions[[f"{what}_{name}" for name in names]] for what in ("probability", "true"))
+    assert worst.clips[0].error == pytest.approx(np.nanmean(np.abs(predicted.to_numpy() - true.to_numpy()), 1).max())
+    assert worst.clips[0].true != worst.clips[0].predicted
 
 
 def test_json_holds_what_the_page_shows(written: Path, probes: list[Probed]) -> None:
@@ -205,7 +206,7 @@ def test_plane_parts_what_is_apart_the_same_way_each_time() -> None:
     assert plane(dead) is None
 
 
-def test_classes_on_a_map_are_told_apart() -> None:
+def test_classes_on_a_map_are_kept_apart() -> None:
     names = pd.Series([f"class {number:02d}" for number in range(12)])
     figure = feature_map(np.zeros((12, 2)), names, name="view", title="", axis="component")
     drawn = figure.axes[0].collections[1:]
@@ -213,14 +214,14 @@ def test_classes_on_a_map_are_told_apart() -> None:
     assert len(drawn) == len(marks) == 12
 
 
-def test_moments_and_masks_have_their_pictures() -> None:
+def test_frames_and_masks_have_their_pictures() -> None:
     frame = heart_frames("1")[0, 0]
     true = np.zeros_like(frame)
     true[30:60, 30:60] = 1
     drawn = outlined(frame, true, colour=(255, 0, 0))
     red = (drawn == [255, 0, 0]).all(2)
     assert red.any() and not red[: 25 * 224 // 96].any()
-    examples = [Overlay(name="Dice 0.9", frame_HW=frame, true_HW=true, said_HW=np.roll(true, 4))]
+    examples = [Overlay(name="Dice 0.9", frame_HW=frame, true_HW=true, predicted_HW=np.roll(true, 4))]
     html = page([replace(phase_probe(), overlays=examples)], frames_of=HeartFrames()).html()
     for words in ("told best", "told worst", "all test moments", "find most like them"):
         assert words in html

@@ -10,11 +10,11 @@ from test_probe_phase import table as phase_table
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.metric.circular import circular_distance
-from probe import retrieval
-from probe.maker import Gathered
-from probe.rankings import rank
-from probe.retrieval import probe_retrieval
-from probe.targets import Ask, probe_target
+from probe.inputs import ProbeInputs
+from probe.retrieval import probe as retrieval_probe
+from probe.retrieval.probe import probe_retrieval
+from probe.retrieval.rankings import rank
+from probe.targets import ProbeRequest, probe_target
 
 
 def table(patients: int = 40, *, identity: float = 3.0, view: float = 0.0, seed: int = 0) -> EmbeddingTable:
@@ -76,7 +76,7 @@ def test_chance_is_what_random_orders_give() -> None:
 
 def test_patients_are_found_once_features_are_rescaled() -> None:
     blind = table(identity=0.0)
-    probed = probe_retrieval(table(), rivals={"blind": blind}, draws=200)
+    probed = probe_retrieval(table(), baselines={"blind": blind}, draws=200)
     result = probed.result
     assert result.score("recall@1").low > 0.8 and result.chosen["probe"]["features"] in ("standardised", "whitened")
     chance = result.score("map", method="chance")
@@ -102,7 +102,7 @@ def test_views_are_sought_among_other_patients() -> None:
 
 def test_phases_are_sought_among_other_patients() -> None:
     some = phase_table(24)
-    probed = probe_retrieval(some, what="phase", rivals={"blind": phase_table(24, blind=True)}, draws=50)
+    probed = probe_retrieval(some, what="phase", baselines={"blind": phase_table(24, blind=True)}, draws=50)
     result = probed.result
     assert result.score("recall@1").low > 0.9 and result.score("map").low > 0.6
     chance = result.score("map", method="chance").value
@@ -113,14 +113,14 @@ def test_phases_are_sought_among_other_patients() -> None:
     assert circular_distance(0.98, 0.01) == pytest.approx(0.03)
 
 
-def test_what_cannot_be_asked_is_said() -> None:
+def test_what_cannot_be_asked_is_reported() -> None:
     lone = table().select(np.arange(0, 120, 3))
     with pytest.raises(EchofmError, match="no test patient has two clips"):
         probe_retrieval(lone)
     with pytest.raises(EchofmError, match="no phase tokens"):
         probe_retrieval(table(), what="phase")
-    with pytest.raises(EchofmError, match="'other' lacks"):
-        probe_retrieval(table(), rivals={"other": table().select(np.arange(90))})
+    with pytest.raises(EchofmError, match="clips are not in the table of 'other'"):
+        probe_retrieval(table(), baselines={"other": table().select(np.arange(90))})
 
 
 def test_equal_rows_are_listed_in_their_order_wherever_they_lie() -> None:
@@ -130,28 +130,28 @@ def test_equal_rows_are_listed_in_their_order_wherever_they_lie() -> None:
     itself = queries[:, None] == queries
     order = rank(features, queries, ~itself, itself)
     same = (features[:, None, :1] == features[None, :, :1])[..., 0] & ~itself
-    twins = np.flatnonzero(same.any(1))
-    np.testing.assert_array_equal(order.best_Q[twins], same[twins].argmax(1))
+    doubled = np.flatnonzero(same.any(1))
+    np.testing.assert_array_equal(order.best_Q[doubled], same[doubled].argmax(1))
 
 
 def test_rescaling_copies_no_more_training_clips_than_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    plain = retrieval._rescaled
+    plain = retrieval_probe._rescaled
 
     def rescaled(train_ND: np.ndarray, features_ND: np.ndarray, how: str) -> np.ndarray:
         seen.append(len(train_ND))
         return plain(train_ND, features_ND, how)
 
-    monkeypatch.setattr(retrieval, "_rescaled", rescaled)
-    monkeypatch.setattr(retrieval, "_MOST_ROWS", 50)
+    monkeypatch.setattr(retrieval_probe, "_rescaled", rescaled)
+    monkeypatch.setattr(retrieval_probe, "MOST_ROWS", 50)
     probe_retrieval(table(), draws=20)
     assert set(seen) == {50}
 
 
-def test_options_that_do_nothing_are_told() -> None:
-    gathered = Gathered(name="x", table=table())
-    ask = Ask(target="retrieval:patient", label_fractions=(0.1, 1.0), kind="knn", draws=20)
+def test_options_that_do_nothing_is_reported() -> None:
+    inputs = ProbeInputs(table=table())
+    request = ProbeRequest(target="retrieval:patient", label_fractions=(0.1, 1.0), kind="knn", draws=20)
     says = "--label-fractions, --kind: for labels of clips alone, and not used here"
-    assert says in probe_target(ask, gathered).result.notes
-    usual = probe_target(Ask(target="retrieval:patient", draws=20), gathered).result.notes
+    assert says in probe_target(request, inputs).result.notes
+    usual = probe_target(ProbeRequest(target="retrieval:patient", draws=20), inputs).result.notes
     assert not any("not used here" in note for note in usual)

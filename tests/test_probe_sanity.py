@@ -16,9 +16,9 @@ from echofm.contract import InputContract
 from echofm.embed.inputs import Item, conformed
 from echofm.embed.table import EmbeddingTable
 from echofm.model.vit import Encoding
-from probe.encoder_checks import check_encoder, windows_of
+from probe.checks.embedding import check_embedding, with_checks
+from probe.checks.encoder import check_encoder, windows_of
 from probe.result import Check, SanityFigures
-from probe.sanity import check_embedding, with_checks
 
 IMAGE = "timm:test_vit?random&frames=4&size=32"
 GREY = InputContract(size=16, frames=4)
@@ -59,6 +59,11 @@ def named(checks: list[Check]) -> dict[str, Check]:
     return {check.name: check for check in checks}
 
 
+def copies_of(found: SanityFigures) -> float:
+    """Clips of different patients with the same features."""
+    return next(check for check in found.checks if check.name == "copies").figures["repeated"]
+
+
 def test_a_sound_video_encoder_passes_everything() -> None:
     checks = named(check_encoder(encoder(pooled), hearts(GREY)))
     assert set(checks) == {"value range", "normalisation", "channel order", "answers", "time", "gain", "speckle"}
@@ -94,8 +99,8 @@ def test_a_collapsed_encoder_is_caught() -> None:
 def test_an_image_model_fed_shuffled_frames_is_caught() -> None:
     image = open_encoder(IMAGE)
     video_BCTHW = hearts(image.contract)
-    told = named(check_encoder(image, video_BCTHW))["time"]
-    assert told.passed is None and "image model" in told.says and told.figures["moved_by_shuffling"] < 1e-3
+    stated = named(check_encoder(image, video_BCTHW))["time"]
+    assert stated.passed is None and "image model" in stated.says and stated.figures["moved_by_shuffling"] < 1e-3
     # The same model passed off as a video model fails.
     posing = SimpleNamespace(**{name: getattr(image, name) for name in ("contract", "digest", "grid", "encode")})
     posing.sees_time = True
@@ -143,7 +148,7 @@ def random(clips: int = 24, dim: int = 8) -> np.ndarray:
 
 def test_a_sound_table_passes() -> None:
     found = check_embedding(table(random()))
-    assert found.problems == () and found.rankme > 4 and found.repeated == 0
+    assert found.problems == [] and found.rankme > 4 and copies_of(found) == 0
     checks = {check.name: check.passed for check in found.checks}
     unknown = {"frame rate": None, "length": None}
     assert checks == {"collapse": True, "variance spectrum": True, "patients": True, "copies": True} | unknown
@@ -163,35 +168,40 @@ def test_copies_between_train_and_test_are_named() -> None:
     features = random()
     features[4] = features[0] * (1 + 1e-8)
     found = check_embedding(table(features))
-    assert found.repeated == 2 and "1 test clips have exactly the features of a training clip" in found.problems[0]
+    assert copies_of(found) == 2 and "1 test clips have exactly the features of a training clip" in found.problems[0]
     same_patient = random()
     same_patient[1] = same_patient[0]
-    assert check_embedding(table(same_patient)).problems == ()
+    assert check_embedding(table(same_patient)).problems == []
 
 
 def test_a_clip_of_zeros_is_looked_at_like_any_other() -> None:
     features = random()
     features[5] = 0
-    assert check_embedding(table(features)).problems == ()
+    assert check_embedding(table(features)).problems == []
     features[20] = 0
-    assert check_embedding(table(features)).repeated == 2
+    assert copies_of(check_embedding(table(features))) == 2
 
 
-def test_unknown_rates_and_looped_clips_are_told() -> None:
+def test_unknown_rates_and_looped_clips_is_reported() -> None:
     contract = {"size": 16, "frames": 32, "frame_rate_hz": 50.0}
     unknown = table(random(), contract=contract)
     assert any("do not tell their frame rate" in problem for problem in check_embedding(unknown).problems)
     rated = table(random(), contract=contract, frame_rate_hz=[30.0] * 12 + [60.0] * 12)
-    assert check_embedding(rated).problems == ()
+    assert check_embedding(rated).problems == []
     rated.rows["frames"] = 10.0
     assert any("looped; 24 have less than half" in problem for problem in check_embedding(rated).problems)
 
 
-def test_checks_come_first_and_nothing_is_said_twice() -> None:
+def test_checks_come_first_and_nothing_is_reported_twice() -> None:
     failed = Check(name="value range", passed=False, says="wrong pixels")
     split = Check(name="near-duplicates", passed=False, says="a copy")
     known = SanityFigures(
-        rankme=3, spread=0.5, within_patient=None, between_patients=None, problems=["dead", "a copy"], checks=[split]
+        rankme=3,
+        embedding_std=0.5,
+        within_patient=None,
+        between_patients=None,
+        problems=["dead", "a copy"],
+        checks=[split],
     )
     dead = Check(name="collapse", passed=False, says="dead")
     found = with_checks(known, [failed, dead])

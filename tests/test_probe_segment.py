@@ -18,6 +18,7 @@ from echofm.clip import Clip
 from echofm.contract import InputContract
 from echofm.errors import EchofmError
 from echofm.estimators.head import HEADS, PlacedHead, fit_head, segmentation_loss
+from echofm.estimators.traced_frames import _window_of, annotated_frames, traced_frames
 from echofm.metric.overlap import dice, hausdorff_95, mean_dice
 from echofm.model.tokens import Grid
 from echofm.model.vit import Encoding
@@ -25,8 +26,7 @@ from echofm.readers.source import Row
 from echofm.shards.read import ShardSet
 from echofm.shards.windows import Windowing
 from echofm.shards.write import write_shards
-from probe.segment import _left_out, probe_segmentation
-from probe.segment_data import _window_of, annotated_frames, gather_frames
+from probe.segmentation.probe import _left_out, probe_segmentation
 
 SIZE, FRAMES = 16, 12
 
@@ -47,7 +47,7 @@ class Patches(torch.nn.Module):
         return Encoding(tokens_BND=tokens, phase_BTD=tokens.unflatten(1, (2, -1)).mean(2), video_BD=tokens.mean(1))
 
 
-def brute_hausdorff(true: np.ndarray, said: np.ndarray, spacing: tuple[float, float]) -> float:
+def brute_hausdorff(true: np.ndarray, given: np.ndarray, spacing: tuple[float, float]) -> float:
     """Both outlines as points, every pair of them."""
 
     def edge(mask: np.ndarray) -> np.ndarray:
@@ -61,7 +61,7 @@ def brute_hausdorff(true: np.ndarray, said: np.ndarray, spacing: tuple[float, fl
                     points.append((r * spacing[0], c * spacing[1]))
         return np.array(points)
 
-    distances = scipy.spatial.distance.cdist(edge(true), edge(said))
+    distances = scipy.spatial.distance.cdist(edge(true), edge(given))
     return max(np.percentile(distances.min(1), 95), np.percentile(distances.min(0), 95))
 
 
@@ -69,13 +69,13 @@ def test_metrics_against_plain_loops() -> None:
     rng = np.random.default_rng(0)
     for spacing in ((1.0, 1.0), (0.5, 1.25)):
         for _ in range(8):
-            true, said = (scipy.ndimage.gaussian_filter(rng.standard_normal((20, 17)), 2) > 0.02 for _ in range(2))
-            overlap = sum(bool(a) and bool(b) for a, b in zip(true.ravel(), said.ravel()))
-            assert dice(true, said) == pytest.approx(2 * overlap / (int(true.sum()) + int(said.sum())))
-            assert hausdorff_95(true, said, spacing=spacing) == pytest.approx(brute_hausdorff(true, said, spacing))
+            true, given = (scipy.ndimage.gaussian_filter(rng.standard_normal((20, 17)), 2) > 0.02 for _ in range(2))
+            overlap = sum(bool(a) and bool(b) for a, b in zip(true.ravel(), given.ravel()))
+            assert dice(true, given) == pytest.approx(2 * overlap / (int(true.sum()) + int(given.sum())))
+            assert hausdorff_95(true, given, spacing=spacing) == pytest.approx(brute_hausdorff(true, given, spacing))
     assert dice(true, true) == 1 and hausdorff_95(true, true) == 0
     nothing = np.zeros_like(true)
-    assert np.isnan(dice(nothing, said)) and np.isnan(hausdorff_95(nothing, said))
+    assert np.isnan(dice(nothing, given)) and np.isnan(hausdorff_95(nothing, given))
     assert dice(true, nothing) == 0 and hausdorff_95(true, nothing) == pytest.approx(np.hypot(20, 17))
     square, moved = np.zeros((2, 20, 20), bool)
     square[5:10, 5:10] = moved[5:10, 8:13] = True
@@ -99,13 +99,13 @@ def test_loss_leaves_out_what_nobody_annotated() -> None:
 
 def test_mean_dice_is_the_mean_of_frames_and_structures() -> None:
     rng = np.random.default_rng(1)
-    mask, said = rng.integers(0, 3, (2, 5, 9, 9)).astype(np.uint8)
+    mask, given = rng.integers(0, 3, (2, 5, 9, 9)).astype(np.uint8)
     mask[0][mask[0] == 2] = 0
     mask[1, :4] = 255
     expected = [
-        dice(mask[n] == k, (said[n] == k) & (mask[n] != 255)) for k in (1, 2) for n in range(5) if (mask[n] == k).any()
+        dice(mask[n] == k, (given[n] == k) & (mask[n] != 255)) for k in (1, 2) for n in range(5) if (mask[n] == k).any()
     ]
-    assert mean_dice(mask, said, classes=3) == pytest.approx(np.mean(expected))
+    assert mean_dice(mask, given, classes=3) == pytest.approx(np.mean(expected))
 
 
 @pytest.mark.parametrize("kind", sorted(HEADS))
@@ -132,9 +132,9 @@ def test_a_head_of_blind_tokens_says_the_commonest_class_of_each_place() -> None
     head = PlacedHead(HEADS["linear"](width=7, classes=3, grid=(4, 4), size=32), mask, classes=3)
     torch.nn.init.zeros_(head.head.layer.weight)
     torch.nn.init.zeros_(head.head.layer.bias)
-    said = head(torch.randn(1, 4, 4, 7)).argmax(1)[0].numpy()
+    given = head(torch.randn(1, 4, 4, 7)).argmax(1)[0].numpy()
     counts = np.stack([(mask == number).sum(0) for number in range(3)])
-    assert (np.take_along_axis(counts, said[None], 0)[0] == counts.max(0)).all()
+    assert (np.take_along_axis(counts, given[None], 0)[0] == counts.max(0)).all()
 
 
 @dataclass(frozen=True)
@@ -187,9 +187,9 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
 
 
 def test_frames_come_with_their_own_tokens(shards: ShardSet) -> None:
-    frames = gather_frames(Patches(), shards, split="val", frames_per_clip=3)
+    frames = traced_frames(Patches(), shards, split="val", frames_per_clip=3)
     assert frames.tokens_FRCD.shape[1:] == (4, 4, 32) and frames.rows["patient_id"].nunique() == 8
-    assert set(frames.rows["moment"]) == {"ed", "es", ""}
+    assert set(frames.rows["event"]) == {"ed", "es", ""}
     # At 25 frames/s a token sees frames t and t + 2 of the clip: the frame itself is one of the two.
     clips = {clip.clip_id: clip for clip in shards.split("val")}
     for token, row in zip(frames.tokens_FRCD[:, 1, 2, :16].astype(np.float32), frames.rows.itertuples()):
@@ -227,13 +227,15 @@ def test_frames_are_chosen_by_their_area() -> None:
 def test_the_probe_finds_what_tokens_tell(shards: ShardSet, head: str, steps: int) -> None:
     blind = {"blind": Patches(blind=True)}
     probed = probe_segmentation(
-        Patches(), shards, head=head, rivals=blind, steps=steps, weight_decays=(1e-2,), draws=50
+        Patches(), shards, head=head, baselines=blind, steps=steps, weight_decays=(1e-2,), draws=50
     )
     result = probed.result
     assert result.task == "segmentation" and result.kind == head and result.classes == ["left_ventricle", "myocardium"]
     own, lost = result.score("dice"), result.score("dice", method="blind")
     merits = [float(each.name.removeprefix("Dice ")) for each in probed.overlays]
-    assert merits == sorted(merits, reverse=True) and all(each.said_HW.any() for each in probed.overlays) and merits
+    assert (
+        merits == sorted(merits, reverse=True) and all(each.predicted_HW.any() for each in probed.overlays) and merits
+    )
     assert own.low > 0.85 and own.low > lost.high
     assert abs(own.value - result.score("dice", method="pixels").value) < 0.15
     assert result.score("dice", method="mean mask").value < own.value
@@ -245,17 +247,17 @@ def test_the_probe_finds_what_tokens_tell(shards: ShardSet, head: str, steps: in
     rows = probed.predictions
     assert len(rows) == 16 and result.clips == {"train": 16, "val": 8, "test": 8}
     assert result.score("dice_ed", of="myocardium").value == pytest.approx(
-        rows.loc[rows["moment"] == "ed", "dice_myocardium"].mean()
+        rows.loc[rows["event"] == "ed", "dice_myocardium"].mean()
     )
     known = rows["hd95_mm_myocardium"].notna()
     assert 0 < known.sum() < 16
     np.testing.assert_allclose(rows.loc[known, "hd95_mm_myocardium"], rows.loc[known, "hd95_px_myocardium"] / 2)
-    gains = {(each.rival, each.metric): each.difference for each in result.comparisons}
+    gains = {(each.baseline, each.metric): each.difference for each in result.comparisons}
     assert gains["blind", "dice"].low > 0.1 and gains["blind", "hd95_px"].value < 0
     assert any("size of a pixel is unknown" in note for note in result.notes)
 
 
-def test_clips_that_are_not_read_are_told(shards: ShardSet) -> None:
+def test_clips_that_are_not_read_is_reported(shards: ShardSet) -> None:
     (note,) = _left_out(shards, 10)
     assert note == "Of the clips with masks (16 of train) the first 10 of a split were read."
     assert _left_out(shards, 400) == _left_out(shards, None) == []

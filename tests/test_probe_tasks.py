@@ -13,10 +13,10 @@ from test_probe_evaluate import shuffled, table
 import probe
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from probe.evaluate import evaluate, fits_of
-from probe.pixel_pca import pixel_pca
+from probe.labels.baselines import pixel_pca
+from probe.labels.evaluate import evaluate, fits_of
+from probe.labels.target import read_target
 from probe.result import Kind
-from probe.target import read_target
 
 TIMES = 6
 
@@ -94,7 +94,7 @@ def test_several_labels_at_once(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize(("split", "part"), [("train", "training"), ("val", "validation")])
-def test_one_of_several_labels_that_a_split_lacks_is_told(split: str, part: str) -> None:
+def test_one_of_several_labels_that_a_split_lacks_is_reported(split: str, part: str) -> None:
     splits = np.array(["train"] * 210 + ["val"] * 60 + ["test"] * 90)
     made = labelled()
     rows = made.rows.assign(split=splits, apical=made.rows["apical"].where(splits != split))
@@ -117,7 +117,7 @@ def test_words_joined_by_bars_are_labels() -> None:
 def test_motion_is_read_where_a_mean_hides_it() -> None:
     made = moving()
     mean = evaluate(made, target="ef_percent", features="video", draws=50).result
-    chosen = evaluate(made, target="ef_percent", draws=50, rivals={"itself": made}).result
+    chosen = evaluate(made, target="ef_percent", draws=50, baselines={"itself": made}).result
     assert mean.score("r2").value < 0.2
     assert chosen.score("r2").value > 0.8
     assert chosen.features in ("phase", "both")
@@ -142,8 +142,8 @@ def test_attentive_probe_end_to_end_and_at_chance_on_shuffled_labels(monkeypatch
     assert probed.result.score("r2").value > 0.6
     # One setting from here on, for the sake of time.
     monkeypatch.setattr("echofm.estimators.attentive.LEARNING_RATES", (4e-3,))
-    rivals = {"pixels": replace(made, phase=None, encoder_digest="x")}
-    few = evaluate(made, target="ef_percent", rivals=rivals, kind="attentive", seeds=1, draws=20).result
+    baselines = {"pixels": replace(made, phase=None, encoder_digest="x")}
+    few = evaluate(made, target="ef_percent", baselines=baselines, kind="attentive", seeds=1, draws=20).result
     assert "pixels has no tokens: the attentive probe reads its one vector" in few.notes
     assert few.score("r2", method="pixels").value < few.score("r2").value
     mixed = made.rows.assign(reduced=0.0)
@@ -167,7 +167,7 @@ def test_subgroups_are_figures_on_their_own_clips() -> None:
     assert low.scores["mae"].low <= low.scores["mae"].value <= low.scores["mae"].high
 
 
-def test_a_copy_across_the_split_is_told() -> None:
+def test_a_copy_across_the_split_is_reported() -> None:
     splits = ["train"] * 210 + ["val"] * 60 + ["test"] * 90
     made = table(splits=splits)
     features = np.array(made.video_ND)
@@ -204,22 +204,22 @@ def test_classes_whose_numbers_differ_late_stay_apart() -> None:
 
 
 @pytest.mark.parametrize("written", ["{:.1f}", "{:.1f}%", "< {:.0f}.{:.0f}"])
-def test_numbers_that_one_cell_has_made_text_are_told(written: str) -> None:
+def test_numbers_that_one_cell_has_made_text_is_reported(written: str) -> None:
     made = table()
     values = [written.format(each, each) for each in made.rows["ef_percent"]]
-    rows = made.rows.assign(said=["not seen", *values[1:]])
-    with pytest.raises(EchofmError, match=r"'said' is text, but 359 of its 360 values are numbers"):
-        read_target(replace(made, rows=rows), "said")
+    rows = made.rows.assign(written=["not seen", *values[1:]])
+    with pytest.raises(EchofmError, match=r"'written' is text, but 359 of its 360 values are numbers"):
+        read_target(replace(made, rows=rows), "written")
 
 
 def test_free_text_is_no_class() -> None:
     made = table()
-    rows = made.rows.assign(said=[f"report {number}" for number in range(len(made))])
-    with pytest.raises(EchofmError, match="'said' has 360 different values, too many for classes"):
-        read_target(replace(made, rows=rows), "said")
+    rows = made.rows.assign(written=[f"report {number}" for number in range(len(made))])
+    with pytest.raises(EchofmError, match="'written' has 360 different values, too many for classes"):
+        read_target(replace(made, rows=rows), "written")
 
 
-def test_a_label_that_never_changes_is_left_out_and_said() -> None:
+def test_a_label_that_never_changes_is_left_out_and_reported() -> None:
     made = labelled()
     never = replace(made, rows=made.rows.assign(never=0.0))
     result = evaluate(never, target="reduced+never", draws=20).result
@@ -229,11 +229,11 @@ def test_a_label_that_never_changes_is_left_out_and_said() -> None:
     assert sum(result.clips.values()) == made.rows["reduced"].notna().sum()
 
 
-def test_a_class_that_a_split_lacks_is_said() -> None:
+def test_a_class_that_a_split_lacks_is_reported() -> None:
     made = table(splits=["train"] * 210 + ["val"] * 60 + ["test"] * 90)
-    told = {"no test clip is rare": slice(0, 3), "no training clip is rare": slice(-3, None)}
-    told["no validation clip is rare: nothing was chosen by it"] = slice(0, 3)
-    for words, rows in told.items():
+    stated = {"no test clip is rare": slice(0, 3), "no training clip is rare": slice(-3, None)}
+    stated["no validation clip is rare: nothing was chosen by it"] = slice(0, 3)
+    for words, rows in stated.items():
         view = made.view.copy()
         view[rows] = "rare"
         changed = replace(made, rows=made.rows.assign(view=view.astype(str)).astype({"view": "string"}))

@@ -107,7 +107,7 @@ def test_damage_has_no_kind_and_an_image_without_a_sector_has(tmp_path: Path) ->
         assert error.value.kind == kind
 
 
-def test_flow_is_told_from_coloured_labels_and_traces() -> None:
+def test_flow_is_known_from_coloured_labels_and_traces() -> None:
     frames = np.zeros((9, 1, 240, 320), np.uint8)
     sector, flow, label, trace, outside = (np.zeros((240, 320), np.uint8) for _ in range(5))
     sector[20:220, 40:280] = 1

@@ -215,14 +215,6 @@ def test_a_fan_that_hangs_upside_down() -> None:
     assert (found_HW[::-1] & true_HW).sum() > 0.92 * true_HW.sum()
 
 
-def test_pixels_that_are_not_square() -> None:
-    heart, true_HW = heart_on_screen()
-    wide = heart.repeat(2, axis=2)
-    found_HW = find_sector(Decoded(frames_TCHW=wide[:, None], pixel_spacing_mm=(0.4, 0.2))).mask_HW
-    assert (found_HW & true_HW.repeat(2, axis=1)).sum() > 0.92 * 2 * true_HW.sum()
-    assert not (found_HW & ~ndimage.binary_dilation(true_HW.repeat(2, axis=1), iterations=2)).any()
-
-
 def test_a_declared_region_bounds_the_fan_and_is_not_the_sector_itself() -> None:
     heart, true_HW = heart_on_screen()
     region = Region(top=20, left=30, bottom=131, right=141, spatial_format=1, data_type=1)
@@ -274,7 +266,7 @@ def test_keep_outside_keeps_it_and_takes_what_it_cannot_find(tmp_path: Path) -> 
     kept = read_clip(path, keep_outside=True)
     assert kept.frames_TCHW[:, 0, 4:10, 4:56].min() > 200
     assert (kept.sector_HW & sector_HW).sum() > 0.9 * sector_HW.sum()
-    blank = write_avi(tmp_path / "blank.avi", heart[:1].repeat(8, axis=0))
+    blank = write_avi(tmp_path / "blank.avi", np.zeros_like(heart))
     with pytest.raises(UnreadableFile, match="sector"):
         read_clip(blank)
     assert read_clip(blank, keep_outside=True).sector_HW.all()

@@ -147,7 +147,8 @@ def test_odd_sizes_keep_every_row_and_column(tmp_path: Path) -> None:
 
 def test_the_limit_is_checked_before_decoding(heart: Path) -> None:
     with pytest.raises(UnreadableFile, match="--max-clip-mb"):
-        read_clip(heart, limits=Limits(max_clip_mb=1))
+        read_clip(heart, channels=3, limits=Limits(max_clip_mb=1))
+    assert len(read_clip(heart, limits=Limits(max_clip_mb=1)).frames_TCHW) == 30  # it counts the channels asked for
 
 
 def test_real_clips_equal_decord_and_keep_their_times(real_clips: Path) -> None:

@@ -18,7 +18,7 @@ from echofm.readers import Limits
 FRAMES, _ = beating_heart(frames=12)
 
 
-def write_nifti(path: Path, values_THW: np.ndarray, *, zooms: tuple[float, ...] = (0.3, 0.6, 1.0)) -> Path:
+def write_nifti(path: Path, values_THW: np.ndarray, *, zooms: tuple[float, ...] = (0.3, 0.3, 1.0)) -> Path:
     image = nibabel.Nifti1Image(np.ascontiguousarray(values_THW.transpose(2, 1, 0)), np.eye(4))
     image.header.set_zooms(zooms)
     image.header.set_xyzt_units("mm", "sec")
@@ -31,7 +31,7 @@ def write_mhd(folder: Path, frames: np.ndarray, **changes: str) -> Path:
         "ObjectType": "Image",
         "NDims": "3",
         "DimSize": f"{frames.shape[2]} {frames.shape[1]} {frames.shape[0]}",
-        "ElementSpacing": "0.3 0.6 1",
+        "ElementSpacing": "0.3 0.3 1",
         "ElementType": "MET_UCHAR",
         "ElementDataFile": "heart.raw",
     } | changes
@@ -47,7 +47,7 @@ def test_nifti_axes_are_columns_rows_time(tmp_path: Path, suffix: str, dtype: ty
     clip = read_clip(write_nifti(tmp_path / f"x{suffix}", FRAMES.astype(dtype)))
     assert (clip.frames_TCHW[:, 0] == FRAMES * clip.sector_HW).all()
     assert clip.sector_HW.mean() > 0.5
-    assert clip.pixel_spacing_mm == pytest.approx((0.6, 0.3))
+    assert clip.pixel_spacing_mm == pytest.approx((0.3, 0.3))
     assert clip.frame_time_s is None and clip.frame_rate_hz is None
 
 
@@ -70,7 +70,7 @@ def test_values_beyond_a_byte_are_scaled_once_for_the_clip(tmp_path: Path) -> No
 def test_metaimage_reads_like_nifti(tmp_path: Path) -> None:
     clip = read_clip(write_mhd(tmp_path, FRAMES))
     assert (clip.frames_TCHW[:, 0] == FRAMES * clip.sector_HW).all()
-    assert clip.pixel_spacing_mm == (0.6, 0.3)
+    assert clip.pixel_spacing_mm == (0.3, 0.3)
 
 
 def test_the_clip_id_covers_the_pixels_beside_the_header(tmp_path: Path) -> None:

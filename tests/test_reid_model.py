@@ -25,7 +25,7 @@ from synth.audit.reid.samples import available_levels
 from synth.audit.reid.verify import Recordings, Setting, area, fewer_patients
 
 QUICK = FitOptions(components=(32,), shrink=(0.03,), directions=(6, 16), hidden=(0,), steps=40)
-RANDOM = replace(QUICK, begin="random", learning_rate=1e-2, steps=120)
+RANDOM = replace(QUICK, init="random", learning_rate=1e-2, steps=120)
 TABLE = planted(150)
 TEST = TABLE.select(split="test")
 

@@ -13,7 +13,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from echofm.embed.phase import PhaseTokens
-from echofm.embed.places import place_means, token_places, without_place
+from echofm.embed.positions import position_means, token_positions, without_position
 from echofm.embed.rhythm import cycle_length_s
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
@@ -226,11 +226,11 @@ def test_many_clips_are_thinned_by_patient() -> None:
 STEP_S = 0.08
 
 
-def beating(period_s: float, begin: float, *, moments: int = 26, width: int = 8, seed: int = 0) -> np.ndarray:
+def beating(period_s: float, begin: float, *, frames: int = 26, width: int = 8, seed: int = 0) -> np.ndarray:
     world = np.random.default_rng(11).standard_normal((4, width))
-    angle = 2 * np.pi * (np.arange(moments) * STEP_S / period_s + begin)
+    angle = 2 * np.pi * (np.arange(frames) * STEP_S / period_s + begin)
     waves = np.stack([np.cos(angle), np.sin(angle), 0.6 * np.cos(2 * angle), 0.6 * np.sin(2 * angle)], 1)
-    return waves @ world + 0.05 * np.random.default_rng(seed).standard_normal((moments, width))
+    return waves @ world + 0.05 * np.random.default_rng(seed).standard_normal((frames, width))
 
 
 @pytest.mark.parametrize("period_s", [0.5, 0.75, 1.0, 1.3])
@@ -242,7 +242,7 @@ def test_the_cycles_length_is_found(period_s: float) -> None:
 
 def test_no_cycle_is_made_up() -> None:
     time_s = np.arange(26) * STEP_S
-    assert cycle_length_s(beating(1.0, 0, moments=8), time_s[:8]) is None
+    assert cycle_length_s(beating(1.0, 0, frames=8), time_s[:8]) is None
     assert cycle_length_s(beating(1.0, 0), np.full(26, np.nan)) is None
     assert cycle_length_s(np.ones((26, 8)), time_s) is None
     assert one_cycle(beating(1.0, 0)[:4], time_s[:4], bins=16) is None
@@ -266,7 +266,7 @@ def test_one_motion_gives_one_cycle_whatever_its_begin_its_rate_and_the_hearts_l
 def test_a_places_mark_is_taken_off_before_the_cycle_is_sought() -> None:
     """An encoder's own clock, three times as strong as the heart, that begins anew with every window of 16 tokens."""
     rng = np.random.default_rng(8)
-    ring = 3 * beating(0.9, 0.0, moments=16, width=8, seed=1)
+    ring = 3 * beating(0.9, 0.0, frames=16, width=8, seed=1)
     clips, length, step = 60, 32, 2
     periods = rng.uniform(0.55, 1.0, clips)
     frames = np.where(np.arange(clips) % 2, 32, 48)
@@ -275,10 +275,10 @@ def test_a_places_mark_is_taken_off_before_the_cycle_is_sought() -> None:
         # Of 48 frames two windows from 0 and 16; where they overlap, the moment nearer its window's middle is kept.
         window = np.repeat([0, 1], 12) if count == 48 else np.zeros(16, int)
         place = np.r_[0:12, 4:16] if count == 48 else np.arange(16)
-        moments = beating(float(period_s), rng.uniform(), moments=len(place), seed=int(rng.integers(1 << 30)))
+        features = beating(float(period_s), rng.uniform(), frames=len(place), seed=int(rng.integers(1 << 30)))
         parts.append(
             PhaseTokens(
-                feature_PD=(moments + ring[place]).astype(np.float32),
+                feature_PD=(features + ring[place]).astype(np.float32),
                 time_s_P=np.arange(len(place)) * STEP_S,
                 frame_P=(np.arange(len(place)) * step + 0.5).astype(np.float32),
                 window_P=window.astype(np.int32),
@@ -295,12 +295,12 @@ def test_a_places_mark_is_taken_off_before_the_cycle_is_sought() -> None:
         contract={"frames": length},
         settings={"windows": "whole clip"},
     )
-    assert token_places(table) is None
+    assert token_positions(table) is None
     table = replace(
         table, rows=table.rows.assign(frames=frames.astype(float), windows=np.where(frames == 48, 2.0, 1.0))
     )
-    place_P, place_TD = token_places(table), place_means(table)
-    assert place_P is not None and place_TD is not None and table.phase is not None
+    place_P, position_TD = token_positions(table), position_means(table)
+    assert place_P is not None and position_TD is not None and table.phase is not None
     assert place_P[:24].tolist() == [*range(12), *range(4, 16)] and place_P[24:40].tolist() == list(range(16))
 
     def found(tokens: EmbeddingTable) -> float:
@@ -309,6 +309,6 @@ def test_a_places_mark_is_taken_off_before_the_cycle_is_sought() -> None:
         lengths = [cycle_length_s(feature_PD[a:b], time_s[a:b]) for a, b in pairwise(starts)]
         return float(np.mean([each is not None and abs(each / p - 1) < 0.1 for each, p in zip(lengths, periods)]))
 
-    with pytest.raises(EchofmError, match="does not tell the places"):
-        without_place(replace(table, contract=None), place_TD)
-    assert found(table) < 0.5 < 0.9 < found(without_place(table, place_TD))
+    with pytest.raises(EchofmError, match="does not tell the positions"):
+        without_position(replace(table, contract=None), position_TD)
+    assert found(table) < 0.5 < 0.9 < found(without_position(table, position_TD))

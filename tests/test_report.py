@@ -169,7 +169,7 @@ def test_a_report_that_cannot_be_finished_leaves_nothing(tmp_path: Path, monkeyp
     def full(*given: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("echofm.report.page.os.replace", full)
+    monkeypatch.setattr("os.replace", full)
     with pytest.raises(EchofmError, match="No space left"):
         Page("t").save(tmp_path / "page.html")
     assert not list(tmp_path.iterdir())

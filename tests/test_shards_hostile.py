@@ -398,7 +398,7 @@ def test_whatever_is_changed_only_our_error_comes(
     shutil.rmtree(folder)
 
 
-def test_notes_that_cannot_be_kept_are_said(sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notes_that_cannot_be_kept_are_reported(sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "home").write_text("a file where a folder should be")
     monkeypatch.setenv("ECHOFM_HOME", str(tmp_path / "home"))
     with pytest.raises(EchofmError, match="set ECHOFM_HOME to a folder of your own"):

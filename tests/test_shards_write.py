@@ -382,19 +382,19 @@ def test_the_sets_own_splits_are_kept(tmp_path: Path) -> None:
 class Rows(Hearts):
     """Hearts with the patients and splits given."""
 
-    def __init__(self, folder: Path, told: list[tuple[str, str | None]]) -> None:
-        super().__init__(folder, len(told))
-        self.told = told
+    def __init__(self, folder: Path, stated: list[tuple[str, str | None]]) -> None:
+        super().__init__(folder, len(stated))
+        self.stated = stated
 
     def rows(self) -> Iterator[Row]:
-        for row, (patient, split) in zip(super().rows(), self.told):
+        for row, (patient, split) in zip(super().rows(), self.stated):
             yield Row(path=row.path, patient=patient, split=split)
 
 
 def test_a_patient_in_two_splits_is_named_by_hash(tmp_path: Path) -> None:
-    told: list[tuple[str, str | None]] = [("Jane Doe", "train"), ("Jane Doe", "test")]
+    stated: list[tuple[str, str | None]] = [("Jane Doe", "train"), ("Jane Doe", "test")]
     with pytest.raises(EchofmError, match=f"patient {KEY.patient('Jane Doe')} is in two splits") as caught:
-        write_shards(Rows(tmp_path / "files", told), tmp_path / "shards", key=KEY, read=read_heart)
+        write_shards(Rows(tmp_path / "files", stated), tmp_path / "shards", key=KEY, read=read_heart)
     assert "Jane" not in str(caught.value)
     with pytest.raises(EchofmError, match="none of train, val, test"):
         write_shards(Rows(tmp_path / "files", [("a", "dev")]), tmp_path / "shards", key=KEY, read=read_heart)
@@ -410,8 +410,8 @@ def test_a_patient_whom_only_the_files_name(tmp_path: Path) -> None:
 
 
 def test_one_split_of_a_patient_is_all_files_split(tmp_path: Path) -> None:
-    told = [("a", None), ("a", "test"), ("a", None)]
-    write_shards(Rows(tmp_path / "files", told), tmp_path / "shards", size=16, key=KEY, read=read_heart)
+    stated = [("a", None), ("a", "test"), ("a", None)]
+    write_shards(Rows(tmp_path / "files", stated), tmp_path / "shards", size=16, key=KEY, read=read_heart)
     assert len(ShardSet.open(tmp_path / "shards").split("test")) == 3
 
 
@@ -437,7 +437,7 @@ def test_impossible_settings(tmp_path: Path, options: dict[str, Any], field: str
         write_hearts(tmp_path / "shards", 2, **options)
 
 
-def test_a_label_under_a_name_of_no_scheme_is_said(tmp_path: Path) -> None:
+def test_a_label_under_a_name_of_no_scheme_is_noted(tmp_path: Path) -> None:
     with pytest.raises(EchofmError, match=r"clip [0-9a-f]{20}: labels"):
         write_hearts(tmp_path / "shards", 2, read=lambda row: read_heart(row).replace(labels={"EF %": 1.0}))
 
@@ -485,11 +485,11 @@ def test_nothing_of_a_patient_is_in_any_byte(tmp_path: Path, capfd: pytest.Captu
     (files / f"{NAME}.avi").write_bytes(b"")
     out = tmp_path / "out" / "shards"
     assert cli.main(["shards", str(tmp_path / NAME), str(out), "--size", "96", "--max-bad", "0.5"]) == 0
-    told = capfd.readouterr()
+    stated = capfd.readouterr()
     planted = [NAME, BIRTH, HOSPITAL, "Inger"]
     found = subprocess.run(["grep", "-raiE", "|".join(planted), str(tmp_path / "out")], capture_output=True, text=True)
     assert found.returncode == 1, found.stdout[:500]
-    assert not any(word.lower() in (told.out + told.err).lower() for word in planted)
+    assert not any(word.lower() in (stated.out + stated.err).lower() for word in planted)
     shards = ShardSet.open(out)
     assert len(shards) == 3
     for clip in shards:

@@ -1,17 +1,17 @@
-"""The smallest task that the engine takes, for its tests: a linear autoencoder of clips, means over global counts."""
+"""The smallest task that the engine takes, for its tests: a linear autoencoder, its means over the global batch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from echofm.clip import ClipBatch
-from echofm.engine.task import Rows, StepOutput
+from echofm.engine.config import FitConfig
+from echofm.engine.player import Player
+from echofm.engine.task import Loss, StepOutput, Sum, Task, Turn
 
 
 class ToyNet(nn.Module):
@@ -28,34 +28,21 @@ class ToyNet(nn.Module):
         return self.decode(self.drop(code)), code
 
 
-class ToyTask:
-    """`valid_BT` chooses what is scored, so that micro-batches have unequal counts."""
+class ToyTask(Task):
+    """`valid_BT` chooses what is scored, so that micro-batches have unequal denominators."""
 
-    def __init__(self) -> None:
-        self.net = ToyNet()
-        self.updates: list[int] = []
+    def __init__(self, config: FitConfig) -> None:
+        self.net, self._config = ToyNet(), config
 
-    def prepare(self, batch: ClipBatch) -> ClipBatch:
-        return batch
+    def players(self) -> list[Player]:
+        return [Player(name="model", net=self.net, optim=self._config.optim, ema_decay=self._config.ema_decay)]
 
-    def counts(self, batch: ClipBatch) -> torch.Tensor:
-        return batch.valid_BT.sum().double()[None]
-
-    def shared(self, batch: ClipBatch) -> None:
-        return None
-
-    def step(self, net: nn.Module, batch: ClipBatch, totals: torch.Tensor, shared: Rows | None = None) -> StepOutput:
+    def loss(self, batch: ClipBatch, turn: Turn) -> Loss:
+        scored = yield Sum(batch.valid_BT.sum())
         x_BTV = batch.video_BCTHW[:, 0].flatten(2)
-        pred, code = net(x_BTV)
-        loss = ((pred - x_BTV).square().mean(-1) * batch.valid_BT).sum() / totals[0].float()
-        return StepOutput(loss=loss, logs={"recon": loss}, embedding_ND=code.flatten(0, 1))
-
-    def after_update(self, step: int) -> Mapping[str, float]:
-        self.updates.append(step)
-        return {}
-
-    def export(self, folder: Path, *, step: int) -> None:
-        save_file(self.net.state_dict(), folder / "model.safetensors")
+        pred, code = turn.net(x_BTV)
+        loss = ((pred - x_BTV).square().mean(-1) * batch.valid_BT).sum() / scored
+        return StepOutput(loss=loss, logs={"recon": loss}, on_log=lambda: {"code_std": code.std().item()})
 
     def advice(self) -> str:
         return "--toy.smaller"
@@ -74,7 +61,7 @@ def toy_batches(batch: int, *, start_step: int = 0, rank: int = 0, world: int = 
             sector_BHW=torch.ones(batch, 4, 8, dtype=torch.bool),
             valid_BT=valid,
             frame_time_s_BT=torch.arange(4.0).expand(batch, 4),
-            draw_B=torch.arange(batch),
+            draw_B=torch.arange(batch) + step * batch,
             clip_ids=[f"clip-{step}-{index}" for index in range(batch)],
             patient_ids=[f"patient-{index}" for index in range(batch)],
         )

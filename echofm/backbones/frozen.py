@@ -54,8 +54,8 @@ class FrozenEncoder(nn.Module):
         self.contract, self.grid, self.sees_time = contract, grid, sees_time
         for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32)[:, None, None, None], persistent=False)
-        said = [dict(settings), contract.model_dump(mode="json"), list(mean), list(std)]
-        self.digest = digest_of(said, net.state_dict())
+        parts = [dict(settings), contract.model_dump(mode="json"), list(mean), list(std)]
+        self.digest = digest_of(parts, net.state_dict())
 
     def train(self, mode: bool = True) -> FrozenEncoder:
         """Stays in evaluation mode: it is frozen."""
@@ -95,10 +95,10 @@ def encode_frames(
     frames_NCHW = video_BCTHW.transpose(1, 2).flatten(0, 1)
     seen = [see(chunk) for chunk in frames_NCHW.split(FRAMES_AT_ONCE)]
     phase_BTD = torch.cat([vector for vector, _ in seen]).unflatten(0, (clips, frames))
-    places = [tokens for _, tokens in seen if tokens is not None]
+    positions = [tokens for _, tokens in seen if tokens is not None]
     tokens_BND = (
-        torch.cat(places).unflatten(0, (clips, frames)).flatten(1, 2)
-        if places
+        torch.cat(positions).unflatten(0, (clips, frames)).flatten(1, 2)
+        if positions
         else phase_BTD.new_zeros(clips, 0, phase_BTD.shape[2])
     )
     return Encoding(tokens_BND=tokens_BND, phase_BTD=phase_BTD, video_BD=phase_BTD.mean(1))

@@ -1,4 +1,4 @@
-"""open_encoder: any encoder by its spec, and the untrained twin of one."""
+"""open_encoder: any encoder by its spec, and the same one untrained."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def open_encoder(spec: str | Path, *, seed: int = 0, trust_remote_code: bool = F
 
 
 def random_spec(spec: str | Path) -> str | None:
-    """The spec of the untrained twin; None where there is none: of pixels, and of one that is untrained already."""
+    """The spec of the same encoder untrained; None of pixels, and of one that is untrained already."""
     parsed = parse_spec(str(spec))
     return None if parsed.random or parsed.kind == "pixels" else f"random:{spec}"
 

@@ -1,7 +1,4 @@
-"""One's own encoder by `module:function`, and torch.hub's: whatever they return, made an encoder.
-
-Shapes: B clips, C channels, T frames or times, R rows and C columns of tokens, D features.
-"""
+"""One's own encoder by `module:function`, and torch.hub's: whatever they return, made an encoder."""
 
 from __future__ import annotations
 
@@ -13,50 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pydantic
 import torch
 from torch import nn
 
-from echofm.backbones.frozen import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    FrozenEncoder,
-    encode_frames,
-    encoding_of_tokens,
-    seeded,
-)
+from echofm.backbones.frozen import IMAGENET_MEAN, IMAGENET_STD, seeded
+from echofm.backbones.interpreted import Interpreted, contract_of, first_line, interpreted, whole_encoder
 from echofm.backbones.spec import PREFIXES, Spec
 from echofm.contract import InputContract
 from echofm.encoder import AnyEncoder
 from echofm.errors import EchofmError
-from echofm.model.tokens import Grid
-from echofm.model.vit import Encoding
-
-# Part of the largest feature by which half precision and other orders of summation may differ.
-_SAME = 0.02
-
-
-class Interpreted(nn.Module):
-    """A module whose output is read by its axes.
-
-    (B, D): a vector per clip. (B, T, D): per time. (B, T, R, C, D): per time and place. Or an `Encoding`.
-    per_frame: the module takes (N, C, H, W) images and gives (N, D) vectors.
-    """
-
-    def __init__(self, net: nn.Module, *, per_frame: bool = False) -> None:
-        super().__init__()
-        self.net, self.per_frame = net, per_frame
-        self.axes: Grid | None = None
-        """Times, rows and columns of the last output that had axes of their own for them."""
-
-    def encode(self, video_BCTHW: torch.Tensor) -> Encoding:
-        """Raises EchofmError on an output of other axes."""
-        if self.per_frame:
-            return encode_frames(lambda frames_NCHW: (_vectors(self.net(frames_NCHW)), None), video_BCTHW)
-        output = getattr(self.net, "encode", self.net)(video_BCTHW)
-        encoding = as_encoding(output, clips=len(video_BCTHW))
-        self.axes = Grid(*output.shape[1:4]) if isinstance(output, torch.Tensor) and output.ndim == 5 else None
-        return encoding
 
 
 def open_own(spec: Spec) -> AnyEncoder:
@@ -72,13 +34,13 @@ def open_own(spec: Spec) -> AnyEncoder:
     function = _function(spec.name)
     made = _call(function, spec)
     if isinstance(getattr(made, "digest", None), str) and callable(getattr(made, "encode", None)):
-        return _whole(made, spec.name)
+        return whole_encoder(made, spec.name)
     if not isinstance(made, nn.Module):
         raise EchofmError(f"{spec.name} returned a {type(made).__name__}; an nn.Module or an encoder is needed")
-    contract = _contract(getattr(made, "contract", None), spec.name)
+    contract = contract_of(getattr(made, "contract", None), spec.name)
     sees_time = bool(getattr(made, "sees_time", True))
     grid = getattr(made, "grid", None)
-    return _interpreted(
+    return interpreted(
         spec.name, Interpreted(made), contract, sees_time=sees_time, grid=grid, code=_code(made, function)
     )
 
@@ -105,13 +67,13 @@ def open_torchhub(spec: Spec, *, trust: bool) -> AnyEncoder:
                 repository, model, source="local" if local else "github", trust_repo=True, verbose=False, **options
             )
     except Exception as error:  # whatever somebody's code raises
-        raise EchofmError(f"torchhub:{spec.name} cannot be loaded: {_first_line(error)}") from None
+        raise EchofmError(f"torchhub:{spec.name} cannot be loaded: {first_line(error)}") from None
     if not isinstance(net, nn.Module):
         raise EchofmError(f"torchhub:{spec.name} returned a {type(net).__name__}; an nn.Module is needed")
     image = "image" in spec.options
     contract = InputContract(size=spec.count("size", 224), frames=spec.count("frames", 16), channels=3)
     mean, std = spec.numbers("mean", IMAGENET_MEAN), spec.numbers("std", IMAGENET_STD)
-    return _interpreted(
+    return interpreted(
         f"torchhub:{spec.name}",
         Interpreted(net, per_frame=image),
         contract,
@@ -120,117 +82,6 @@ def open_torchhub(spec: Spec, *, trust: bool) -> AnyEncoder:
         mean=mean,
         std=std,
     )
-
-
-def as_encoding(output: object, *, clips: int) -> Encoding:
-    """A module's output by its axes. Raises EchofmError where it cannot be read."""
-    if isinstance(output, Encoding):
-        return output
-    shape = tuple(output.shape) if isinstance(output, torch.Tensor) else None
-    if not isinstance(output, torch.Tensor) or shape is None or len(shape) not in (2, 3, 5) or shape[0] != clips:
-        raise EchofmError(
-            f"the encoder gave {type(output).__name__ if shape is None else shape} for {clips} clips; needed is "
-            "(clips, D), (clips, times, D), (clips, times, rows, columns, D) or an echofm.model.vit.Encoding"
-        )
-    if len(shape) == 2:
-        none = output.new_zeros(clips, 0, shape[1])
-        return Encoding(tokens_BND=none, phase_BTD=none, video_BD=output)
-    grid = Grid(*shape[1:4]) if len(shape) == 5 else Grid(shape[1], 1, 1)
-    return encoding_of_tokens(output.flatten(1, -2), grid)
-
-
-class _Complete:
-    """Somebody's whole encoder, with what it left out filled in."""
-
-    def __init__(self, made: Any, name: str) -> None:
-        self._made = made
-        self.contract, self.digest = _contract(getattr(made, "contract", None), name), made.digest
-        grid = getattr(made, "grid", None)
-        self.grid = Grid(*grid) if grid is not None else None
-        self.sees_time = bool(getattr(made, "sees_time", True))
-
-    def encode(self, video_BCTHW: torch.Tensor, frame_rate_hz: float | None = None) -> Encoding:
-        self.contract.check(video_BCTHW, frame_rate_hz)
-        with torch.no_grad():
-            return as_encoding(self._made.encode(video_BCTHW), clips=len(video_BCTHW))
-
-    def to(self, *args: Any, **kwargs: Any) -> _Complete:
-        if hasattr(self._made, "to"):
-            self._made = self._made.to(*args, **kwargs)
-        return self
-
-
-def _whole(made: Any, name: str) -> _Complete:
-    if isinstance(made, nn.Module):
-        made.eval()
-    encoder = _Complete(made, name)
-    try:
-        alone, beside = _tried(encoder)
-    except RuntimeError:
-        # It may live on a device that it is yet to be moved from, or to; what fails is told where it is used.
-        return encoder
-    except EchofmError:
-        raise
-    except Exception as error:  # whatever somebody's code raises
-        raise EchofmError(f"{name} fails on a clip of its own contract: {_first_line(error)}") from None
-    _require_one_answer(alone, beside, name)
-    return encoder
-
-
-def _interpreted(
-    name: str,
-    net: Interpreted,
-    contract: InputContract,
-    *,
-    sees_time: bool,
-    code: str,
-    grid: Any = None,
-    **pixels: Any,
-) -> FrozenEncoder:
-    encoder = FrozenEncoder(
-        net,
-        contract=contract,
-        grid=None,
-        sees_time=sees_time,
-        settings={"encoder": name, "per_frame": net.per_frame, "code": code},
-        **pixels,
-    )
-    try:
-        tried, beside = _tried(encoder)
-    except EchofmError as error:
-        raise EchofmError(f"{name}: {error}") from None
-    except Exception as error:  # whatever somebody's code raises
-        raise EchofmError(f"{name} fails on a clip of its own contract: {_first_line(error)}") from None
-    times = tried.phase_BTD.shape[1]
-    if times and contract.frames % times:
-        raise EchofmError(
-            f"{name}: {times} times do not divide the {contract.frames} frames of its contract; three axes are "
-            "(clips, times, D), and tokens of places have axes of their own: (clips, times, rows, columns, D)"
-        )
-    _require_one_answer(tried, beside, name)
-    encoder.grid = _found_grid(tried, grid if grid is not None else net.axes, name)
-    return encoder
-
-
-def _tried(encoder: AnyEncoder) -> tuple[Encoding, Encoding]:
-    """An even grey clip encoded alone, and beside a brighter one."""
-    contract = encoder.contract
-    low, high = contract.value_range
-    shape = (1, contract.channels, contract.frames, contract.size, contract.size)
-    grey, brighter = (torch.full(shape, low + part * (high - low)) for part in (0.5, 0.75))
-    beside = encoder.encode(torch.cat([grey, brighter]))
-    return encoder.encode(grey), beside
-
-
-def _require_one_answer(alone: Encoding, beside: Encoding, name: str) -> None:
-    """Raises EchofmError where a clip has other features beside another clip: tables would hold what chance made."""
-    one, other = (encoding.video_BD[0].detach().float() for encoding in (alone, beside))
-    # Rounding differs with the size of a batch; a network may have no finite answer to a clip without contrast.
-    if not torch.allclose(one, other, rtol=_SAME, atol=_SAME * float(one.nan_to_num().abs().max()), equal_nan=True):
-        raise EchofmError(
-            f"{name} gives one clip other features from call to call, or beside another clip; switch off dropout, "
-            "random masks and statistics of the batch (`.eval()`)"
-        )
 
 
 def _code(net: nn.Module, *functions: Callable[..., Any]) -> str:
@@ -248,20 +99,6 @@ def _code(net: nn.Module, *functions: Callable[..., Any]) -> str:
             continue
     digests = sorted(hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files if Path(file).is_file())
     return hashlib.sha256("".join(digests).encode()).hexdigest()
-
-
-def _found_grid(tried: Encoding, given: Any, name: str) -> Grid | None:
-    tokens, times = tried.tokens_BND.shape[1], tried.phase_BTD.shape[1]
-    if tokens == 0:
-        return None
-    if given is not None:
-        grid = Grid(*given)
-    else:
-        side = round((tokens / max(1, times)) ** 0.5)
-        grid = Grid(times, side, side)
-    if grid.tokens != tokens:
-        raise EchofmError(f"{name}: its {tokens} tokens are no grid of {tuple(grid)}; give it an attribute `grid`")
-    return grid
 
 
 def _function(name: str) -> Callable[..., Any]:
@@ -287,9 +124,9 @@ def _not_imported(name: str, module: str, error: Exception) -> str:
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     # A module that is there may lack one of its own; that is another mistake than a mistyped name.
     if missing is None or not f"{module}.".startswith(f"{missing}."):
-        return f"{name}: module {module!r} cannot be imported: {_first_line(error)}"
+        return f"{name}: module {module!r} cannot be imported: {first_line(error)}"
     prefixes = ", ".join(f"{prefix}:" for prefix in PREFIXES)
-    return f"{name}: neither a module that can be imported ({_first_line(error)}) nor one of {prefixes}"
+    return f"{name}: neither a module that can be imported ({first_line(error)}) nor one of {prefixes}"
 
 
 def _call(function: Callable[..., Any], spec: Spec) -> Any:
@@ -297,38 +134,11 @@ def _call(function: Callable[..., Any], spec: Spec) -> Any:
     if spec.random:
         if "pretrained" not in inspect.signature(function).parameters:
             raise EchofmError(
-                f"random:{spec.name}: the function has no parameter `pretrained`; give it one to have an untrained twin"
+                f"random:{spec.name}: the function has no parameter `pretrained`; give it one to open it untrained"
             )
         options = {"pretrained": False}
     try:
         with seeded(spec.seed):
             return function(**options)
     except Exception as error:  # whatever somebody's code raises
-        raise EchofmError(f"{spec.name} cannot be called: {_first_line(error)}") from None
-
-
-def _contract(given: object, name: str) -> InputContract:
-    if isinstance(given, InputContract):
-        return given
-    try:
-        return InputContract.model_validate(given)
-    except pydantic.ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise EchofmError(
-            f"{name}: its attribute `contract` is no InputContract ({'.'.join(map(str, first['loc'])) or 'all'}: "
-            f"{first['msg']}); give one, e.g. InputContract(size=224, frames=16, channels=3)"
-        ) from None
-
-
-def _vectors(output: object) -> torch.Tensor:
-    if not isinstance(output, torch.Tensor) or output.ndim != 2:
-        raise EchofmError("an image model must give one vector per frame, (frames, D)")
-    return output
-
-
-def _first_line(error: Exception) -> str:
-    if isinstance(error, pydantic.ValidationError):
-        # Its own first line counts the faults and names none.
-        first = error.errors(include_url=False, include_input=False)[0]
-        return f"{error.title}: {'.'.join(map(str, first['loc'])) or 'all'}: {first['msg']}"
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
+        raise EchofmError(f"{spec.name} cannot be called: {first_line(error)}") from None

@@ -1,8 +1,8 @@
 """What is in a folder of echo files: counts, labels, leakage, duplicates, files that cannot be used.
 
 SRC is one of the public sets, any folder of echo files, a manifest.csv, or one file. Exit codes: 0 nothing that needs a
-person, 1 findings (duplicates across patients or splits, patients in two splits, unreadable files, cines of unknown
-frame rate), 2 bad input.
+person, 1 findings (patients that are not known, duplicates across patients or splits, patients in two splits,
+unreadable files, cines of unknown frame rate), 2 bad input.
 """
 
 from __future__ import annotations
@@ -16,20 +16,19 @@ from typing import Annotated
 
 import tyro
 
+from echofm.atomic import write_whole
 from echofm.check.run import check
 from echofm.check.summary import Summary
 from echofm.errors import EchofmError
 from echofm.ids import IdKey, load_key
+from echofm.machine import processors
 from echofm.readers.datasets import FolderSource, open_source
+from echofm.readers.decord_video import Decoder
 from echofm.readers.limits import Limits
 from echofm.readers.patients import PatientFrom
 from echofm.schema import FrozenModel
 
 _SHOWN = 8
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Check(FrozenModel):
@@ -47,17 +46,19 @@ class Check(FrozenModel):
     """Force a data set instead of looking at the folder."""
     patient_from: PatientFrom | None = None
     """Whose a file is, in a plain folder: the DICOM tag, the name of the folder that it lies in, of the folder
-    below SRC (top: PATIENT/STUDY/file), or its own."""
+    below SRC (top: PATIENT/STUDY/file), its own, or each DICOM study's."""
     id_key: Path | None = None
     """File with the key of the ids; default: your own, made on first use."""
     max_clip_mb: float = 1024
     """Largest clip, decoded, in 10^6 bytes."""
-    processes: int = _processors()
+    processes: int = processors()
     """Files read at a time; the report does not depend on it."""
     seed: int = 0
     """Of the contact sheet, and of the splits where the set has none: give the one that you give `echofm shards`."""
     keep_outside: bool = False
     """Keep what lies outside the sector. Only for images that were never a patient's: burned-in names are shown."""
+    decoder: Decoder = "pyav"
+    """Of videos: decord, on a CPU or GPU, gives the same frames as pyav or sets a file aside."""
 
 
 def main(argv: list[str]) -> int:
@@ -71,19 +72,20 @@ def main(argv: list[str]) -> int:
         key=key,
         limits=Limits(max_clip_mb=options.max_clip_mb),
         keep_outside=options.keep_outside,
+        decoder=options.decoder,
         seed=options.seed,
     )
-    print("\n".join(lines(summary)))
-    if options.names is None and summary.has_problems and (summary.facts or summary.set_aside):
-        print("which files: --json FILE has the ids of each finding, --names FILE the path behind each id")
     if options.json_path is not None:
         _write(options.json_path, json.dumps(summary.to_json(), indent=1))
     if options.names is not None:
-        _write(options.names, _names(source, key))
+        _write(options.names, _names(source, summary, key))
     if options.html is not None:
         from echofm.check.page import page_of
 
         page_of(summary).save(options.html)
+    print("\n".join(lines(summary)))
+    if options.names is None and summary.has_problems and (summary.facts or summary.set_aside):
+        print("which files: --json FILE has the ids of each finding, --names FILE the path behind each id")
     return 1 if summary.has_problems else 0
 
 
@@ -109,19 +111,23 @@ def lines(summary: Summary) -> list[str]:
     return text
 
 
-def _names(source: FolderSource, key: IdKey) -> str:
-    """CSV of each file's id, its patient's id where the set's tables tell it, and its path."""
+def _names(source: FolderSource, summary: Summary, key: IdKey) -> str:
+    """CSV of each file's id, its clip's and its patient's, "" where there is none, and its path."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["file_id", "patient_id", "path"])
-    for row in source.rows():
-        table.writerow([key.file(row.path), key.patient(row.patient) if row.patient else "", row.path])
+    table.writerow(["file_id", "clip_id", "patient_id", "path"])
+    known = {one.file_id: (one.clip_id, one.patient_id) for one in summary.facts}
+    for row in source.rows(doubtful=True):
+        name = key.file(row.path)
+        clip, patient = known.get(name, ("", key.patient(row.patient) if row.patient else ""))
+        table.writerow([name, clip, patient, row.path])
     return text.getvalue().rstrip("\n")
 
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n", encoding="utf-8", errors="surrogateescape")
+        # A file's name may be no text at all; the table is UTF-8 all the same.
+        readable = os.fsencode(text).decode("utf-8", "backslashreplace")
+        write_whole(path, (readable + "\n").encode())
     except OSError as error:
         raise EchofmError(f"a report cannot be written ({error.strerror}); choose another path") from None

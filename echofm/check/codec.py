@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from echofm.readers.suffixes import METAIMAGE, NIFTI, STILL, media_suffix
+from echofm.readers.suffixes import GIF, METAIMAGE, NIFTI, STILL, media_suffix
 
 
 def codec_of(path: Path) -> str:
     """ "mjpeg", "h264", a DICOM transfer syntax's name, "NIfTI", ...; "unknown" where the header does not tell."""
+    if path.is_dir():
+        return "frames"
     suffix = media_suffix(path)
-    if suffix in NIFTI | METAIMAGE | STILL:
+    if suffix in NIFTI | METAIMAGE | STILL | GIF:
         return {".mhd": "MetaImage", ".nii": "NIfTI", ".nii.gz": "NIfTI, gzip"}.get(suffix, suffix[1:].upper())
     try:
         with open(path, "rb") as file:

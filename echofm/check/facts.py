@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import Image
@@ -16,9 +17,8 @@ from echofm.check.codec import codec_of
 from echofm.check.fingerprint import Fingerprint, fingerprint
 from echofm.clip import NOT_ANNOTATED, Clip, Label
 from echofm.ids import IdKey
-from echofm.readers.patients import may_have_tag
+from echofm.readers.patients import PatientBy
 from echofm.readers.source import Row
-from echofm.readers.suffixes import stem_of
 
 THUMBNAIL_PIXELS = 128
 _OUTLINE_RGB = (255, 176, 0)
@@ -30,13 +30,14 @@ class Facts:
 
     split: the set's own, None where it gives none. frame_rate_hz, seconds: None where unknown or there is one frame.
     mask_share: part of the frames that has a mask.
-    untagged_in: the folder of a DICOM file that goes by its own name, as it has no patient tag.
     thumbnail: PNG of the middle frame with the sector's outline, for the files of the contact sheet.
     """
 
     file_id: str
     clip_id: str
     patient_id: str
+    study_id: str | None
+    patient_by: PatientBy
     split: str | None
     view: str | None
     kind: str
@@ -51,7 +52,6 @@ class Facts:
     labels: Mapping[str, Label]
     mask_share: float
     has_phase: bool
-    untagged_in: str | None
     sector_print: Fingerprint
     picture_print: Fingerprint
     thumbnail: bytes | None
@@ -65,6 +65,8 @@ def examine(row: Row, clip: Clip, *, key: IdKey, sheet: frozenset[Path]) -> Fact
         file_id=key.file(row.path),
         clip_id=clip.clip_id,
         patient_id=clip.patient_id,
+        study_id=clip.study_id,
+        patient_by=cast(PatientBy, clip.patient_by),
         split=row.split,
         view=clip.view,
         kind=clip.kind,
@@ -79,15 +81,10 @@ def examine(row: Row, clip: Clip, *, key: IdKey, sheet: frozenset[Path]) -> Fact
         labels=dict(clip.labels),
         mask_share=_mask_share(clip),
         has_phase=clip.phase_T is not None,
-        untagged_in=key.file(row.path.parent) if _is_untagged(row, clip, key) else None,
         sector_print=fingerprint(clip),
         picture_print=fingerprint(clip, whole_picture=True),
         thumbnail=thumbnail(clip) if row.path in sheet else None,
     )
-
-
-def _is_untagged(row: Row, clip: Clip, key: IdKey) -> bool:
-    return not row.patient and may_have_tag(row.path) and clip.patient_id == key.patient(stem_of(row.path))
 
 
 def _mask_share(clip: Clip) -> float:

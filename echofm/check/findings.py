@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from echofm.check.duplicates import Pair
 from echofm.check.facts import Facts
 from echofm.errors import UnreadableFile
-from echofm.readers.patients import NAMESAKES
 from echofm.split import split_of
 
 
@@ -40,9 +39,11 @@ def find(
     notes: Mapping[str, int],
     *,
     seed: int,
+    doubt: str | None = None,
 ) -> list[Finding]:
-    """All findings, the gravest first."""
-    findings = _duplicates(facts, pairs, splits_in_force(facts, seed=seed)) + _patients_in_two_splits(facts)
+    """All findings, the gravest first. doubt: why it is not known who the patients are (readers.patients.Doubts)."""
+    findings = [Finding("patients_unknown", doubt)] if doubt else []
+    findings += _duplicates(facts, pairs, splits_in_force(facts, seed=seed)) + _patients_in_two_splits(facts)
     for code, kind, what in (
         ("set_aside", None, "cannot be read and would be set aside"),
         ("no_sector", "no_sector", "without an ultrasound sector that can be found: they would be set aside"),
@@ -62,11 +63,6 @@ def find(
     findings += _by_kind("other_kinds", kinds, "not greyscale cines: {}; `echofm shards --kind` selects")
     intact = Counter(error.kind for error in set_aside if error.kind and error.kind != "no_sector")
     findings += _by_kind("no_clips", intact, "intact, but no image of a heart: {}")
-    namesakes = _untagged_namesakes(facts)
-    if namesakes:
-        findings.append(
-            Finding("note", f"DICOM files without a patient tag that {NAMESAKES}: {namesakes}", is_problem=False)
-        )
     findings += [Finding("note", f"{text}: {count}", is_problem=False) for text, count in sorted(notes.items())]
     return findings
 
@@ -128,13 +124,6 @@ def _patients_in_two_splits(facts: Sequence[Facts]) -> list[Finding]:
         return []
     text = f"{_many(len(torn), 'patient')} in several splits of the set's own table: `echofm shards` refuses them"
     return [Finding("patients_in_two_splits", text, groups=torn)]
-
-
-def _untagged_namesakes(facts: Sequence[Facts]) -> int:
-    """DICOM files without a patient tag whose name an earlier one in another folder has."""
-    folders: dict[str, str] = {}
-    untagged = [(one.patient_id, one.untagged_in) for one in facts if one.untagged_in is not None]
-    return sum(folders.setdefault(patient, folder) != folder for patient, folder in untagged)
 
 
 def _many(count: int, thing: str) -> str:

@@ -8,7 +8,7 @@ the sector may be found a little differently in a copy. Pixels outside the secto
   the same ones. Speckle: two recordings never share it.
 - motion_M: how much each moment differs from the next, at one length for all; a crop hardly changes it.
 
-Shapes: G = GRID rows and columns, K = FRAMES, M = MOMENTS.
+Shapes: G = GRID rows and columns, K = FRAMES, M = CURVE_POINTS.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from echofm.clip import Clip
 
 GRID = 64
 FRAMES = 4
-MOMENTS = 48
+CURVE_POINTS = 48
 SCALE = 32
 _COARSE_GRID = 16
 _BLOCK_BYTES = 1 << 24
@@ -61,7 +61,7 @@ def fingerprint(clip: Clip, *, whole_picture: bool = False) -> Fingerprint:
 
     picked = np.rint((np.arange(FRAMES) + 0.5) / FRAMES * (len(frames_TCHW) - 1)).astype(int)
     return Fingerprint(
-        shape_2GG=np.stack([details(image, _SHAPE_BAND) for image in _moments(frames_TCHW)]),
+        shape_2GG=np.stack([details(image, _SHAPE_BAND) for image in _mean_and_std(frames_TCHW)]),
         frames_KGG=np.stack([details(_grey(frames_TCHW[k]), _SPECKLE_BAND) for k in picked]),
         inside_GG=inside_GG,
         motion_M=_motion(frames_TCHW),
@@ -79,13 +79,13 @@ def _motion(frames_TCHW: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     coarse /= np.maximum(coarse.mean(axis=(1, 2), keepdims=True), 1.0)
     change = np.abs(np.diff(coarse, axis=0)).mean(axis=(1, 2))
     if len(change) < 2:
-        return np.zeros(MOMENTS, np.float32)
-    curve = np.interp(np.linspace(0, len(change) - 1, MOMENTS), np.arange(len(change)), change)
+        return np.zeros(CURVE_POINTS, np.float32)
+    curve = np.interp(np.linspace(0, len(change) - 1, CURVE_POINTS), np.arange(len(change)), change)
     curve -= curve.mean()
     return (curve / max(float(np.linalg.norm(curve)), 1e-6)).astype(np.float32)
 
 
-def _moments(frames_TCHW: npt.NDArray[np.uint8]) -> tuple[Grids, Grids]:
+def _mean_and_std(frames_TCHW: npt.NDArray[np.uint8]) -> tuple[Grids, Grids]:
     """Mean and standard deviation over time of the grey level, a block of frames at a time."""
     per_block = max(1, _BLOCK_BYTES // (4 * frames_TCHW[0].size))
     total, squares = (np.zeros(frames_TCHW.shape[2:], np.float64) for _ in range(2))

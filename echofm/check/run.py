@@ -16,8 +16,10 @@ from echofm.errors import UnreadableFile
 from echofm.ids import IdKey, load_key
 from echofm.progress import progress_bar
 from echofm.readers.datasets import FolderSource
+from echofm.readers.decord_video import Decoder
 from echofm.readers.guarded import ReaderPool
 from echofm.readers.limits import Limits
+from echofm.readers.patients import Doubts
 
 SHEET = 24
 _FIRST_SAMPLE = 2 * SHEET
@@ -30,6 +32,7 @@ def check(
     key: IdKey | None = None,
     limits: Limits = Limits(),  # noqa: B008 (frozen)
     keep_outside: bool = False,
+    decoder: Decoder = "pyav",
     seed: int = 0,
 ) -> Summary:
     """Read every file of a source once and sum up; no pixel but the contact sheet's leaves the reading process.
@@ -38,10 +41,11 @@ def check(
     Raises EchofmError on a wrong table; files that cannot be read are part of the summary.
     """
     started = time.monotonic()
-    rows = list(source.rows())
+    rows = list(source.rows(doubtful=True))
     sheet = frozenset(row.path for row in random.Random(seed).sample(rows, min(_FIRST_SAMPLE, len(rows))))
     facts: list[Facts] = []
     set_aside: list[UnreadableFile] = []
+    doubts = Doubts()
     key = key or load_key()
     task = functools.partial(examine, key=key, sheet=sheet)
     pool = ReaderPool(
@@ -50,10 +54,15 @@ def check(
         key=key,
         limits=limits,
         keep_outside=keep_outside,
+        decoder=decoder,
     )
     with pool, progress_bar("reading", len(rows)) as bar:
-        for _, result in pool.map(rows):
-            (set_aside if isinstance(result, UnreadableFile) else facts).append(result)  # type: ignore[arg-type]
+        for row, result in pool.map(rows):
+            if isinstance(result, UnreadableFile):
+                set_aside.append(result)
+            else:
+                facts.append(result)
+                doubts.read_row(row, patient_id=result.patient_id, study_id=result.study_id, by=result.patient_by)
             bar.advance(note=f"{len(set_aside)} set aside" if set_aside else None)
     elapsed_s = time.monotonic() - started
     pairs = find_copies([one.sector_print for one in facts], [one.picture_print for one in facts], processes=processes)
@@ -62,7 +71,7 @@ def check(
         patient_rule=source.patient_rule,
         facts=facts,
         set_aside=set_aside,
-        findings=find(facts, pairs, set_aside, source.notes, seed=seed),
+        findings=find(facts, pairs, set_aside, source.notes, seed=seed, doubt=source.notes.doubt or doubts.reason),
         unread=dict(source.unread),
         splits=splits_in_force(facts, seed=seed),
         elapsed_s=elapsed_s,

@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from echofm.clip import Clip, ClipBatch
 from echofm.embed.inputs import Item, conformed
 from echofm.embed.phase import PhaseTokens
-from echofm.embed.table import SIMULATED, EmbeddingTable, stack_rows
+from echofm.embed.rows import SIMULATED, stack_rows
+from echofm.embed.table import EmbeddingTable
 from echofm.embed.tokens import SpaceTimeTokens, TokenGrid, check_grid
 from echofm.errors import EchofmError
 from echofm.shards.windows import Window, Windowing, cut_windows, rebatched
@@ -145,7 +146,7 @@ class Extractor:
                 number, clip.clip_id, clip.frame_time_s, len(clip.frames_TCHW), count=self.windows
             )
             taken.append(_Taken(_row(item, len(windows)), windows, clip.frame_time_s, clip.phase_T))
-            middle += [place == len(windows) // 2 for place in range(len(windows))]
+            middle += [position == len(windows) // 2 for position in range(len(windows))]
             yield cut_windows(clip, windows)
 
     def _encode(self, batch: ClipBatch, middle_B: npt.NDArray[np.bool_]) -> _Output:
@@ -237,15 +238,15 @@ def _kept(frame_WT: npt.NDArray[np.float64], off_middle_WT: npt.NDArray[np.float
     No two of different windows are closer than `apart` frames; NaN (all frames are repeats) is left out.
     """
     frames, windows = frame_WT.ravel(), np.indices(frame_WT.shape)[0].ravel()
-    places: list[float] = []
+    positions: list[float] = []
     kept: list[int] = []
     for token in np.argsort(off_middle_WT.ravel(), kind="stable").tolist():
-        place = bisect.bisect(places, frames[token])
-        beside = kept[max(0, place - 1) : place + 1]
+        position = bisect.bisect(positions, frames[token])
+        beside = kept[max(0, position - 1) : position + 1]
         near = [other for other in beside if abs(frames[token] - frames[other]) < apart - 1e-6]
         if np.isfinite(frames[token]) and all(windows[other] == windows[token] for other in near):
-            places.insert(place, float(frames[token]))
-            kept.insert(place, token)
+            positions.insert(position, float(frames[token]))
+            kept.insert(position, token)
     return np.array(kept, np.int64)
 
 

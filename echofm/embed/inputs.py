@@ -1,4 +1,4 @@
-"""What `echofm embed` reads: a file, a folder or shards, as conformed clips in one order.
+"""What is embedded: the clips of files or of shards in one order, under an encoder's contract.
 
 A file and its shard become the same pixels, because both pass through `echofm.conform` with the encoder's contract.
 """
@@ -10,19 +10,17 @@ import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Protocol
 
 from echofm.clip import Clip
 from echofm.conform import conform
 from echofm.contract import InputContract
-from echofm.errors import EchofmError, UnreadableFile
+from echofm.errors import UnreadableFile
 from echofm.ids import IdKey
-from echofm.readers.datasets import open_source
 from echofm.readers.guarded import ReaderPool
 from echofm.readers.limits import Limits
+from echofm.readers.patients import Doubts
 from echofm.readers.source import Row
-from echofm.shards.manifest import MANIFEST
 from echofm.shards.read import ShardSet
 from echofm.shards.splits import given_splits
 from echofm.split import split_of
@@ -87,7 +85,7 @@ class ShardInput:
 class FileInput:
     """The files of a folder or data set; read in processes of their own, under a watchdog.
 
-    Raises EchofmError where the set puts one patient into two splits.
+    Raises EchofmError where the set puts one patient into two splits, or it is not known who the patients are.
     """
 
     def __init__(
@@ -96,7 +94,7 @@ class FileInput:
         # One file's split is its patient's, as `echofm shards` has it.
         given = (replace(row, split=split) for row, split in zip(rows, given_splits(rows, key=key)))
         self._rows = sorted(given, key=lambda row: key.file(row.path))
-        self._contract, self._key, self._limits = contract, key, limits
+        self._contract, self._key, self._limits, self._doubts = contract, key, limits, Doubts()
         self._open_pool = functools.partial(
             ReaderPool,
             functools.partial(_item, contract=contract, dataset=dataset, key=key),
@@ -118,46 +116,26 @@ class FileInput:
         """Of every file's hashed name, state and masks (`Row.state`), what its set says about it, and of the limits."""
         # Only where they are not the usual ones, so that tables of before hold.
         limits = [] if self._limits == Limits() else [repr(self._limits)]
-        files = (repr((self._key.file(row.path), *row.state(), self._said(row))) for row in self._rows)
+        files = (repr((self._key.file(row.path), *row.state(), self._annotations(row))) for row in self._rows)
         return _digest(itertools.chain(limits, files))
 
-    def _said(self, row: Row) -> tuple[object, ...]:
+    def _annotations(self, row: Row) -> tuple[object, ...]:
         study = row.study and self._key.study(row.patient, row.study)
-        said = (self._key.patient(row.patient), study, row.split, row.view, row.kind, sorted(row.labels.items()))
-        # Only where it is told, so that tables of before hold for all other sets.
-        return said if row.frame_rate_hz is None else (*said, row.frame_rate_hz)
+        annotations = (self._key.patient(row.patient), study, row.split, row.view, row.kind, sorted(row.labels.items()))
+        # Only where they are given, so that tables of before hold for all other sets.
+        further = (row.frame_rate_hz, "study" if row.patient_from == "study" else None)
+        return (*annotations, *(each for each in further if each is not None))
 
     def read(self, indices: Sequence[int]) -> Iterator[Item | UnreadableFile]:
         """Read ahead in the pool; a file that cannot be read gives its reason."""
         if not indices:
             return
         with self._open_pool() as pool:
-            for _, result in pool.map(self._rows[index] for index in indices):
+            for row, result in pool.map(self._rows[index] for index in indices):
+                if not isinstance(result, UnreadableFile):
+                    self._doubts.read_clip(row, result.clip)
+                    self._doubts.refuse()
                 yield result
-
-
-def open_input(
-    src: str | Path,
-    *,
-    contract: InputContract,
-    key: IdKey,
-    processes: int = 1,
-    dataset: str | None = None,
-    patient_from: str | None = None,
-    limits: Limits = Limits(),  # noqa: B008 (frozen)
-    show_progress: bool = True,
-) -> Input:
-    """Shards where there is a manifest of shards, else a data set, a plain folder or a single file.
-
-    Raises EchofmError where there is nothing to read.
-    """
-    if (Path(src) / MANIFEST).is_file():
-        return ShardInput(ShardSet.open(src, show_progress=show_progress), contract=contract)
-    source = open_source(src, dataset=dataset, patient_from=patient_from)
-    rows = list(source.rows())
-    if not rows:
-        raise EchofmError("no echo files were found; check the folder and `--dataset`")
-    return FileInput(rows, dataset=source.name, contract=contract, key=key, processes=processes, limits=limits)
 
 
 def conformed(clip: Clip, contract: InputContract) -> Clip:

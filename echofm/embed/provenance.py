@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from echofm.embed.table import SIMULATED, EmbeddingTable
+from echofm.embed.rows import SIMULATED
+from echofm.embed.table import EmbeddingTable
 
 
 def is_simulated(table: EmbeddingTable) -> bool:

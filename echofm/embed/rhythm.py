@@ -1,6 +1,6 @@
-"""How soon a clip's moments repeat: self-similarity at each distance in time, and the heart cycle's length from it.
+"""How soon a clip's frames repeat: self-similarity at each distance in time, and the heart cycle's length from it.
 
-T moments of a clip, L distances, D features.
+T frames of a clip, L distances, D features.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ _MOST_OF_CLIP = 0.8
 
 
 def repetition(feature_TD: npt.NDArray[np.floating], time_s_T: Doubles) -> tuple[float, Doubles] | None:
-    """Step in seconds and (L,) the mean cosine similarity of moments that lie 0, 1, ... steps apart.
+    """Step in seconds and (L,) the mean cosine similarity of frames that lie 0, 1, ... steps apart.
 
     The clip's mean and straight-line drift are taken out first. time_s_T: rising; None where a time is NaN or there are
-    fewer than six moments.
+    fewer than six frames.
     """
     if len(feature_TD) < 6 or not np.isfinite(time_s_T).all():
         return None
     step_s = float(np.median(np.diff(time_s_T)))
     even_s = np.arange(time_s_T[0], time_s_T[-1] + step_s / 2, step_s)
-    moments = detrend(at_times(even_s, np.asarray(feature_TD, np.float64), time_s_T), axis=0)
-    length = np.linalg.norm(moments, axis=1, keepdims=True)
-    moments = np.divide(moments, length, out=np.zeros_like(moments), where=length > 0)
-    similarity_TT = moments @ moments.T
-    return step_s, np.array([np.diagonal(similarity_TT, lag).mean() for lag in range(len(moments))])
+    frames = detrend(at_times(even_s, np.asarray(feature_TD, np.float64), time_s_T), axis=0)
+    length = np.linalg.norm(frames, axis=1, keepdims=True)
+    frames = np.divide(frames, length, out=np.zeros_like(frames), where=length > 0)
+    similarity_TT = frames @ frames.T
+    return step_s, np.array([np.diagonal(similarity_TT, lag).mean() for lag in range(len(frames))])
 
 
 def cycle_length_s(feature_TD: npt.NDArray[np.floating], time_s_T: Doubles) -> float | None:
-    """Seconds after which the moments repeat, from their `repetition`; None where the clip is too short or nothing
+    """Seconds after which the frames repeat, from their `repetition`; None where the clip is too short or nothing
     repeats."""
     found = repetition(feature_TD, time_s_T)
     return None if found is None else first_return_s(*found)
@@ -59,7 +59,7 @@ def first_return_s(step_s: float, mean_L: Doubles) -> float | None:
 
 
 def at_times(wanted_s: Doubles, feature_TD: Doubles, time_s_T: Doubles) -> Doubles:
-    """(..., D) the moments at the wanted times, linear between neighbours, the outermost beyond the ends."""
+    """(..., D) the frames at the wanted times, linear between neighbours, the outermost beyond the ends."""
     after = np.clip(np.searchsorted(time_s_T, wanted_s), 1, len(time_s_T) - 1)
     share = (wanted_s - time_s_T[after - 1]) / (time_s_T[after] - time_s_T[after - 1])
     share = np.clip(share, 0, 1)[..., None]

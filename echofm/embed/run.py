@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -17,15 +18,17 @@ from pathlib import Path
 import numpy as np
 from accelerate import PartialState
 
+from echofm.atomic import whole_folder, write_whole
 from echofm.embed.extract import Extractor
 from echofm.embed.inputs import Input, Item
+from echofm.embed.set_aside import SET_ASIDE, SetAside, read_set_aside, write_set_aside
 from echofm.embed.store import is_table, save_tables
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError, UnreadableFile
 from echofm.progress import Bar, progress_bar
 from echofm.schema import FrozenModel
 
-PARTS, REQUEST, SET_ASIDE, FILES = "parts", "request.json", "set_aside.jsonl", "files.json"
+PARTS, REQUEST, FILES = "parts", "request.json", "files.json"
 _LEAST_CLIPS, _MOST_PARTS = 32, 4000
 # A rank that has finished waits for the others; the default of half an hour would end a long run.
 RANK_PATIENCE = timedelta(days=14)
@@ -35,18 +38,17 @@ class Request(FrozenModel):
     """What was asked for, so that a second call with the same words goes on, and with others stops."""
 
     encoder_digest: str
+    phase_digest: str = ""
+    """Of what else decides the phase vectors, of encoders that can be had without."""
     settings: dict[str, str | int]
     phase: bool
     input_fingerprint: str
     clips: int
 
-
-@dataclass(frozen=True)
-class SetAside:
-    """A file that gave no row, by its hashed id, and why."""
-
-    file_id: str
-    reason: str
+    def serves(self, other: Request) -> bool:
+        """Whether a table of the same encoder, clips and windows holds all that another request wants."""
+        wanted = other.settings.get("tokens")
+        return wanted in (None, self.settings.get("tokens")) and (self.phase or not other.phase)
 
 
 @dataclass
@@ -57,11 +59,21 @@ class Outcome:
     set_aside: list[SetAside]
     without_times: int
 
+    @property
+    def unused(self) -> list[SetAside]:
+        """Files that a person should look at: all set aside but those that are intact and of another kind."""
+        return [each for each in self.set_aside if each.kind in (None, "no_sector")]
+
     def summary(self, out: Path) -> str:
         """For the person at the terminal."""
         lines = [f"{out}: {self.clips} clips"]
-        if self.set_aside:
-            lines.append(f"{len(self.set_aside)} files set aside; {out / SET_ASIDE} says why")
+        kinds = Counter(each.kind for each in self.set_aside if each.kind not in (None, "no_sector"))
+        if kinds:
+            lines.append(
+                "no image of a heart: " + ", ".join(f"{kinds[kind]} {kind}" for kind in sorted(map(str, kinds)))
+            )
+        if self.unused:
+            lines.append(f"{len(self.unused)} files set aside; {out / SET_ASIDE} says why")
         if self.without_times:
             lines.append(
                 f"{self.without_times} clips have no frame times: their frames were taken one after another, "
@@ -71,7 +83,7 @@ class Outcome:
 
 
 @dataclass
-class Run:
+class EmbedRun:
     """One folder of output. `rank` of `world` processes does every world-th part."""
 
     out: Path
@@ -89,14 +101,7 @@ class Run:
 
     def prepare(self) -> None:
         """Rank 0, before the others begin: make the folder, or check that what is there came from the same request."""
-        request = Request(
-            encoder_digest=self.extractor.encoder.digest,
-            settings=self.extractor.settings,
-            phase=self.extractor.phase,
-            input_fingerprint=self.input.fingerprint(),
-            clips=len(self.input),
-        )
-        path = self.out / REQUEST
+        request, path = request_of(self.extractor, self.input), self.out / REQUEST
         if path.is_file() and Request.from_json(path) != request:
             raise EchofmError(
                 f"{self.out} holds a table of another encoder, input or option; remove it or choose another folder"
@@ -105,9 +110,7 @@ class Run:
             raise EchofmError(f"{self.out} is there already and is no embedding run; choose another folder")
         if not is_table(self.out):
             (self.out / PARTS).mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part")
-            part.write_text(request.to_json(), encoding="utf-8")
-            os.replace(part, path)
+            write_whole(path, request.to_json())
 
     def embed(self) -> None:
         """Do this rank's parts that are not on disk yet."""
@@ -137,7 +140,7 @@ class Run:
         for _, result in zip(self._parts[number], results):
             bar.advance()
             if isinstance(result, UnreadableFile):
-                aside.append(SetAside(result.file_id, result.reason))
+                aside.append(SetAside(result.file_id, result.reason, result.kind))
             elif result.clip.clip_id in seen:
                 aside.append(_copy(result.file_id, result.clip.clip_id))
             else:
@@ -150,7 +153,7 @@ class Run:
         tables, aside, seen = [], [], set[str]()
         for number in range(len(self._parts)):
             table = EmbeddingTable.load(self._part(number))
-            aside += _read_set_aside(self._part(number) / SET_ASIDE)
+            aside += read_set_aside(self._part(number))
             fresh = np.array([clip not in seen for clip in table.clip_id], bool)
             if not fresh.all():
                 files = np.array(json.loads((self._part(number) / FILES).read_text(encoding="utf-8")))
@@ -164,7 +167,7 @@ class Run:
                 raise UnreadableFile(aside[0].file_id, aside[0].reason)
             raise EchofmError(f"none of the {len(self.input)} files can be read; the first reason: {aside[0].reason}")
         aside.sort(key=lambda each: (each.file_id, each.reason))
-        _write_set_aside(self.out / SET_ASIDE, aside)
+        write_set_aside(self.out, aside)
         save_tables(tables, self.out)
         without = sum(int(table.rows["frame_rate_hz"].isna().sum()) for table in tables)
         clips = sum(map(len, tables))
@@ -178,7 +181,7 @@ class Run:
         # Left over where the run was killed between its last two acts.
         shutil.rmtree(self.out / PARTS, ignore_errors=True)
         rows = EmbeddingTable.load(self.out).rows
-        return Outcome(len(rows), _read_set_aside(self.out / SET_ASIDE), int(rows["frame_rate_hz"].isna().sum()))
+        return Outcome(len(rows), read_set_aside(self.out), int(rows["frame_rate_hz"].isna().sum()))
 
     def _part(self, number: int) -> Path:
         return self.out / PARTS / f"{number:06d}"
@@ -191,56 +194,66 @@ class Run:
 
     def _finish(self, number: int, table: EmbeddingTable, aside: Sequence[SetAside], files: Sequence[str]) -> None:
         """A part appears whole or not at all."""
-        draft = self._part(number).with_suffix(".draft")
-        shutil.rmtree(draft, ignore_errors=True)
-        table.save(draft)
-        _write_set_aside(draft / SET_ASIDE, aside)
-        (draft / FILES).write_text(json.dumps(files), encoding="utf-8")
-        os.replace(draft, self._part(number))
+        with whole_folder(self._part(number)) as draft:
+            table.save(draft)
+            write_set_aside(draft, aside)
+            (draft / FILES).write_text(json.dumps(files), encoding="utf-8")
 
 
-def places_of(table: EmbeddingTable, folder: Path, file_ids: Sequence[str]) -> dict[str, int]:
-    """Which file gave each clip: clip id to the file's place in the input, for a run's whole table in its folder.
-
-    Raises EchofmError where the files are not those of the run.
-    """
-    aside = {each.file_id for each in _read_set_aside(folder / SET_ASIDE)}
-    kept = [place for place, file_id in enumerate(file_ids) if file_id not in aside]
-    if len(kept) != len(table):
-        raise EchofmError(
-            f"the embeddings do not fit the files ({len(table)} against {len(kept)}); remove them and run again"
-        )
-    return dict(zip((str(each) for each in table.clip_id), kept))
+def request_of(extractor: Extractor, source: Input) -> Request:
+    """What a run of this extractor over this input asks for."""
+    return Request(
+        encoder_digest=extractor.encoder.digest,
+        phase_digest=getattr(extractor.encoder, "phase_digest", ""),
+        settings=extractor.settings,
+        phase=extractor.phase,
+        input_fingerprint=source.fingerprint(),
+        clips=len(source),
+    )
 
 
 def _copy(file_id: str, clip_id: str) -> SetAside:
     return SetAside(file_id, f"an exact copy of clip {clip_id}")
 
 
-def _write_set_aside(path: Path, aside: Sequence[SetAside]) -> None:
-    lines = [json.dumps({"file_id": each.file_id, "reason": each.reason}) + "\n" for each in aside]
-    path.write_text("".join(lines), encoding="utf-8")
-
-
-def _read_set_aside(path: Path) -> list[SetAside]:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [SetAside(**json.loads(line)) for line in lines]
-
-
-def carry_out(run: Run, ranks: PartialState) -> Outcome | None:
-    """Prepare, embed and merge, every rank waiting for the others in between. Rank 0 gets the outcome, others None."""
+@contextmanager
+def joined_ranks(device: str) -> Iterator[PartialState]:
+    """The processes of torchrun or accelerate; one where the command was started plainly. device: "cpu" or "cuda"."""
+    # Without a GPU accelerate joins the processes of torchrun only if told that the CPU is meant.
+    ranks = PartialState(cpu=device == "cpu", timeout=RANK_PATIENCE)
     try:
-        if ranks.is_main_process:
+        yield ranks
+    finally:
+        ranks.destroy_process_group()
+
+
+def carry_out(run: EmbedRun, ranks: PartialState | None = None) -> Outcome | None:
+    """Prepare, embed and merge, every rank waiting for the others in between. Rank 0 gets the outcome, others None."""
+    with writing(run.out):
+        if run.rank == 0:
             run.prepare()
-        ranks.wait_for_everyone()
+        wait(ranks)
         finished = is_table(run.out)
         if not finished:
             run.embed()
-        ranks.wait_for_everyone()
-        if not ranks.is_main_process:
+        wait(ranks)
+        if run.rank > 0:
             return None
         return run.outcome() if finished else run.merge()
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Turns an OSError into the one line that a user needs."""
+    try:
+        yield
     except OSError as error:
         raise EchofmError(
-            f"{run.out} cannot be written ({error.strerror}); once that is mended the same command goes on from here"
+            f"{out} cannot be written ({error.strerror}); once that is mended the same command goes on from here"
         ) from None
+
+
+def wait(ranks: PartialState | None) -> None:
+    """Until all ranks are here; None: there is one alone."""
+    if ranks is not None:
+        ranks.wait_for_everyone()

@@ -5,7 +5,6 @@ Features load as a memory map: 1,000,000 x 1024 float32 (4 GB) open at once and 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,16 +19,10 @@ from pyarrow import types
 from safetensors import SafetensorError, safe_open
 
 import echofm
+from echofm.atomic import whole_files
+from echofm.embed.alike import TableLike, require_alike, require_one_encoder
 from echofm.embed.phase import PhaseTokens, joined_starts
-from echofm.embed.table import (
-    COLUMNS,
-    EmbeddingTable,
-    check_columns,
-    require_alike,
-    require_one_encoder,
-    stack_rows,
-    tidy_rows,
-)
+from echofm.embed.rows import COLUMNS, check_columns, stack_rows, tidy_rows
 from echofm.embed.tensors import write_tensors
 from echofm.embed.tokens import SpaceTimeTokens, require_one_grid
 from echofm.errors import EchofmError
@@ -74,7 +67,7 @@ class TableMeta(FrozenModel):
     """Label columns, the unit last in the name."""
 
 
-def save_tables(tables: Sequence[EmbeddingTable], folder: Path) -> None:
+def save_tables(tables: Sequence[TableLike], folder: Path) -> None:
     """Write tables of one encoder as one, one after another; features pass through memory in pieces.
 
     meta.json is written last: a folder without it is no table.
@@ -99,19 +92,16 @@ def save_tables(tables: Sequence[EmbeddingTable], folder: Path) -> None:
         labels=[name for name in rows.columns if name not in COLUMNS],
     )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / META).unlink(missing_ok=True)
         pieces = {"video": [table.video_ND for table in tables], **_pieces(phases), **_token_pieces(tokens)}
         motions = [table.motion_NRCD for table in tables if table.motion_NRCD is not None]
         pieces |= {"motion": motions} if motions else {}
-        write_tensors(folder / f"{FEATURES}.part", pieces)
-        rows.to_parquet(folder / f"{ROWS}.part", index=False)
-        (folder / f"{META}.part").write_text(meta.to_json(), encoding="utf-8")
-        for name in (FEATURES, ROWS, META):
-            _settle(folder / name)
+        with whole_files([folder / name for name in (FEATURES, ROWS, META)]) as (features, table_rows, about):
+            write_tensors(features, pieces)
+            rows.to_parquet(table_rows, index=False)
+            about.write_text(meta.to_json(), encoding="utf-8")
+            # The features of one table must not lie beside the rows of another.
+            (folder / META).unlink(missing_ok=True)
     except OSError as error:
-        for name in (FEATURES, ROWS, META):
-            (folder / f"{name}.part").unlink(missing_ok=True)
         raise EchofmError(f"the table cannot be written to {folder} ({_cause(error)})") from None
 
 
@@ -137,8 +127,11 @@ def _token_pieces(tokens: Sequence[SpaceTimeTokens]) -> dict[str, list[npt.NDArr
     return {"tokens": [each.feature_NTRCD for each in tokens]}
 
 
-def load_table(folder: Path) -> EmbeddingTable:
-    """Read and check the three files. Raises EchofmError with the file's name and what is wrong with it."""
+def load_parts(folder: Path) -> dict[str, Any]:
+    """The fields of an `EmbeddingTable` out of its three files, checked against one another.
+
+    Raises EchofmError with the file's name and what is wrong with it.
+    """
     meta = _load_meta(folder / META)
     arrays = _load_features(folder / FEATURES)
     rows = _load_rows(folder / ROWS)
@@ -154,18 +147,16 @@ def load_table(folder: Path) -> EmbeddingTable:
     missing = [name for name in (*COLUMNS, *meta.labels) if name not in rows.columns]
     if missing:
         raise EchofmError(f"{ROWS} lacks the columns {', '.join(missing)}")
-    table = EmbeddingTable(
-        video_ND=video,
-        rows=rows[[*COLUMNS, *meta.labels]],
-        motion_NRCD=_motion(arrays, meta),
-        phase=_phase(arrays, meta),
-        tokens=_tokens(arrays, meta),
-        encoder_digest=meta.encoder_digest,
-        contract=meta.contract,
-        settings=meta.settings,
-    )
-    table.check_finite()
-    return table
+    return {
+        "video_ND": video,
+        "rows": rows[[*COLUMNS, *meta.labels]],
+        "motion_NRCD": _motion(arrays, meta),
+        "phase": _phase(arrays, meta),
+        "tokens": _tokens(arrays, meta),
+        "encoder_digest": meta.encoder_digest,
+        "contract": meta.contract,
+        "settings": meta.settings,
+    }
 
 
 def is_table(folder: Path) -> bool:
@@ -244,13 +235,6 @@ def _tokens(arrays: dict[str, npt.NDArray], meta: TableMeta) -> SpaceTimeTokens 
         found = "no tensor 'tokens'" if array is None else f"{array.dtype} {array.shape}"
         raise EchofmError(f"{FEATURES} holds {found}; meta.json promises space-time tokens float32 {shape}")
     return SpaceTimeTokens(feature_NTRCD=array)
-
-
-def _settle(path: Path) -> None:
-    part = path.with_name(f"{path.name}.part")
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
 
 
 def _cause(error: Exception) -> str:

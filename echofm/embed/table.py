@@ -14,16 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from echofm.embed.alike import require_alike, require_one_encoder
 from echofm.embed.phase import PhaseTokens
+from echofm.embed.rows import COLUMNS, SIMULATED, check_columns, or_none, stack_rows, tidy_rows
+from echofm.embed.store import load_parts, save_tables
 from echofm.embed.tokens import SpaceTimeTokens
 from echofm.errors import EchofmError
 
-TEXT_COLUMNS = ("clip_id", "patient_id", "study_id", "split", "dataset", "view", "kind")
-NUMBER_COLUMNS = ("frame_rate_hz", "frames", "windows")
-COLUMNS = TEXT_COLUMNS + NUMBER_COLUMNS
-# 1 for clips of the phantom; a table of real clips alone may be without this column.
-SIMULATED = "simulated"
-SPLITS = ("train", "val", "test")
 # Checks run over blocks, so that a mapped table of many gigabytes is never held twice.
 _BLOCK_ROWS = 8192
 
@@ -96,12 +93,12 @@ class EmbeddingTable:
     @property
     def split(self) -> npt.NDArray[np.object_]:
         """(N,) "train", "val", "test" or None."""
-        return _or_none(self.rows["split"])
+        return or_none(self.rows["split"])
 
     @property
     def view(self) -> npt.NDArray[np.object_]:
         """(N,) text or None."""
-        return _or_none(self.rows["view"])
+        return or_none(self.rows["view"])
 
     @property
     def labels(self) -> pd.DataFrame:
@@ -151,11 +148,11 @@ class EmbeddingTable:
     def join(self, other: EmbeddingTable) -> EmbeddingTable:
         """The clips of both tables; a clip in both counts once. Refuses other encoders and unequal features."""
         require_one_encoder([self, other])
-        place = pd.Index(self.rows["clip_id"]).get_indexer(other.rows["clip_id"])
-        shared = np.flatnonzero(place >= 0)
-        if not np.allclose(self.video_ND[place[shared]], other.video_ND[shared], rtol=1e-3, atol=1e-4):
+        position = pd.Index(self.rows["clip_id"]).get_indexer(other.rows["clip_id"])
+        shared = np.flatnonzero(position >= 0)
+        if not np.allclose(self.video_ND[position[shared]], other.video_ND[shared], rtol=1e-3, atol=1e-4):
             raise EchofmError("a clip of both tables has different features in each; embed it again with one command")
-        return EmbeddingTable.concat([self, other.select(place < 0)])
+        return EmbeddingTable.concat([self, other.select(position < 0)])
 
     @staticmethod
     def concat(tables: Sequence[EmbeddingTable]) -> EmbeddingTable:
@@ -234,97 +231,18 @@ class EmbeddingTable:
         for first in range(0, len(tokens), _BLOCK_ROWS):
             if not np.isfinite(tokens[first : first + _BLOCK_ROWS]).all():
                 raise EchofmError(f"phase features after token {first} are not finite; embed the clips again")
-        places = self.tokens.feature_NTRCD if self.tokens is not None else self.video_ND[:0]
-        for row in range(len(places)):
-            if not np.isfinite(places[row]).all():
+        positions = self.tokens.feature_NTRCD if self.tokens is not None else self.video_ND[:0]
+        for row in range(len(positions)):
+            if not np.isfinite(positions[row]).all():
                 raise EchofmError(f"the space-time tokens of row {row} are not finite; embed the clip again")
 
     def save(self, folder: str | Path) -> None:
         """Write features.safetensors, rows.parquet and meta.json; a table already there is replaced."""
-        from echofm.embed.store import save_tables
-
         save_tables([self], Path(folder))
 
     @staticmethod
     def load(folder: str | Path) -> EmbeddingTable:
         """Read a table; features stay on disk, mapped. Raises EchofmError where anything does not fit together."""
-        from echofm.embed.store import load_table
-
-        return load_table(Path(folder))
-
-
-def require_one_encoder(tables: Sequence[EmbeddingTable]) -> None:
-    """Raises EchofmError where the tables come from different encoders: their features share no coordinates."""
-    if not tables:
-        raise EchofmError("no table was given")
-    digests = list(dict.fromkeys(table.encoder_digest for table in tables))
-    if len(digests) > 1:
-        shown = ", ".join(digest[:12] for digest in digests)
-        raise EchofmError(f"the tables come from different encoders ({shown}); embed all data with one")
-    widths = {table.dim for table in tables}
-    if len(widths) > 1:
-        raise EchofmError(f"the tables have features of different widths, {sorted(widths)}, under one encoder digest")
-    for table in tables[1:]:
-        if table.settings != tables[0].settings:
-            ours, theirs = dict(tables[0].settings), dict(table.settings)
-            raise EchofmError(f"the tables were embedded with different settings, {ours} and {theirs}; use one for all")
-
-
-def require_alike(tables: Sequence[EmbeddingTable]) -> None:
-    """Raises EchofmError where some of the tables have motion or phase features or space-time tokens and some none."""
-    kept = (("motion_NRCD", "motion features"), ("phase", "phase features"), ("tokens", "space-time tokens"))
-    for name, said in kept:
-        if len({getattr(table, name) is None for table in tables}) > 1:
-            raise EchofmError(f"some of the tables have {said} and some have none; embed them alike")
-
-
-def stack_rows(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Rows of several parts; label columns sorted by name, so that the order of the parts does not show."""
-    # Through plain lists: a column that is empty in one part must not decide the type of the whole.
-    names = sorted({name for part in parts for name in part.columns} - set(COLUMNS))
-    columns: dict[str, list[Any]] = {name: [] for name in (*COLUMNS, *names)}
-    for part in parts:
-        for name, values in columns.items():
-            values.extend(_or_none(part[name]) if name in part.columns else [None] * len(part))
-    return tidy_rows(pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()}))
-
-
-def tidy_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """Each column in its type: nullable text, or float64 for numbers; a label column that mixes both becomes text."""
-    tidy = {}
-    for name in rows.columns:
-        values = rows[name].astype(object)
-        values = values.where(values.notna(), None)
-        number = name not in TEXT_COLUMNS and _all_numbers(values)
-        tidy[name] = values.astype("float64" if number else "string")
-    return pd.DataFrame(tidy).reset_index(drop=True)
-
-
-def _all_numbers(values: pd.Series) -> bool:
-    return all(value is None or isinstance(value, int | float | np.number | np.bool_) for value in values)
-
-
-def _or_none(column: pd.Series) -> npt.NDArray[np.object_]:
-    return column.astype(object).where(column.notna(), None).to_numpy(object)
-
-
-def check_columns(rows: pd.DataFrame) -> None:
-    """Raises EchofmError where a column is missing or of a wrong type, or an id is missing or occurs twice."""
-    missing = [name for name in COLUMNS if name not in rows.columns]
-    if missing:
-        raise EchofmError(f"the table lacks the columns {', '.join(missing)}")
-    for name in ("clip_id", "patient_id"):
-        if rows[name].isna().any():
-            raise EchofmError(f"the table has rows without a {name}")
-    twice = rows["clip_id"].duplicated()
-    if twice.any():
-        raise EchofmError(f"{int(twice.sum())} clip ids occur twice; give each clip one row")
-    unknown = set(rows["split"].dropna()) - set(SPLITS)
-    if unknown:
-        raise EchofmError(f"{len(unknown)} split names are not one of {', '.join(SPLITS)}; rename them")
-    for name in rows.columns:
-        number = pd.api.types.is_float_dtype(rows[name])
-        if not number and (name in NUMBER_COLUMNS or not pd.api.types.is_string_dtype(rows[name])):
-            raise EchofmError(f"column {name!r} is {rows[name].dtype}; text or float64 is needed")
-        if number and np.isinf(rows[name].to_numpy()).any():
-            raise EchofmError(f"column {name!r} holds an infinite number; use NaN where a value is missing")
+        table = EmbeddingTable(**load_parts(Path(folder)))
+        table.check_finite()
+        return table

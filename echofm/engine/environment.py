@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 import echofm
-from echofm.engine.update import processes
+from echofm.engine.parallel import processes
 
 _PACKAGES = ("torch", "accelerate", "timm", "numpy", "safetensors", "webdataset")
 HIDDEN = "<path>"
 
 
-def describe(argv: Sequence[str], *, data: dict[str, Any]) -> dict[str, Any]:
-    """Versions, hardware and command of this start. `data`: digests of what it reads."""
+def describe(argv: Sequence[str], *, data: dict[str, Any], private: Collection[str] = ()) -> dict[str, Any]:
+    """Versions, hardware and command of this start. `data`: digests of what it reads. `private`: see without_paths."""
     state = processes()
     device = torch.cuda.get_device_name() if state.device.type == "cuda" else platform.processor() or platform.machine()
     return {
@@ -31,23 +33,25 @@ def describe(argv: Sequence[str], *, data: dict[str, Any]) -> dict[str, Any]:
         "device": device,
         "processes": state.num_processes,
         "threads": torch.get_num_threads(),
-        "argv": without_paths(argv),
+        "argv": without_paths(argv, private=private),
         "data": data,
     }
 
 
-def without_paths(argv: Sequence[str]) -> list[str]:
+def without_paths(argv: Sequence[str], *, private: Collection[str] = ()) -> list[str]:
     """The command's words, each path replaced: folders and files of patients are often named after them.
 
-    A word is a path if it follows --data, --out, --config or --init, holds a separator, or names something that exists.
+    A word is a path if it follows --data, --out, --config or one of the options `private`, holds a separator, or names
+    something that exists.
     """
+    hiding = {"--data", "--out", "--config", *private}
     cleaned: list[str] = []
     previous = ""
     for word in argv:
         option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
         if option and not equals:
             cleaned.append(word)
-        elif (option or previous) in ("--data", "--out", "--config", "--init") or _looks_like_path(value):
+        elif (option or previous) in hiding or _looks_like_path(value):
             cleaned.append(f"{option}={HIDDEN}" if option else HIDDEN)
         else:
             cleaned.append(word)
@@ -57,6 +61,18 @@ def without_paths(argv: Sequence[str]) -> list[str]:
 
 def _looks_like_path(word: str) -> bool:
     return os.sep in word or "\\" in word or os.path.exists(word)
+
+
+def digest_of(net: nn.Module) -> str:
+    """A frozen network's own `digest`, or the sha256 of its tensors and their names."""
+    own = getattr(net, "digest", None)
+    if isinstance(own, str):
+        return own
+    found = hashlib.sha256()
+    for name, tensor in sorted(net.state_dict().items()):
+        found.update(f"{name} {tensor.dtype} {list(tensor.shape)};".encode())
+        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def git_sha() -> str | None:

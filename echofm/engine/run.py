@@ -10,32 +10,29 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 
+from echofm.atomic import PART, clear_parts, whole_folder, write_whole
 from echofm.engine.config import FitConfig
+from echofm.engine.parallel import on_main, processes
+from echofm.engine.player import Trained
 from echofm.engine.state import (
-    Trained,
     is_exported,
     read_state,
     rng_of_this_process,
     state_json,
-    sync,
     write_state,
     writing,
 )
-from echofm.engine.task import Task
+from echofm.engine.task import Nets, Task
 from echofm.engine.track import Tracker, cut_metrics
-from echofm.engine.update import on_main, processes
 from echofm.errors import EchofmError
 from echofm.progress import console
 from echofm.schema import FrozenModel
-
-_UNFINISHED = ".unfinished-"
 
 
 class Run:
@@ -67,63 +64,53 @@ class Run:
         on_main(prepare)
         return cls(folder, start_step=_last_step(folder))
 
-    def restore(self, trained: Trained, accelerator: Accelerator) -> None:
+    def restore(self, players: Sequence[Trained], accelerator: Accelerator) -> None:
         """Load the last saved state, if there is one."""
         if self.start_step:
             folder = self.folder / "state" / _state_name(self.start_step)
-            read_state(folder, trained, process=accelerator.process_index, device=accelerator.device)
+            read_state(folder, players, process=accelerator.process_index, device=accelerator.device)
 
-    def save(self, step: int, trained: Trained, accelerator: Accelerator, *, keep: int) -> None:
+    def save(self, step: int, players: Sequence[Trained], accelerator: Accelerator, *, keep: int) -> None:
         """Save the state after `step`, all of it or nothing, and remove all but the last `keep`.
 
-        Called by every process. Raises EchofmError where the disk refuses; the states before it stay whole.
+        Called by every process; the others wait for the main one, however slow its disk (echofm.engine.parallel).
+        Raises EchofmError where the disk refuses; the states before it stay whole.
         """
         rng = {
             name: accelerator.gather(row.to(accelerator.device)).cpu()
             for name, row in rng_of_this_process(accelerator.device).items()
         }
         final = self.folder / "state" / _state_name(step)
-        if not self.main or final.exists():
-            return
-        with writing(f"the state of step {step}"), _whole_folder(final) as folder:
-            write_state(folder, trained, step=step, rng=rng)
-        for old in _states(self.folder)[:-keep]:
-            shutil.rmtree(old)
 
-    def export(self, task: Task, *, step: int) -> Path:
+        def write() -> None:
+            if final.exists():
+                return
+            with writing(f"the state of step {step}"), whole_folder(final) as folder:
+                write_state(folder, players, step=step, rng=rng)
+            for old in _states(self.folder)[:-keep]:
+                shutil.rmtree(old)
+
+        on_main(write)
+
+    def export(self, task: Task, nets: Nets, *, step: int, card: Mapping[str, Any]) -> None:
         """Have the task write its result to export/, replacing an older one, and note it in the state of that step.
 
-        The main process only.
+        Called by every process; the others wait for the main one.
         """
-        final = self.folder / "export"
-        with writing("the export"), _whole_folder(final) as folder:
-            task.export(folder, step=step)
-            if final.exists():
-                shutil.rmtree(final)
-        state = self.folder / "state" / _state_name(step)
-        with writing("the export"):
-            _replace(state / "state.json", state_json(step=step, exported=True))
-        return final
+
+        def write() -> None:
+            final = self.folder / "export"
+            with writing("the export"), whole_folder(final, replace=True) as folder:
+                task.export(folder, nets, card=card)
+            with writing("the export"):
+                state = self.folder / "state" / _state_name(step)
+                write_whole(state / "state.json", state_json(step=step, exported=True))
+
+        on_main(write)
 
     def tracker(self, config: FitConfig) -> Tracker:
         """Where this process's figures go: nowhere, unless it is the main one."""
         return Tracker(self.folder, config, start_step=self.start_step, enabled=self.main)
-
-
-@contextmanager
-def _whole_folder(final: Path) -> Iterator[Path]:
-    """A sibling to write into that takes the name `final` only when the block has ended well."""
-    unfinished = final.with_name(_UNFINISHED + final.name)
-    if unfinished.exists():
-        shutil.rmtree(unfinished)
-    unfinished.mkdir(parents=True)
-    try:
-        yield unfinished
-        unfinished.rename(final)
-        sync(final.parent)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
 
 
 def _prepare(folder: Path, config: FrozenModel, env: dict[str, Any], resume: bool) -> None:
@@ -137,21 +124,21 @@ def _prepare(folder: Path, config: FrozenModel, env: dict[str, Any], resume: boo
             starts = json.loads((folder / "env.json").read_text(encoding="utf-8"))
         if starts and starts[0].get("data") != env.get("data"):
             raise EchofmError(
-                "the data (--data) or the weights (--init) are not those that this run began with: their digests differ"
+                "the data (--data) or the networks given are not those that this run began with: their digests differ"
             )
         if starts:
             _warn_of_other_bits(starts[0], env)
         for name, was, now in roundings:
             _say_other_bits(name, was, now)
-    elif folder.exists() and any(child.name not in ("state", "config.json.new") for child in folder.iterdir()):
+    elif folder.exists() and any(child.name != "state" and not child.name.endswith(PART) for child in folder.iterdir()):
         raise EchofmError("the folder given as --out is not empty and holds no run; name another one")
     (folder / "state").mkdir(parents=True, exist_ok=True)
     # A process killed while writing leaves these behind.
-    for left_over in (*folder.glob(_UNFINISHED + "*"), *(folder / "state").glob(_UNFINISHED + "*")):
-        shutil.rmtree(left_over)
+    clear_parts(folder)
+    clear_parts(folder / "state")
     if not path.exists():
-        _replace(path, config.to_json())
-    _replace(folder / "env.json", json.dumps([*starts, env], indent=2) + "\n")
+        write_whole(path, config.to_json())
+    write_whole(folder / "env.json", json.dumps([*starts, env], indent=2) + "\n")
 
 
 def _warn_of_other_bits(first: dict[str, Any], now: dict[str, Any]) -> None:
@@ -167,13 +154,6 @@ def _say_other_bits(name: str, was: Any, now: Any) -> None:
         "run only to round-off",
         highlight=False,
     )
-
-
-def _replace(path: Path, text: str) -> None:
-    unfinished = path.with_name(path.name + ".new")
-    unfinished.write_text(text, encoding="utf-8")
-    sync(unfinished)
-    unfinished.replace(path)
 
 
 def _refuse_differences(old: FrozenModel, new: FrozenModel, prefix: str = "") -> list[tuple[str, Any, Any]]:

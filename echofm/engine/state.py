@@ -1,9 +1,9 @@
 """What a run needs to go on as if it had never stopped, as safetensors and JSON: nothing in it can run code.
 
 state/step_00000100/
-    model.safetensors       the network's state_dict
-    ema.safetensors         its running mean, where there is one
-    optimizer.safetensors   "<parameter>/<moment>": exp_avg, exp_avg_sq, step
+    model.safetensors       "<player>/<name>" of each network's state_dict
+    ema.safetensors         the same of the running means, where there are some
+    optimizer.safetensors   "<player>/<weight>/<tensor>": exp_avg, exp_avg_sq, step
     rng.safetensors         "cpu" and "device": (processes, bytes) states of torch's generators
     state.json              format, step, and whether export/ was written from it
 The learning rate is a function of the step and the order of the clips one of (seed, step), so neither is here.
@@ -13,47 +13,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
 
-from echofm.engine.optim import Ema
+from echofm.atomic import sync, whole_file, write_whole
+from echofm.engine.player import Trained
 from echofm.errors import EchofmError
 
-FORMAT = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """The things that training changes."""
-
-    net: nn.Module
-    optimizer: torch.optim.Optimizer
-    ema: Ema | None
-
-    def named_moments(self) -> dict[str, torch.Tensor]:
-        """The optimizer's tensors under the names of their parameters."""
-        names: dict[torch.Tensor, str] = {parameter: name for name, parameter in self.net.named_parameters()}
-        return {
-            f"{names[parameter]}/{moment}": tensor
-            for parameter, moments in self.optimizer.state.items()
-            for moment, tensor in moments.items()
-        }
-
-    def load_moments(self, saved: dict[str, torch.Tensor]) -> None:
-        """Put the optimizer's tensors back, each beside its parameter."""
-        parameters = dict(self.net.named_parameters())
-        for key, tensor in saved.items():
-            name, _, moment = key.rpartition("/")
-            parameter = parameters[name]
-            # A fused AdamW wants its step counter where the parameter is.
-            self.optimizer.state[parameter][moment] = tensor.to(parameter.device)
+FORMAT = 2
 
 
 def rng_of_this_process(device: torch.device) -> dict[str, torch.Tensor]:
@@ -64,17 +36,24 @@ def rng_of_this_process(device: torch.device) -> dict[str, torch.Tensor]:
     return states
 
 
-def write_state(folder: Path, trained: Trained, *, step: int, rng: dict[str, torch.Tensor]) -> None:
+def write_state(folder: Path, players: Sequence[Trained], *, step: int, rng: dict[str, torch.Tensor]) -> None:
     """Write every file into an existing empty folder and wait until the disk has them."""
-    _save(trained.net.state_dict(), folder / "model.safetensors")
-    _save(trained.named_moments(), folder / "optimizer.safetensors")
-    if trained.ema:
-        _save(trained.ema.mean, folder / "ema.safetensors")
+    _save(_by_player({each: each.player.net.state_dict() for each in players}), folder / "model.safetensors")
+    _save(_by_player({each: each.optimizer_state() for each in players}), folder / "optimizer.safetensors")
+    if means := _by_player({each: each.ema.state() for each in players if each.ema}):
+        _save(means, folder / "ema.safetensors")
     _save(rng, folder / "rng.safetensors")
-    (folder / "state.json").write_text(state_json(step=step, exported=False), encoding="utf-8")
-    for path in folder.iterdir():
-        sync(path)
+    write_whole(folder / "state.json", state_json(step=step, exported=False))
     sync(folder)
+
+
+def _by_player(tensors: dict[Trained, dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    return {f"{each.player.name}/{name}": tensor for each, own in tensors.items() for name, tensor in own.items()}
+
+
+def _of_player(tensors: dict[str, torch.Tensor], trained: Trained) -> dict[str, torch.Tensor]:
+    prefix = f"{trained.player.name}/"
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def state_json(*, step: int, exported: bool) -> str:
@@ -91,22 +70,24 @@ def is_exported(folder: Path) -> bool:
         return False
 
 
-def read_state(folder: Path, trained: Trained, *, process: int, device: torch.device) -> None:
+def read_state(folder: Path, players: Sequence[Trained], *, process: int, device: torch.device) -> None:
     """Load every tensor in place. Raises EchofmError where the state is damaged or of another network.
 
     A process that the saved run did not have takes the first one's generators: every draw about a clip is a
-    function of the clip and the seed, so only dropout-like layers, of which there are none, would notice.
+    function of the clip and the seed, so only dropout-like layers would notice.
     """
     try:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         if state["format"] != FORMAT:
             raise EchofmError(f"{folder.name} has state format {state['format']}, this version reads {FORMAT}")
-        trained.net.load_state_dict(load_file(folder / "model.safetensors"))
-        trained.load_moments(load_file(folder / "optimizer.safetensors"))
-        if trained.ema:
-            for name, tensor in load_file(folder / "ema.safetensors").items():
-                trained.ema.mean[name].copy_(tensor)
+        networks, optimizers = load_file(folder / "model.safetensors"), load_file(folder / "optimizer.safetensors")
+        means = load_file(folder / "ema.safetensors") if any(each.ema for each in players) else {}
         rng = load_file(folder / "rng.safetensors")
+        for each in players:
+            each.player.net.load_state_dict(_of_player(networks, each))
+            each.load_optimizer_state(_of_player(optimizers, each))
+            if each.ema:
+                each.ema.load(_of_player(means, each))
     except (OSError, SafetensorError, RuntimeError, KeyError, json.JSONDecodeError) as error:
         raise EchofmError(
             f"{folder.name} cannot be read ({type(error).__name__}); remove that folder to go on from the one before"
@@ -116,15 +97,6 @@ def read_state(folder: Path, trained: Trained, *, process: int, device: torch.de
     torch.set_rng_state(rng["cpu"][row].clone())
     if device.type == "cuda" and "device" in rng:
         torch.cuda.set_rng_state(rng["device"][row].clone(), device)
-
-
-def sync(path: Path) -> None:
-    """Wait until the disk has a file or, for a folder, its list of names."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -140,4 +112,5 @@ def writing(what: str) -> Iterator[None]:
 
 
 def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)
+    with whole_file(path) as part:
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, part)

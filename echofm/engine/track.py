@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -16,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from echofm.atomic import sync, write_whole
 from echofm.engine.config import FitConfig
-from echofm.engine.state import sync, writing
+from echofm.engine.state import writing
 from echofm.errors import EchofmError
 from echofm.progress import console, progress_bar
 
@@ -67,19 +67,19 @@ class Tracker:
     @contextmanager
     def waiting_for_data(self) -> Iterator[None]:
         """Time in the block counts as waiting; the bar says so meanwhile."""
-        with self._said("waiting for data") as begun_s:
+        with self._noting("waiting for data") as begun_s:
             yield
             self._waited_s += time.perf_counter() - begun_s
 
     @contextmanager
     def aside(self, what: str) -> Iterator[None]:
         """Time in the block is left out of the pace; the bar says what is done meanwhile."""
-        with self._said(what) as begun_s:
+        with self._noting(what) as begun_s:
             yield
             self._clock_s += time.perf_counter() - begun_s
 
     @contextmanager
-    def _said(self, what: str) -> Iterator[float]:
+    def _noting(self, what: str) -> Iterator[float]:
         if self._enabled:
             self._bar.advance(0, note=what)
         yield time.perf_counter()
@@ -143,11 +143,11 @@ class Tracker:
         return pace
 
     def _say(self, step: int, record: Mapping[str, Any]) -> None:
-        if "loss" not in record:
+        loss = next((value for name, value in record.items() if name.rpartition("/")[2] == "loss"), None)
+        if loss is None:
             return
         self._note = (
-            f"loss {record['loss']:.4f}, {record['clips_per_s']:.1f} clips/s, "
-            f"{record['data_wait_share']:.0%} waiting for data"
+            f"loss {loss:.4f}, {record['clips_per_s']:.1f} clips/s, {record['data_wait_share']:.0%} waiting for data"
         )
         self._bar.advance(0, note=self._note)
         now = time.monotonic()
@@ -165,10 +165,7 @@ def cut_metrics(path: Path, *, after_step: int) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     # A run that starts over measures the untrained model, step 0, again.
     kept = [line for line in lines if after_step and _step_of(line) <= after_step]
-    unfinished = path.with_name(path.name + ".new")
-    unfinished.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-    sync(unfinished)
-    os.replace(unfinished, path)
+    write_whole(path, "".join(line + "\n" for line in kept))
 
 
 def _step_of(line: str) -> float:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from echofm.engine.schedule import half_cosine
 from echofm.estimators.rows import Rows
 
 BATCH = 64
@@ -147,7 +148,7 @@ def _mean_loss(
 
 def _pace(step: int, steps: int) -> float:
     warm = max(1.0, _WARM_UP * steps)
-    return (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1.0, steps - warm)))
+    return (step + 1) / warm if step < warm else half_cosine((step - warm) / max(1.0, steps - warm))
 
 
 def _token_scale(rows: Rows, tokens: int) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from echofm.clip import NOT_ANNOTATED
+from echofm.engine.schedule import half_cosine
 from echofm.metric.overlap import mean_dice
 
 HeadKind = Literal["linear", "upsampling"]
@@ -152,7 +153,7 @@ def fit_head(
             chosen = order.integers(len(mask_FHW), size=batch)
             inputs = (torch.from_numpy(tokens_FRCD[chosen].astype(np.float32)) - mean_D) / scale_D
             for group in optimizer.param_groups:
-                group["lr"] = peak * (0.5 + 0.5 * math.cos(math.pi * (step - 1) / steps))
+                group["lr"] = peak * half_cosine((step - 1) / steps)
             head.train()
             loss = segmentation_loss(head(inputs), torch.from_numpy(mask_FHW[chosen]).long())
             optimizer.zero_grad()

@@ -5,6 +5,8 @@ Shapes: B clips, T time indices, D width.
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from echofm.metric.circular import circular_distance
@@ -47,8 +49,18 @@ def phase_contrast(
     return _mean_where(similarity_BP, same_BP) - _mean_where(similarity_BP, opposite_BP)
 
 
+def contrast_figures(contrast_B: torch.Tensor) -> dict[str, float]:
+    """Of the clips whose phase contrast is known: its mean, its minimum, and the share where it is positive."""
+    known = contrast_B[contrast_B.isfinite()]
+    return {
+        "phase_contrast": float(known.mean()),
+        "phase_contrast_min": float(known.min()) if len(known) else math.nan,
+        "phase_contrast_positive": float((known > 0).double().mean()),
+    }
+
+
 def position_share(phase_BTD: torch.Tensor) -> float:
-    """Part, in [0, 1], of what tells a clip's moments apart that is the moment's place in its window.
+    """Part, in [0, 1], of what tells a clip's time points apart that is their position in the window.
 
     The variance over time of the mean vector of each time index over that of the vectors about their clip's mean, both
     less what B clips beating out of step would give. Similarity falls with the distance in time in every clip, so an

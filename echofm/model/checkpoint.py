@@ -12,29 +12,55 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors
+import safetensors.torch
 import torch
 
 from echofm.errors import EchofmError
 
 # Where training scripts put the weights beside optimizer state and arguments.
-_WRAPPERS = ("model", "model_state", "state_dict", "weights")
+_WRAPPERS = ("model", "model_state", "model_state_dict", "state_dict", "weights", "net", "encoder", "module")
+# What DistributedDataParallel and torch.compile put before a name or into it.
+_ADDED = re.compile(r"^(?:module\.|_orig_mod\.)+|(?<=\.)_orig_mod\.")
 # Shapes do not tell the number of heads: these are the published encoders' and decoders', by width.
 _HEADS = {768: 12, 1024: 16, 1280: 16}
 _DECODER_HEADS = {512: 16}
 
 
 def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
-    """The state_dict of a .pth file, bare or under "model", "model_state", "state_dict" or "weights".
+    """The state_dict of a .safetensors or .pth file, bare or under the usual keys, without the prefixes of wrappers.
 
-    Only torch's zip format is read, with `weights_only`: a pickle that would run code is refused, and so is a file
-    that claims more bytes than it has. Raises EchofmError naming the file and the reason.
+    Of .pth files only torch's zip format is read, with `weights_only`: a pickle that would run code is refused, and so
+    is a file that claims more bytes than it has. Raises EchofmError naming the file and the reason.
     """
     path = Path(path)
+    weights = _unwrapped(_read_safetensors(path) if path.suffix == ".safetensors" else _read_pth(path))
+    if not weights or not all(isinstance(name, str) and _is_plain(tensor) for name, tensor in weights.items()):
+        raise EchofmError(f"{path}: holds no state_dict; expected one, bare or under {', '.join(_WRAPPERS)}")
+    claimed = sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
+    if claimed > path.stat().st_size:
+        raise EchofmError(f"{path}: claims {claimed} bytes of weights, the file is smaller; it is damaged or hostile")
+    plain = {_ADDED.sub("", name): tensor for name, tensor in weights.items()}
+    if len(plain) < len(weights):
+        raise EchofmError(f"{path}: holds a tensor twice, with and without a wrapper's prefix; keep one of them")
+    return plain
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        raise EchofmError(f"{path}: no such file")
+    try:
+        return safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise EchofmError(f"{path}: not a safetensors file, or cut ({str(error).splitlines()[0]})") from None
+
+
+def _read_pth(path: Path) -> Any:
     _check_container(path)
     try:
         # Training scripts store their parsed arguments; a Namespace is a plain record.
         with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (
         pickle.UnpicklingError,
         RuntimeError,
@@ -49,30 +75,22 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
             f"{path}: holds more than tensors and plain values, or is damaged; nothing in it was run. "
             "Where you trust its source, save its state_dict alone and convert that"
         ) from None
-    weights = _unwrapped(content)
-    if not weights or not all(isinstance(name, str) and _is_plain(tensor) for name, tensor in weights.items()):
-        raise EchofmError(f"{path}: holds no state_dict; expected one, bare or under {', '.join(_WRAPPERS)}")
-    claimed = sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
-    if claimed > path.stat().st_size:
-        raise EchofmError(f"{path}: claims {claimed} bytes of weights, the file is smaller; it is damaged or hostile")
-    return {name.removeprefix("module."): tensor for name, tensor in weights.items()}
 
 
 def infer_config(weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     """The published constructor's arguments as far as shapes tell them; the factories' values for the rest.
 
-    Heads come from a table of the published widths and are left out for others. Raises EchofmError where a tensor
-    that tells something is missing or has another number of axes.
+    Those of the decoder are left out where there is none. Heads come from a table of the published widths and are left
+    out for others. Raises EchofmError where a tensor that tells something is missing or has another number of axes.
     """
     width, channels, tubelet, patch, _ = _shape(weights, "patch_embed.proj.weight", axes=5)
-    places = _shape(weights, "pos_embed_spatial", axes=3)[1]
+    positions = _shape(weights, "pos_embed_spatial", axes=3)[1]
     times = _shape(weights, "pos_embed_temporal", axes=3)[1]
-    values, decoder_width = _shape(weights, "decoder_pred.weight", axes=2)
     hidden = _shape(weights, "blocks.0.mlp.fc1.weight", axes=2)[0]
-    if not all((width, channels, tubelet, patch, places, times, values, decoder_width, hidden)):
+    if not all((width, channels, tubelet, patch, positions, times, hidden)):
         raise EchofmError("weights: a tensor that tells the model's size is empty")
     config: dict[str, Any] = {
-        "img_size": math.isqrt(places) * patch,
+        "img_size": math.isqrt(positions) * patch,
         "num_frames": times * tubelet,
         "in_chans": channels,
         "patch_size": patch,
@@ -81,15 +99,24 @@ def infer_config(weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         "depth": _blocks(weights, "blocks"),
         "mlp_ratio": hidden / width,
         "norm_eps": 1e-6,
-        "decoder_embed_dim": decoder_width,
-        "decoder_depth": _blocks(weights, "decoder_blocks"),
-        "pred_t_dim": values * times // (patch**2 * channels),
     }
     if width in _HEADS:
         config["num_heads"] = _HEADS[width]
-    if decoder_width in _DECODER_HEADS:
-        config["decoder_num_heads"] = _DECODER_HEADS[decoder_width]
+    if has_decoder(weights):
+        values, decoder_width = _shape(weights, "decoder_pred.weight", axes=2)
+        if not all((values, decoder_width)):
+            raise EchofmError("weights: a tensor that tells the model's size is empty")
+        config["decoder_embed_dim"] = decoder_width
+        config["decoder_depth"] = _blocks(weights, "decoder_blocks")
+        config["pred_t_dim"] = values * times // (patch**2 * channels)
+        if decoder_width in _DECODER_HEADS:
+            config["decoder_num_heads"] = _DECODER_HEADS[decoder_width]
     return config
+
+
+def has_decoder(weights: Mapping[str, torch.Tensor]) -> bool:
+    """False for the weights of an encoder alone."""
+    return "decoder_pred.weight" in weights
 
 
 def _check_container(path: Path) -> None:
@@ -119,10 +146,13 @@ def _check_members(path: Path) -> None:
 
 
 def _unwrapped(content: Any) -> dict[Any, Any]:
-    for key in _WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            return content[key]
-    return content if isinstance(content, dict) else {}
+    """The innermost state_dict, which may lie under several keys (`{"model": {"state_dict": ...}}`)."""
+    while isinstance(content, dict):
+        inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), dict)), None)
+        if inner is None:
+            return content
+        content = inner
+    return {}
 
 
 def _is_plain(tensor: object) -> bool:

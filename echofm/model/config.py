@@ -45,6 +45,9 @@ class EncoderConfig(FrozenModel):
     phase_centre: Share = 0.0
     """How much of the clip's mean phase vector is left out, as the prior leaves out the mean picture."""
 
+    phase_projector: Annotated[bool, tyro.conf.Suppress] = True
+    """Whether a projector summarises the tokens of a time index; without, their mean is its phase vector."""
+
     @property
     def times(self) -> int:
         """Time indices of a clip."""

@@ -6,7 +6,9 @@ decoded ones; D encoder width, V values of a tubelet's target.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +16,7 @@ from torch import nn
 
 from echofm.errors import EchofmError
 from echofm.loss import periodic
-from echofm.loss.contrast import Embedded
+from echofm.loss.contrastive import Embedded
 from echofm.model.attention import set_attention
 from echofm.model.config import MaskingConfig, NetworkConfig, ObjectiveConfig, require_learnable
 from echofm.model.decoder import Decoder
@@ -57,6 +59,9 @@ class VideoMae(nn.Module):
     but for `clip_head`, which is there where clips are contrasted. Raises EchofmError where nothing could be learnt.
     """
 
+    kind: ClassVar[str] = "mae"
+    about: ClassVar[str] = VideoEncoder.about
+
     def __init__(
         self,
         network: NetworkConfig,
@@ -70,6 +75,25 @@ class VideoMae(nn.Module):
         self.decoder = Decoder(network, grid=self.encoder.positions.grid)
         self.clip_head = ClipHead(network.width) if objective.clip_contrast.weight else None
         self._terms = make_terms(objective, network)
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """The fields of `network`."""
+        return self.network.model_dump(mode="json")
+
+    @property
+    def trained_for(self) -> dict[str, Any]:
+        """`masking` and `objective`."""
+        return {name: getattr(self, name).model_dump(mode="json") for name in ("masking", "objective")}
+
+    @classmethod
+    def build(cls, architecture: Mapping[str, Any], trained_for: Mapping[str, Any]) -> VideoMae:
+        """From what was saved. Raises EchofmError naming the field that is wrong."""
+        return cls(
+            NetworkConfig.checked(architecture, where="architecture"),
+            MaskingConfig.checked(trained_for.get("masking", {}), where="trained_for.masking"),
+            ObjectiveConfig.checked(trained_for.get("objective", {}), where="trained_for.objective"),
+        )
 
     def encode(self, video_BCTHW: torch.Tensor) -> Encoding:
         """Tokens, phase and clip vectors of whole clips, nothing hidden; values in [0, 1]."""

@@ -33,14 +33,14 @@ def draw_visible(draw_B: torch.Tensor, grid: Grid, *, kind: str, ratio: float) -
         spaced = torch.arange(kept, device=device) * grid.time // kept
         first_B1 = integers(draw_B, 1, high=grid.time, stream=Stream.MASK)
         times = ((first_B1 + spaced) % grid.time).sort(dim=1).values
-        places = torch.arange(grid.space, device=device).expand(len(draw_B), kept, -1)
+        positions = torch.arange(grid.space, device=device).expand(len(draw_B), kept, -1)
     else:
         slices = 1 if kind == "tube" else grid.time
         scores = hashed(draw_B, slices, grid.space, stream=Stream.MASK)
         order = scores.argsort(dim=2, stable=True)[..., : visible_count(grid.space, ratio)]
-        places = order.sort(dim=2).values.expand(-1, grid.time, -1)
+        positions = order.sort(dim=2).values.expand(-1, grid.time, -1)
         times = torch.arange(grid.time, device=device).expand(len(draw_B), -1)
-    return (times[:, :, None] * grid.space + places).flatten(1)
+    return (times[:, :, None] * grid.space + positions).flatten(1)
 
 
 def check_visible(visible_BK: torch.Tensor, grid: Grid, *, times_BT: torch.Tensor) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from echofm.errors import EchofmError
-from echofm.model.config import NetworkConfig, ObjectiveConfig
+from echofm.model.config import EncoderConfig, NetworkConfig, ObjectiveConfig
 from echofm.model.mae import VideoMae
+from echofm.model.vit import VideoEncoder
 
 # Ours: theirs. A trailing dot renames all that follows.
 _NAMES = {
@@ -64,6 +65,7 @@ _OBJECTIVE = {
     "cycle_tau": ("cycle", "temperature"),
     "prior_center_alpha": ("prior", "centre"),
 }
+_FIRST = "patch_embed.proj.weight"
 _PRIORS = {"pixel": "pixel", "embed": "embedding"}
 # The published checkpoints are all of this kind; another would be another model.
 _FIXED = {"sep_pos_embed": True, "cls_embed": True, "no_qkv_bias": False}
@@ -97,15 +99,44 @@ def from_official(state_dict: Mapping[str, torch.Tensor], config: Mapping[str, A
     network, objective = configs_from_official(config)
     with torch.device("meta"):
         model = VideoMae(network, objective=objective)
-    own = model.state_dict()
+    _load(model, state_dict, network, prefix="")
+    return model
+
+
+def encoder_from_official(state_dict: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> VideoEncoder:
+    """The encoder of a published state_dict without its decoder.
+
+    The phase projector may be missing as a whole: much code counts it to the decoder. Raises EchofmError as above.
+    """
+    projector = tuple(theirs for ours, theirs in _NAMES.items() if ours.startswith("encoder.phase."))
+    own = {name for name in state_dict if name.startswith(projector)}
+    whole = all(any(name.startswith(each) for name in own) for each in projector)
+    network, _ = configs_from_official(config)
+    with torch.device("meta"):
+        model = VideoEncoder(network.model_copy(update={"phase_projector": whole}))
+    given = state_dict if whole else {name: state_dict[name] for name in state_dict if name not in own}
+    _load(model, given, network, prefix="encoder.")
+    return model
+
+
+def _load(
+    model: VideoMae | VideoEncoder, state_dict: Mapping[str, torch.Tensor], network: EncoderConfig, *, prefix: str
+) -> None:
+    """Fill a model. prefix: of its tensors' names in a VideoMae."""
+    own = {prefix + name: tensor for name, tensor in model.state_dict().items()}
     expected = official_names(own, patch=network.patch, tubelet=network.tubelet)
     check_tensors(state_dict, {name: tensor.shape for name, tensor in expected.items()})
     loaded = {}
     for name, tensor in own.items():
         parts = [state_dict[part] for part in _split_names(_their_name(name))]
-        loaded[name] = torch.cat(parts).reshape(tensor.shape).float()
+        loaded[name.removeprefix(prefix)] = torch.cat(parts).reshape(tensor.shape).float()
     model.load_state_dict(loaded, assign=True)
-    return model
+
+
+def unprefixed(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Without what a larger model puts before every name (`encoder.patch_embed...`)."""
+    prefix = next((name.removesuffix(_FIRST) for name in weights if name.endswith(_FIRST)), "")
+    return {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
 
 
 def to_official(model: VideoMae) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -136,7 +167,7 @@ def official_names(named: Mapping[str, torch.Tensor], *, patch: int, tubelet: in
     out: dict[str, torch.Tensor] = {}
     for name, tensor in named.items():
         theirs = _their_name(name)
-        if theirs == "patch_embed.proj.weight":
+        if theirs == _FIRST:
             tensor = tensor.unflatten(1, (-1, tubelet, patch, patch))
         parts = _split_names(theirs)
         out.update(zip(parts, tensor.chunk(len(parts))))

@@ -13,7 +13,8 @@ from typing import ClassVar, Protocol
 import torch
 
 from echofm.errors import EchofmError
-from echofm.loss import contrast, periodic, pixel
+from echofm.loss import periodic, pixel
+from echofm.loss.contrastive import Embedded, clip_contrast_sum
 from echofm.model.config import NetworkConfig, ObjectiveConfig, PriorConfig
 from echofm.model.tokens import Grid, cut
 
@@ -45,8 +46,8 @@ class Passed:
     pred_BMV: torch.Tensor
     similarity_BTT: torch.Tensor
     prior_BTT: torch.Tensor
-    views: contrast.Embedded | None
-    compared: contrast.Embedded | None
+    views: Embedded | None
+    compared: Embedded | None
 
 
 class Term(Protocol):
@@ -161,7 +162,7 @@ class ClipContrast:
     def sums(self, batch: Masked, passed: Passed) -> dict[str, torch.Tensor]:
         """The loss, and how many views find another one of their own clip."""
         assert passed.views is not None and passed.compared is not None
-        loss, found = contrast.contrast_sum(passed.views, passed.compared, temperature=self._config.temperature)
+        loss, found = clip_contrast_sum(passed.views, passed.compared, temperature=self._config.temperature)
         return {self.name: loss, "clip_found": found}
 
 

@@ -1,4 +1,4 @@
-"""Tubelets and their places: cut a clip into tokens, embed those asked for, tell each where it lies.
+"""Tubelets and their positions: cut a clip into tokens, embed the chosen ones, add to each where it lies.
 
 Shapes: B clips, C channels, T frames, H rows, W columns; N tokens of a clip, K of them chosen; D width.
 Tokens count time outermost, then rows, then columns: id = (t * rows + row) * columns + column.

@@ -46,7 +46,7 @@ class Views:
 
 @torch.no_grad()
 def draw_views(video_BCTHW: torch.Tensor, draw_B: torch.Tensor, grid: Grid, *, views: int, tubelet: int) -> Views:
-    """Draw `views` moments of each clip, five eighths of the places of each.
+    """Draw `views` moments of each clip, five eighths of the positions of each.
 
     Each is turned by up to 26 degrees, zoomed by 0.70 to 1.42, stretched by up to a tenth, moved by up to an eighth of
     the image, mirrored or not; its grey values are raised to a power of 0.61 to 1.65, multiplied by 0.6 to 1.4 and by a
@@ -55,14 +55,14 @@ def draw_views(video_BCTHW: torch.Tensor, draw_B: torch.Tensor, grid: Grid, *, v
     clips, device = len(video_BCTHW), video_BCTHW.device
     time_BV = integers(draw_B, views, high=grid.time, stream=Stream.VIEW_TIME)
     scores = hashed(draw_B, views, grid.space, stream=Stream.VIEW_POSITION)
-    places = scores.argsort(dim=2, stable=True)[..., : visible_count(grid.space, _HIDDEN)].sort(dim=2).values
+    positions = scores.argsort(dim=2, stable=True)[..., : visible_count(grid.space, _HIDDEN)].sort(dim=2).values
     frames_BVt = time_BV[..., None] * tubelet + torch.arange(tubelet, device=device)
     clip_B11 = torch.arange(clips, device=device)[:, None, None]
     shown = video_BCTHW.movedim(2, 1)[clip_B11, frames_BVt].flatten(0, 1).movedim(1, 2)
     uniform_RN = 2 * uniform(draw_B, views, _NUMBERS, stream=Stream.VIEW_LOOK).flatten(0, 1) - 1
     return Views(
         shown_RCTHW=_lit(_held(shown, uniform_RN), uniform_RN),
-        ids_RK=(time_BV[..., None] * grid.space + places).flatten(0, 1),
+        ids_RK=(time_BV[..., None] * grid.space + positions).flatten(0, 1),
         clip_R=draw_B.repeat_interleave(views),
         number_R=torch.arange(views, device=device).repeat(clips),
     )

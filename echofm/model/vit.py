@@ -5,8 +5,9 @@ Shapes: B clips, C channels, T frames or time indices, H rows, W columns; N toke
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from timm.models._features import feature_take_indices
@@ -30,6 +31,20 @@ class Encoding:
     tokens_BND: torch.Tensor
     phase_BTD: torch.Tensor
     video_BD: torch.Tensor
+
+
+_ABOUT = """# An EchoFM encoder
+
+Turns echocardiography clips into one vector per tubelet, per time index and per clip.
+
+```python
+import echofm
+
+encoder = echofm.load_encoder("THIS FOLDER OR HUB ID")
+encoding = encoder.encode(video_BCTHW)  # tokens_BND, phase_BTD, video_BD
+```
+
+Read by an independent implementation of arXiv 2410.23413, which is not affiliated with the paper's authors."""
 
 
 class PhaseProjector(nn.Module):
@@ -57,9 +72,12 @@ class VideoEncoder(nn.Module):
     ones it was made for.
     """
 
+    kind: ClassVar[str] = "encoder"
+    about: ClassVar[str] = _ABOUT
+
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        width = config.width
+        self.config, width = config, config.width
         self.channels, self.patch, self.tubelet = config.channels, config.patch, config.tubelet
         self.phase_centre = config.phase_centre
         self.embed_dim = self.num_features = width
@@ -72,8 +90,23 @@ class VideoEncoder(nn.Module):
         shape: dict[str, Any] = {"heads": config.heads, "mlp_ratio": config.mlp_ratio, "norm_eps": config.norm_eps}
         self.blocks = nn.ModuleList(Block(width, **shape) for _ in range(config.depth))
         self.norm = nn.LayerNorm(width, eps=config.norm_eps)
-        self.phase = PhaseProjector(width=width, **shape)
+        self.phase = PhaseProjector(width=width, **shape) if config.phase_projector else None
         initialise(self)
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """The fields of its EncoderConfig."""
+        return self.config.model_dump(mode="json", include=set(EncoderConfig.model_fields))
+
+    @property
+    def trained_for(self) -> dict[str, Any]:
+        """Nothing: alone it is not trained."""
+        return {}
+
+    @classmethod
+    def build(cls, architecture: Mapping[str, Any], trained_for: Mapping[str, Any]) -> VideoEncoder:
+        """From what was saved. Raises EchofmError naming the field that is wrong."""
+        return cls(EncoderConfig.checked(architecture, where="architecture"))
 
     def grid(self, video_BCTHW: torch.Tensor) -> Grid:
         """The token grid of a batch. Raises EchofmError on other axes, channels or untiled sizes."""
@@ -108,7 +141,11 @@ class VideoEncoder(nn.Module):
 
     def summarise(self, tokens_BKD: torch.Tensor, *, times: int) -> torch.Tensor:
         """Phase vectors (B, T, D) of tokens that belong in equal numbers to `times` time indices."""
-        phase_BTD = self.phase(tokens_BKD.unflatten(1, (times, -1)), grad_checkpointing=self.grad_checkpointing)
+        tokens_BTKD = tokens_BKD.unflatten(1, (times, -1))
+        if self.phase is None:
+            phase_BTD = tokens_BTKD.mean(2)
+        else:
+            phase_BTD = self.phase(tokens_BTKD, grad_checkpointing=self.grad_checkpointing)
         return phase_BTD - self.phase_centre * phase_BTD.mean(1, keepdim=True) if self.phase_centre else phase_BTD
 
     def forward_features(self, video_BCTHW: torch.Tensor) -> torch.Tensor:

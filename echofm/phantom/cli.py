@@ -36,13 +36,13 @@ class Arguments:
     frame_rate_hz: float | None = None
     """Of all clips; by default drawn, half of them 50 Hz, the others 20 to 80 Hz."""
     colour_fraction: float = 0.0
-    """Share of clips with a colour-Doppler overlay; their greyscale frames are in the truth."""
+    """Share of clips with a colour-Doppler overlay; `--truth grey` keeps their greyscale frames."""
     overlay: bool | None = None
     """Burned-in text and ECG trace; by default where the layout's real set has them."""
     acquisitions: Spread = "usual"
     """How unlike the clips of one view are: as of one laboratory, or varied as of many (docs/phantom.md)."""
-    displacement: bool = True
-    """Keep the dense displacement of the tissue in the truth."""
+    truth: str = ""
+    """Comma-separated, of displacement,velocity,grey,clean: dense truth to keep and to take into shards."""
     processes: int | None = None
     """Worker processes; by default one per core. The bytes do not depend on it."""
     device: str = "cpu"
@@ -54,11 +54,15 @@ def main(argv: list[str]) -> int:
     arguments = tyro.cli(Arguments, prog="echofm phantom", args=argv)
     from echofm.phantom.folder import generate
 
-    views = None if arguments.views is None else tuple(part.strip() for part in arguments.views.split(","))
-    options = vars(arguments) | {"views": views}
+    views = None if arguments.views is None else _words(arguments.views)
+    options = vars(arguments) | {"views": views, "truth": _words(arguments.truth)}
     out = options.pop("out")
     try:
         generate(out, **options)
     except OSError as error:
         raise EchofmError(f"the phantom cannot be written: {error.strerror}; choose another folder") from None
     return 0
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
@@ -15,20 +15,21 @@ from echofm.phantom.acquisition import Acquisition, Spread, draw_acquisition
 from echofm.phantom.anatomy import Patient, draw_patient
 from echofm.phantom.apical import build_apical
 from echofm.phantom.cycle import Cycle, cycle_curves, draw_onsets
-from echofm.phantom.doppler import ColourFlow, colour_flow
+from echofm.phantom.doppler import colour_flow, true_velocity
 from echofm.phantom.leaflet_motion import with_leaflets
 from echofm.phantom.plax import build_plax
 from echofm.phantom.probe import Pose, Sector, make_pose, make_sector
 from echofm.phantom.psax import build_psax
-from echofm.phantom.render import Noise, PixelTruth, drawn_noise, pixel_truth, render_envelope, render_grey
+from echofm.phantom.render import Noise, PixelTruth, drawn_noise, no_noise, pixel_truth, render_envelope, render_grey
 from echofm.phantom.scene import Scene
+from echofm.phantom.truth import FURTHER, Truth
 
 Array = npt.NDArray[np.float64]
 
 # A clip without a given length shows at least this many beats, so that a whole one can be found in it.
 _BEATS = 2.4
 # Where the heart lies: turn (degrees), a heart point (shares of the LV's length), its image point (mm).
-_PLACES = {
+_POSITIONS = {
     "A4C": (1.0, (0.0, 0.0), (9.0, 27.0)),
     "A2C": (-3.0, (0.0, 0.0), (0.0, 27.0)),
     "PLAX": (-84.0, (0.0, 0.72), (-12.0, 78.0)),
@@ -41,7 +42,7 @@ class PhantomClip:
     """A rendered clip with everything that is known about it.
 
     frames_THWC: uint8, C 1 or 3. sector_HW: bool. outline_TSL2: the cavity's border in pixels (x, y), two sides,
-    points along each. flow: of a colour clip.
+    points along each.
     """
 
     patient: Patient
@@ -53,7 +54,6 @@ class PhantomClip:
     sector: Sector
     sector_HW: npt.NDArray[np.bool_]
     pixels: PixelTruth
-    flow: ColourFlow | None
     outline_TSL2: Array
 
     @property
@@ -68,7 +68,7 @@ class PhantomClip:
     @property
     def kind(self) -> str:
         """As Clip.kind."""
-        return "colour_doppler" if self.flow is not None else "bmode"
+        return "bmode" if self.pixels.grey_THW is None else "colour_doppler"
 
     @property
     def heart_rate_bpm(self) -> float:
@@ -85,17 +85,12 @@ class PhantomClip:
             onset_s=self.cycle.onset_s - shift_s,
             **{name: getattr(self.cycle, name)[keep] for name in curves},
         )
-        pixels = PixelTruth(
-            mask_THW=self.pixels.mask_THW[keep],
-            displacement_T2HW=self.pixels.displacement_T2HW[begin : end - 1],
-        )
-        assert self.flow is None, "only greyscale clips are cut"
         return replace(
             self,
             frames_THWC=self.frames_THWC[keep],
             time_s=self.time_s[keep] - shift_s,
             cycle=cycle,
-            pixels=pixels,
+            pixels=self.pixels.part(begin, end),
             outline_TSL2=self.outline_TSL2[keep],
         )
 
@@ -141,12 +136,14 @@ def render_clip(
     acquisition: Acquisition | None = None,
     device: torch.device | str = "cpu",
     noise: Noise = drawn_noise,
+    truth: Collection[Truth] = (),
 ) -> PhantomClip:
     """Render one clip of a patient (a number, or a Patient of one's own making).
 
     frames None: as many as 2.4 beats take. frame_rate_hz None: drawn with the acquisition, 20 to 80 Hz.
     spread: how unlike drawn acquisitions are. acquisition: one's own instead of the drawn one.
     noise: another draw, or none, of what is new in every frame.
+    truth: of "velocity" and "clean", what shall be known as well; the rest always is.
     """
     person = draw_patient(seed, patient) if isinstance(patient, int) else patient
     taken = acquisition or draw_acquisition(
@@ -161,30 +158,51 @@ def render_clip(
     )
     count = frames or int(np.ceil(_BEATS * 60 / person.heart_rate_bpm * taken.frame_rate_hz))
     time_s = np.arange(count) / taken.frame_rate_hz
+    with one_thread(), torch.inference_mode():
+        return _rendered(person, taken, clip, time_s, size=size, device=device, noise=noise, truth=truth)
+
+
+def _rendered(
+    person: Patient,
+    taken: Acquisition,
+    clip: int,
+    time_s: Array,
+    *,
+    size: int,
+    device: torch.device | str,
+    noise: Noise,
+    truth: Collection[Truth],
+) -> PhantomClip:
     onset_s = draw_onsets(person, clip, float(time_s[-1]))
     cycle = cycle_curves(time_s, onset_s, atrial_kick=person.rhythm != "atrial_fibrillation")
-    with one_thread(), torch.inference_mode():
-        scene = build_scene(person, taken.view, cycle, device=device)
-        sector = make_sector(taken, size)
-        pose = scene_pose(scene, taken, person, time_s)
+    scene = build_scene(person, taken.view, cycle, device=device)
+    sector = make_sector(taken, size)
+    pose = scene_pose(scene, taken, person, time_s)
+
+    def shown(noise: Noise) -> npt.NDArray[np.uint8]:
         envelope = render_envelope(scene, pose, sector, taken, person, clip, time_s, noise=noise)
-        grey = render_grey(envelope, sector, taken)
-        pixels = pixel_truth(scene, pose, sector)
-        flow = None
-        if taken.colour and scene.streams:
-            flow = colour_flow(grey, scene, pose, sector, taken, person, clip, pixels.displacement_T2HW)
-        pixels = with_leaflets(pixels, scene, pose, sector, taken)
+        return render_grey(envelope, sector, taken)
+
+    grey = shown(noise)
+    pixels = pixel_truth(scene, pose, sector)
+    frames_THWC, tissue_px = grey[..., None], pixels.displacement_T2HW
+    if taken.colour and scene.streams:
+        frames_THWC = colour_flow(grey, scene, pose, sector, taken, person, clip, tissue_px)
+        pixels = replace(pixels, grey_THW=grey)
+    if "velocity" in truth:
+        pixels = replace(pixels, velocity_THW=true_velocity(scene, pose, sector, taken, tissue_px))
+    if "clean" in truth:
+        pixels = replace(pixels, clean_THW=shown(no_noise))
     return PhantomClip(
         patient=person,
         acquisition=taken,
         number=clip,
-        frames_THWC=grey[..., None] if flow is None else flow.frames_THWC,
+        frames_THWC=frames_THWC,
         time_s=time_s,
         cycle=cycle,
         sector=sector,
         sector_HW=sector.inside(),
-        pixels=pixels,
-        flow=flow,
+        pixels=with_leaflets(pixels, scene, pose, sector, taken),
         outline_TSL2=_outline_pixels(scene, pose, sector),
     )
 
@@ -200,9 +218,11 @@ def build_scene(patient: Patient, view: str, cycle: Cycle, *, device: torch.devi
 
 def scene_pose(scene: Scene, acquisition: Acquisition, patient: Patient, time_s: Array) -> Pose:
     """Where the usual window of this view puts the heart."""
-    angle, pivot, place = _PLACES[scene.view]
+    angle, pivot, position = _POSITIONS[scene.view]
     length = patient.lv_length_mm
-    return make_pose(acquisition, time_s, angle_deg=angle, pivot_mm=(pivot[0] * length, pivot[1] * length), at_mm=place)
+    return make_pose(
+        acquisition, time_s, angle_deg=angle, pivot_mm=(pivot[0] * length, pivot[1] * length), at_mm=position
+    )
 
 
 def _outline_pixels(scene: Scene, pose: Pose, sector: Sector) -> Array:
@@ -211,14 +231,21 @@ def _outline_pixels(scene: Scene, pose: Pose, sector: Sector) -> Array:
     return sector.to_pixels(points)
 
 
-def truth_arrays(clip: PhantomClip) -> dict[str, np.ndarray]:
-    """Everything that is known about a clip, as arrays without pickles. docs/phantom.md lists the names."""
+def truth_arrays(clip: PhantomClip, truth: Collection[Truth] = tuple(FURTHER)) -> dict[str, np.ndarray]:
+    """What is known about a clip, as arrays without pickles; of `FURTHER` what is named and the clip has.
+
+    docs/phantom.md lists the names.
+    """
     end_diastole, end_systole = clip.key_frames()
-    patient = clip.patient
-    flow: dict[str, np.ndarray] = {}
-    if clip.flow is not None:
-        flow = {"grey": clip.flow.grey_THW, "velocity_m_per_s": clip.flow.velocity_THW}
-    return flow | {
+    patient, pixels = clip.patient, clip.pixels
+    dense: dict[Truth, np.ndarray | None] = {
+        "displacement": pixels.displacement_T2HW,
+        "velocity": pixels.velocity_THW,
+        "grey": pixels.grey_THW,
+        "clean": pixels.clean_THW,
+    }
+    further = {FURTHER[name]: array for name, array in dense.items() if name in truth and array is not None}
+    return further | {
         "patient": np.array(patient.name),
         "view": np.array(clip.view),
         "kind": np.array(clip.kind),
@@ -236,8 +263,7 @@ def truth_arrays(clip: PhantomClip) -> dict[str, np.ndarray]:
         "es_frame": np.array(end_systole),
         "pixel_spacing_mm": np.array(clip.sector.spacing_mm),
         "sector": clip.sector_HW,
-        "mask": clip.pixels.mask_THW,
-        "displacement_px": clip.pixels.displacement_T2HW,
+        "mask": pixels.mask_THW,
         "outline_px": clip.outline_TSL2.astype(np.float32),
         "anatomy_json": np.array(json.dumps(asdict(patient))),
         "acquisition_json": np.array(json.dumps(asdict(clip.acquisition))),

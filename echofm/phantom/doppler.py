@@ -5,18 +5,15 @@ Shapes: T frames, H rows, W columns. Velocities in m/s, positive towards the pro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
 import torch
-import torch.nn.functional as F
 
 from echofm.phantom.acquisition import Acquisition
 from echofm.phantom.anatomy import Patient
 from echofm.phantom.probe import Pose, Sector
-from echofm.phantom.render import heart_points
+from echofm.phantom.render import tissue_codes
 from echofm.phantom.scene import BLOOD, Scene, Stream
 from echofm.phantom.seeds import generator
 
@@ -30,15 +27,6 @@ _FLASH_M_PER_S = 0.045
 _BEGINS_MM, _BOX_HALF_RAD = 18.0, 0.36
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ColourFlow:
-    """frames_THWC: uint8 RGB. grey_THW: without colour. velocity_THW: true m/s, not aliased, 0 outside the box."""
-
-    frames_THWC: npt.NDArray[np.uint8]
-    velocity_THW: npt.NDArray[np.float16]
-    grey_THW: npt.NDArray[np.uint8]
-
-
 def colour_flow(
     grey_THW: npt.NDArray[np.uint8],
     scene: Scene,
@@ -48,15 +36,12 @@ def colour_flow(
     patient: Patient,
     clip: int,
     tissue_px_T2HW: npt.NDArray[np.float16],
-) -> ColourFlow:
-    """Overlay aliased, wall-filtered, noisy velocities in a colour box; flashes where tissue moves fast."""
+) -> npt.NDArray[np.uint8]:
+    """(T, H, W, 3) grey under aliased, wall-filtered, noisy velocities in a box; flashes where tissue moves fast."""
     rng = generator(patient.seed, "doppler", patient.number, clip, 1)
     box = _box(scene, pose, sector)
-    velocity = _blood_velocity(scene, pose, sector) * box
-    beam = sector.pixel_points() / np.linalg.norm(sector.pixel_points(), axis=-1, keepdims=True)
-    step_s = 1 / acquisition.frame_rate_hz
-    moved = np.concatenate([tissue_px_T2HW, tissue_px_T2HW[-1:]]).astype(np.float64)
-    tissue = -(moved * np.moveaxis(beam, -1, 0)).sum(1) * sector.spacing_mm * 1e-3 / step_s
+    velocity = blood_velocity(scene, pose, sector) * box
+    tissue = tissue_velocity(tissue_px_T2HW, sector, acquisition)
     smooth = (0.0, 1.2, 1.2)
     noise = scipy.ndimage.gaussian_filter(rng.standard_normal(velocity.shape), smooth) * 4.3
     nyquist = acquisition.nyquist_m_per_s
@@ -68,9 +53,7 @@ def colour_flow(
     shown = (np.abs(seen) > _WALL_FILTER * nyquist) & (flashing | (grey_THW < _PRIORITY_GREY))
     # Colour is measured on a coarser grid than grey: lone pixels do not occur.
     shown &= scipy.ndimage.uniform_filter(shown.astype(np.float32), (0, 3, 3)) > 0.5
-    colour = _colour_map(seen / nyquist)
-    frames = np.where(shown[..., None], colour, grey_THW[..., None]).astype(np.uint8)
-    return ColourFlow(frames_THWC=frames, velocity_THW=velocity.astype(np.float16), grey_THW=grey_THW)
+    return np.where(shown[..., None], _colour_map(seen / nyquist), grey_THW[..., None]).astype(np.uint8)
 
 
 def _box(scene: Scene, pose: Pose, sector: Sector) -> npt.NDArray[np.bool_]:
@@ -84,21 +67,37 @@ def _box(scene: Scene, pose: Pose, sector: Sector) -> npt.NDArray[np.bool_]:
     return ahead & (np.abs(angle - about) < _BOX_HALF_RAD) & sector.inside()
 
 
-def _blood_velocity(scene: Scene, pose: Pose, sector: Sector) -> Array:
-    """(T, H, W) along the beam, in blood."""
+def true_velocity(
+    scene: Scene, pose: Pose, sector: Sector, acquisition: Acquisition, tissue_px_T2HW: npt.NDArray[np.float16]
+) -> npt.NDArray[np.float16]:
+    """(T, H, W) m/s along the beam: of the jets where there is blood, else of the tissue; 0 outside the sector."""
+    tissue = tissue_velocity(tissue_px_T2HW, sector, acquisition)
+    velocity = np.where(_is_blood(scene, pose, sector), blood_velocity(scene, pose, sector), tissue)
+    return (velocity * sector.inside()).astype(np.float16)
+
+
+def tissue_velocity(tissue_px_T2HW: npt.NDArray[np.float16], sector: Sector, acquisition: Acquisition) -> Array:
+    """(T, H, W) displacement along the beam over the time of a frame; the last frame has the one before's."""
+    moved = np.concatenate([tissue_px_T2HW, tissue_px_T2HW[-1:]]).astype(np.float64)
+    points = sector.pixel_points()
+    beam = points / np.linalg.norm(points, axis=-1, keepdims=True)
+    return -(moved * np.moveaxis(beam, -1, 0)).sum(1) * sector.spacing_mm * 1e-3 * acquisition.frame_rate_hz
+
+
+def _is_blood(scene: Scene, pose: Pose, sector: Sector) -> npt.NDArray[np.bool_]:
+    return np.isin(tissue_codes(scene, pose, sector), BLOOD)
+
+
+def blood_velocity(scene: Scene, pose: Pose, sector: Sector) -> Array:
+    """(T, H, W) along the beam, of the jets in blood; 0 in tissue."""
     device = scene.tables.to_reference.device
-    shape = (len(scene.cycle.phase_T), sector.size, sector.size)
     pixels = sector.pixel_points().reshape(-1, 2)
-    points = torch.tensor(pixels, dtype=torch.float32, device=device)
-    here = pose.to_heart(points).cpu().numpy().astype(np.float64)
-    flow = sum(_stream_velocity(stream, here) for stream in scene.streams)
+    here = pose.to_heart(torch.tensor(pixels, dtype=torch.float32, device=device)).cpu().numpy().astype(np.float64)
+    flow = sum((_stream_velocity(stream, here) for stream in scene.streams), np.zeros_like(here))
     in_image = flow @ pose.rotation_T22.transpose(0, 2, 1)
     beam = pixels / np.linalg.norm(pixels, axis=-1, keepdims=True)
     along = -(in_image * beam).sum(-1)
-    material = scene.extent.normalise(heart_points(scene, pose, points))
-    blood = torch.tensor(np.isin(scene.tissue_NM, BLOOD), dtype=torch.float32, device=device)
-    inside = F.grid_sample(blood[None, None], material.view(1, shape[0], -1, 2), mode="nearest", align_corners=True)
-    return (along * inside[0, 0].cpu().numpy()).reshape(shape)
+    return along.reshape(-1, sector.size, sector.size) * _is_blood(scene, pose, sector)
 
 
 def _stream_velocity(stream: Stream, points_TP2: Array) -> Array:

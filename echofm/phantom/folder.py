@@ -10,49 +10,22 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from echofm import __version__
 from echofm.errors import EchofmError
+from echofm.machine import processors
 from echofm.phantom import LayoutName, unfinished
 from echofm.phantom.acquisition import VIEWS, Spread
-from echofm.phantom.clip import PhantomClip, render_clip, truth_arrays
+from echofm.phantom.clip import render_clip, truth_arrays
+from echofm.phantom.layout import Layout
 from echofm.phantom.layout_camus import Camus
 from echofm.phantom.layout_dicom import Dicom
 from echofm.phantom.layout_echonet import EchoNetDynamic, EchoNetPediatric
 from echofm.phantom.seeds import generator
-from echofm.phantom.truth import FOLDER, truth_path, write_truth
+from echofm.phantom.truth import FOLDER, FURTHER, Truth, truth_path, write_truth
 from echofm.progress import progress_bar
 from echofm.readers.limits import PLAUSIBLE_RATE_HZ
-
-
-class Layout(Protocol):
-    """How a public set lies on the disk.
-
-    views: what it holds. other_views: whether others may be put into it. clips_per_patient: None any number.
-    colour: whether it holds colour Doppler. size: pixels a side. overlay: whether text is burned in.
-    """
-
-    name: str
-    views: tuple[str, ...]
-    other_views: bool
-    clips_per_patient: int | None
-    colour: bool
-    size: int
-    overlay: bool
-
-    def prepare(self, clip: PhantomClip) -> tuple[str, PhantomClip]:
-        """The file's stem, and the clip as the file shows it; truth is kept for that."""
-        ...
-
-    def write_clip(self, root: Path, stem: str, clip: PhantomClip, split: str) -> dict[str, Any]:
-        """Write one clip's files; return what the tables need. Runs in a worker."""
-        ...
-
-    def finish(self, root: Path, rows: Sequence[dict[str, Any]]) -> None:
-        """Write the tables, rows in the order of patients and clips."""
-        ...
-
 
 _KINDS: tuple[type[Layout], ...] = (EchoNetDynamic, EchoNetPediatric, Camus, Dicom)
 _LAYOUTS = {kind.name: kind for kind in _KINDS}
@@ -72,7 +45,7 @@ class _Job:
     colour: bool
     overlay: bool
     acquisitions: Spread
-    displacement: bool
+    truth: tuple[Truth, ...]
     device: str
 
     @property
@@ -94,15 +67,13 @@ class _Job:
             overlay=self.overlay,
             spread=self.acquisitions,
             device=self.device,
+            truth=self.truth,
         )
         split = patient_split(self.seed, self.patient)
         layout = _LAYOUTS[self.layout]()
         stem, clip = layout.prepare(clip)
         row = layout.write_clip(self.root, stem, clip, split)
-        arrays = truth_arrays(clip)
-        if not self.displacement:
-            del arrays["displacement_px"]
-        write_truth(truth_path(self.root, stem), arrays)
+        write_truth(truth_path(self.root, stem), truth_arrays(clip, self.truth))
         index = {"stem": stem, "patient": clip.patient.name, "view": clip.view, "kind": clip.kind, "split": split}
         return unfinished.record(self.root, self.name, {"row": row, "index": index})
 
@@ -127,25 +98,21 @@ def generate(
     colour_fraction: float = 0.0,
     overlay: bool | None = None,
     acquisitions: Spread = "usual",
-    displacement: bool = True,
+    truth: Sequence[Truth] = (),
     processes: int | None = None,
     device: str = "cpu",
     show_progress: bool = True,
 ) -> None:
     """Make a folder of clips with known answers, or go on with one that was begun with the same options.
 
-    Parameters
-    ----------
-    out: a folder that is empty or not there yet, or that a killed or failed call left behind: its whole clips are kept.
+    out: an empty or new folder, or one that a killed or failed call left behind: its whole clips are kept.
     views: of A4C, A2C, PLAX, PSAX, taken in turn; None: those that the layout's real set holds.
-    size: pixels a side of the image; None: the layout's own.
-    frames: per clip; None: as many as 2.4 beats take.
-    frame_rate_hz: None: drawn per clip, 20 to 80 Hz.
-    colour_fraction: share of clips with a colour-Doppler overlay.
+    size: pixels a side of the image; None: the layout's own. frames: per clip; None: as many as 2.4 beats take.
+    frame_rate_hz: None: drawn per clip, 20 to 80 Hz. colour_fraction: share of clips with a colour-Doppler overlay.
     overlay: burned-in text and ECG trace; None: where the layout's real set has them.
-    acquisitions: "usual", as of one laboratory, or "varied", as of many: depth, sector, place, tilt, gain, noise and
-        shadows drawn wider, half of the clips mirrored.
-    displacement: keep the dense displacement (about 1 MB a clip).
+    acquisitions: "usual", as of one laboratory, or "varied", as of many.
+    truth: dense truth to keep as well, about 1 MB a clip each: "displacement"; "velocity", along the beam; "grey", of
+        colour clips; "clean", the frames without noise (rendered once more).
     processes: None: one per core. The files' bytes do not depend on it.
 
     Raises EchofmError on a folder that holds something else, on views that the layout cannot hold, and on a size,
@@ -155,7 +122,9 @@ def generate(
     kind = _LAYOUTS[layout]
     chosen = tuple(views or kind.views)
     _check(kind, chosen, patients, clips_per_patient, colour_fraction)
-    _check_images(size=size, frames=frames, frame_rate_hz=frame_rate_hz, colour=colour_fraction > 0)
+    moving = colour_fraction > 0 or "velocity" in truth
+    _check_images(size=size, frames=frames, frame_rate_hz=frame_rate_hz, moving=moving)
+    _check_truth(truth)
     shared: dict[str, Any] = {
         "layout": layout,
         "seed": seed,
@@ -164,46 +133,47 @@ def generate(
         "frame_rate_hz": frame_rate_hz,
         "overlay": kind.overlay if overlay is None else overlay,
         "acquisitions": acquisitions,
-        "displacement": displacement,
+        "truth": tuple(name for name in FURTHER if name in truth),
     }
-    asked = {"patients": patients, "clips_per_patient": clips_per_patient, "views": chosen}
-    asked["colour_fraction"] = colour_fraction
-    versions = {"schema_version": 1, "echofm_version": __version__}
-    unfinished.begin(root, {"phantom": True, **versions, **shared, **asked})
+    folder = {"patients": patients, "clips_per_patient": clips_per_patient, "views": chosen}
+    folder["colour_fraction"] = colour_fraction
+    unfinished.begin(root, {"phantom": True, "schema_version": 1, "echofm_version": __version__, **shared, **folder})
     jobs = [
-        _Job(
-            root=root,
-            patient=patient,
-            clip=clip,
-            view=chosen[(patient + clip) % len(chosen)],
-            colour=bool(generator(seed, "doppler", patient, clip).uniform() < colour_fraction),
-            device=device,
-            **shared,
-        )
+        _job(patient, clip, views=chosen, colour_fraction=colour_fraction, root=root, device=device, **shared)
         for patient in range(patients)
         for clip in range(clips_per_patient)
     ]
+    _write(root, kind(), jobs, processes or processors(), show_progress)
+
+
+def _job(patient: int, clip: int, *, views: tuple[str, ...], seed: int, colour_fraction: float, **others: Any) -> _Job:
+    colour = bool(generator(seed, "doppler", patient, clip).uniform() < colour_fraction)
+    view = views[(patient + clip) % len(views)]
+    return _Job(patient=patient, clip=clip, view=view, seed=seed, colour=colour, **others)
+
+
+def _write(root: Path, layout: Layout, jobs: list[_Job], processes: int, show_progress: bool) -> None:
+    """The clips, then the tables, then the marker: a folder that has it is whole."""
     (root / FOLDER).mkdir(parents=True, exist_ok=True)
-    done = _finished(root, jobs, processes or len(os.sched_getaffinity(0)), show_progress)
-    kind().finish(root, [result["row"] for result in done])
+    done = _finished(root, jobs, processes, show_progress)
+    layout.finish(root, [result["row"] for result in done])
     with (root / FOLDER / "clips.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(done[0]["index"]))
         writer.writeheader()
         writer.writerows(result["index"] for result in done)
-    # Last: a folder with its marker is whole.
     unfinished.finish(root)
 
 
 def _finished(root: Path, jobs: list[_Job], processes: int, show_progress: bool) -> list[dict[str, Any]]:
     """The result of every job, in order: those recorded earlier, and the others' once they are run."""
     done = [unfinished.recorded(root, job.name) for job in jobs]
-    places = [place for place, result in enumerate(done) if result is None]
+    missing = [number for number, result in enumerate(done) if result is None]
     with progress_bar("phantom", len(jobs), show=show_progress) as bar:
         bar.advance(
-            len(jobs) - len(places), note=f"{len(jobs) - len(places)} kept" if len(places) < len(jobs) else None
+            len(jobs) - len(missing), note=f"{len(jobs) - len(missing)} kept" if len(missing) < len(jobs) else None
         )
-        for index, result in _run([jobs[place] for place in places], processes):
-            done[places[index]] = result
+        for index, result in _run([jobs[number] for number in missing], processes):
+            done[missing[index]] = result
             bar.advance()
     return [result for result in done if result is not None]
 
@@ -232,20 +202,27 @@ def _check(kind: type[Layout], views: tuple[str, ...], patients: int, clips: int
         )
 
 
-def _check_images(*, size: int | None, frames: int | None, frame_rate_hz: float | None, colour: bool) -> None:
+def _check_images(*, size: int | None, frames: int | None, frame_rate_hz: float | None, moving: bool) -> None:
     if size is not None and size < 1:
         raise EchofmError(f"size {size}: an image has at least one pixel a side")
-    # Colour is measured between a frame and the next.
-    fewest = 2 if colour else 1
+    # Colour and velocity are measured between a frame and the next.
+    fewest = 2 if moving else 1
     if frames is not None and frames < fewest:
-        raise EchofmError(f"frames {frames}: a clip {'in colour ' if colour else ''}has at least {fewest}")
+        clip = "a clip with colour or velocity" if moving else "a clip"
+        raise EchofmError(f"frames {frames}: {clip} has at least {fewest}")
     low_hz, high_hz = PLAUSIBLE_RATE_HZ
     if frame_rate_hz is not None and not low_hz <= frame_rate_hz <= high_hz:
         raise EchofmError(f"frame rate {frame_rate_hz:g} Hz: no reader takes one outside {low_hz:g} to {high_hz:g}")
 
 
+def _check_truth(truth: Sequence[str]) -> None:
+    unknown = [name for name in truth if name not in FURTHER]
+    if unknown:
+        raise EchofmError(f"no truth {unknown[0]!r}; the phantom has {', '.join(FURTHER)}")
+
+
 def _run(jobs: list[_Job], processes: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Results as they come, with the job's place."""
+    """Results as they come, with the job's number."""
     if processes == 1 or len(jobs) < 4:
         yield from ((index, job.run()) for index, job in enumerate(jobs))
         return

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echofm.phantom.clip import PhantomClip
+from echofm.phantom.layout import Layout
 from echofm.phantom.overlay import with_overlay
 
 Row = dict[str, Any]
@@ -20,16 +21,14 @@ _SPLITS = {"train": "training", "val": "validation", "test": "testing"}
 _QUALITY = ("Good", "Medium", "Poor")
 
 
-class Camus:
+class Camus(Layout):
     """database_nifti/patientNNNN/ with a sequence of each view from end-diastole to end-systole; no colour."""
 
     name = "camus"
-    views: tuple[str, ...] = ("A4C", "A2C")
-    other_views = False
-    clips_per_patient: int | None = 2
+    views = ("A4C", "A2C")
+    clips_per_patient = 2
     colour = False
     size = 224
-    overlay = False
 
     def prepare(self, clip: PhantomClip) -> tuple[str, PhantomClip]:
         """The file's stem, and the frames from end-diastole to end-systole."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,8 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import UID, JPEGBaseline8Bit, UltrasoundMultiFrameImageStorage, generate_uid
 
 from echofm.phantom.clip import PhantomClip
+from echofm.phantom.layout import Layout
 from echofm.phantom.overlay import burn_in, fake_identity
-from echofm.phantom.render import PixelTruth
 
 Row = dict[str, Any]
 
@@ -25,14 +24,11 @@ _MARGIN = 0.17
 """Of the image's side: above and below it, and twice at each side, the scanner's own screen."""
 
 
-class Dicom:
+class Dicom(Layout):
     """studies/PATIENT/STEM.dcm: Ultrasound Multi-frame Image Storage, JPEG baseline. Tags about persons are made up."""
 
     name = "dicom"
-    views: tuple[str, ...] = ("A4C", "A2C", "PLAX", "PSAX")
-    other_views = False
-    clips_per_patient: int | None = None
-    colour = True
+    views = ("A4C", "A2C", "PLAX", "PSAX")
     size = 224
     overlay = True
 
@@ -45,20 +41,10 @@ class Dicom:
             clip,
             trace_rows=(clip.sector.size + above + 2, clip.sector.size + 2 * above - 2),
         )
-        pixels = PixelTruth(
-            mask_THW=np.pad(clip.pixels.mask_THW, margins),
-            displacement_T2HW=np.pad(clip.pixels.displacement_T2HW, ((0, 0), *margins)),
-        )
-        flow = clip.flow
-        if flow is not None:
-            flow = dataclasses.replace(
-                flow, velocity_THW=np.pad(flow.velocity_THW, margins), grey_THW=np.pad(flow.grey_THW, margins)
-            )
         placed = dataclasses.replace(
             clip,
             frames_THWC=frames,
-            pixels=pixels,
-            flow=flow,
+            pixels=clip.pixels.padded(above, 2 * above),
             outline_TSL2=clip.outline_TSL2 + np.array([2 * above, above]),
             sector_HW=np.pad(clip.sector_HW, margins[1:]),
         )
@@ -73,9 +59,6 @@ class Dicom:
         _add_pixels(data, clip.frames_THWC)
         data.save_as(folder / f"{stem}.dcm", enforce_file_format=True)
         return {}
-
-    def finish(self, root: Path, rows: Sequence[Row]) -> None:
-        """Nothing: a DICOM folder has no tables."""
 
 
 def _uid(*sources: str) -> UID:

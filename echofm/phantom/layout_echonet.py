@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echofm.phantom.clip import PhantomClip
-from echofm.phantom.overlay import with_overlay
+from echofm.phantom.layout import Layout
 from echofm.phantom.video import write_mjpeg
 
 Row = dict[str, Any]
@@ -20,20 +20,12 @@ Array = npt.NDArray[np.float64]
 _SPLITS = {"train": "TRAIN", "val": "VAL", "test": "TEST"}
 
 
-class EchoNetDynamic:
+class EchoNetDynamic(Layout):
     """FileList.csv, VolumeTracings.csv, Videos/STEM.avi. Unlike the real set, a patient may have several videos."""
 
     name = "echonet-dynamic"
-    views: tuple[str, ...] = ("A4C",)
+    views = ("A4C",)
     other_views = True
-    clips_per_patient: int | None = None
-    colour = True
-    size = 112
-    overlay = False
-
-    def prepare(self, clip: PhantomClip) -> tuple[str, PhantomClip]:
-        """The file's stem, and the clip as it is."""
-        return clip.stem, with_overlay(clip)
 
     def write_clip(self, root: Path, stem: str, clip: PhantomClip, split: str) -> Row:
         """Write one video; return its rows of both tables."""
@@ -75,20 +67,11 @@ def _chords(clip: PhantomClip) -> list[Row]:
     return lines
 
 
-class EchoNetPediatric:
+class EchoNetPediatric(Layout):
     """A4C/ and PSAX/, each with FileList.csv, VolumeTracings.csv and Videos/."""
 
     name = "echonet-pediatric"
-    views: tuple[str, ...] = ("A4C", "PSAX")
-    other_views = False
-    clips_per_patient: int | None = None
-    colour = True
-    size = 112
-    overlay = False
-
-    def prepare(self, clip: PhantomClip) -> tuple[str, PhantomClip]:
-        """The file's stem, and the clip as it is."""
-        return clip.stem, with_overlay(clip)
+    views = ("A4C", "PSAX")
 
     def write_clip(self, root: Path, stem: str, clip: PhantomClip, split: str) -> Row:
         """Write one video; return its rows of both tables. Split is a fold: 0 to 7 train, 8 val, 9 test."""

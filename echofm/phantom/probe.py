@@ -145,9 +145,9 @@ def make_pose(
     angle_T = np.deg2rad(angle_deg + a.tilt_deg + 0.4 * a.breathing_mm * breath)
     cos, sin = np.cos(angle_T), np.sin(angle_T)
     rotation = np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], -2)
-    place = np.array(at_mm) + np.array(a.shift_mm) + hand
-    place[:, 1] += a.breathing_mm * breath
-    offset = place - rotation @ np.array(pivot_mm)
+    position = np.array(at_mm) + np.array(a.shift_mm) + hand
+    position[:, 1] += a.breathing_mm * breath
+    offset = position - rotation @ np.array(pivot_mm)
     if a.mirrored:
         rotation[:, 0] *= -1
         offset[:, 0] *= -1

@@ -53,6 +53,11 @@ def drawn_noise(patient: Patient, clip: int, shape: tuple[int, ...]) -> torch.Te
     return torch.from_numpy(rng.standard_normal(shape, np.float32))
 
 
+def no_noise(patient: Patient, clip: int, shape: tuple[int, ...]) -> torch.Tensor:
+    """Neither electronic noise nor an echo of blood."""
+    return torch.zeros(shape)
+
+
 def render_envelope(
     scene: Scene,
     pose: Pose,
@@ -179,10 +184,29 @@ class PixelTruth:
     """What lies at each pixel. mask_THW: classes of Clip.mask_THW, 0 outside the sector.
 
     displacement_T2HW: (T - 1) frames; pixels (right, down) from frame t to t + 1 of what is at a pixel of frame t.
+    grey_THW: the frames without colour, None where they have none.
+    On request, else None. velocity_THW: m/s along the beam, towards the probe positive, of blood and tissue, 0 outside
+    the sector. clean_THW: grey, without electronic noise or an echo of blood.
     """
 
     mask_THW: npt.NDArray[np.uint8]
     displacement_T2HW: npt.NDArray[np.float16]
+    grey_THW: npt.NDArray[np.uint8] | None = None
+    velocity_THW: npt.NDArray[np.float16] | None = None
+    clean_THW: npt.NDArray[np.uint8] | None = None
+
+    def part(self, begin: int, end: int) -> PixelTruth:
+        """Of frames begin .. end - 1."""
+        cut = {name: array[begin:end] for name, array in vars(self).items() if array is not None}
+        return PixelTruth(**cut | {"displacement_T2HW": self.displacement_T2HW[begin : end - 1]})
+
+    def padded(self, above: int, beside: int) -> PixelTruth:
+        """On a larger image: so many pixels above and below, so many at each side."""
+        held = {name: array for name, array in vars(self).items() if array is not None}
+        margins = ((above, above), (beside, beside))
+        return PixelTruth(
+            **{name: np.pad(array, (*((0, 0),) * (array.ndim - 2), *margins)) for name, array in held.items()}
+        )
 
 
 def tissue_codes(scene: Scene, pose: Pose, sector: Sector) -> npt.NDArray[np.uint8]:

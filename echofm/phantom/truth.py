@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 from tokenize import TokenError
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,21 @@ from echofm.errors import UnreadableFile
 from echofm.ids import file_id
 
 FOLDER = "truth"
+Truth = Literal["displacement", "velocity", "grey", "clean"]
+"""What is kept on request: dense displacement; velocity along the beam; of a colour clip its grey; noise-free grey."""
+FURTHER: dict[Truth, str] = {
+    "displacement": "displacement_px",
+    "velocity": "velocity_m_per_s",
+    "grey": "grey",
+    "clean": "clean",
+}
+"""The name of each in the truth's file."""
+_FIELDS: dict[Truth, str] = {
+    "displacement": "displacement_px_T2HW",
+    "velocity": "velocity_m_per_s_THW",
+    "grey": "paired_TCHW",
+    "clean": "clean_TCHW",
+}
 _LABELS = ("ef_percent", "edv_ml", "esv_ml", "heart_rate_bpm")
 
 
@@ -34,7 +50,7 @@ def write_truth(path: Path, arrays: dict[str, npt.NDArray[np.generic]]) -> None:
 
 
 def add_truth(clip: Clip, path: Path) -> Clip:
-    """The clip, marked as simulated, with the phantom's phase, masks, view, kind and labels.
+    """The clip, marked as simulated, with the phantom's phase, masks, view, kind, labels and all dense truth kept.
 
     Raises UnreadableFile where the truth is missing, damaged, or of other frames than the clip.
     """
@@ -44,6 +60,7 @@ def add_truth(clip: Clip, path: Path) -> Clip:
             mask = stored["mask"]
             labels = {name: float(stored[name]) for name in _LABELS} | {"rhythm": str(stored["rhythm"])}
             view, kind = str(stored["view"]), str(stored["kind"])
+            further = {name: stored[key] for name, key in FURTHER.items() if key in stored}
     except FileNotFoundError:
         raise UnreadableFile(file_id(path), "the phantom's truth is missing; make the folder again") from None
     except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError, SyntaxError, TokenError):
@@ -53,6 +70,13 @@ def add_truth(clip: Clip, path: Path) -> Clip:
         raise UnreadableFile(
             file_id(path), f"truth is for {mask.shape} (frames, rows, columns), the clip has {(frames, height, width)}"
         )
-    return clip.replace(
-        phase_T=phase, mask_THW=mask, view=view, kind=kind, simulated=True, labels={**clip.labels, **labels}
-    )
+    held = {_FIELDS[name]: _as_held(name, array) * clip.sector_HW for name, array in further.items()}
+    labels = {**clip.labels, **labels}
+    return clip.replace(phase_T=phase, mask_THW=mask, view=view, kind=kind, simulated=True, labels=labels, **held)
+
+
+def _as_held(name: Truth, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """As `Clip` has it: frames with a channel, a displacement for every frame."""
+    if name == "displacement":
+        return np.concatenate([array, np.full((1, *array.shape[1:]), np.nan, array.dtype)])
+    return array if name == "velocity" else array[:, None]

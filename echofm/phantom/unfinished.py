@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from echofm.atomic import write_whole
 from echofm.errors import EchofmError
 
 MARKER = "phantom.json"
@@ -44,14 +45,14 @@ def begin(root: Path, settings: dict[str, Any]) -> None:
         raise EchofmError(f"{root}: holds something already; name an empty or a new folder")
     root.mkdir(parents=True, exist_ok=True)
     if not path.is_file():
-        _replace(path, json.dumps(settings, indent=2) + "\n")
+        write_whole(path, json.dumps(settings, indent=2) + "\n", durable=False)
     (root / _RECORDS).mkdir(exist_ok=True)
 
 
 def record(root: Path, name: str, result: Result) -> Result:
     """Note that a clip's files are written; returns what `recorded` will, numpy's numbers turned into plain ones."""
     text = json.dumps(result, default=lambda number: number.item())
-    _replace(_record_path(root, name), text)
+    write_whole(_record_path(root, name), text, durable=False)
     return json.loads(text)
 
 
@@ -69,10 +70,3 @@ def finish(root: Path) -> None:
 
 def _record_path(root: Path, name: str) -> Path:
     return root / _RECORDS / f"{name}.json"
-
-
-def _replace(path: Path, text: str) -> None:
-    """All or nothing: a kill leaves no half-written file of this name."""
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)

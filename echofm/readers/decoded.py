@@ -13,7 +13,7 @@ from echofm.readers.refused import Refused
 
 # Frames looked at to tell a colour clip from a grey one.
 _COLOUR_SAMPLES = 16
-# Grey levels by which a label changes in a lossy codec.
+# By how much a label's colour changes in a lossy codec.
 _STANDS_STILL = 16
 
 
@@ -36,17 +36,19 @@ class Region:
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
     """frames_TCHW uint8, C 1 or 3; chroma_HW uint8, the largest RGB spread of saturated colours over sampled frames,
-    0 where a cine's pixels stand still, as those of coloured labels do.
+    0 where a cine's colour stands still, as that of labels does.
 
     patient, study: the names the file itself gives, None where it gives none. kind: None where the header does not
-    tell. frame_time_s, pixel_spacing_mm: as in `Clip`. regions: in this image's pixels, none where one
-    lies outside of it. companion_sha256: of the pixels where they lie in a second file, else empty.
+    tell. frame_time_s, pixel_spacing_mm: as in `Clip`. pixel_aspect: a pixel's width by its height, where there is no
+    spacing. regions: in this image's pixels, none where one lies outside of it. companion_sha256: of the pixels where
+    they lie in a second file, else empty.
     """
 
     frames_TCHW: npt.NDArray[np.uint8]
     chroma_HW: npt.NDArray[np.uint8] | None = None
     frame_time_s: npt.NDArray[np.float64] | None = None
     pixel_spacing_mm: tuple[float, float] | None = None
+    pixel_aspect: float = 1.0
     kind: str | None = None
     patient: str | None = None
     study: str | None = None
@@ -66,23 +68,21 @@ class _Chroma:
     """The chroma map of `Decoded`, from one sampled frame after another."""
 
     def __init__(self) -> None:
-        self._spread_HW: npt.NDArray[np.uint8] | None = None
-        self._low_HWC = self._high_HWC = np.empty(0, np.uint8)
+        self._low_HW: npt.NDArray[np.uint8] | None = None
+        self._high_HW = np.empty(0, np.uint8)
 
     def add(self, rgb_HWC: npt.NDArray[np.uint8]) -> None:
         spread_HW = _saturated_spread(rgb_HWC)
-        if self._spread_HW is None:
-            self._spread_HW, self._low_HWC, self._high_HWC = spread_HW, rgb_HWC.copy(), rgb_HWC.copy()
-            return
-        np.maximum(self._spread_HW, spread_HW, out=self._spread_HW)
-        np.minimum(self._low_HWC, rgb_HWC, out=self._low_HWC)
-        np.maximum(self._high_HWC, rgb_HWC, out=self._high_HWC)
+        if self._low_HW is None:
+            self._low_HW, self._high_HW = spread_HW, spread_HW.copy()
+        else:
+            np.minimum(self._low_HW, spread_HW, out=self._low_HW)
+            np.maximum(self._high_HW, spread_HW, out=self._high_HW)
 
     def map_HW(self, *, is_still: bool) -> npt.NDArray[np.uint8] | None:
-        if self._spread_HW is None or is_still:
-            return self._spread_HW
-        moves_HW = (self._high_HWC - self._low_HWC).max(axis=2) > _STANDS_STILL
-        return self._spread_HW * moves_HW
+        if self._low_HW is None or is_still:
+            return self._low_HW
+        return self._high_HW * (self._high_HW - self._low_HW > _STANDS_STILL)
 
 
 def gather(

@@ -32,9 +32,9 @@ def decode_dicom(source: BinaryIO, *, channels: int, limits: Limits) -> Decoded:
     with silent_pydicom(), config.disable_value_validation():
         data_set = read_data_set(source)
         check_object(data_set)
-        frames, height, width, samples = _claimed_shape(data_set)
+        frames, height, width = _claimed_shape(data_set)
         sample_bytes = max(1, int(data_set.get("BitsAllocated") or 8) // 8)
-        limits.check_clip(frames=frames, height=height, width=width, channels=samples, sample_bytes=sample_bytes)
+        limits.check_clip(frames=frames, height=height, width=width, channels=channels, sample_bytes=sample_bytes)
         regions = declared_regions(data_set, height=height, width=width)
         kind = kind_by_regions(data_set, frames)
         clip_TCHW, chroma_HW = gather(dicom_frames(data_set, frames=frames), at_most=frames, channels=channels)
@@ -45,15 +45,16 @@ def decode_dicom(source: BinaryIO, *, channels: int, limits: Limits) -> Decoded:
             chroma_HW=chroma_HW,
             frame_time_s=_frame_times(data_set, frames),
             pixel_spacing_mm=_pixel_spacing(data_set, regions),
+            pixel_aspect=_pixel_aspect(data_set),
             kind=kind,
-            patient=_text(data_set, "PatientID") or _text(data_set, "StudyInstanceUID"),
+            patient=_text(data_set, "PatientID"),
             study=_text(data_set, "StudyInstanceUID"),
             regions=regions,
         )
 
 
-def _claimed_shape(data_set: Dataset) -> tuple[int, int, int, int]:
-    """Frames, rows, columns and samples per pixel by the header; refused where there is no image."""
+def _claimed_shape(data_set: Dataset) -> tuple[int, int, int]:
+    """Frames, rows and columns by the header; refused where there is no image."""
     if "PixelData" not in data_set:
         raise Refused("the DICOM file has no pixels")
     frames = data_set.get("NumberOfFrames")
@@ -61,7 +62,6 @@ def _claimed_shape(data_set: Dataset) -> tuple[int, int, int, int]:
         1 if frames is None or frames == "" else whole(frames),
         whole(data_set.get("Rows")),
         whole(data_set.get("Columns")),
-        whole(data_set.get("SamplesPerPixel", 1)),
     )
 
 
@@ -115,6 +115,15 @@ def _pixel_spacing(data_set: Dataset, regions: tuple[Region, ...]) -> tuple[floa
     if spacing is None or isinstance(spacing, (str, bytes)) or not hasattr(spacing, "__len__") or len(spacing) != 2:
         return None
     return _positive_pair(spacing[0], spacing[1], scale=1)
+
+
+def _pixel_aspect(data_set: Dataset) -> float:
+    """PixelAspectRatio is a pixel's height, then its width (PS3.3 C.7.6.3.1.7)."""
+    ratio = data_set.get("PixelAspectRatio")
+    if ratio is None or isinstance(ratio, (str, bytes)) or not hasattr(ratio, "__len__") or len(ratio) != 2:
+        return 1.0
+    pair = _positive_pair(ratio[0], ratio[1], scale=1)
+    return pair[1] / pair[0] if pair else 1.0
 
 
 def _positive_pair(row: Any, column: Any, *, scale: float) -> tuple[float, float] | None:

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from echofm.readers.decoded import Decoded
+from echofm.readers.decord_video import Decoder
 from echofm.readers.dicom_file import is_dicom
+from echofm.readers.frames import decode_gif, is_gif
 from echofm.readers.limits import Limits
 from echofm.readers.metaimage import decode_metaimage, is_metaimage
 from echofm.readers.nifti import decode_nifti, is_nifti
@@ -20,10 +22,10 @@ HEAD_BYTES = 512
 
 def is_known(head: bytes) -> bool:
     """Whether a file's first bytes are those of a format that needs no suffix to be told."""
-    return bool(container_format(head)) or is_dicom(head) or is_still(head)
+    return bool(container_format(head)) or is_dicom(head) or is_still(head) or is_gif(head)
 
 
-def decode(source: BinaryIO, *, path: Path, channels: int, limits: Limits) -> Decoded:
+def decode(source: BinaryIO, *, path: Path, channels: int, limits: Limits, decoder: Decoder = "pyav") -> Decoded:
     """Decode by the format that the first bytes tell; any fault of a library becomes a reason of ours.
 
     Refused where the content is of no format that is read here, or is damaged.
@@ -32,11 +34,13 @@ def decode(source: BinaryIO, *, path: Path, channels: int, limits: Limits) -> De
     source.seek(0)
     try:
         if container := container_format(head):
-            return decode_video(source, container=container, channels=channels, limits=limits)
+            return decode_video(source, container=container, channels=channels, limits=limits, decoder=decoder)
         if is_dicom(head):
             from echofm.readers.dicom import decode_dicom
 
             return decode_dicom(source, channels=channels, limits=limits)
+        if is_gif(head):
+            return decode_gif(source, channels=channels, limits=limits)
         if is_still(head):
             return decode_still(source, channels=channels, limits=limits)
         if is_metaimage(head):
@@ -48,4 +52,4 @@ def decode(source: BinaryIO, *, path: Path, channels: int, limits: Limits) -> De
     except Exception as error:
         # A library's own text may quote a tag or a path, so only the kind of fault is told.
         raise Refused(f"it is damaged or of a form that is not read ({type(error).__name__})") from None
-    raise Refused("its content is no AVI, MP4, MOV, MKV, DICOM, NIfTI, MetaImage, PNG or JPEG")
+    raise Refused("its content is no AVI, MP4, MOV, MKV, WebM, GIF, DICOM, NIfTI, MetaImage, PNG or JPEG")

@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar, cast
 from echofm.clip import Clip
 from echofm.errors import EchofmError, UnreadableFile
 from echofm.ids import IdKey, load_key
+from echofm.readers.decord_video import Decoder
 from echofm.readers.limits import Limits
 from echofm.readers.source import Row
 from echofm.readers.worker import Done, Job, Slot, Task, Worker
@@ -39,8 +40,8 @@ class ReaderPool(Generic[R]):
     ----------
     task: a picklable function (module level, or functools.partial of one); its result is pickled back.
     processes: how many; the results and their order do not depend on it.
-    channels, key, limits, keep_outside: as in `read_clip`; `limits.max_seconds` is the watchdog's, per file, and
-        covers the task.
+    channels, key, limits, keep_outside, decoder: as in `read_clip`; `limits.max_seconds` is the watchdog's, per file,
+        and covers the task.
 
     Use as a context manager, in a script below `if __name__ == "__main__":` (the workers are spawned).
     """
@@ -54,10 +55,18 @@ class ReaderPool(Generic[R]):
         key: IdKey | None = None,
         limits: Limits = Limits(),  # noqa: B008 (frozen)
         keep_outside: bool = False,
+        decoder: Decoder = "pyav",
     ) -> None:
         if processes < 1:
             raise EchofmError(f"processes={processes}: at least one process has to read")
-        job = Job(task=task, channels=channels, key=key or load_key(), limits=limits, keep_outside=keep_outside)
+        job = Job(
+            task=task,
+            channels=channels,
+            key=key or load_key(),
+            limits=limits,
+            keep_outside=keep_outside,
+            decoder=decoder,
+        )
         self._workers = [Worker(job) for _ in range(processes)]
 
     def map(self, rows: Iterable[Row]) -> Iterator[tuple[Row, R | UnreadableFile]]:

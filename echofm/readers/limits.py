@@ -9,15 +9,15 @@ from echofm.readers.refused import Refused
 # Outside these what is told is a placeholder or in another unit, not a scanner's frame rate.
 PLAUSIBLE_RATE_HZ = (1.0, 1000.0)
 _MEGABYTE = 1_000_000
-# An uncompressed file is as large as its clip and some tags; one larger than this holds something else.
-_FILE_PER_CLIP = 1.25
+# An uncompressed file is as large as its clip in RGB and some tags; one larger than this holds something else.
+_FILE_PER_CLIP = 3.75
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """Caps on one file.
 
-    max_clip_mb: frames x height x width x channels x bytes per sample once decoded, in 10^6 bytes.
+    max_clip_mb: frames x height x width x channels asked for x bytes per sample once decoded, in 10^6 bytes.
     max_seconds: wall time for reading one file; enforced by `echofm.readers.guarded.ReaderPool`, which reads in
         processes that it can kill (a decoder that hangs cannot be stopped from within its own process).
     """

@@ -31,6 +31,7 @@ class Volume:
 
     values_THW: npt.NDArray[Any]
     pixel_spacing_mm: tuple[float, float] | None
+    pixel_aspect: float
     frame_time_s: npt.NDArray[np.float64] | None
 
 
@@ -54,6 +55,7 @@ def decode_nifti(source: BinaryIO, *, channels: int, limits: Limits) -> Decoded:
         chroma_HW=chroma_HW,
         frame_time_s=volume.frame_time_s,
         pixel_spacing_mm=volume.pixel_spacing_mm,
+        pixel_aspect=volume.pixel_aspect,
     )
 
 
@@ -95,7 +97,12 @@ def _read(stream: BinaryIO, *, limits: Limits) -> Volume:
     slope, intercept = header.get_slope_inter()
     if slope is not None and (slope, intercept) != (1.0, 0.0):
         values = values * np.float32(slope) + np.float32(intercept or 0.0)
-    return Volume(values_THW=values, pixel_spacing_mm=_spacing(header), frame_time_s=_times(header, frames))
+    return Volume(
+        values_THW=values,
+        pixel_spacing_mm=_spacing(header),
+        pixel_aspect=_aspect(header),
+        frame_time_s=_times(header, frames),
+    )
 
 
 def _unpacked(source: BinaryIO) -> BinaryIO:
@@ -153,6 +160,12 @@ def _spacing(header: Any) -> tuple[float, float] | None:
     if unit is None or not (np.isfinite([row, column]).all() and row > 0 and column > 0):
         return None
     return row * unit, column * unit
+
+
+def _aspect(header: Any) -> float:
+    """A pixel's width by its height, which needs no unit."""
+    column, row = (float(size) for size in header["pixdim"][1:3])
+    return column / row if np.isfinite([row, column]).all() and row > 0 and column > 0 else 1.0
 
 
 def _times(header: Any, frames: int) -> npt.NDArray[np.float64] | None:

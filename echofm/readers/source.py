@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from echofm.clip import Clip, Label
+from echofm.readers.frames import frame_files
+from echofm.readers.patients import PatientFrom
 
 # Headers whose pixels lie in a file of their own, by its usual suffixes.
 _PIXELS_OF = {".mhd": (".raw", ".zraw")}
@@ -16,11 +18,13 @@ _MISSING = (0, 0)
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One file of a data set. Holds real names: a Row never leaves the machine's memory.
+    """One file of a data set, or one folder of frames. Holds real names: a Row never leaves the machine's memory.
 
     patient, study: the names by which the set groups files; hashed by `IdKey` before they leave. study: None where the
         set does not tell; the file may.
     split: "train", "val" or "test" where the set gives one.
+    patient_from: the rule that the user chose for patients whom the source does not name; None where none was chosen,
+        so that doubts are told.
     frame_rate_hz: for a file that does not tell its own.
     add_truth: puts the set's own masks, traces or phases on the clip as read, at the clip's native size; it may
         open further files, so it runs where the clip is read, in a worker process. Must be picklable. The files that
@@ -29,6 +33,7 @@ class Row:
 
     path: Path
     patient: str
+    patient_from: PatientFrom | None = None
     study: str | None = None
     split: str | None = None
     view: str | None = None
@@ -40,7 +45,7 @@ class Row:
     def state(self) -> tuple[tuple[int, int], ...]:
         """Bytes and time of change (ns) of its file, of the pixels beside a header, and of its truth's files."""
         paths: list[Path] = []
-        for path in (self.path, *getattr(self.add_truth, "paths", ())):
+        for path in (self.path, *frame_files(self.path), *getattr(self.add_truth, "paths", ())):
             paths += [path, *(path.with_suffix(pixels) for pixels in _PIXELS_OF.get(path.suffix.lower(), ()))]
         return (_state(paths[0]), *(state for path in paths[1:] if (state := _state(path)) != _MISSING))
 

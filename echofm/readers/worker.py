@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from echofm.clip import Clip
 from echofm.errors import EchofmError, UnreadableFile
 from echofm.ids import IdKey
+from echofm.readers.decord_video import Decoder
 from echofm.readers.limits import Limits
 from echofm.readers.read import read_row
 from echofm.readers.source import Row
@@ -39,6 +40,7 @@ class Job:
     key: IdKey
     limits: Limits
     keep_outside: bool
+    decoder: Decoder = "pyav"
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ class Worker:
                 f"a reader process ended as it started (exit code {code}); a script that reads files must do so "
                 'below `if __name__ == "__main__":`'
             )
-        killed = " (out of memory?)" if code == -signal.SIGKILL else ""
+        killed = " (out of memory?)" if code == -getattr(signal, "SIGKILL", 9) else ""
         self._end(f"its decoder crashed: {_signal_name(code)}{killed}")
 
     def _end(self, reason: str) -> None:
@@ -148,7 +150,10 @@ def serve(connection: Connection, job: Job) -> None:
     # The terminal's Ctrl-C is the parent's affair.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit_memory(job.limits)
-    connection.send(_READY)
+    try:
+        connection.send(_READY)
+    except OSError:  # the parent is gone already
+        return
     _silence()
     while True:
         try:
@@ -158,7 +163,7 @@ def serve(connection: Connection, job: Job) -> None:
         answer = _answer(row, job)
         try:
             connection.send(answer)
-        except BrokenPipeError:
+        except OSError:
             return
         except Exception as error:
             connection.send(_failure(error))
@@ -167,7 +172,14 @@ def serve(connection: Connection, job: Job) -> None:
 def _answer(row: Row, job: Job) -> Done | EchofmError | TaskFailed:
     name = job.key.file(row.path)
     try:
-        clip = read_row(row, channels=job.channels, key=job.key, limits=job.limits, keep_outside=job.keep_outside)
+        clip = read_row(
+            row,
+            channels=job.channels,
+            key=job.key,
+            limits=job.limits,
+            keep_outside=job.keep_outside,
+            decoder=job.decoder,
+        )
     except UnreadableFile as error:
         # It may name a mask beside the file; what is set aside is the row's own, under this job's key.
         return UnreadableFile(name, error.reason, error.kind)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +10,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 import echofm
+from echofm.atomic import write_whole
 from echofm.errors import EchofmError
 from echofm.report.blocks import Block, Notice
 
@@ -59,15 +58,9 @@ class Page:
     def save(self, path: str | Path) -> Path:
         """Write the file, whole or not at all. Raises EchofmError where that cannot be done."""
         path = Path(path)
-        part = path.with_name(f"{path.name}.part")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(self.html(), encoding="utf-8")
-            os.replace(part, path)
+            write_whole(path, self.html())
         except OSError as error:
-            # What is half written would go on filling a full disk.
-            with contextlib.suppress(OSError):
-                part.unlink()
             raise EchofmError(f"the report cannot be written to {path} ({error.strerror})") from None
         return path
 

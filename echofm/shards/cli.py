@@ -15,7 +15,10 @@ from typing import Annotated, Literal
 import tyro
 
 from echofm.ids import load_key
+from echofm.machine import processors
 from echofm.readers.datasets import open_source
+from echofm.readers.decord_video import Decoder
+from echofm.readers.kinds import KINDS
 from echofm.readers.limits import Limits
 from echofm.readers.patients import PatientFrom
 from echofm.schema import FrozenModel
@@ -23,10 +26,6 @@ from echofm.shards.manifest import SET_ASIDE, Manifest
 from echofm.shards.write import write_shards
 
 Kind = Literal["bmode", "colour_doppler", "spectral", "m_mode", "still", "colour_still", "unknown", "all"]
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Shards(FrozenModel):
@@ -46,20 +45,23 @@ class Shards(FrozenModel):
     """patient: the set's own split, else by hash of the patient; none: everything is for training."""
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
     """Of the patients to train, val and test, where the set has no split."""
+    stratify: Annotated[str | None, tyro.conf.arg(metavar="LABEL")] = None
+    """Deal the patients by this label's classes, so that a rare one is in every split. Then more data may move a
+    patient; without it, it never does."""
     kind: tuple[Kind, ...] = ("bmode", "unknown")
     """Kinds of clip to write; the others are counted in the manifest."""
     dataset: str | None = None
     """Force a data set instead of looking at the folder."""
     patient_from: PatientFrom | None = None
     """Whose a file is, in a plain folder: the DICOM tag, the name of the folder that it lies in, of the folder
-    below SRC (top: PATIENT/STUDY/file), or its own."""
+    below SRC (top: PATIENT/STUDY/file), its own, or each DICOM study's. Needed where the tag cannot tell."""
     id_key: Path | None = None
     """File with the key of the ids; default: your own, made on first use. It is never copied into OUT."""
     max_bad: float = 0.1
     """Fraction of unreadable files past which to stop."""
     max_clip_mb: float = 1024
     """Largest clip, decoded, in 10^6 bytes."""
-    processes: int = _processors()
+    processes: int = processors()
     """Files read at a time; the bytes written do not depend on it."""
     shard_mb: float = 512
     """Most 10^6 bytes per tar."""
@@ -67,6 +69,8 @@ class Shards(FrozenModel):
     """Of the splits and of the order in the tars."""
     keep_outside: bool = False
     """Keep what lies outside the sector. Only for images that were never a patient's: burned-in names stay in."""
+    decoder: Decoder = "pyav"
+    """Of videos: decord, on a CPU or GPU, gives the same frames as pyav or sets a file aside."""
 
 
 def main(argv: list[str]) -> int:
@@ -82,8 +86,10 @@ def main(argv: list[str]) -> int:
         channels=options.channels,
         split_by=options.split_by,
         fractions=options.fractions,
+        stratify=options.stratify,
         kinds=options.kind,
         keep_outside=options.keep_outside,
+        decoder=options.decoder,
         max_bad=options.max_bad,
         shard_mb=options.shard_mb,
         seed=options.seed,
@@ -109,7 +115,10 @@ def _summary(manifest: Manifest, notes: Mapping[str, int]) -> str:
             for name, counts in manifest.splits.items()
         ),
     ]
-    lines += [f"not selected (--kind): {count} {kind}" for kind, count in manifest.not_selected.items()]
+    for kind, count in manifest.not_selected.items():
+        lines.append(f"{'not selected (--kind)' if kind in KINDS else 'no image of a heart'}: {count} {kind}")
+    if not manifest.splits["train"].clips:
+        lines.append("note: no clip is in train, so these shards train nothing; see --fractions, --seed, --stratify")
     lines += [f"note: {what}: {count}" for what, count in sorted(notes.items())]
     if manifest.set_aside:
         lines.append(f"set aside: {manifest.set_aside}, with reasons in {SET_ASIDE}")

@@ -10,6 +10,7 @@ import pydantic
 from echofm.clip import Clip
 from echofm.conform import conform
 from echofm.errors import UnreadableFile
+from echofm.readers.patients import PatientBy
 from echofm.readers.source import Row
 from echofm.shards.manifest import Id, Settings, Split
 from echofm.shards.sample import members
@@ -21,6 +22,8 @@ class Written(pydantic.BaseModel):
 
     clip_id: Id
     patient_id: Id
+    study_id: Id | None = None
+    patient_by: PatientBy = "given"
     split: Split
     view: str | None
     kind: str
@@ -82,6 +85,8 @@ class Encode:
         outcome = Written(
             clip_id=clip.clip_id,
             patient_id=clip.patient_id,
+            study_id=clip.study_id,
+            patient_by=cast(PatientBy, clip.patient_by),
             split=split,
             view=clip.view,
             kind=clip.kind,

@@ -4,26 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import pydantic
 
 from echofm.errors import EchofmError
 from echofm.shards import tar
-from echofm.shards.manifest import ClipMeta, Settings, TarEntry, parsed
-from echofm.shards.sample import META, REQUIRED
+from echofm.shards.manifest import ClipMeta, Manifest, TarEntry, parsed
+from echofm.shards.sample import ARRAYS, META
 
 
 class ClipRecord(pydantic.BaseModel):
-    """One clip: its description, how many of its frames have a mask, where its arrays begin in its tar, by suffix."""
+    """One clip: its description, its arrays by suffix."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     shard: str
     meta: ClipMeta
-    shape_TCHW: tuple[int, int, int, int]
-    n_masks: int
-    offsets: dict[str, int]
+    arrays: dict[str, tar.Array]
+
+    @property
+    def n_frames(self) -> int:
+        """T, of pixels or latents."""
+        return self.arrays["frames.npy" if "frames.npy" in self.arrays else "latents.npy"].shape[0]
+
+    @property
+    def n_masks(self) -> int:
+        """How many of its frames have a mask."""
+        return self.arrays["mask.npy"].shape[0] if "mask.npy" in self.arrays else 0
 
     @property
     def clip_id(self) -> str:
@@ -31,12 +39,12 @@ class ClipRecord(pydantic.BaseModel):
         return self.meta.clip_id
 
 
-def index_tar(folder: Path, entry: TarEntry, settings: Settings) -> list[ClipRecord]:
+def index_tar(folder: Path, entry: TarEntry, manifest: Manifest) -> list[ClipRecord]:
     """Every clip of one tar, checked. Raises EchofmError naming the shard and the flaw."""
     path = folder / entry.name
     try:
         with open(path, "rb") as file:
-            records = [_record(file, group, entry, settings) for group in _clips(file, entry)]
+            records = [_record(file, group, entry, manifest) for group in _clips(file, entry)]
     except OSError as error:
         raise EchofmError(f"shard {entry.name}: cannot be read ({error.strerror})") from None
     if len(records) != entry.clips:
@@ -64,9 +72,9 @@ def _clips(file: BinaryIO, entry: TarEntry) -> Iterator[dict[str, tar.Member]]:
         yield group
 
 
-def _record(file: BinaryIO, group: dict[str, tar.Member], entry: TarEntry, settings: Settings) -> ClipRecord:
+def _record(file: BinaryIO, group: dict[str, tar.Member], entry: TarEntry, manifest: Manifest) -> ClipRecord:
     clip_id = next(iter(group.values())).clip_id
-    missing = [suffix for suffix in REQUIRED if suffix not in group]
+    missing = [suffix for suffix in (manifest.content, "sector.npy", META) if suffix not in group]
     if missing:
         raise EchofmError(f"shard {entry.name}: clip {clip_id} lacks {', '.join(missing)}")
     text = tar.read_meta(file, group[META], name=entry.name)
@@ -78,33 +86,18 @@ def _record(file: BinaryIO, group: dict[str, tar.Member], entry: TarEntry, setti
         for suffix, member in group.items()
         if suffix != META
     }
-    shapes = {suffix: array.shape for suffix, array in arrays.items()}
-    flaw = _misfit(shapes, settings)
+    flaw = _misfit({suffix: array.shape for suffix, array in arrays.items()}, manifest)
     if flaw is not None:
         raise EchofmError(f"shard {entry.name}: {flaw} of clip {clip_id} does not fit its frames or the manifest")
-    return ClipRecord(
-        shard=entry.name,
-        meta=meta,
-        shape_TCHW=cast("tuple[int, int, int, int]", shapes["frames.npy"]),
-        n_masks=shapes.get("mask.npy", (0,))[0],
-        offsets={suffix: array.offset for suffix, array in arrays.items()},
-    )
+    return ClipRecord(shard=entry.name, meta=meta, arrays=arrays)
 
 
-def _misfit(shapes: dict[str, tuple[int, ...]], settings: Settings) -> str | None:
-    """The array whose shape is not what the settings and the number of frames demand; None where all fit."""
-    n_frames = shapes["frames.npy"][0]
+def _misfit(shapes: dict[str, tuple[int, ...]], manifest: Manifest) -> str | None:
+    """The array whose shape is not what the manifest and the number of frames demand; None where all fit."""
+    n_frames = shapes[manifest.content][0]
     n_masks = min(shapes.get("mask.npy", (0,))[0], n_frames)
-    size = settings.size
-    fitting = {
-        "frames.npy": (n_frames, settings.channels, size, size),
-        "sector.npy": (size, size),
-        "time.npy": (n_frames,),
-        "phase.npy": (n_frames,),
-        "mask.npy": (n_masks, size, size),
-        "mask_frame.npy": (n_masks,),
-    }
+    sizes = manifest.sizes(frames=n_frames, masks=n_masks)
     for suffix, shape in shapes.items():
-        if shape != fitting[suffix]:
+        if shape != tuple(sizes.get(letter) for letter in ARRAYS[suffix][1]):
             return suffix
     return "mask.npy" if n_masks and "mask_frame.npy" not in shapes else None

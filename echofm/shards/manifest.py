@@ -58,6 +58,7 @@ class Settings(_Strict):
     channels: Literal[1, 3]
     split_by: Literal["patient", "none"]
     fractions: tuple[float, float, float]
+    stratify: str | None = None
     kinds: tuple[str, ...]
     keep_outside: bool
     shard_mb: Annotated[float, Field(gt=0)]
@@ -66,6 +67,18 @@ class Settings(_Strict):
     def selects(self, kind: str) -> bool:
         """Whether clips of a kind are written."""
         return kind in self.kinds or "all" in self.kinds
+
+
+class Latents(_Strict):
+    """What the arrays of shards of latents are: float16 (T, C, h, w), a codec's latents less `mean_C` over `std_C`.
+
+    codec_digest: sha256 of the codec that made them and can decode them. scale: pixels a side for each latent.
+    """
+
+    codec_digest: Sha256
+    scale: Annotated[int, Field(gt=0)]
+    mean_C: tuple[float, ...]
+    std_C: tuple[Annotated[float, Field(gt=0)], ...]
 
 
 class TarEntry(_Strict):
@@ -94,9 +107,14 @@ class Manifest(_Strict):
     tool: str
     dataset: Annotated[str, StringConstraints(max_length=64)]
     settings: Settings
+    # None: the arrays are pixels, uint8.
+    latents: Latents | None = None
     splits: Mapping[Split, SplitCounts]
-    # Proven when the folder was written: the splits' sets of patients do not meet.
+    # Proven when the folder was written: the splits' sets of patients do not meet, patients being told apart by this
+    # rule. Patients by how each was known: "given" by the source, by "tag", "study" or file "name".
     patient_disjoint: Literal[True]
+    patient_rule: str = ""
+    patients_by: Mapping[str, Count] = Field(default_factory=dict)
     views: Mapping[str, Count]
     kinds: Mapping[str, Count]
     labels: Mapping[LabelName, Count]
@@ -113,7 +131,22 @@ class Manifest(_Strict):
             raise ValueError("a tar is listed twice")
         if any(not entry.name.startswith(f"{entry.split}-") for entry in self.tars):
             raise ValueError("a tar's name and split disagree")
+        if self.latents is not None and len(self.latents.mean_C) != len(self.latents.std_C):
+            raise ValueError("a mean and a standard deviation are needed for each channel")
         return self
+
+    @property
+    def content(self) -> str:
+        """The member that holds a clip's frames: pixels or latents."""
+        return "frames.npy" if self.latents is None else "latents.npy"
+
+    def sizes(self, *, frames: int, masks: int) -> dict[str, int]:
+        """What the shape letters of a clip's arrays stand for."""
+        size, latents = self.settings.size, self.latents
+        known = {"T": frames, "K": masks, "H": size, "W": size, "1": 1, "2": 2}
+        if latents is None:
+            return {**known, "C": self.settings.channels}
+        return {**known, "C": len(latents.mean_C), "h": size // latents.scale, "w": size // latents.scale}
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 
 def draws(seed: int, epoch: int, clip_id: str) -> tuple[int, int, float]:
-    """A clip's random numbers in one epoch: its key in the order, its `draw`, its window's place in [0, 1)."""
+    """A clip's random numbers in one epoch: its key in the order, its `draw`, its window's position in [0, 1)."""
     digest = hashlib.blake2b(f"{seed}/{epoch}/{clip_id}".encode(), digest_size=24, person=b"echofm loader").digest()
-    order, draw, place = (int.from_bytes(digest[start : start + 8], "little") for start in (0, 8, 16))
+    order, draw, position = (int.from_bytes(digest[start : start + 8], "little") for start in (0, 8, 16))
     # int64 holds 63 bits, a float in [0, 1) 53.
-    return order, draw >> 1, (place >> 11) / 2**53
+    return order, draw >> 1, (position >> 11) / 2**53
 
 
 def epoch_order(clip_ids: Sequence[str], *, seed: int, epoch: int) -> npt.NDArray[np.int64]:

@@ -15,13 +15,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from echofm.clip import NOT_ANNOTATED, Clip
+from echofm.clip import FRAME_FIELDS, NOT_ANNOTATED, Clip
 from echofm.errors import EchofmError
 from echofm.progress import progress_bar
 from echofm.shards.files import TarFiles
 from echofm.shards.index import ClipRecord, index_tar
 from echofm.shards.manifest import Manifest, Split, TarEntry, read_manifest
-from echofm.shards.sample import ARRAYS
+from echofm.shards.sample import ARRAYS, MEMBERS
 from echofm.shards.stamps import Stamp, TarState, load_stamp, locked, save_stamp
 
 _READ_BYTES = 4 * 2**20
@@ -38,9 +38,14 @@ class ShardSet:
 
     @classmethod
     def open(
-        cls, folder: str | Path, *, verify: Literal["once", "always", "never"] = "once", show_progress: bool = True
+        cls,
+        folder: str | Path,
+        *,
+        latents: bool = False,
+        verify: Literal["once", "always", "never"] = "once",
+        show_progress: bool = True,
     ) -> ShardSet:
-        """Open a folder that `echofm shards` wrote.
+        """Open a folder of pixels that `echofm shards` wrote, or one of `latents` (`echofm.shards.latents`).
 
         The manifest, every tar's header chain, every array's header and every description are checked, and the sha256
         of each tar: the first time that this user opens it in this state ("once"; remembered under ECHOFM_HOME),
@@ -48,6 +53,7 @@ class ShardSet:
         """
         path = _local(folder)
         manifest = read_manifest(path)
+        _check_content(manifest, latents=latents)
         _check_files(path, manifest)
         # Of several ranks on a machine one verifies and the others find its stamp.
         with locked(path):
@@ -67,18 +73,14 @@ class ShardSet:
         return (self.clip(index) for index in range(len(self)))
 
     def clip(self, index: int) -> Clip:
-        """One whole clip."""
-        record = self.records[index]
-        shape = record.shape_TCHW
-        frames_TCHW = np.empty(shape, np.uint8)
-        self._files.read_into(record.shard, record.offsets["frames.npy"], frames_TCHW)
-        meta = record.meta
+        """One whole clip, of shards of pixels."""
+        assert self.manifest.latents is None, "latents are read by windows"
+        meta = self.records[index].meta
+        arrays: dict[str, Any] = {name: self.array(index, name) for name in FRAME_FIELDS}
         return Clip(
-            frames_TCHW=frames_TCHW,
-            sector_HW=self._array(record, "sector.npy", shape[2:]),
+            **arrays,
+            sector_HW=self.sector_HW(index),
             frame_time_s=self.frame_time_s(index),
-            phase_T=self._array(record, "phase.npy", shape[:1]) if "phase.npy" in record.offsets else None,
-            mask_THW=self._mask_THW(record) if record.n_masks else None,
             clip_id=meta.clip_id,
             patient_id=meta.patient_id,
             study_id=meta.study_id,
@@ -92,42 +94,53 @@ class ShardSet:
 
     def frame_time_s(self, index: int) -> npt.NDArray[np.float64] | None:
         """(T,) seconds of a clip's frames; None where unknown. Raises EchofmError where they do not increase."""
-        record = self.records[index]
-        if "time.npy" not in record.offsets:
-            return None
-        time_s = self._array(record, "time.npy", record.shape_TCHW[:1])
+        time_s = self.array(index, "frame_time_s")
         # Not <= 0 instead: NaN compares false.
-        if not (np.diff(time_s) > 0).all() or not np.isfinite(time_s).all():
+        if time_s is not None and not ((np.diff(time_s) > 0).all() and np.isfinite(time_s).all()):
+            record = self.records[index]
             raise EchofmError(f"shard {record.shard}: the frame times of clip {record.clip_id} do not increase")
         return time_s
 
     def sector_HW(self, index: int) -> npt.NDArray[np.bool_]:
         """A clip's sector."""
-        record = self.records[index]
-        return self._array(record, "sector.npy", record.shape_TCHW[2:])
+        sector_HW = self.array(index, "sector_HW")
+        assert sector_HW is not None
+        return sector_HW
 
-    def read_frames(self, index: int, indices_L: npt.NDArray[np.int64], into_LCHW: npt.NDArray[np.uint8]) -> None:
-        """Read only the named frames into an array, one read per run of consecutive frames."""
+    def array(self, index: int, field: str, first: int = 0, stop: int | None = None) -> npt.NDArray[Any] | None:
+        """What a clip holds in a field of `Clip`, of frames first .. stop - 1; None where it holds none.
+
+        Masks of frames that nobody annotated are NOT_ANNOTATED.
+        """
         record = self.records[index]
-        first = record.offsets["frames.npy"]
-        frame_bytes = int(np.prod(record.shape_TCHW[1:]))
+        suffix = self.manifest.content if field == "frames_TCHW" else MEMBERS[field]
+        if suffix not in record.arrays:
+            return None
+        if suffix == "mask.npy":
+            return self._mask_THW(record)[first:stop]
+        return self._read(record, suffix, first, stop)
+
+    def read_frames(self, index: int, indices_L: npt.NDArray[np.int64], into_LCHW: npt.NDArray[Any]) -> None:
+        """Read only the named frames, pixels or latents, into an array, one read per run of consecutive frames."""
+        record = self.records[index]
+        first = record.arrays[self.manifest.content].offset
         runs = np.flatnonzero(np.diff(indices_L) != 1) + 1
         for start, end in zip([0, *runs], [*runs, len(indices_L)]):
-            offset = first + int(indices_L[start]) * frame_bytes
+            offset = first + int(indices_L[start]) * into_LCHW[0].nbytes
             self._files.read_into(record.shard, offset, into_LCHW[start:end])
 
     def _mask_THW(self, record: ClipRecord) -> npt.NDArray[np.uint8]:
-        n_frames, _, height, width = record.shape_TCHW
-        numbers_K = self._array(record, "mask_frame.npy", (record.n_masks,))
-        if numbers_K[0] < 0 or numbers_K[-1] >= n_frames or (np.diff(numbers_K) <= 0).any():
+        numbers_K, mask_KHW = self._read(record, "mask_frame.npy"), self._read(record, "mask.npy")
+        if numbers_K[0] < 0 or numbers_K[-1] >= record.n_frames or (np.diff(numbers_K) <= 0).any():
             raise EchofmError(f"shard {record.shard}: the masks of clip {record.clip_id} name frames that it has not")
-        mask_THW = np.full((n_frames, height, width), NOT_ANNOTATED, np.uint8)
-        mask_THW[numbers_K] = self._array(record, "mask.npy", (record.n_masks, height, width))
+        mask_THW = np.full((record.n_frames, *mask_KHW.shape[1:]), NOT_ANNOTATED, np.uint8)
+        mask_THW[numbers_K] = mask_KHW
         return mask_THW
 
-    def _array(self, record: ClipRecord, suffix: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-        array = np.empty(shape, ARRAYS[suffix][0])
-        self._files.read_into(record.shard, record.offsets[suffix], array)
+    def _read(self, record: ClipRecord, suffix: str, first: int = 0, stop: int | None = None) -> npt.NDArray[Any]:
+        stored = record.arrays[suffix]
+        array = np.empty((len(range(stored.shape[0])[first:stop]), *stored.shape[1:]), ARRAYS[suffix][0])
+        self._files.read_into(record.shard, stored.offset + first * array[0].nbytes, array)
         return array
 
 
@@ -139,6 +152,14 @@ def _local(folder: str | Path) -> Path:
             "copy the folder here first (e.g. `aws s3 sync`, `gcloud storage rsync`)"
         )
     return Path(text)
+
+
+def _check_content(manifest: Manifest, *, latents: bool) -> None:
+    if manifest.latents is not None and not latents:
+        codec = manifest.latents.codec_digest[:12]
+        raise EchofmError(f"the shards hold latents of codec {codec}, not pixels; give those that they were made from")
+    if manifest.latents is None and latents:
+        raise EchofmError("these shards hold pixels, not latents; write the latents of a codec from them first")
 
 
 def _check_files(folder: Path, manifest: Manifest) -> None:
@@ -166,7 +187,7 @@ def _verified_index(folder: Path, manifest: Manifest, *, verify: str, show_progr
         known = set() if verify == "always" or stamp is None else set(stamp.tars)
         fresh = [entry for entry, state in zip(manifest.tars, states) if state not in known]
         _check_sha256(folder, fresh, show_progress=show_progress)
-    records = tuple(record for entry in manifest.tars for record in index_tar(folder, entry, manifest.settings))
+    records = tuple(record for entry in manifest.tars for record in index_tar(folder, entry, manifest))
     _check_disjoint(records)
     if verify != "never":
         save_stamp(folder, Stamp(tars=states, records=records))

@@ -15,32 +15,44 @@ from echofm.clip import NOT_ANNOTATED, Clip, Label
 from echofm.shards.manifest import ClipMeta, Split, as_json, checked
 
 # What plain webdataset calls each array, and what it must be: dtype and shape letters. K frames are annotated, often
-# two of hundreds, so only their masks are stored, with their numbers; the other frames' mask is 255.
+# two of hundreds, so only their masks are stored, with their numbers; the other frames' mask is 255. A digit is a size.
 ARRAYS: Mapping[str, tuple[str, str]] = {
     "frames.npy": ("|u1", "TCHW"),
+    "latents.npy": ("<f2", "TChw"),
     "sector.npy": ("|b1", "HW"),
     "time.npy": ("<f8", "T"),
     "phase.npy": ("<f4", "T"),
     "mask.npy": ("|u1", "KHW"),
     "mask_frame.npy": ("<i4", "K"),
+    "paired.npy": ("|u1", "T1HW"),
+    "clean.npy": ("|u1", "T1HW"),
+    "displacement_px.npy": ("<f2", "T2HW"),
+    "velocity_m_per_s.npy": ("<f2", "THW"),
+}
+# Which of them holds a field of a Clip.
+MEMBERS: Mapping[str, str] = {
+    "frames_TCHW": "frames.npy",
+    "sector_HW": "sector.npy",
+    "frame_time_s": "time.npy",
+    "phase_T": "phase.npy",
+    "mask_THW": "mask.npy",
+    "paired_TCHW": "paired.npy",
+    "clean_TCHW": "clean.npy",
+    "displacement_px_T2HW": "displacement_px.npy",
+    "velocity_m_per_s_THW": "velocity_m_per_s.npy",
 }
 META = "meta.json"
-REQUIRED = ("frames.npy", "sector.npy", META)
 BLOCK = tarfile.BLOCKSIZE
 
 
 def members(clip: Clip, *, split: Split, dataset: str) -> dict[str, bytes]:
     """The clip's files by suffix."""
-    arrays: dict[str, npt.NDArray[Any] | None] = {
-        "frames.npy": clip.frames_TCHW,
-        "sector.npy": clip.sector_HW,
-        "time.npy": clip.frame_time_s,
-        "phase.npy": clip.phase_T,
-    }
-    if clip.mask_THW is not None:
-        annotated_K = np.flatnonzero((clip.mask_THW != NOT_ANNOTATED).any(axis=(1, 2)))
+    arrays: dict[str, npt.NDArray[Any] | None] = {suffix: getattr(clip, name) for name, suffix in MEMBERS.items()}
+    mask_THW = arrays.pop("mask.npy")
+    if mask_THW is not None:
+        annotated_K = np.flatnonzero((mask_THW != NOT_ANNOTATED).any(axis=(1, 2)))
         if len(annotated_K):
-            arrays.update({"mask.npy": clip.mask_THW[annotated_K], "mask_frame.npy": annotated_K})
+            arrays.update({"mask.npy": mask_THW[annotated_K], "mask_frame.npy": annotated_K})
     files = {
         name: npy_bytes(array.astype(ARRAYS[name][0], copy=False))
         for name, array in arrays.items()

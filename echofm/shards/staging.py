@@ -14,16 +14,21 @@ import os
 import shutil
 import tarfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
 import pydantic
+from filelock import Timeout
 
+from echofm.atomic import write_whole
 from echofm.errors import EchofmError
 from echofm.progress import progress_bar
 from echofm.shards.encode import Outcome, Written
 from echofm.shards.manifest import Split, TarEntry
 from echofm.shards.sample import BLOCK
+from echofm.shards.stamps import locked
 from echofm.split import SPLITS
 
 JOURNAL = "journal.jsonl"
@@ -31,7 +36,38 @@ JOURNAL = "journal.jsonl"
 _CHECKPOINT_S = 2.0
 _CHECKPOINT_BYTES = 64 * 2**20
 _READ_BYTES = 4 * 2**20
+_MEGABYTE = 1_000_000
 _outcomes: pydantic.TypeAdapter[Outcome] = pydantic.TypeAdapter(Outcome)
+
+
+def new_folder(out: str | Path) -> Path:
+    """Where a folder of shards shall stand, links followed. Raises EchofmError where something else stands there."""
+    # What grows beside it must lie on the disk that a link leads to; and `.` has no name to put a suffix to.
+    out = Path(os.path.realpath(out))
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise EchofmError(f"{out.name} is there already; remove it or name another folder")
+    if os.path.ismount(out):
+        raise EchofmError(f"{out.name or 'OUT'} is where a disk is mounted; name a new folder on that disk")
+    return out
+
+
+@contextmanager
+def staged(out: Path, *, fingerprint: str, shard_mb: float, show_progress: bool) -> Iterator[Staging]:
+    """The staging of `out`, for this process alone. Raises EchofmError where another has it, or the disk fails."""
+    try:
+        with (
+            locked(out, wait=False),
+            Staging(
+                out, fingerprint=fingerprint, shard_bytes=shard_mb * _MEGABYTE, show_progress=show_progress
+            ) as staging,
+        ):
+            yield staging
+    except Timeout:
+        raise EchofmError(f"another process is writing {out.name} now; wait for it or end it") from None
+    except OSError as error:
+        raise EchofmError(
+            f"writing the shards failed ({error.strerror}); once that is mended the same command goes on from here"
+        ) from None
 
 
 class _Tar:
@@ -182,10 +218,7 @@ class Staging:
     def publish(self, files: dict[str, bytes]) -> None:
         """Add the last files and give the tars' folder its final name, in one step."""
         for name, content in files.items():
-            with open(self._tars / name, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            write_whole(self._tars / name, content)
         self._journal.close()
         os.rename(self._tars, self._out)
         shutil.rmtree(self._partial)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pydantic
 from filelock import FileLock, Timeout
 
+from echofm.atomic import write_whole
 from echofm.errors import EchofmError
 from echofm.ids import default_key_path
 from echofm.shards.index import ClipRecord
@@ -53,11 +54,8 @@ def load_stamp(folder: Path) -> Stamp | None:
 
 def save_stamp(folder: Path, stamp: Stamp) -> None:
     """Keep a stamp; whole or not at all."""
-    path = _path(folder, ".json")
-    fresh = path.with_suffix(f".{os.getpid()}.tmp")
     with _own_folder():
-        fresh.write_text(stamp.model_dump_json(), encoding="utf-8")
-        os.replace(fresh, path)
+        write_whole(_path(folder, ".json"), stamp.model_dump_json())
 
 
 @contextmanager

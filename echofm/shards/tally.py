@@ -19,9 +19,10 @@ def tally(
     *,
     settings: Settings,
     dataset: str,
+    patient_rule: str,
     skipped: Counter[str],
 ) -> Manifest:
-    """The manifest of a finished job. skipped: files by kind that were not even read.
+    """The manifest of a finished job. patient_rule: what tells patients apart. skipped: files by kind, not even read.
 
     Raises EchofmError, with what there is instead, where nothing was written.
     """
@@ -46,6 +47,8 @@ def tally(
             for split in get_args(Split)
         },
         patient_disjoint=True,
+        patient_rule=patient_rule,
+        patients_by=_sorted(Counter(dict(sorted((clip.patient_id, clip.patient_by) for clip in written)).values())),
         views=_sorted(Counter(clip.view or "unknown" for clip in written)),
         kinds=_sorted(Counter(clip.kind for clip in written)),
         labels=_sorted(Counter(label for clip in written for label in clip.labels)),

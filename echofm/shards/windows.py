@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +15,10 @@ import torch
 
 from echofm.clip import Clip, ClipBatch
 from echofm.errors import EchofmError
+from echofm.shards.carry import Carry, Held, carried, of_clip, of_shards
 from echofm.shards.order import draws
 from echofm.shards.read import ShardSet
+from echofm.shards.sample import ARRAYS
 from echofm.window import Times, even_starts_s, random_start_s, window_indices, window_time_s
 
 
@@ -45,9 +48,9 @@ class Windowing:
         self, clip: int, clip_id: str, frame_time_s: Times | None, n_frames: int, *, seed: int, epoch: int
     ) -> Window:
         """The one window that (seed, epoch, clip id) draws."""
-        _, draw, place = draws(seed, epoch, clip_id)
+        _, draw, position = draws(seed, epoch, clip_id)
         start_s = random_start_s(
-            frame_time_s, n_frames, length=self.length, frame_rate_hz=self.frame_rate_hz, uniform=place
+            frame_time_s, n_frames, length=self.length, frame_rate_hz=self.frame_rate_hz, uniform=position
         )
         return self._at(start_s, clip, frame_time_s, n_frames, draw)
 
@@ -66,17 +69,17 @@ class Windowing:
     def showing(
         self, frame: int, clip: int, clip_id: str, frame_time_s: Times | None, n_frames: int
     ) -> Iterator[tuple[int, Window]]:
-        """(place, window): every window that shows a frame at that place of its own. Some run past the clip's end."""
+        """(position, window): every window that shows a frame, and where in it. Some run past the clip's end."""
         clock_T = np.arange(n_frames) if frame_time_s is None else frame_time_s - frame_time_s[0]
         if frame_time_s is None or self.frame_rate_hz is None:
             starts_s = clock_T[frame::-1][: self.length].astype(np.float64)
         else:
             starts_s = clock_T[frame] - np.arange(self.length) / self.frame_rate_hz
-        for place, start_s in enumerate(starts_s.tolist()):
+        for position, start_s in enumerate(starts_s.tolist()):
             # Differences of times that are equal may come out a rounding error below zero.
             if start_s > -1e-9:
-                draw = draws(0, place, clip_id)[1]
-                yield place, self._at(max(0.0, start_s), clip, frame_time_s, n_frames, draw)
+                draw = draws(0, position, clip_id)[1]
+                yield position, self._at(max(0.0, start_s), clip, frame_time_s, n_frames, draw)
 
     def _at(self, start_s: float, clip: int, frame_time_s: Times | None, n_frames: int, draw: int) -> Window:
         indices_L, valid_L = window_indices(
@@ -86,41 +89,36 @@ class Windowing:
         return Window(clip=clip, indices_L=indices_L, valid_L=valid_L, frame_time_s_L=time_L, draw=draw)
 
 
-def read_windows(shards: ShardSet, windows: Sequence[Window]) -> ClipBatch:
-    """The windows' frames, read from the tars straight into one batch."""
-    records = [shards.records[window.clip] for window in windows]
+def read_windows(shards: ShardSet, windows: Sequence[Window], *, carry: Sequence[Carry] = ()) -> ClipBatch:
+    """The windows' frames, read from the tars straight into one batch, with what it shall carry beside them."""
     # One size and one number of channels in the whole folder: checked when it was opened.
-    video_BLCHW = np.empty((len(windows), len(windows[0].indices_L), *records[0].shape_TCHW[1:]), np.uint8)
+    content = shards.manifest.content
+    shape, dtype = shards.records[windows[0].clip].arrays[content].shape[1:], ARRAYS[content][0]
+    video_BLCHW = np.empty((len(windows), len(windows[0].indices_L), *shape), dtype)
     for window, video_LCHW in zip(windows, video_BLCHW):
         shards.read_frames(window.clip, window.indices_L, video_LCHW)
-    sectors = [shards.sector_HW(window.clip) for window in windows]
-    ids = [(record.clip_id, record.meta.patient_id) for record in records]
-    return _batch(windows, video_BLCHW, sectors, ids)
+    return _batch(windows, video_BLCHW, [of_shards(shards, window.clip) for window in windows], carry)
 
 
-def cut_windows(clip: Clip, windows: Sequence[Window]) -> ClipBatch:
+def cut_windows(clip: Clip, windows: Sequence[Window], *, carry: Sequence[Carry] = ()) -> ClipBatch:
     """The same for windows of one clip in memory."""
     video_BLCHW = clip.frames_TCHW[np.stack([window.indices_L for window in windows])]
-    return _batch(
-        windows, video_BLCHW, [clip.sector_HW] * len(windows), [(clip.clip_id, clip.patient_id)] * len(windows)
-    )
+    return _batch(windows, video_BLCHW, [of_clip(clip)] * len(windows), carry)
 
 
 def _batch(
-    windows: Sequence[Window],
-    video_BLCHW: npt.NDArray[np.uint8],
-    sectors: Sequence[npt.NDArray[np.bool_]],
-    ids: Sequence[tuple[str, str]],
+    windows: Sequence[Window], video_BLCHW: npt.NDArray[Any], clips: Sequence[Held], carry: Sequence[Carry]
 ) -> ClipBatch:
     return ClipBatch(
         # Models take channels before time; a view costs nothing, and with one channel it is contiguous.
         video_BCTHW=torch.from_numpy(video_BLCHW).transpose(1, 2),
-        sector_BHW=torch.from_numpy(np.stack(sectors)),
+        sector_BHW=torch.from_numpy(np.stack([clip.sector_HW for clip in clips])),
         valid_BT=torch.from_numpy(np.stack([window.valid_L for window in windows])),
         frame_time_s_BT=torch.from_numpy(np.stack([window.frame_time_s_L for window in windows])),
         draw_B=torch.tensor([window.draw for window in windows], dtype=torch.int64),
-        clip_ids=[clip_id for clip_id, _ in ids],
-        patient_ids=[patient_id for _, patient_id in ids],
+        clip_ids=[clip.clip_id for clip in clips],
+        patient_ids=[clip.patient_id for clip in clips],
+        **carried(carry, clips, [window.indices_L for window in windows]),
     )
 
 
@@ -144,11 +142,9 @@ def joined(batches: Sequence[ClipBatch]) -> ClipBatch:
     shapes = {tuple(batch.video_BCTHW.shape[1:]) for batch in batches}
     if len(shapes) > 1:
         raise EchofmError(f"clips of {len(shapes)} sizes cannot share a batch; bring them to one with echofm.conform")
-    return ClipBatch(
-        **{
-            name: torch.cat([getattr(batch, name) for batch in batches])
-            for name in ("video_BCTHW", "sector_BHW", "valid_BT", "frame_time_s_BT", "draw_B")
-        },
-        clip_ids=[clip_id for batch in batches for clip_id in batch.clip_ids],
-        patient_ids=[patient_id for batch in batches for patient_id in batch.patient_ids],
-    )
+    held = [batch.held() for batch in batches]
+    return ClipBatch(**{name: _after_one_another([each[name] for each in held]) for name in held[0]})
+
+
+def _after_one_another(parts: list[Any]) -> Any:
+    return torch.cat(parts) if isinstance(parts[0], torch.Tensor) else [item for part in parts for item in part]

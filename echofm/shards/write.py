@@ -4,37 +4,36 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from filelock import Timeout
 
 import echofm
 from echofm.clip import Clip
 from echofm.errors import EchofmError, UnreadableFile
 from echofm.ids import IdKey, load_key
-from echofm.progress import Bar, progress_bar
+from echofm.progress import progress_bar
+from echofm.readers.decord_video import Decoder
 from echofm.readers.guarded import ReaderPool
 from echofm.readers.limits import Limits
+from echofm.readers.patients import Doubts
 from echofm.readers.source import Row, Source
 from echofm.shards.encode import Encode, NotSelected, SetAside, Written, unusable
-from echofm.shards.manifest import MANIFEST, SET_ASIDE, Manifest, Settings, as_json, checked
+from echofm.shards.manifest import MANIFEST, SET_ASIDE, Manifest, Settings, Split, as_json, checked
 from echofm.shards.sample import tar_blocks
-from echofm.shards.splits import given_splits, put
-from echofm.shards.staging import Staging
-from echofm.shards.stamps import locked
+from echofm.shards.splits import given_splits, put, stratified
+from echofm.shards.staging import Staging, new_folder, staged
 from echofm.shards.tally import set_aside_lines, tally
 from echofm.split import split_of
 
 # What a reader process answers.
 Result = tuple[Written | NotSelected, dict[str, bytes]] | UnreadableFile
-_MEGABYTE = 1_000_000
+Results = Callable[[Iterable[Row]], Iterator[tuple[Row, Result]]]
 
 
 def write_shards(
@@ -46,8 +45,10 @@ def write_shards(
     channels: Literal[1, 3] = 1,
     split_by: Literal["patient", "none"] = "patient",
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
+    stratify: str | None = None,
     kinds: Sequence[str] = ("bmode", "unknown"),
     keep_outside: bool = False,
+    decoder: Decoder = "pyav",
     max_bad: float = 0.1,
     shard_mb: float = 512,
     seed: int = 0,
@@ -59,27 +60,18 @@ def write_shards(
 ) -> Manifest:
     """Write the clips of a source as shards into the folder `out`, which must not exist; returns its manifest.
 
-    Files are read in `processes` processes (`echofm.readers.guarded`) and written in one order that `seed` alone
-    decides, so the bytes are the same whatever their number. A killed run goes on when called again alike, and tries
-    again the files that it could not read; `out` appears only when complete. Call it below
-    `if __name__ == "__main__":`, as the processes are spawned.
-
-    Parameters
-    ----------
-    size: pixels per side. frame_rate_hz: None keeps each clip's own frames.
+    The `processes` are spawned, so call it below `if __name__ == "__main__":`; the bytes do not depend on their number.
+    A killed run goes on when called again alike; `out` appears only when complete.
+    size: pixels per side. frame_rate_hz: None keeps each clip's own frames. shard_mb: most 10^6 bytes per tar.
     split_by: "patient": the set's own split, for patients without one by hash of (seed, patient id) in these
         `fractions` of train, val and test, so that adding data never moves a patient. "none": everything is "train".
+    stratify: a label of a few classes. Patients without a split of the set are then dealt class by class, so that a
+        rare class is in every split; more data may move a patient.
     kinds: kinds of clip to write, or ("all",); others are counted in the manifest under `not_selected`.
     max_bad: fraction of the files that may be unreadable; past it EchofmError, and what was done is kept.
-    shard_mb: most 10^6 bytes per tar. limits: on each file.
-    read: a reader of your own for files that echofm does not know; it runs in this process.
+    read: a reader of your own for files that echofm does not know; it runs in this process. seed: of splits and order.
     """
-    # What grows beside it must lie on the disk that a link leads to; and `.` has no name to put a suffix to.
-    out, key = Path(os.path.realpath(out)), key or load_key()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise EchofmError(f"{out.name} is there already; remove it or name another folder")
-    if os.path.ismount(out):
-        raise EchofmError(f"{out.name or 'OUT'} is where a disk is mounted; name a new folder on that disk")
+    out, key = new_folder(out), key or load_key()
     settings = checked(
         Settings,
         "the settings of the shards",
@@ -88,62 +80,57 @@ def write_shards(
         channels=channels,
         split_by=split_by,
         fractions=tuple(fractions),
+        stratify=stratify,
         kinds=tuple(sorted(set(kinds))),
         keep_outside=keep_outside,
         shard_mb=shard_mb,
         seed=seed,
     )
-    rows, skipped = _planned(list(source.rows()), settings, key)
-    skipped += getattr(source, "unread", Counter())
+    rows, skipped = _planned(source, settings, key)
     fingerprint = _fingerprint(rows, key, repr((settings, limits, source.name)))
     encode = Encode(settings=settings, dataset=source.name)
-    try:
-        with (
-            locked(out, wait=False),
-            Staging(
-                out, fingerprint=fingerprint, shard_bytes=shard_mb * _MEGABYTE, show_progress=show_progress
-            ) as staging,
-            ExitStack() as stack,
-        ):
-            results: Callable[[Iterable[Row]], Iterator[tuple[Row, Result]]]
-            if read is None:
-                pool = ReaderPool(
-                    encode, processes=processes, channels=channels, key=key, limits=limits, keep_outside=keep_outside
-                )
-                results = stack.enter_context(pool).map
-            else:
-                results = functools.partial(_read_here, read=read, encode=encode)
-            _try_again(staging, rows, results, show_progress=show_progress)
-            todo = rows[len(staging.outcomes) :]
-            with progress_bar("shards", len(rows), show=show_progress) as bar:
-                bar.advance(len(rows) - len(todo))
-                _gather(staging, results(todo), n_rows=len(rows), max_bad=max_bad, key=key, bar=bar)
-            manifest = tally(
-                staging.outcomes, staging.close_tars(), settings=settings, dataset=source.name, skipped=skipped
-            )
-            staging.publish({SET_ASIDE: set_aside_lines(staging.outcomes), MANIFEST: as_json(manifest, indent=2)})
-    except Timeout:
-        raise EchofmError(f"another process is writing {out.name} now; wait for it or end it") from None
-    except OSError as error:
-        raise EchofmError(
-            f"writing the shards failed ({error.strerror}); once that is mended the same command goes on from here"
-        ) from None
+    with (
+        staged(out, fingerprint=fingerprint, shard_mb=shard_mb, show_progress=show_progress) as staging,
+        _reading(encode, read, processes=processes, key=key, limits=limits, decoder=decoder) as results,
+    ):
+        _try_again(staging, rows, results, show_progress=show_progress)
+        _add_all(staging, rows, results, max_bad=max_bad, key=key, show_progress=show_progress)
+        return _published(staging, source, settings, skipped)
+
+
+def _published(staging: Staging, source: Source, settings: Settings, skipped: Counter[str]) -> Manifest:
+    tars = staging.close_tars()
+    manifest = tally(
+        staging.outcomes,
+        tars,
+        settings=settings,
+        dataset=source.name,
+        patient_rule=getattr(source, "patient_rule", "the source's own"),
+        skipped=skipped,
+    )
+    staging.publish({SET_ASIDE: set_aside_lines(staging.outcomes), MANIFEST: as_json(manifest, indent=2)})
     return manifest
 
 
-def _planned(rows: list[Row], settings: Settings, key: IdKey) -> tuple[list[Row], Counter[str]]:
+def _planned(source: Source, settings: Settings, key: IdKey) -> tuple[list[Row], Counter[str]]:
     """The rows to read, each with the split that the set gives its patient, and the kinds left out, counted.
 
     Shuffled, so that readers who stream the tars meet patients mixed.
     """
+    rows = list(source.rows())
     if not rows:
         raise EchofmError("no echo files were found; check the folder and `--dataset`")
     if settings.split_by == "patient":
         split_of("", fractions=settings.fractions)  # Wrong fractions are said now, not by every reader.
         splits = given_splits(rows, key=key)
+        if settings.stratify is not None:
+            splits = stratified(
+                rows, splits, label=settings.stratify, seed=settings.seed, fractions=settings.fractions, key=key
+            )
     else:
         splits = ["train"] * len(rows)
     skipped = Counter(row.kind for row in rows if row.kind is not None and not settings.selects(row.kind))
+    skipped += getattr(source, "unread", Counter())
     order = np.random.default_rng(settings.seed).permutation(len(rows))
     planned = [replace(rows[index], split=splits[index]) for index in order]
     return [row for row in planned if row.kind is None or settings.selects(row.kind)], skipped
@@ -153,10 +140,36 @@ def _fingerprint(rows: list[Row], key: IdKey, choices: str) -> str:
     """Changes with the choices, the set's tables, and the name, size or time of change of any file and its masks."""
     digest = hashlib.sha256(f"{echofm.__version__} {choices}".encode())
     for row in rows:
-        told = (key.file(row.path), key.patient(row.patient), row.study and key.study(row.patient, row.study))
-        said = (row.split, row.view, row.kind, row.frame_rate_hz, sorted(row.labels.items()))
-        digest.update(repr((*told, *said, *row.state())).encode())
+        ids = (key.file(row.path), key.patient(row.patient), row.study and key.study(row.patient, row.study))
+        stated = (row.split, row.patient_from, row.view, row.kind, row.frame_rate_hz, sorted(row.labels.items()))
+        digest.update(repr((*ids, *stated, *row.state())).encode())
     return digest.hexdigest()
+
+
+@contextmanager
+def _reading(
+    encode: Encode,
+    read: Callable[[Row], Clip] | None,
+    *,
+    processes: int,
+    key: IdKey,
+    limits: Limits,
+    decoder: Decoder,
+) -> Iterator[Results]:
+    if read is not None:
+        yield functools.partial(_read_here, read=read, encode=encode)
+        return
+    chosen = encode.settings
+    with ReaderPool(
+        encode,
+        processes=processes,
+        channels=chosen.channels,
+        key=key,
+        limits=limits,
+        keep_outside=chosen.keep_outside,
+        decoder=decoder,
+    ) as pool:
+        yield pool.map
 
 
 def _read_here(rows: Iterable[Row], *, read: Callable[[Row], Clip], encode: Encode) -> Iterator[tuple[Row, Result]]:
@@ -170,7 +183,7 @@ def _read_here(rows: Iterable[Row], *, read: Callable[[Row], Clip], encode: Enco
 def _try_again(
     staging: Staging,
     rows: Sequence[Row],
-    results: Callable[[Iterable[Row]], Iterator[tuple[Row, Result]]],
+    results: Results,
     *,
     show_progress: bool,
 ) -> None:
@@ -192,33 +205,56 @@ def _try_again(
         staging.cut(mended[0])
 
 
-def _gather(
-    staging: Staging, results: Iterable[tuple[Row, Result]], *, n_rows: int, max_bad: float, key: IdKey, bar: Bar
+def _add_all(
+    staging: Staging, rows: Sequence[Row], results: Results, *, max_bad: float, key: IdKey, show_progress: bool
 ) -> None:
-    """Add every result; exact copies are set aside, and past `max_bad` unreadable files it stops."""
+    """Add the result of every row that is still to be read; stops past `max_bad`, or at unknown patients."""
+    doubts = Doubts()
+    for row, known in zip(rows, staging.outcomes):
+        if isinstance(known, Written):
+            doubts.read_row(row, patient_id=known.patient_id, study_id=known.study_id, by=known.patient_by)
+    doubts.refuse()
     written = [outcome for outcome in staging.outcomes if isinstance(outcome, Written)]
     seen = {outcome.clip_id for outcome in written}
     splits = {outcome.patient_id: outcome.split for outcome in written}
     bad = Counter(outcome.reason for outcome in staging.outcomes if isinstance(outcome, SetAside) and outcome.bad)
-    _check_bad(bad, n_rows, max_bad)
-    for row, result in results:
-        if isinstance(result, UnreadableFile):
-            without = unusable(key.file(row.path), result)
-            staging.add(without)
-            if isinstance(without, SetAside) and without.bad:
-                bad[result.reason] += 1
-                _check_bad(bad, n_rows, max_bad)
-        else:
-            outcome, files = result
-            if isinstance(outcome, NotSelected):
-                staging.add(outcome)
-            elif outcome.clip_id in seen:
-                staging.add(SetAside(file_id=key.file(row.path), reason="an exact copy of another file", bad=False))
+    _check_bad(bad, len(rows), max_bad)
+    with progress_bar("shards", len(rows), show=show_progress) as bar:
+        bar.advance(len(staging.outcomes))
+        for row, result in results(rows[len(staging.outcomes) :]):
+            if isinstance(result, UnreadableFile):
+                without = unusable(key.file(row.path), result)
+                staging.add(without)
+                if isinstance(without, SetAside) and without.bad:
+                    bad[result.reason] += 1
+                    _check_bad(bad, len(rows), max_bad)
             else:
-                put(splits, outcome.patient_id, outcome.split, patient_id=outcome.patient_id)
-                staging.add(outcome, tar_blocks(outcome.clip_id, files))
-                seen.add(outcome.clip_id)
-        bar.advance(note=f"{bad.total()} unreadable" if bad else None)
+                _add(staging, row, *result, seen=seen, splits=splits, doubts=doubts, key=key)
+            bar.advance(note=f"{bad.total()} unreadable" if bad else None)
+
+
+def _add(
+    staging: Staging,
+    row: Row,
+    outcome: Written | NotSelected,
+    files: dict[str, bytes],
+    *,
+    seen: set[str],
+    splits: dict[str, Split],
+    doubts: Doubts,
+    key: IdKey,
+) -> None:
+    """Add a sound file; exact copies are set aside. Raises EchofmError where its patient is not known."""
+    if isinstance(outcome, NotSelected):
+        staging.add(outcome)
+    elif outcome.clip_id in seen:
+        staging.add(SetAside(file_id=key.file(row.path), reason="an exact copy of another file", bad=False))
+    else:
+        doubts.read_row(row, patient_id=outcome.patient_id, study_id=outcome.study_id, by=outcome.patient_by)
+        doubts.refuse()
+        put(splits, outcome.patient_id, outcome.split, patient_id=outcome.patient_id)
+        staging.add(outcome, tar_blocks(outcome.clip_id, files))
+        seen.add(outcome.clip_id)
 
 
 def _check_bad(bad: Counter[str], n_files: int, max_bad: float) -> None:

@@ -1,5 +1,5 @@
 """The report of a probe: one HTML page, and the same findings as report.json."""
 
-from probe.report.assemble import page, write_report
+from probe.report.page import page, write_report
 
 __all__ = ["page", "write_report"]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 from echofm.report.blocks import Block, Notice, Picture, Prose, Table
 from echofm.report.page import Page
-from probe.figures import forest
-from probe.figures.canvas import in_words
+from probe.comparison import Compared, ComparedMetric
+from probe.report import forest
+from probe.report.canvas import in_words
 from probe.report.results import shown, verdict
-
-if TYPE_CHECKING:
-    from probe.compare import Compared, ComparedMetric
 
 
 def compared_page(found: Compared) -> Page:

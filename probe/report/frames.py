@@ -46,8 +46,8 @@ class ShardFrames:
 class FileFrames:
     """Frames of files under an encoder's contract; called with a clip's id. places: where in the input each clip is."""
 
-    def __init__(self, files: FileInput, places: Mapping[str, int]) -> None:
-        self._files, self._places = files, places
+    def __init__(self, files: FileInput, positions: Mapping[str, int]) -> None:
+        self._files, self._places = files, positions
         self._held: dict[str, Clip | None] = {}
 
     def __call__(self, clip_id: str) -> Frames | None:

@@ -16,7 +16,7 @@ from echofm.clip import NOT_ANNOTATED
 from echofm.report.blocks import Block, FilmStrip
 from probe.result import Overlay
 
-_TRUE, _SAID = (92, 196, 214), (240, 137, 111)
+_TRUE, _PREDICTED = (92, 196, 214), (240, 137, 111)
 # Outlines are drawn on an enlarged frame, so that they hide no pixel of it.
 _SIDE = 224
 
@@ -30,7 +30,9 @@ def overlays(examples: Sequence[Overlay]) -> list[Block]:
             rows={
                 "frame": np.stack([_large(each.frame_HW) for each in examples]),
                 "true": np.stack([outlined(each.frame_HW, each.true_HW, colour=_TRUE) for each in examples]),
-                "predicted": np.stack([outlined(each.frame_HW, each.said_HW, colour=_SAID) for each in examples]),
+                "predicted": np.stack(
+                    [outlined(each.frame_HW, each.predicted_HW, colour=_PREDICTED) for each in examples]
+                ),
             },
             columns=[each.name for each in examples],
             alt="test frames with the true and the predicted outlines of the structures",

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 
 from echofm.intervals import Estimate
 from echofm.report.blocks import Block, Picture, Prose, Table
-from probe.figures import forest as forest_figure
-from probe.figures.canvas import in_words
-from probe.findings.direction import lower_is_better
+from probe.labels.metrics import LOWER_IS_BETTER
+from probe.report import forest as forest_figure
+from probe.report.canvas import in_words
 from probe.result import Comparison, ProbeResult, Score
 
 _OURS, _BLIND = "this encoder", "no features"
 _WITHOUT_FEATURES = ("mean", "majority", "prevalence", "median", "chance", "mean mask")
+# Metrics of other tasks say so in their names: phase_error_percent, ed_error_ms, hausdorff95_mm.
+_ERRORS = ("error", "hausdorff", "hd95", "brier", "loss")
 # Figures are kept on one line of a cell.
 _SPACE = "\N{NO-BREAK SPACE}"
 
@@ -100,7 +102,7 @@ def comparison_table(found: Sequence[Comparison]) -> Table:
         columns=("against", "per", "metric", "difference", "this encoder is"),
         rows=[
             (
-                method_name(each.rival),
+                method_name(each.baseline),
                 each.level,
                 in_words(each.metric),
                 shown(each.difference),
@@ -123,6 +125,11 @@ def verdict(metric: str, difference: Estimate) -> str:
     return "better" if (difference.value < 0) == lower_is_better(metric) else "worse"
 
 
+def lower_is_better(metric: str) -> bool:
+    """Whether the smaller of two values of this metric is the better one."""
+    return metric in LOWER_IS_BETTER or any(word in metric for word in _ERRORS)
+
+
 def protocol(result: ProbeResult) -> Prose:
     """What the figures were measured on."""
     counts = ", ".join(
@@ -141,8 +148,8 @@ def protocol(result: ProbeResult) -> Prose:
 
 def origin(result: ProbeResult) -> str:
     """Where its splits come from, in words."""
-    said = {"table": "the set's own splits", "patients": "splits by a hash of the patient id"}
-    return said.get(result.splits_from, "the test clips are another set's")
+    predicted = {"table": "the set's own splits", "patients": "splits by a hash of the patient id"}
+    return predicted.get(result.splits_from, "the test clips are another set's")
 
 
 def method_name(method: str) -> str:

@@ -1,12 +1,16 @@
-"""The probe's figures by subgroup: does it hold for every view, band, quality, set?"""
+"""The probe's figures broken down: by number of labels, and by subgroup (view, band, quality, set)."""
 
 from __future__ import annotations
 
+from functools import partial
+
+import pandas as pd
+
 from echofm.intervals import Estimate
 from echofm.report.blocks import Block, Picture, Table
-from probe.figures import forest
-from probe.figures.canvas import in_words
-from probe.report.results import shown
+from probe.report import forest
+from probe.report.canvas import in_words
+from probe.report.results import method_name, shown
 from probe.result import ProbeResult
 
 
@@ -55,3 +59,28 @@ def _overall(result: ProbeResult, metric: str) -> Estimate | None:
         return result.score(metric)
     except KeyError:
         return None
+
+
+def label_efficiency(result: ProbeResult) -> list[Block]:
+    """The first metric against the number of labelled patients, where more than one number was tried."""
+    scores = [each for each in result.scores if each.level == "clip" and not each.of]
+    if len({each.label_fraction for each in scores}) < 2:
+        return []
+    metric = scores[0].metric
+    frame = pd.DataFrame(
+        [(each.method, each.label_fraction, each.estimate) for each in scores if each.metric == metric],
+        columns=["method", "fraction", "estimate"],
+    ).sort_values("fraction", kind="stable")
+    curves = {}
+    for method in frame["method"].drop_duplicates().sort_values(key=lambda names: names != "probe", kind="stable"):
+        own = frame[frame["method"] == method]
+        patients = [max(2, round(fraction * result.patients["train"])) for fraction in own["fraction"]]
+        curves[method_name(method)] = forest.Curve(patients, own["estimate"].tolist())
+    return [
+        Picture(
+            draw=partial(forest.label_efficiency, curves, metric=metric),
+            alt=f"{in_words(metric)} against the number of labelled training patients",
+            caption=f"Labels of fewer training patients, drawn anew for each of {result.seeds} seeds; intervals are "
+            "over redrawn test patients.",
+        )
+    ]

@@ -6,14 +6,16 @@ plain copies, so that nothing is cleared; 2 bad input. Also: `echofm audit fit-r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
+from echofm.embed.options import EmbedOptions
 from echofm.errors import EchofmError
-from echofm.readers.patients import PatientFrom
+from synth.audit.settings import AuditSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,74 +24,36 @@ class Arguments:
 
     Every set is a folder of videos, a data set, shards, an embedding table, or an .npz of arrays; `SET:train` or
     `SET:val,test` takes some of its splits. `echofm audit fit-reid --help` and `echofm audit filter --help` tell the
-    rest. On several GPUs or cores: `torchrun --nproc_per_node 4 -m echofm.cli audit ...`.
+    rest. On several GPUs or cores: `torchrun --nproc_per_node 4 --no-python echofm audit ...`.
     """
 
-    train: str
+    train: Annotated[str, tyro.conf.arg(metavar="SET")]
     """The clips that the generator was trained on."""
-    holdout: str
+    holdout: Annotated[str, tyro.conf.arg(metavar="SET")]
     """Real clips of patients that the generator never saw, from the same hospital and protocol."""
-    synthetic: str
+    synthetic: Annotated[str, tyro.conf.arg(metavar="SET")]
     """The synthetic clips."""
     out: Path
     """Folder for report.html, audit.json and samples.parquet."""
-    encoder: str | None = None
+    encoder: Annotated[str | None, tyro.conf.arg(metavar="ENCODER")] = None
     """What embeds videos and shards, as in `echofm embed`; tables need none."""
-    trust_remote_code: bool = False
-    """Let an encoder of torch.hub run its repository's code."""
-    reid: Path | None = None
+    reid: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     """Re-identification head (`echofm audit fit-reid`) that the features go through."""
-    judge: str | None = None
-    """A second head or encoder, asked the same of all clips and of those that stay."""
-    alpha: float = 0.05
-    """Level of the p-values and of the false flags among the flagged."""
+    judge: Annotated[str | None, tyro.conf.arg(metavar="HEAD|ENCODER")] = None
+    """A second head or encoder, for the same question on all clips and on those that stay."""
     fail_above: float = 0.0
     """Exit with code 1 where a larger part of the clips is to be removed, or lies closer to the training set than new
     patients would; and where plain copies are missed."""
-    rule: Literal["conformal", "published"] = "conformal"
-    """What flags a clip for removal; the published rule is biased and offered for comparison."""
-    levels: str | None = None
-    """Comma-separated, of clip, frame, motion; by default all that the features offer."""
-    decide: Literal["clip", "frame", "motion", "any"] = "clip"
-    """The level that decides; any: all of them with Bonferroni's correction."""
-    metric: Literal["cosine", "pearson"] = "cosine"
-    """Similarity of two embeddings."""
-    moments: int = 4
-    """Moments of each clip compared at frame level."""
-    index: Literal["auto", "exact", "ivfpq"] = "auto"
-    """auto: exact up to a million training vectors, above by IVF-PQ with exact re-ranking, its recall stated."""
     canaries: int = 50
     """Training clips that are planted as copies, at most; 0 plants none and leaves the power unknown."""
-    canary_table: str | None = None
+    canary_table: Annotated[str | None, tyro.conf.arg(metavar="TABLE")] = None
     """A table or .npz of canaries that you embedded yourself, for sets that are tables."""
     duplicates: Literal["auto", "on", "off"] = "auto"
     """Look for the training recordings themselves by their speckle; auto: up to 20,000 clips in all."""
     strips: int = 20
     """Closest pairs shown as film strips; 0 keeps all pixels out of the report."""
-    cache: Path | None = None
-    """Folder for embeddings, used again by digest of encoder and data; by default OUT/cache."""
-    windows: Annotated[int, tyro.conf.arg(metavar="N")] | None = None
-    """Windows per clip, as in `echofm embed`; by default as many as cover the clip."""
-    batch: int = 16
-    """Windows per forward pass."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Of the encoder."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto: the GPU where there is one."""
-    processes: int = 2
-    """Reader processes."""
-    dataset: str | None = None
-    """Force a public set's layout on all folders instead of looking."""
-    patient_from: PatientFrom | None = None
-    """What tells patients apart in plain folders."""
-    max_clip_mb: float = 1024
-    """Files that decode to more are set aside, 10^6 bytes."""
-    max_seconds: float = 120
-    """Files that take longer to read are set aside."""
-    id_key: Path | None = None
-    """File with the key of the ids; by default your own."""
-    seed: int = 0
-    """Of the canaries and the bootstrap."""
+    settings: tyro.conf.OmitArgPrefixes[AuditSettings] = field(default_factory=AuditSettings)
+    embed: tyro.conf.OmitArgPrefixes[EmbedOptions] = field(default_factory=EmbedOptions)
 
 
 def main(argv: list[str]) -> int:
@@ -99,16 +63,31 @@ def main(argv: list[str]) -> int:
 
         return int(fit_reid(argv[1:]))
     if argv and argv[0] == "filter":
-        from synth.audit.filter_cli import main as filter_set
+        from synth.audit.filter.cli import main as filter_set
 
         return filter_set(argv[1:])
-    arguments = tyro.cli(Arguments, args=argv, prog="echofm audit", description=Arguments.__doc__)
-    if not 0 < arguments.alpha < 1:
-        raise EchofmError(f"--alpha {arguments.alpha:g} is no probability between 0 and 1")
-    if not 0 <= arguments.fail_above <= 1:
-        raise EchofmError(f"--fail-above {arguments.fail_above:g} is no part of the clips, 0 to 1")
-    if arguments.seed < 0:
-        raise EchofmError(f"--seed {arguments.seed} is negative; give 0 or more")
-    from synth.audit.command import run
+    given = tyro.cli(Arguments, args=argv, prog="echofm audit", description=Arguments.__doc__)
+    if not 0 <= given.fail_above <= 1:
+        raise EchofmError(f"--fail-above {given.fail_above:g} is no part of the clips, 0 to 1")
+    given.settings.check()
+    # Only now, so that --help needs no torch.
+    from echofm.embed.run import joined_ranks
+    from synth.audit.api import audited
+    from synth.audit.audited import REPORT
+    from synth.audit.inputs import Request, open_inputs
 
-    return run(arguments)
+    request = Request(**{name: value for name, value in vars(given).items() if name not in ("out", "fail_above")})
+    with joined_ranks(request.embed.torch_device) as ranks:
+        inputs = open_inputs(request, ranks=ranks)
+        if not ranks.is_main_process:
+            return 0
+    found = audited(request, inputs)
+    found.save(given.out)
+    print(found.verdict)
+    for note in found.result.notes:
+        print(f"note: {note}", file=sys.stderr)
+    for each in found.result.levels:
+        if each.search_recall < 1:
+            print(f"{each.level} level: searched by IVF-PQ, measured recall {each.search_recall:.4f}")
+    print(f"report: {given.out / REPORT}", file=sys.stderr)
+    return int(found.result.exceeds(given.fail_above))

@@ -16,11 +16,11 @@ from echofm.check.duplicates import Pair, find_copies
 from echofm.check.fingerprint import Fingerprint, fingerprint
 from echofm.clip import Clip
 from echofm.embed.table import EmbeddingTable
+from echofm.embed.videos import Videos
 from echofm.errors import UnreadableFile
 from echofm.progress import progress_bar
 from synth.audit.names import text
 from synth.audit.result import DuplicateCount
-from synth.audit.videos import Videos
 
 Prints = tuple[Fingerprint, Fingerprint]
 
@@ -72,8 +72,8 @@ def exact_copies(train: EmbeddingTable, synthetic: EmbeddingTable) -> dict[str, 
     Ids of someone else's features may be no such hash (row numbers, say): clips of one id are one file only where
     their features are the same as well.
     """
-    place = {each: row for row, each in enumerate(text(train.clip_id).tolist())}
-    shared = [(row, place[each], each) for row, each in enumerate(text(synthetic.clip_id).tolist()) if each in place]
+    rows = {each: row for row, each in enumerate(text(train.clip_id).tolist())}
+    shared = [(row, rows[each], each) for row, each in enumerate(text(synthetic.clip_id).tolist()) if each in rows]
     return {
         each: each
         for row, other, each in shared
@@ -131,20 +131,20 @@ def _copied(owners: Sequence[tuple[str, str]], pairs: Sequence[Pair], real: str)
         linked.setdefault(pair.first, []).append(pair.second)
         linked.setdefault(pair.second, []).append(pair.first)
     source: dict[int, int] = {}
-    front = [place for place in linked if owners[place][0] == real]
-    source.update({place: place for place in front})
+    front = [position for position in linked if owners[position][0] == real]
+    source.update({position: position for position in front})
     while front:
         reached = []
-        for place in front:
-            for other in linked[place]:
+        for position in front:
+            for other in linked[position]:
                 # A clip of another real set in between is no copy made by the generator.
                 if other not in source and owners[other][0] == "synthetic":
-                    source[other] = source[place]
+                    source[other] = source[position]
                     reached.append(other)
         front = reached
-    for place, original in sorted(source.items()):
-        if owners[place][0] == "synthetic":
-            yield owners[place][1], owners[original][1]
+    for position, original in sorted(source.items()):
+        if owners[position][0] == "synthetic":
+            yield owners[position][1], owners[original][1]
 
 
 def _across(owners: Sequence[tuple[str, str]], pairs: Sequence[Pair]) -> list[tuple[str, str]]:

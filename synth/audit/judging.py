@@ -5,22 +5,22 @@ A set that was filtered by one model looks clean to that model. Only another one
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from echofm.errors import EchofmError
-from echofm.nearest import Metric
-from synth.audit import attacks
-from synth.audit.attack_run import clips_of
-from synth.audit.decision import decide_on
-from synth.audit.estimates import estimate
-from synth.audit.levels import Head, projected
+from echofm.intervals import Estimate
+from synth.audit.canaries.power import power, sees_copies
 from synth.audit.names import safe_table, shown_digest, text
-from synth.audit.power import power, sees_copies
-from synth.audit.result import Estimate, FlaggedPart, JudgeResult
-from synth.audit.scoring import Sets, scores
-from synth.audit.search import IndexKind
+from synth.audit.result import FlaggedPart, JudgeResult
+from synth.audit.sets import Sets
+from synth.audit.settings import AuditSettings
+from synth.audit.statistics.attacks import clips_of
+from synth.audit.statistics.decision import decide_on
+from synth.audit.statistics.levels import Head, projected
+from synth.audit.statistics.membership import membership
+from synth.audit.statistics.scores import scores
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,9 +33,7 @@ class Judge:
     separate: bool = True
 
 
-def judged(
-    judge: Judge, samples: pd.DataFrame, *, alpha: float, metric: Metric, index: IndexKind, seed: int
-) -> JudgeResult:
+def judged(judge: Judge, samples: pd.DataFrame, settings: AuditSettings) -> JudgeResult:
     """The judge's flagged part and membership inference before and after the clips to remove are taken out.
 
     samples: the audit's (samples.py), whose clip_id and removed count.
@@ -47,11 +45,13 @@ def judged(
             f"the judge's synthetic set ({len(sets.synthetic)} clips) is not the audit's ({len(samples)}), clip by "
             "clip in one order; embed the same"
         )
-    before, membership_before, sees = _asked(judge, sets, alpha=alpha, metric=metric, index=index, seed=seed)
+    # The judge's own question is always this one.
+    settings = replace(settings, decide="clip", rule="conformal")
+    before, membership_before, sees = _answer(judge, sets, settings)
     after = membership_after = None
     if not removed_S.all():
         kept = Sets(train=sets.train, holdout=sets.holdout, synthetic=sets.synthetic.select(~removed_S))
-        after, membership_after, _ = _asked(judge, kept, alpha=alpha, metric=metric, index=index, seed=seed)
+        after, membership_after, _ = _answer(judge, kept, settings)
     return JudgeResult(
         digest=shown_digest(sets.train.encoder_digest if judge.head is None else judge.head.digest("clip")),
         separate=judge.separate,
@@ -63,15 +63,13 @@ def judged(
     )
 
 
-def _asked(
-    judge: Judge, sets: Sets, *, alpha: float, metric: Metric, index: IndexKind, seed: int
-) -> tuple[FlaggedPart, Estimate, bool | None]:
-    found = scores(sets, "clip", head=judge.head, metric=metric, index=index)
-    decision = decide_on([found], "clip", text(sets.holdout.patient_id), alpha=alpha, rule="conformal", seed=seed)
+def _answer(judge: Judge, sets: Sets, settings: AuditSettings) -> tuple[FlaggedPart, Estimate, bool | None]:
+    found = scores(sets, "clip", head=judge.head, settings=settings)
+    decision = decide_on([found], text(sets.holdout.patient_id), settings)
     train, holdout = clips_of(sets.train, judge.head), clips_of(sets.holdout, judge.head)
     synthetic_SD = projected(sets.synthetic, "clip", judge.head).video_ND
-    member = attacks.membership(train, holdout, synthetic_SD, metric=metric, seed=seed)
+    member = membership(train, holdout, synthetic_SD, metric=settings.metric, seed=settings.seed)
     recalls = []
     if sets.canaries is not None and decision.canary_neighbour is not None:
-        recalls = power(sets.canaries, decision.p_C, decision.canary_neighbour, sets.train, alpha=alpha)
-    return decision.flagged, estimate(member.auc), sees_copies(recalls)
+        recalls = power(sets.canaries, decision.p_C, decision.canary_neighbour, sets.train, alpha=settings.alpha)
+    return decision.flagged, member.auc, sees_copies(recalls)

@@ -15,7 +15,7 @@ import pandas as pd
 
 from echofm.embed.table import EmbeddingTable
 from echofm.ids import IdKey, load_key
-from synth.audit.marks import LEFT_OUT, SOURCE
+from synth.audit.canaries.marks import LEFT_OUT, SOURCE
 
 # A name of digits alone may be a hospital's number; of our hashes one in ten thousand is, and is hashed again.
 _OURS = re.compile(r"(?=.*[a-f])[0-9a-f]{20}")
@@ -23,8 +23,10 @@ _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@+-]{0,99}")
 
 
 def shown(name: str, key: IdKey) -> str:
-    """The name itself where it is a hash of ours or empty, else a keyed hash of it."""
-    return name if not name or _OURS.fullmatch(name) else key.patient(f"audit\0{name}")
+    """The name itself where it is a hash of ours or empty, else a keyed hash of it, which is then shown as it is."""
+    while name and not _OURS.fullmatch(name):
+        name = key.patient(f"audit\0{name}")
+    return name
 
 
 def safe_table(table: EmbeddingTable, *, key: IdKey | None = None) -> EmbeddingTable:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import pandas as pd
 import pydantic
 
+from echofm.atomic import whole_files
 from echofm.errors import EchofmError
 from echofm.intervals import Estimate
 from echofm.schema import FrozenModel
+from synth.audit.settings import Level
 
 SCHEMA_VERSION = 2
 Part = Annotated[float, pydantic.Field(ge=0, le=1)]
-LevelName = Literal["clip", "frame", "motion"]
 
 
 class SetSummary(FrozenModel):
@@ -56,20 +56,22 @@ class CanaryRecall(FrozenModel):
     strength: float
     planted: int
     recall: Estimate
-    """Part with p <= alpha."""
+    """Part with p <= alpha; Wilson interval."""
     recall_at_a_tenth: Estimate
-    """Part with p <= alpha / 10: flagged for removal where a tenth of the set has such a p."""
+    """Part with p <= alpha / 10: Benjamini-Hochberg flags these where a tenth of the set has such a p; copies that
+    make up a tenth, and of which fewer are so close, need luck."""
     right_patient: Part
+    """Part whose nearest training clip belongs to the patient copied."""
 
 
 class LevelResult(FrozenModel):
     """One level: what of a clip was compared, and what came of it alone."""
 
-    level: LevelName
+    level: Level
     features: int
     """Numbers per vector."""
     vectors_per_clip: int
-    """Moments compared of each clip at frame level; 1 elsewhere."""
+    """Frames compared of each clip at frame level; 1 elsewhere."""
     flagged: FlaggedPart
     published_rule_flags: Part
     """What the published threshold (95th percentile of train -> held-out) would flag; biased, for comparison."""
@@ -175,16 +177,25 @@ class AuditResult(FrozenModel):
         """One level's result."""
         return next(each for each in self.levels if each.level == name)
 
+    def exceeds(self, part: float) -> bool:
+        """Whether a larger part of the clips is to be removed or lies closer to the training set than new patients
+        would, also by the judge's count after the removal; or plain copies are missed, so that nothing is cleared."""
+        judged = self.judge.after if self.judge is not None else None
+        excess = any(
+            each.excess_p <= self.alpha and each.fraction.value - self.alpha > part
+            for each in (self.flagged, judged)
+            if each is not None
+        )
+        return self.removed > part * self.synthetic.clips or excess or self.sees_copies is False
+
     def save(self, folder: str | Path, samples: pd.DataFrame) -> None:
         """Write samples.parquet and audit.json, both or no audit.json. Raises EchofmError where that cannot be done."""
         folder = Path(folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "audit.json.part").write_text(self.to_json(), encoding="utf-8")
-            samples.to_parquet(folder / "samples.parquet.part", index=False)
-            # The filter reads both: the samples of one audit must not lie beside the figures of another.
-            (folder / "audit.json").unlink(missing_ok=True)
-            for name in ("samples.parquet", "audit.json"):
-                os.replace(folder / f"{name}.part", folder / name)
+            with whole_files([folder / "samples.parquet", folder / "audit.json"]) as (rows, figures):
+                samples.to_parquet(rows, index=False)
+                figures.write_text(self.to_json(), encoding="utf-8")
+                # The filter reads both: the samples of one audit must not lie beside the figures of another.
+                (folder / "audit.json").unlink(missing_ok=True)
         except OSError as error:
             raise EchofmError(f"the audit cannot be written ({error.strerror}); check --out") from None

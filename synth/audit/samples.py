@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from synth.audit.decision import Decision
 from synth.audit.duplicates import Duplicates
-from synth.audit.levels import Level
 from synth.audit.names import text
 from synth.audit.result import Exposure
-from synth.audit.scoring import LevelScores, Sets
+from synth.audit.sets import Sets
+from synth.audit.settings import Level
+from synth.audit.statistics.decision import Decision
+from synth.audit.statistics.scores import LevelScores
 
 _MOST_EXPOSED = 20
 

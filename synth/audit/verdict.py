@@ -5,23 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from echofm.intervals import Interval
-from synth.audit.canaries import FAITHFUL, REQUIRED_RECALL
+from echofm.intervals import Estimate
+from synth.audit.canaries.power import sees_copies
+from synth.audit.canaries.transforms import FAITHFUL, REQUIRED_RECALL
 from synth.audit.duplicates import Duplicates
-from synth.audit.power import Recall, sees_copies
-from synth.audit.result import Attacks, Estimate, FlaggedPart, JudgeResult
+from synth.audit.result import Attacks, CanaryRecall, FlaggedPart, JudgeResult
+from synth.audit.settings import AuditSettings
 
 
 def verdict(
     flagged: FlaggedPart,
     attacks: Attacks,
-    recalls: Sequence[Recall],
+    recalls: Sequence[CanaryRecall],
     *,
     duplicates: Duplicates,
     judge: JudgeResult | None,
-    alpha: float,
-    decide: str,
-    rule: str,
+    settings: AuditSettings,
     set_aside: tuple[int, int, int],
     without_features: int,
 ) -> str:
@@ -33,17 +32,17 @@ def verdict(
     lines = [
         *_power(recalls),
         *_unseen(set_aside, without_features),
-        _share(flagged, alpha, decide),
-        _removal(flagged, rule),
+        _share(flagged, settings.alpha, settings.decide),
+        _removal(flagged, settings.rule),
         *_duplicates(duplicates),
         _membership(attacks),
     ]
     if judge is not None:
-        lines.append(_judge(judge, alpha))
+        lines.append(_judge(judge, settings.alpha))
     return "\n".join(line for line in lines if line)
 
 
-def _power(recalls: Sequence[Recall]) -> Iterator[str]:
+def _power(recalls: Sequence[CanaryRecall]) -> Iterator[str]:
     sees = sees_copies(recalls)
     if sees is None:
         what = "Exact and re-encoded copies were not both planted" if recalls else "No canaries were planted"
@@ -139,5 +138,5 @@ def _judge(judge: JudgeResult, alpha: float) -> str:
     )
 
 
-def _range(estimate: Estimate | Interval) -> str:
+def _range(estimate: Estimate) -> str:
     return f"95 % interval {estimate.low:.1%} to {estimate.high:.1%}"

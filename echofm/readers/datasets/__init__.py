@@ -9,49 +9,39 @@ from pathlib import Path
 from echofm.errors import EchofmError
 from echofm.ids import file_id
 from echofm.readers.datasets.adapter import Adapter, FolderSource
-from echofm.readers.datasets.camus import CAMUS
-from echofm.readers.datasets.cardiacnet import CARDIACNET
-from echofm.readers.datasets.echonet_dynamic import DYNAMIC, SYNTHETIC
-from echofm.readers.datasets.echonet_lvh import LVH
-from echofm.readers.datasets.echonet_pediatric import PEDIATRIC
-from echofm.readers.datasets.generic import GENERIC, MANIFEST, rows_by
-from echofm.readers.datasets.mimic import MIMIC
-from echofm.readers.datasets.tmed2 import TMED2
-from echofm.readers.datasets.walk import Notes
+from echofm.readers.datasets.folder import Folder
+from echofm.readers.datasets.generic import GENERIC, rows
+from echofm.readers.datasets.recognise import above, recognised
+from echofm.readers.datasets.registry import ADAPTERS
+from echofm.readers.datasets.table import header
+from echofm.readers.datasets.walk import MANIFEST, Notes
 from echofm.readers.patients import RULE_TEXTS, PatientFrom, checked_rule, patient_of
 from echofm.readers.source import Row
 
 __all__ = ["ADAPTERS", "FolderSource", "open_source"]
 
-# In the order in which they are tried: a set that shares another's layout comes before it, any folder last.
-ADAPTERS: tuple[Adapter, ...] = (
-    SYNTHETIC,
-    DYNAMIC,
-    PEDIATRIC,
-    LVH,
-    CAMUS,
-    TMED2,
-    MIMIC,
-    CARDIACNET,
-    GENERIC,
-)
-
 
 def open_source(path: str | Path, *, dataset: str | None = None, patient_from: str | None = None) -> FolderSource:
     """Understand a folder (one of the public sets, or any other), a manifest table, or a single file.
 
-    dataset: a name of `ADAPTERS` to force; by default found by looking at the folder.
-    patient_from: "dicom" (the tag, else the file's name; the default), "parent", "top" (the folder below the source)
-        or "stem"; for a plain folder only, the public sets have rules of their own.
-    Raises EchofmError where there is no such folder, name or rule. Tables are read with the first row.
+    dataset: a name of `ADAPTERS` to force; by default found by looking at the folder and at those below it.
+    patient_from: "dicom" (the tag, else the file's name), "parent", "top" (the folder below the source), "stem" or
+        "study" (each DICOM study); for a plain folder only, the public sets have rules of their own. By default as
+        "dicom", but where that does not tell the patients, `rows()` refuses.
+    Raises EchofmError where there is no such folder, name or rule, or where several sets lie below the folder. Tables
+    are read with the first row.
     """
     root = Path(os.path.abspath(path))
     rule = checked_rule(patient_from)
     if root.is_file():
-        return _one_file(root, rule)
+        if not _is_list_of_a_set(root):
+            return _one_file(root, rule)
+        root = root.parent
     if not root.is_dir():
         raise EchofmError(f"the source {file_id(root)} is no folder, manifest or file; check the path")
-    adapter = _adapter(root, dataset)
+    adapter, root = recognised(root, ADAPTERS if dataset is None else [_named(dataset)])
+    if dataset is not None:
+        adapter = _named(dataset)
     if adapter is not GENERIC:
         if patient_from is not None:
             raise EchofmError(
@@ -59,30 +49,47 @@ def open_source(path: str | Path, *, dataset: str | None = None, patient_from: s
             )
         return FolderSource(name=adapter.name, root=root, patient_rule=adapter.patient_rule, make_rows=adapter.rows)
     manifest = root / MANIFEST
-    return _folder(root, rule, manifest if manifest.is_file() else None)
+    around = above(root, ADAPTERS) if dataset is None else None
+    return _folder(root, rule, manifest if manifest.is_file() else None, around=around)
 
 
-def _adapter(root: Path, dataset: str | None) -> Adapter:
-    if dataset is None:
-        return next(adapter for adapter in ADAPTERS if adapter.recognises(root))
+def _is_list_of_a_set(path: Path) -> bool:
+    """Whether a file is the table of a public set, and stands for its folder."""
+    if path.suffix.lower() != ".csv" or "path" in header(path):
+        return False
+    folder = Folder(path.parent)
+    return any(adapter.recognises(folder) for adapter in ADAPTERS if adapter is not GENERIC)
+
+
+def _named(dataset: str) -> Adapter:
     for adapter in ADAPTERS:
         if adapter.name == dataset:
             return adapter
     raise EchofmError(f"no data set is called {dataset!r}; known are {', '.join(a.name for a in ADAPTERS)}")
 
 
-def _folder(root: Path, patient_from: PatientFrom, manifest: Path | None) -> FolderSource:
-    rule = RULE_TEXTS[patient_from]
+def _folder(
+    root: Path, patient_from: PatientFrom | None, manifest: Path | None, *, around: Adapter | None = None
+) -> FolderSource:
+    rule = RULE_TEXTS[patient_from or "dicom"]
     if manifest is not None:
         rule = f"{manifest.name}'s column patient, else {rule}"
-    return FolderSource(name=GENERIC.name, root=root, patient_rule=rule, make_rows=rows_by(patient_from, manifest))
+
+    def make_rows(root: Path, notes: Notes) -> Iterator[Row]:
+        if around is not None and manifest is None:
+            notes[f"the folder is a part of {around.title}: give the whole set to have its labels and splits"] += 1
+        return rows(root, notes, patient_from=patient_from, manifest=manifest)
+
+    return FolderSource(name=GENERIC.name, root=root, patient_rule=rule, make_rows=make_rows)
 
 
-def _one_file(path: Path, patient_from: PatientFrom) -> FolderSource:
+def _one_file(path: Path, patient_from: PatientFrom | None) -> FolderSource:
     if path.suffix.lower() == ".csv":
         return _folder(path.parent, patient_from, path)
+    rule = patient_from or "dicom"
 
     def one(_: Path, __: Notes) -> Iterator[Row]:
-        yield Row(path=path, patient=patient_of(path, root=path.parent, rule=patient_from))
+        patient = patient_of(path, root=path.parent, rule=rule)
+        yield Row(path=path, patient=patient, patient_from=patient_from)
 
-    return FolderSource(name=GENERIC.name, root=path.parent, patient_rule=RULE_TEXTS[patient_from], make_rows=one)
+    return FolderSource(name=GENERIC.name, root=path.parent, patient_rule=RULE_TEXTS[rule], make_rows=one)

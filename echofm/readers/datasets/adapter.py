@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from echofm.errors import EchofmError
+from echofm.readers.datasets.folder import Folder
 from echofm.readers.datasets.walk import Notes
 from echofm.readers.source import Row
 
@@ -24,7 +25,7 @@ class Adapter:
 
     name: str
     title: str
-    recognises: Callable[[Path], bool]
+    recognises: Callable[[Folder], bool]
     rows: Callable[[Path, Notes], Iterator[Row]]
     patient_rule: str
 
@@ -44,8 +45,12 @@ class FolderSource:
         """Files of kinds that are not read, by suffix, of the last walk."""
         return self.notes.unread
 
-    def rows(self) -> Iterator[Row]:
-        """Every file, lazily, sorted, the same on each call. Raises EchofmError on a missing or wrong table."""
+    def rows(self, *, doubtful: bool = False) -> Iterator[Row]:
+        """Every file, lazily, sorted, the same on each call.
+
+        Raises EchofmError on a missing or wrong table and, after the last row, where it is not known who the patients
+        are, with the ways out. doubtful: not then.
+        """
         self.notes.clear()
         try:
             yield from self.make_rows(self.root, self.notes)
@@ -54,3 +59,5 @@ class FolderSource:
             raise EchofmError(
                 f"a folder of this data set cannot be read ({error.strerror}); check its rights"
             ) from None
+        if self.notes.doubt is not None and not doubtful:
+            raise EchofmError(self.notes.doubt)

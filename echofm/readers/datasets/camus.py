@@ -6,12 +6,14 @@ MetaImage (.mhd + .raw). https://www.creatis.insa-lyon.fr/Challenge/camus/
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from echofm.clip import BACKGROUND, LEFT_ATRIUM, LEFT_VENTRICLE, MYOCARDIUM, Label
 from echofm.errors import EchofmError
 from echofm.readers.datasets.adapter import Adapter
+from echofm.readers.datasets.folder import Folder
 from echofm.readers.datasets.labels import number, numbers, sex, word
 from echofm.readers.datasets.mask_files import MaskFiles
 from echofm.readers.datasets.truth import InTurn, phantom_truth
@@ -25,23 +27,24 @@ _SUBGROUPS = {"training": "train", "validation": "val", "testing": "test"}
 _MAX_INFO_BYTES = 65536
 
 
-def _homes(root: Path) -> list[Path]:
+def _homes(root: Folder) -> list[Folder]:
     """The folders that hold patients: of the release's parent folder, or the folder itself."""
-    inside = [root / name for name in ("database_nifti", "training", "testing")]
-    return [folder for folder in inside if folder.is_dir()] or [root]
+    inside = (root.folder(name) for name in ("database_nifti", "training", "testing"))
+    return [Folder(path) for path in inside if path is not None] or [root]
 
 
-def _patients(home: Path) -> list[Path]:
-    return sorted(path for path in home.glob("patient[0-9]*") if path.is_dir())
+def _patients(home: Folder) -> list[Path]:
+    return [path for path in home.folders if re.match(r"patient\d", path.name)]
 
 
-def _is_camus(root: Path) -> bool:
-    return any(any(patient.glob("Info_?CH.cfg")) for home in _homes(root) for patient in _patients(home)[:3])
+def _is_camus(root: Folder) -> bool:
+    patients = (Folder(patient) for home in _homes(root) for patient in _patients(home)[:3])
+    return any(re.fullmatch(r"Info_.CH\.cfg", path.name) for patient in patients for path in patient.files)
 
 
 def _rows(root: Path, notes: Notes) -> Iterator[Row]:
-    splits = _splits(root) or _splits(root.parent)
-    for home in _homes(root):
+    splits = _splits(Folder(root)) or _splits(Folder(root.parent))
+    for home in _homes(Folder(root)):
         for patient in _patients(home):
             files = listing(patient, notes)
             for short, view in _VIEWS.items():
@@ -115,11 +118,12 @@ def _labels(info: dict[str, str], notes: Notes) -> dict[str, Label]:
     return labels
 
 
-def _splits(folder: Path) -> dict[str, str]:
+def _splits(folder: Folder) -> dict[str, str]:
     splits: dict[str, str] = {}
+    home = folder.folder("database_split")
     for name, split in _SUBGROUPS.items():
-        path = folder / "database_split" / f"subgroup_{name}.txt"
-        if not path.is_file():
+        path = None if home is None else Folder(home).table(f"subgroup_{name}.txt")
+        if path is None:
             continue
         try:
             patients = path.read_text(encoding="utf-8-sig").split()

@@ -13,48 +13,63 @@ import pandas as pd
 
 from echofm.clip import Label
 from echofm.readers.datasets.adapter import Adapter
-from echofm.readers.datasets.labels import given_split, number
-from echofm.readers.datasets.table import header, read_table
+from echofm.readers.datasets.folder import Folder, unpacked
+from echofm.readers.datasets.labels import number
+from echofm.readers.datasets.split_column import LEFT_OUT, with_splits
+from echofm.readers.datasets.table import read_table
 from echofm.readers.datasets.walk import Notes, listing
 from echofm.readers.source import Row
+from echofm.readers.suffixes import VIDEO, media_suffix, stem_of
 
 _TABLE = "MeasurementsList.csv"
 _COLUMNS = ("HashedFileName", "Calc", "CalcValue", "split")
 _NAMES = {"ivsd": "ivsd_cm", "lvidd": "lvidd_cm", "lvids": "lvids_cm", "lvpwd": "lvpwd_cm"}
 
 
-def _is_lvh(root: Path) -> bool:
-    return {"hashedfilename", "calc", "calcvalue"} <= set(header(root / _TABLE))
+def _is_lvh(folder: Folder) -> bool:
+    return folder.has(_TABLE, "HashedFileName", "Calc", "CalcValue")
 
 
 def _rows(root: Path, notes: Notes) -> Iterator[Row]:
-    table = read_table(root / _TABLE, columns=_COLUMNS)
-    table["HashedFileName"] = table["HashedFileName"].str.removesuffix(".avi")
-    # The table does not say which batch a video is in.
-    folders = [root, *sorted(path for path in root.iterdir() if path.is_dir() and path.name.startswith("Batch"))]
-    videos: dict[str, Path] = {}
-    for folder in folders:
-        for name, path in listing(folder, notes).items():
-            if name.endswith(".avi") and videos.setdefault(name.removesuffix(".avi"), path) is not path:
-                notes["videos that lie in two batches (the first is taken)"] += 1
+    folder = Folder(root)
+    table = with_splits(read_table(folder.needed(_TABLE), columns=_COLUMNS), "split", notes, name=_TABLE)
+    table["HashedFileName"] = table["HashedFileName"].map(_stem)
+    videos = _videos(folder, notes)
     for stem, lines in table.groupby("HashedFileName", sort=True):
         video = videos.pop(str(stem), None)
         if video is None:
             notes[f"videos in {_TABLE} that are in no Batch folder"] += 1
             continue
-        splits = {given_split(cell, table=_TABLE, column="split") for cell in lines["split"].unique()}
+        splits = set(lines["split"])
+        if splits == {LEFT_OUT}:
+            continue
         if len(splits) > 1:
             notes["videos with two splits in the table (none is taken)"] += 1
         yield Row(
             path=video,
             patient=f"echonet-lvh/{stem}",
-            split=splits.pop() if len(splits) == 1 else None,
+            split=(splits.pop() or None) if len(splits) == 1 else None,
             view="PLAX",
             kind="bmode",
             labels=_labels(lines, notes),
         )
     if videos:
         notes[f"videos that {_TABLE} does not name (left out)"] += len(videos)
+
+
+def _stem(name: str) -> str:
+    return stem_of(Path(name)) if media_suffix(name) in VIDEO else name
+
+
+def _videos(folder: Folder, notes: Notes) -> dict[str, Path]:
+    """Videos by stem: the table does not say which batch one is in, and some copies put all into one folder."""
+    found: dict[str, Path] = {}
+    batches = (path for path in folder.folders if path.name.casefold().startswith(("batch", "videos")))
+    for home in (folder.path, *map(unpacked, batches)):
+        for path in listing(home, notes).values():
+            if media_suffix(path) in VIDEO and found.setdefault(stem_of(path), path) is not path:
+                notes["videos that lie in two batches (the first is taken)"] += 1
+    return found
 
 
 def _labels(lines: pd.DataFrame, notes: Notes) -> dict[str, Label]:

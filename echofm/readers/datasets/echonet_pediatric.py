@@ -1,105 +1,85 @@
 """EchoNet-Pediatric (Reddy et al., JASE 2023): A4C/ and PSAX/, each with FileList.csv, VolumeTracings.csv, Videos/.
 
-Files are named patient-accession-instance.avi; Split is a fold from 0 to 9. https://echonet.github.io/pediatric/
+Files are named patient-accession-instance.avi; Split is a fold from 0 to 9, or, as a public script rewrites the list,
+TRAIN, VAL or TEST beside a column Fold. https://echonet.github.io/pediatric/
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
-
 from echofm.clip import Label
-from echofm.errors import EchofmError
 from echofm.readers.datasets.adapter import Adapter
+from echofm.readers.datasets.filelist import TABLE, Tracings, has_videos, listed_videos
+from echofm.readers.datasets.folder import Folder
 from echofm.readers.datasets.labels import number, numbers, sex
-from echofm.readers.datasets.table import header, numeric, once, outlines, read_table
-from echofm.readers.datasets.truth import LeftVentricleTraces, Polygons, phantom_truth
-from echofm.readers.datasets.walk import Notes, listing
+from echofm.readers.datasets.split_column import with_splits
+from echofm.readers.datasets.table import read_table
+from echofm.readers.datasets.truth import phantom_truth
+from echofm.readers.datasets.walk import Notes
 from echofm.readers.source import Row
 
 _VIEWS = ("A4C", "PSAX")
 _COLUMNS = ("FileName", "EF", "Split")
-_OPTIONAL = ("Sex", "Age", "Weight", "Height")
+_OPTIONAL = ("Fold", "Sex", "Age", "Weight", "Height")
 # Ten folds and three splits: the last fold is for testing, the one before it for validation.
-_SPLIT_OF_FOLD = dict.fromkeys(range(8), "train") | {8: "val", 9: "test"}
+_SPLIT_OF_FOLD = {str(fold): "train" for fold in range(8)} | {"8": "val", "9": "test"}
 
 
-def _is_pediatric(root: Path) -> bool:
-    folders = [root, *(root / view for view in _VIEWS)]
-    return any({"filename", "ef", "split", "weight"} <= set(header(folder / "FileList.csv")) for folder in folders)
+def _is_view(folder: Folder) -> bool:
+    return folder.has(TABLE, "FileName", "EF", "Split", "Weight") and has_videos(folder)
+
+
+def _views(root: Folder) -> list[tuple[str, Folder]]:
+    found = [(view, root.folder(view)) for view in _VIEWS]
+    return [(view, Folder(path)) for view, path in found if path is not None]
+
+
+def _is_pediatric(root: Folder) -> bool:
+    return _is_view(root) or any(_is_view(folder) for _, folder in _views(root))
 
 
 def _rows(root: Path, notes: Notes) -> Iterator[Row]:
-    if (root / "FileList.csv").is_file():
+    folder = Folder(root)
+    if folder.table(TABLE) is not None:
         # One view's folder was given; its own name says which view.
         view = root.name.upper()
-        yield from _view_rows(root, root.parent, view if view in _VIEWS else None, notes)
+        yield from _view_rows(folder, root.parent, view if view in _VIEWS else None, notes)
         return
-    for view in _VIEWS:
-        if (root / view).is_dir():
-            yield from _view_rows(root / view, root, view, notes)
-        else:
-            notes[f"views not here: {view}"] += 1
+    views = _views(folder)
+    for view, inner in views:
+        yield from _view_rows(inner, root, view, notes)
+    for view in set(_VIEWS) - {view for view, _ in views}:
+        notes[f"views not here: {view}"] += 1
 
 
-def _view_rows(folder: Path, root: Path, view: str | None, notes: Notes) -> Iterator[Row]:
-    table_name = f"{view}/FileList.csv" if view else "FileList.csv"
-    table = read_table(folder / "FileList.csv", columns=_COLUMNS, optional=_OPTIONAL)
-    videos = {name.removesuffix(".avi"): path for name, path in listing(folder / "Videos", notes).items()}
-    traces = _traces(tracings := folder / "VolumeTracings.csv", notes)
-    table["FileName"] = table["FileName"].str.removesuffix(".avi")
-    for cells in once(table, "FileName", notes, table_name):
-        stem = cells["FileName"]
-        path = videos.pop(stem, None)
-        if path is None:
-            notes[f"videos in {table_name} that are not in Videos/"] += 1
-            continue
-        fold = _fold(cells["Split"], table_name)
-        truth = phantom_truth(folder, stem) or phantom_truth(root, stem)
-        if truth is None and stem in traces:
-            truth = LeftVentricleTraces(traces[stem], table=tracings)
+def _view_rows(folder: Folder, root: Path, view: str | None, notes: Notes) -> Iterator[Row]:
+    name = f"{view}/{TABLE}" if view else TABLE
+    table = read_table(folder.needed(TABLE), columns=_COLUMNS, optional=_OPTIONAL)
+    table = with_splits(table, "Split", notes, name=name, further=_SPLIT_OF_FOLD)
+    traces = Tracings(folder, notes, points=("X", "Y"))
+    for cells, stem, path in listed_videos(table, folder, notes, name=name):
         yield Row(
             path=path,
             patient=f"echonet-pediatric/{stem.split('-')[0]}",
-            split=None if fold is None else _SPLIT_OF_FOLD[fold],
+            split=cells["split"] or None,
             view=view,
             kind="bmode",
-            labels=_labels(cells, fold, notes),
-            add_truth=truth,
+            labels=_labels(cells, notes),
+            add_truth=phantom_truth(folder.path, stem) or phantom_truth(root, stem) or traces.of(stem),
         )
-    if videos:
-        notes[f"videos that {table_name} does not name (left out)"] += len(videos)
 
 
-def _fold(cell: str, table_name: str) -> int | None:
-    if not cell:
-        return None
-    value = number(cell)
-    if value not in _SPLIT_OF_FOLD:
-        raise EchofmError(f"{table_name}: column Split holds something other than a fold from 0 to 9; correct it")
-    return int(value)
-
-
-def _labels(cells: dict[str, str], fold: int | None, notes: Notes) -> dict[str, Label]:
+def _labels(cells: Mapping[str, str], notes: Notes) -> dict[str, Label]:
     named = {"ef_percent": "EF", "age_years": "Age", "weight_kg": "Weight", "height_cm": "Height"}
     labels = numbers({name: cells[column] for name, column in named.items()}, notes)
+    folds = (number(cells[column]) for column in ("Fold", "Split"))
+    fold = next((fold for fold in folds if fold in range(10)), None)
     if fold is not None:
-        labels["fold"] = fold
+        labels["fold"] = int(fold)
     letter = sex(cells["Sex"])
     return labels if letter is None else {**labels, "sex": letter}
-
-
-def _traces(path: Path, notes: Notes) -> dict[str, Polygons]:
-    """Outlines by video: the rows of a frame are the polygon's points. Some Frame cells say "No Systolic"."""
-    if not path.is_file():
-        return {}
-    table = numeric(read_table(path, columns=("FileName", "X", "Y", "Frame")), ("X", "Y", "Frame"), notes, path.name)
-    traces: dict[str, dict[int, np.ndarray]] = {}
-    for name, frame, polygon in outlines(table, video="FileName", frame="Frame", points=("X", "Y")):
-        traces.setdefault(name.removesuffix(".avi"), {})[frame] = polygon
-    return dict(traces)
 
 
 PEDIATRIC = Adapter(

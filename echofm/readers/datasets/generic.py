@@ -7,44 +7,57 @@ image_quality). Other columns are not read.
 
 from __future__ import annotations
 
-import functools
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from echofm.clip import LABEL_NAME, Label
 from echofm.errors import EchofmError
 from echofm.readers.datasets.adapter import Adapter
-from echofm.readers.datasets.labels import WORDS, given_split, has_unit, numbers, sex, word
+from echofm.readers.datasets.beside import unread_tables
+from echofm.readers.datasets.labels import WORDS, has_unit, numbers, sex, word
+from echofm.readers.datasets.split_column import given_split
 from echofm.readers.datasets.table import header, read_table
 from echofm.readers.datasets.truth import phantom_truth
-from echofm.readers.datasets.walk import Notes, is_regular, media_files
+from echofm.readers.datasets.walk import MANIFEST, Notes, is_regular, media_files
+from echofm.readers.frames import frame_files
 from echofm.readers.kinds import KINDS
 from echofm.readers.limits import PLAUSIBLE_RATE_HZ
-from echofm.readers.patients import RULE_TEXTS, Namesakes, PatientFrom, patient_of
+from echofm.readers.patients import RULE_TEXTS, Doubts, Namesakes, PatientFrom, patient_of
 from echofm.readers.source import Row
 from echofm.readers.suffixes import stem_of
 
-MANIFEST = "manifest.csv"
 VIEWS = ("A4C", "A2C", "A3C", "A5C", "PLAX", "PSAX", "SC", "SSN")
 
 
 def rows(
-    root: Path, notes: Notes, *, patient_from: PatientFrom = "dicom", manifest: Path | None = None
+    root: Path, notes: Notes, *, patient_from: PatientFrom | None = None, manifest: Path | None = None
 ) -> Iterator[Row]:
     """Every media file below a folder; with a manifest the files that it names, in its order by path.
 
     patient_from: who a file belongs to, where no manifest says so.
     Raises EchofmError on a manifest without a path column or whose paths leave the folder.
     """
-    namesakes = Namesakes(patient_from, notes)
-    if manifest is None:
-        for path in media_files(root, notes):
-            patient = patient_of(path, root=root, rule=patient_from)
-            namesakes.count(path, patient)
-            yield Row(path=path, patient=patient, add_truth=phantom_truth(root, stem_of(path)))
-        return
+    namesakes, doubts = Namesakes(patient_from, notes), Doubts()
+    found = _found(root, notes) if manifest is None else _listed_rows(root, notes, manifest)
+    for row in found:
+        patient = row.patient or patient_of(row.path, root=root, rule=patient_from or "dicom")
+        row = replace(row, patient=patient, patient_from=patient_from)
+        namesakes.count(row.path, patient)
+        doubts.list_row(row)
+        yield row
+    notes.doubt = doubts.reason
+
+
+def _found(root: Path, notes: Notes) -> Iterator[Row]:
+    notes.update(unread_tables(root))
+    for path in media_files(root, notes, frames_as_clips=True):
+        yield Row(path=path, patient="", add_truth=phantom_truth(root, stem_of(path)))
+
+
+def _listed_rows(root: Path, notes: Notes, manifest: Path) -> Iterator[Row]:
     columns = header(manifest)
     own = ("path", "patient", "study", "split", "view", "kind", "frame_rate_hz")
     measured = [name for name in columns if (has_unit(name) or name in WORDS) and name not in own]
@@ -58,31 +71,26 @@ def rows(
         notes[f"columns of {manifest.name} that are no label (a label ends in its unit)"] += ignored
     table = read_table(manifest, columns=("path",), optional=(*own[1:], *label_columns))
     table = table.sort_values("path", kind="stable")
-    said: dict[Path, tuple[int, dict[str, str]]] = {}
+    seen: dict[Path, tuple[int, dict[str, str]]] = {}
     for row, cells in zip(table.index + 1, table.to_dict("records")):
-        # Spreadsheets write such lines below the last one.
-        if not any(cells.values()):
-            continue
         path = _listed(root, cells.pop("path"), manifest.name)
-        first, same = said.setdefault(path, (row, cells))
+        first, same = seen.setdefault(path, (row, cells))
         if same != cells:
-            rows_said = " and ".join(str(each) for each in sorted((first, row)))
+            rows = " and ".join(str(each) for each in sorted((first, row)))
             raise EchofmError(
-                f"{manifest.name}: rows {rows_said} below the header name one file and say different things of it; "
+                f"{manifest.name}: rows {rows} below the header name one file and say different things of it; "
                 "keep one row"
             )
         if first != row:
             notes[f"lines of {manifest.name} that name a file again"] += 1
         elif not path.exists():
             notes[f"files in {manifest.name} that are not in the folder"] += 1
-        elif is_regular(path, notes):
-            patient = cells["patient"] or patient_of(path, root=root, rule=patient_from)
-            namesakes.count(path, patient)
+        elif frame_files(path) or is_regular(path, notes):
             yield Row(
                 path=path,
-                patient=patient,
+                patient=cells["patient"],
                 study=cells["study"] or None,
-                split=given_split(cells["split"], table=manifest.name, column="split"),
+                split=given_split(cells["split"], table=manifest.name, row=row - 1),
                 view=view_word(cells["view"], notes),
                 kind=cells["kind"] if cells["kind"] in KINDS else None,
                 frame_rate_hz=_rate(cells["frame_rate_hz"], notes),
@@ -141,15 +149,10 @@ def _rows(root: Path, notes: Notes) -> Iterator[Row]:
     yield from rows(root, notes, manifest=manifest if manifest.is_file() else None)
 
 
-def rows_by(patient_from: PatientFrom, manifest: Path | None) -> Callable[[Path, Notes], Iterator[Row]]:
-    """`rows` with its choices made."""
-    return functools.partial(rows, patient_from=patient_from, manifest=manifest)
-
-
 GENERIC = Adapter(
     name="folder",
     title="any folder",
-    recognises=Path.is_dir,
+    recognises=lambda _: True,
     rows=_rows,
     patient_rule=RULE_TEXTS["dicom"],
 )

@@ -6,9 +6,7 @@ import math
 import re
 
 from echofm.clip import Label
-from echofm.errors import EchofmError
 from echofm.readers.datasets.walk import Notes
-from echofm.split import SPLITS
 
 # Name -> what it is. A number has its unit last in the name; a label without a unit is a word.
 NUMBERS = {
@@ -24,6 +22,7 @@ NUMBERS = {
     "av_peak_velocity_m_s": "peak velocity through the aortic valve",
     "av_mean_gradient_mmhg": "mean pressure gradient over the aortic valve",
     "av_area_cm2": "aortic valve area by continuity",
+    "tapse_mm": "tricuspid annular plane systolic excursion",
     "tr_gradient_mmhg": "tricuspid regurgitation pressure gradient",
     "heart_rate_bpm": "heart rate",
     "age_years": "age",
@@ -34,16 +33,26 @@ NUMBERS = {
 WORDS = {
     "sex": "F or M",
     "image_quality": "good, medium or poor",
-    "aortic_stenosis": "no_as, mild_as, mildtomod_as, moderate_as or severe_as",
+    "ef_method": "biplane, 3d, middle_of_range or one_value",
+    "aortic_stenosis": "no_as, mild_as, mildtomod_as, moderate_as, modtosevere_as or severe_as",
+    "aortic_regurgitation": "a grade: none, trace, mild, mild_moderate, moderate, moderate_severe or severe",
+    "mitral_regurgitation": "a grade",
+    "tricuspid_regurgitation": "a grade",
+    "rv_dysfunction": "a grade, of the right ventricle",
+    "pulmonary_hypertension_grade": "a grade",
+    "myocardial_infarction": "yes or no",
+    "wall_motion_abnormality": "yes or no",
     "pulmonary_hypertension": "yes or no",
     "atrial_septal_defect": "yes or no",
     "diagnosis": "the source's own word",
     "rhythm": "the source's own word",
 }
+GRADES = ("none", "trace", "mild", "mild_moderate", "moderate", "moderate_severe", "severe")
 # Words that are levels of one thing, rising.
 ORDERS = {
     "image_quality": ("poor", "medium", "good"),
-    "aortic_stenosis": ("no_as", "mild_as", "mildtomod_as", "moderate_as", "severe_as"),
+    "aortic_stenosis": ("no_as", "mild_as", "mildtomod_as", "moderate_as", "modtosevere_as", "severe_as"),
+    **{name: GRADES for name, meaning in WORDS.items() if meaning.startswith("a grade")},
 }
 UNITS = (
     *("percent", "ml", "l", "cm", "mm", "cm2", "m2", "ml_m2", "g", "kg", "kg_m2", "years", "bpm", "hz", "s", "ms"),
@@ -85,17 +94,6 @@ def word(cell: str) -> str | None:
 def sex(cell: str) -> str | None:
     """ "F", "M" or None."""
     return {"f": "F", "female": "F", "m": "M", "male": "M"}.get(cell.strip().casefold())
-
-
-def given_split(cell: str, *, table: str, column: str = "Split") -> str | None:
-    """The set's own split, None for an empty cell. Raises EchofmError on another word, as it may hide a test set."""
-    lowered = cell.strip().casefold()
-    known = {"": None, "valid": "val", "validation": "val", "training": "train", "testing": "test"}
-    if lowered in known:
-        return known[lowered]
-    if lowered not in SPLITS:
-        raise EchofmError(f"{table}: column {column} holds a word other than train, val and test; correct it")
-    return lowered
 
 
 def has_unit(name: str) -> bool:

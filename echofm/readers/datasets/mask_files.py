@@ -1,4 +1,4 @@
-"""Masks that a set keeps in files of their own beside the images (CAMUS, CardiacNet)."""
+"""Masks that a set keeps in files of their own beside the images (CAMUS, CardiacNet, CardiacUDA)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from echofm.clip import NOT_ANNOTATED, Clip
 from echofm.errors import UnreadableFile
 from echofm.ids import file_id
+from echofm.readers.datasets.contours import filled_volume
 from echofm.readers.limits import Limits
 from echofm.readers.metaimage import decode_metaimage
 from echofm.readers.nifti import read_volume
@@ -27,12 +28,14 @@ class MaskFiles:
     files: frame index (0-based) -> the file with that frame's mask; None -> a file with every frame.
     classes: the set's class -> ours (`Clip.mask_THW`); a class that is not in it counts as not annotated.
     sparse: a frame without a single labelled pixel was not annotated, rather than empty.
+    contours: the classes are drawn as lines, to be filled.
     frame_rate_hz: the set's own word on the frame rate, which goes before what the image file says; None: no word.
     """
 
     files: Mapping[int | None, Path]
     classes: Mapping[int, int]
     sparse: bool = False
+    contours: bool = False
     frame_rate_hz: float | None = None
 
     @property
@@ -60,6 +63,8 @@ class MaskFiles:
         table = np.full(256, NOT_ANNOTATED, np.uint8)
         table[list(self.classes)] = list(self.classes.values())
         classes = np.rint(np.nan_to_num(volume_THW, nan=-1.0, posinf=-1.0, neginf=-1.0)).astype(np.int64)
+        if self.contours:
+            classes = filled_volume(classes)
         known = (classes >= 0) & (classes < len(table))
         return np.where(known, table[np.where(known, classes, 0)], NOT_ANNOTATED)
 

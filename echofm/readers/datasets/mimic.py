@@ -7,55 +7,41 @@ of report values. Most people hold a part of the files. https://physionet.org/co
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 from echofm.clip import Label
 from echofm.readers.datasets.adapter import Adapter
-from echofm.readers.datasets.labels import number, sex
-from echofm.readers.datasets.table import header, read_chunks, read_table
+from echofm.readers.datasets.folder import Folder
+from echofm.readers.datasets.mimic_values import NAMES, Report, labels_of
+from echofm.readers.datasets.table import read_chunks, read_table
 from echofm.readers.datasets.walk import Notes, is_regular
 from echofm.readers.source import Row
 
 _RECORDS = "echo-record-list.csv"
 _STUDIES = "echo-study-list.csv"
-_MEASUREMENTS = ("structured-measurement.csv.gz", "structured-measurement.csv")
-_PATH = re.compile(r"files/p\d+/p\d+/s\d+/\d+_\d+\.dcm")
-
-# The table's name of a measurement -> our name and the unit that the table must give for it.
-_NAMES = {
-    "lvef": ("ef_percent", ("%", "percent")),
-    "septal_thickness": ("ivsd_cm", ("cm",)),
-    "inf_lat_thickness": ("lvpwd_cm", ("cm",)),
-    "lvedd": ("lvidd_cm", ("cm",)),
-    "lvesd": ("lvids_cm", ("cm",)),
-    "la_vol": ("la_volume_ml", ("ml",)),
-    "lvot_diam": ("lvot_diameter_cm", ("cm",)),
-    "av_pk_vel": ("av_peak_velocity_m_s", ("m/s", "m/sec")),
-    "av_mean_grad": ("av_mean_gradient_mmhg", ("mmhg", "mm hg")),
-    "av_area_continuity": ("av_area_cm2", ("cm2", "cm^2", "cm²")),
-    "tr_mmhg": ("tr_gradient_mmhg", ("mmhg", "mm hg")),
-    "resting_hr": ("heart_rate_bpm", ("bpm", "/min")),
-    "height_cm": ("height_cm", ("cm", "")),
-    "weight_kg": ("weight_kg", ("kg", "")),
-    "gender": ("sex", ("",)),
-}
+_MEASUREMENTS = ("structured-measurement.csv", "structured_measurement.csv")
+_COLUMNS = ("subject_id", "study_id", "dicom_filepath")
+# Mirrors drop the first folder.
+_PATH = re.compile(r"(files/)?(p\d+/p\d+/s\d+/\d+_\d+\.dcm)")
 
 
-def _is_mimic(root: Path) -> bool:
-    return {"subject_id", "study_id", "dicom_filepath"} <= set(header(root / _RECORDS))
+def _is_mimic(folder: Folder) -> bool:
+    return folder.has(_RECORDS, *_COLUMNS)
 
 
 def _rows(root: Path, notes: Notes) -> Iterator[Row]:
-    table = read_table(root / _RECORDS, columns=("subject_id", "study_id", "dicom_filepath"))
-    labels = _labels_by_study(root, notes)
+    folder = Folder(root)
+    table = read_table(folder.needed(_RECORDS), columns=_COLUMNS)
+    labels = _labels_by_study(folder, notes)
+    homes = [home for home in (folder.folder("files"), root) if home is not None]
     for cells in table.sort_values("dicom_filepath").to_dict("records"):
-        name = cells["dicom_filepath"]
-        if not _PATH.fullmatch(name):
+        match = _PATH.fullmatch(cells["dicom_filepath"].replace("\\", "/"))
+        if match is None:
             notes[f"lines of {_RECORDS} whose path is not as the set writes them"] += 1
             continue
-        path = root / name
-        if not path.exists():
+        path = next((path for home in homes if (path := home / match[2]).exists()), None)
+        if path is None:
             notes[f"files in {_RECORDS} that were not downloaded"] += 1
         elif is_regular(path, notes):
             yield Row(
@@ -66,40 +52,36 @@ def _rows(root: Path, notes: Notes) -> Iterator[Row]:
             )
 
 
-def _labels_by_study(root: Path, notes: Notes) -> dict[str, dict[str, Label]]:
-    """Report values of each study; none where either table was not downloaded (counted)."""
-    measured = next((root / name for name in _MEASUREMENTS if (root / name).is_file()), None)
-    if measured is None or not (root / _STUDIES).is_file():
+def _labels_by_study(folder: Folder, notes: Notes) -> dict[str, dict[str, Label]]:
+    """Report values of each study; none, and counted, where a table or what joins the two is missing."""
+    measured, studies = folder.table(*_MEASUREMENTS), folder.table(_STUDIES)
+    if measured is None or studies is None:
         notes[f"tables not here: {_STUDIES} or structured-measurement (no labels)"] += 1
         return {}
-    studies = read_table(root / _STUDIES, columns=("study_id", "measurement_id"))
+    table = read_table(studies, columns=("study_id",), optional=("measurement_id",))
     study_of: dict[str, list[str]] = {}
-    for study, measurement in studies[["study_id", "measurement_id"]].itertuples(index=False, name=None):
+    for study, measurement in table[["study_id", "measurement_id"]].itertuples(index=False, name=None):
         # The identifiers are integers; a column with gaps is written as `123.0`.
         study_of.setdefault(measurement.removesuffix(".0"), []).append(study)
-    study_of.pop("", None)
-    labels: dict[str, dict[str, Label]] = {}
-    for chunk in read_chunks(measured, columns=("measurement_id", "measurement", "result", "unit")):
-        chunk = chunk[chunk["measurement"].str.casefold().isin(_NAMES.keys())]
-        columns = ["measurement_id", "measurement", "result", "unit"]
-        for key, measurement, result, unit in chunk[columns].itertuples(index=False, name=None):
-            label = _label(measurement.casefold(), result, unit.casefold(), notes)
-            for study in study_of.get(key.removesuffix(".0"), ()) if label else ():
-                labels.setdefault(study, {}).update([label])  # type: ignore[list-item]
-    return labels
+    unjoined = len(study_of.pop("", ()))
+    if unjoined:
+        notes[f"studies of {_STUDIES} without a measurement_id (no labels)"] += unjoined
+    labels = {key: labels_of(report, notes) for key, report in _reports(measured, study_of.keys()).items()}
+    return {study: labels[key] for key, several in study_of.items() if key in labels for study in several}
 
 
-def _label(measurement: str, result: str, unit: str, notes: Notes) -> tuple[str, Label] | None:
-    name, units = _NAMES[measurement]
-    if unit not in units:
-        notes[f"values of {name} in another unit (left out)"] += 1
-        return None
-    value = sex(result) if name == "sex" else number(result)
-    if value is None:
-        if result:
-            notes[f"cells of {name} that hold no number"] += 1
-        return None
-    return name, value
+def _reports(path: Path, wanted: Set[str]) -> dict[str, Report]:
+    """Of each wanted measurement_id its report."""
+    reports: dict[str, Report] = {}
+    columns = ("measurement_id", "measurement", "result", "unit")
+    if not wanted:
+        return reports
+    for chunk in read_chunks(path, columns=columns):
+        chunk = chunk[chunk["measurement"].str.casefold().isin(NAMES)]
+        for key, measurement, result, unit in chunk[list(columns)].itertuples(index=False, name=None):
+            if (key := key.removesuffix(".0")) in wanted:
+                reports.setdefault(key, {})[measurement.casefold()] = result, unit.casefold()
+    return reports
 
 
 MIMIC = Adapter(

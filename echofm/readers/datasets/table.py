@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,11 +32,12 @@ def header(path: Path) -> list[str]:
 def read_table(path: Path, *, columns: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
     """The named columns of a CSV file (plain or .gz), cells as text, "" where empty or in a missing optional column.
 
-    Names are compared without regard to case and outer blanks. Any bytes are accepted in cells: what is no UTF-8
-    becomes surrogate escapes, as in file names, so that both match.
+    Names are compared without regard to case and outer blanks, then without blanks, `_` and `-` between words. Any
+    bytes are accepted in cells: what is no UTF-8 becomes surrogate escapes, as in file names, so that both match. The
+    index counts the lines below the header from 0; empty lines, as spreadsheets leave them, are left out.
     Raises EchofmError naming the table and the column that is missing, or why the file is no table.
     """
-    return pd.concat(list(read_chunks(path, columns=columns, optional=optional)), ignore_index=True)
+    return pd.concat(list(read_chunks(path, columns=columns, optional=optional)))
 
 
 def read_chunks(path: Path, *, columns: Sequence[str], optional: Sequence[str] = ()) -> Iterator[pd.DataFrame]:
@@ -47,24 +49,20 @@ def read_chunks(path: Path, *, columns: Sequence[str], optional: Sequence[str] =
         raise EchofmError(f"{path.name} cannot be read ({error.strerror}); the data set needs this table") from None
     if size_mb > MAX_TABLE_MB:
         raise EchofmError(f"{path.name} has {size_mb:.0f} MB; a table of this data set is below {MAX_TABLE_MB} MB")
-    names = _names(head)
-    for name in (*columns, *optional):
-        if names.count(name.casefold()) > 1:
-            raise EchofmError(f"{path.name} has the column {name} twice; remove one")
-    for name in columns:
-        if name.casefold() not in names:
-            raise EchofmError(f"{path.name} has no column {name}; this data set needs {', '.join(columns)}")
-    wanted = {name.casefold(): name for name in (*columns, *optional)}
+    wanted = _columns_of(_names(head), path.name, columns=columns, optional=optional)
     try:
         with pd.read_csv(
             path,
             sep=separator(head),
+            compression="gzip" if path.suffix.lower() == ".gz" else None,
             dtype=object,
             keep_default_na=False,
             encoding="utf-8-sig",
             encoding_errors="surrogateescape",
-            usecols=lambda name: str(name).strip().casefold() in wanted,
+            usecols=lambda name: str(name).strip().casefold() in wanted.values(),
             chunksize=_CHUNK_ROWS,
+            # A line that is skipped would shift the numbers of those below it.
+            skip_blank_lines=False,
             # Else a line longer than the header makes its first cells an index and shifts every column.
             index_col=False,
         ) as chunks:
@@ -83,17 +81,50 @@ def read_chunks(path: Path, *, columns: Sequence[str], optional: Sequence[str] =
         raise EchofmError(f"{path.name} is no readable CSV table; export it again as comma-separated UTF-8") from None
 
 
-def _named(chunk: pd.DataFrame, wanted: dict[str, str]) -> pd.DataFrame:
-    chunk = chunk.rename(columns=lambda name: wanted[str(name).strip().casefold()])
-    for name in wanted.values():
-        # A line cut short leaves NaN where its cells are missing.
-        chunk[name] = chunk[name].fillna("").str.strip() if name in chunk.columns else ""
-    return chunk
+def folded(name: str) -> str:
+    """A column's name as names are compared: `File Name`, `file_name` and `FileName` are one."""
+    return re.sub(r"[\s_-]+", "", name.casefold())
+
+
+def _columns_of(
+    names: Sequence[str], table: str, *, columns: Sequence[str], optional: Sequence[str]
+) -> dict[str, str | None]:
+    """Each wanted column's name as the table writes it, None where an optional one is missing."""
+    found: dict[str, str | None] = {}
+    for wanted in (*columns, *optional):
+        exact = [name for name in names if name == wanted.casefold()]
+        alike = exact or [name for name in names if folded(name) == folded(wanted)]
+        if len(alike) > 1:
+            raise EchofmError(f"{table} has the column {wanted} twice; remove one")
+        if not alike and wanted in columns:
+            raise EchofmError(f"{table} has no column {wanted}; this data set needs {', '.join(columns)}")
+        found[wanted] = alike[0] if alike else None
+    return found
+
+
+def _named(chunk: pd.DataFrame, wanted: dict[str, str | None]) -> pd.DataFrame:
+    chunk = chunk.rename(columns=lambda name: str(name).strip().casefold())
+    # A line cut short leaves NaN where its cells are missing.
+    cells = {name: "" if column is None else chunk[column].fillna("").str.strip() for name, column in wanted.items()}
+    chunk = pd.DataFrame(cells, index=chunk.index)
+    return chunk[(chunk != "").any(axis=1)]
+
+
+def place(table: str, row: int, column: str) -> str:
+    """Where a cell is, for errors and notes. row: as in the index of `read_table`."""
+    return f"{table}, row {row + 1} below the header, column {column}"
+
+
+def shown(cell: str) -> str:
+    """A cell's word for an error: a short one of letters, or a small number; else only what it is like."""
+    if re.fullmatch(r"[A-Za-z][A-Za-z_-]{0,23}|\d{1,3}", cell):
+        return repr(cell)
+    return "a long number" if cell.replace(".", "").isdigit() else f"something of {len(cell)} characters"
 
 
 def _head(path: Path) -> str:
     """The first bytes as text. Raises EchofmError where they are no text."""
-    opener = gzip.open if path.suffix == ".gz" else open
+    opener = gzip.open if path.suffix.lower() == ".gz" else open
     try:
         with opener(path, "rb") as file:
             head = file.read(_HEAD_BYTES)

@@ -40,7 +40,9 @@ class LeftVentricleTraces:
         for frame, polygon in self.polygons.items():
             if 0 <= frame < frames and len(polygon) >= 3:
                 mask_THW[frame] = BACKGROUND
-                rows, columns = skimage.draw.polygon(polygon[:, 1], polygon[:, 0], (height, width))
+                # Whole pixels first, as the authors do: else each mask is 3 to 4 % smaller than theirs.
+                columns_P, rows_P = np.rint(polygon).astype(int).T
+                rows, columns = skimage.draw.polygon(rows_P, columns_P, (height, width))
                 mask_THW[frame, rows, columns] = LEFT_VENTRICLE
         return clip if (mask_THW == NOT_ANNOTATED).all() else clip.replace(mask_THW=mask_THW)
 

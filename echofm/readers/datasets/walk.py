@@ -9,19 +9,28 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from echofm.readers.formats import HEAD_BYTES, is_known
+from echofm.readers.frames import frame_files, is_one_clip
 from echofm.readers.suffixes import UNREAD, is_companion, is_media, unread_kind
+
+# A table of one's own about the files of a folder.
+MANIFEST = "manifest.csv"
 
 
 class Notes(Counter[str]):
-    """What a walk passed over, in words. `unread`: files of kinds that are not read, by suffix."""
+    """What a walk passed over, in words. `unread`: files of kinds that are not read, by suffix.
+
+    doubt: why it is not known who the patients are.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.unread: Counter[str] = Counter()
+        self.doubt: str | None = None
 
     def clear(self) -> None:
         super().clear()
         self.unread.clear()
+        self.doubt = None
 
 
 def is_echo_file(path: Path) -> bool:
@@ -38,8 +47,10 @@ def is_echo_file(path: Path) -> bool:
         return False
 
 
-def media_files(root: Path, notes: Notes) -> Iterator[Path]:
+def media_files(root: Path, notes: Notes, *, frames_as_clips: bool = False) -> Iterator[Path]:
     """Echo files below `root`, folder by folder, sorted by the bytes of their names.
+
+    frames_as_clips: a folder of nothing but the numbered frames of one recording is yielded itself, as one clip.
 
     Links to folders are followed, each folder once. What is passed over is counted in `notes`: folders that cannot
     be listed, links in a loop, pipes and devices (opening one would wait for ever), files of kinds that are not read.
@@ -58,6 +69,10 @@ def media_files(root: Path, notes: Notes) -> Iterator[Path]:
         seen.add((status.st_dev, status.st_ino))
         # `.` begins what a Mac or an editor leaves behind; `__MACOSX` is what a zip made on a Mac adds.
         subfolders[:] = sorted((n for n in subfolders if not n.startswith((".", "__MACOSX"))), key=os.fsencode)
+        if frames_as_clips and not subfolders and is_clip_of_frames(Path(folder)):
+            notes["pictures that are the frames of a clip, a folder each"] += len(frame_files(Path(folder)))
+            yield Path(folder)
+            continue
         for name in sorted(names, key=os.fsencode):
             path = Path(folder, name)
             if not is_regular(path, notes):
@@ -66,6 +81,12 @@ def media_files(root: Path, notes: Notes) -> Iterator[Path]:
                 yield path
             elif not is_companion(path):
                 notes.unread[unread_kind(path)] += 1
+
+
+def is_clip_of_frames(folder: Path) -> bool:
+    """Whether a folder holds the numbered frames of one recording and nothing else."""
+    files = frame_files(folder)
+    return bool(files) and is_one_clip(files)
 
 
 def is_regular(path: Path, notes: Notes) -> bool:

@@ -58,7 +58,7 @@ def fit_reid(
         half=half,
         seed=own.seed,
         loss=options.loss,
-        meet=options.meet,
+        positives=options.positives,
         patients=len(set(train.patient_id)),
         clips=len(train),
         levels=[model.config for model in models.values()],
@@ -100,5 +100,5 @@ def _level(fitted: Fitted) -> LevelModel:
         validation_auc=choice.validation_auc,
     )
     return LevelModel(
-        config=config, head=fitted.head, template_KD=preparation.template_KD, place_TD=preparation.place_TD
+        config=config, head=fitted.head, template_KD=preparation.template_KD, position_TD=preparation.position_TD
     )

@@ -29,16 +29,16 @@ class Arguments:
     """Folder for config.json, model.safetensors, README.md, verification.json and report.html."""
     role: Literal["single", "filter", "judge"] = "single"
     """filter and judge are fitted on different halves of the training patients, from different seeds."""
-    half: Literal["a", "b", "all"] | None = None
+    train_half: Annotated[Literal["a", "b", "all"] | None, tyro.conf.arg(metavar="{a,b,all}")] = None
     """Half of the training patients; by default the role's own: filter a, judge b, single all."""
     levels: tuple[Literal["frame", "clip", "motion"], ...] = ()
     """By default all that the tables have features for."""
     loss: Literal["supcon", "siamese"] = "supcon"
     """Supervised contrastive, or the published pairs."""
-    begin: Literal["discriminants", "random"] = "discriminants"
+    init: Literal["discriminants", "random"] = "discriminants"
     """Where training begins: at linear discriminants in closed form, or at random."""
-    meet: Literal["view", "patient"] = "view"
-    """view: a patient's clips of one view meet; patient: those of different views as well."""
+    positives: Literal["view", "patient"] = "view"
+    """What the loss brings together: a patient's clips of one view, or those of different views as well."""
     components: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)
     """Principal components of the features that the head reads; several are tried on the validation patients."""
     hidden: tuple[int, ...] = (0, 256)
@@ -47,8 +47,8 @@ class Arguments:
     """Several are tried."""
     dropout: float = 0.1
     """Part of the components left out at random in training."""
-    each: int = 2
-    """Samples of each patient in a batch, from different clips where there are."""
+    samples_per_patient: int = 2
+    """In a batch, from different clips where there are."""
     steps: int = 600
     """At most; the best is kept."""
     draws: int = 1000
@@ -78,13 +78,13 @@ def main(argv: list[str]) -> int:
     require_splits(table, ("train", "val", "test"))
     options = FitOptions(
         loss=arguments.loss,
-        begin=arguments.begin,
-        meet=arguments.meet,
+        init=arguments.init,
+        positives=arguments.positives,
         components=arguments.components,
         hidden=arguments.hidden,
         weight_decay=arguments.weight_decay,
         dropout=arguments.dropout,
-        each=arguments.each,
+        samples_per_patient=arguments.samples_per_patient,
         steps=arguments.steps,
         seed=arguments.seed,
     )
@@ -93,7 +93,7 @@ def main(argv: list[str]) -> int:
         reid = fit_reid(
             table,
             role=arguments.role,
-            half=arguments.half,
+            half=arguments.train_half,
             levels=levels,
             options=options,
             advance=lambda note: bar.advance(1, note=note),

@@ -56,7 +56,7 @@ class ReidConfig(FrozenModel):
     """Of its weights; filter and judge have different ones."""
     loss: Literal["supcon", "siamese"]
     """Supervised contrastive, or pairs of equal and different patients."""
-    meet: Literal["view", "patient"]
+    positives: Literal["view", "patient"]
     """Whether a patient's clips of different views were brought together as well."""
     patients: int
     """Training patients."""

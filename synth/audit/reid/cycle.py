@@ -1,6 +1,6 @@
-"""One heart cycle out of a clip's moments: K phase bins, an origin that agrees.
+"""One heart cycle out of a clip's frames: K phase bins, an origin that agrees.
 
-T moments of a clip, K phase bins, D features, N clips.
+T frames of a clip, K phase bins, D features, N clips.
 """
 
 from __future__ import annotations

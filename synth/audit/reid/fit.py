@@ -6,7 +6,6 @@ M samples, K components, E features out.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,11 +17,12 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from echofm.embed.table import EmbeddingTable
+from echofm.engine.schedule import half_cosine
 from echofm.errors import EchofmError
 from synth.audit.reid.discriminant import discriminants, weights_L
 from synth.audit.reid.head import WIDTH, Head
 from synth.audit.reid.loss import SiamesePairs, supervised_contrastive
-from synth.audit.reid.prepare import Meet, Preparation, Prepared, names
+from synth.audit.reid.prepare import Positives, Preparation, Prepared, names
 from synth.audit.reid.samples import BINS, Level, source_of
 from synth.audit.reid.verify import area, fewer_patients
 
@@ -34,19 +34,19 @@ class FitOptions:
     """How heads are trained.
 
     Of components, shrink and directions all combinations are tried as linear discriminants, in closed form; from the
-    best, heads of every `hidden` and `weight_decay` are trained. begin "random" leaves the discriminants out.
+    best, heads of every `hidden` and `weight_decay` are trained. init "random" leaves the discriminants out.
 
     loss: "supcon" (arXiv 2004.11362) or the published "siamese" pairs (arXiv 2406.00808).
-    meet: "view" brings a patient's clips of one view together, "patient" those of different views as well.
+    positives: "view" brings a patient's clips of one view together, "patient" those of different views as well.
     components: principal components in. shrink, directions: see `discriminants`. hidden: width of the network beside
     the linear map, 0 for none. weight_decay: of AdamW.
-    dropout: of components. steps: at most; the best of twenty looks on the way is kept. groups: patients of a batch.
-    each: samples of each, from different clips where there are.
+    dropout: of components. steps: at most; the best of twenty looks on the way is kept. patients_per_batch: or of
+    views of a patient. samples_per_patient: from different clips where there are.
     """
 
     loss: Loss = "supcon"
-    meet: Meet = "view"
-    begin: Literal["discriminants", "random"] = "discriminants"
+    positives: Positives = "view"
+    init: Literal["discriminants", "random"] = "discriminants"
     components: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)
     shrink: tuple[float, ...] = (0.001, 0.01, 0.1, 0.3)
     directions: tuple[int, ...] = (8, 16, 32, 48, 64, 128)
@@ -54,16 +54,18 @@ class FitOptions:
     weight_decay: tuple[float, ...] = (0.1,)
     dropout: float = 0.1
     steps: int = 600
-    groups: int = 128
-    each: int = 2
+    patients_per_batch: int = 128
+    samples_per_patient: int = 2
     learning_rate: float = 5e-4
     temperature: float = 0.1
     bins: int = BINS
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(*self.components, self.steps, self.bins) < 1 or min(self.hidden) < 0 or self.each < 2:
-            raise EchofmError("components, steps and bins must be positive, hidden not negative, each at least 2")
+        if min(*self.components, self.steps, self.bins) < 1 or min(self.hidden) < 0 or self.samples_per_patient < 2:
+            raise EchofmError(
+                "components, steps and bins must be positive, hidden not negative, samples_per_patient at least 2"
+            )
         if not 0 <= self.dropout < 1:
             raise EchofmError("dropout must lie from 0 to below 1")
         if not all(0 < shrink <= 1 for shrink in self.shrink) or not all(1 <= d <= WIDTH for d in self.directions):
@@ -72,7 +74,7 @@ class FitOptions:
     @property
     def tries(self) -> int:
         """Heads that are trained at each level."""
-        begins = 1 if self.begin == "discriminants" else len(self.components)
+        begins = 1 if self.init == "discriminants" else len(self.components)
         return begins * len(self.hidden) * len(self.weight_decay)
 
 
@@ -122,7 +124,7 @@ def fit_head(
             seed=options.seed,
         )
         learn, check = preparation.prepared(train), preparation.prepared(validation)
-        group_M = learn.group_M(options.meet)
+        group_M = learn.group_M(options.positives)
         if (np.bincount(group_M, minlength=1) < 2).all():
             raise EchofmError(
                 f"no patient has two samples at the {level} level, so nothing can meet; "
@@ -163,7 +165,7 @@ def _begins(
     """The discriminants that tell validation patients apart best; begun at random, every number of components."""
     most = len(preparation.components.scale_K)
     widths = sorted({min(width, most) for width in options.components})
-    if options.begin == "random":
+    if options.init == "random":
         return [_Begin(components=width) for width in widths]
     best: tuple[float, _Begin] | None = None
     component_MK = learn.component_MK.numpy()
@@ -200,11 +202,13 @@ def _train(
     looks = set(np.linspace(0, options.steps, min(20, options.steps) + 1).round().astype(int).tolist()) - {0}
     # What it begins at counts as well: training may make it worse.
     best_auc, best_step, kept = validation_auc(head, check), 0, _copy(head)
-    drawn = endless_batches(group_M, learn.clip_M, groups=options.groups, each=options.each, rng=rng)
+    drawn = endless_batches(
+        group_M, learn.clip_M, groups=options.patients_per_batch, each=options.samples_per_patient, rng=rng
+    )
     for step, rows in zip(range(1, options.steps + 1), drawn):
         head.train()
         for group in optimizer.param_groups:
-            group["lr"] = options.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - 1) / options.steps))
+            group["lr"] = options.learning_rate * half_cosine((step - 1) / options.steps)
         unit_ME = head.from_components(learn.component_MK[rows, : head.inputs], draw=draw)
         together = torch.from_numpy(group_M[rows])
         if pairs is None:

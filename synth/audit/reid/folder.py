@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from echofm.atomic import whole_files
 from echofm.errors import EchofmError
 from synth.audit.reid.config import LevelConfig, ReidConfig
 from synth.audit.reid.head import Components, Head
@@ -56,11 +56,9 @@ def save_reid(reid: Reid, folder: str | Path) -> Path:
         CONFIG: reid.config.to_json().encode(),
     }
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            (folder / f"{name}.part").write_bytes(content)
-        for name in contents:
-            os.replace(folder / f"{name}.part", folder / name)
+        with whole_files([folder / name for name in contents]) as parts:
+            for part, content in zip(parts, contents.values(), strict=True):
+                part.write_bytes(content)
     except OSError as error:
         raise EchofmError(f"the model cannot be written to {folder} ({error.strerror}); check --out") from None
     return folder
@@ -92,20 +90,22 @@ def load_reid(folder: str | Path) -> Reid:
 def _level(config: LevelConfig, tensors: dict[str, torch.Tensor], path: Path) -> LevelModel:
     prefix = f"{config.level}."
     own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    template, place = own.pop("template_KD", None), own.pop("place_TD", None)
+    template, position = own.pop("template_KD", None), own.pop("position_TD", None)
     head = Head(Components(config.features, config.components), hidden=config.hidden)
     expected = {name: tensor.shape for name, tensor in head.state_dict().items()}
     found = {name: tensor.shape for name, tensor in own.items()}
     cycle = (config.bins, config.features // config.bins)
-    fits = template is None and place is None
+    fits = template is None and position is None
     if config.level == "motion":
         fits = template is not None and tuple(template.shape) == cycle
-        fits = fits and (place is None or (place.ndim == 2 and len(place) > 0 and place.shape[1] == cycle[1]))
+        fits = fits and (
+            position is None or (position.ndim == 2 and len(position) > 0 and position.shape[1] == cycle[1])
+        )
     if expected != found or not fits or not all(torch.isfinite(tensor).all() for tensor in own.values()):
         raise EchofmError(f"{path}: the {config.level} head is not what {CONFIG} describes; fit it again")
     head.load_state_dict(own)
-    template_KD, place_TD = (None if each is None else each.float().numpy() for each in (template, place))
-    return LevelModel(config=config, head=head.eval(), template_KD=template_KD, place_TD=place_TD)
+    template_KD, position_TD = (None if each is None else each.float().numpy() for each in (template, position))
+    return LevelModel(config=config, head=head.eval(), template_KD=template_KD, position_TD=position_TD)
 
 
 def _card(config: ReidConfig) -> str:

@@ -6,7 +6,6 @@ M samples, D features in, K components, E = 128 features out.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from sklearn.decomposition import PCA
 from torch import nn
+
+from echofm.backbones.frozen import seeded
 
 WIDTH = 128
 """Features out, as in the published re-identification models."""
@@ -116,14 +117,6 @@ class Head(nn.Module):
         self.eval()
         parts = [self(torch.from_numpy(np.array(block, np.float32))).numpy() for block in _blocks(samples_MD)]
         return np.concatenate(parts) if parts else np.zeros((0, WIDTH), np.float32)
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """First weights that depend on the seed alone; the caller's own stream of random numbers is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
 
 
 def _blocks(samples_MD: npt.NDArray) -> Iterator[npt.NDArray]:

@@ -9,26 +9,24 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from echofm.backbones.frozen import seeded
 from echofm.errors import EchofmError
-from synth.audit.reid.head import seeded
+from echofm.loss.contrastive import info_nce
 
 
 def supervised_contrastive(unit_MD: torch.Tensor, patient_M: torch.Tensor, *, temperature: float = 0.1) -> torch.Tensor:
-    """Supervised contrastive loss, L_out of eq. 2 in arXiv 2004.11362: a scalar, the mean over samples with a partner.
+    """Supervised contrastive loss (`echofm.loss.contrastive`): a scalar, the mean over samples with a partner.
 
     unit_MD: rows of length one. patient_M: integers, equal for samples that belong together. A sample that has no
     partner is a negative of the others and no anchor. Raises EchofmError where no two samples belong together.
     """
-    similarity_MM = unit_MD @ unit_MD.T / temperature
+    same_MM = patient_M[:, None] == patient_M
     itself_MM = torch.eye(len(unit_MD), dtype=torch.bool, device=unit_MD.device)
-    log_part_MM = similarity_MM - similarity_MM.masked_fill(itself_MM, -torch.inf).logsumexp(1, keepdim=True)
-    partner_MM = (patient_M[:, None] == patient_M[None, :]) & ~itself_MM
-    partners_M = partner_MM.sum(1)
-    anchor_M = partners_M > 0
+    contrast = info_nce(unit_MD, unit_MD, same_QK=same_MM, itself_QK=itself_MM, temperature=temperature)
+    anchor_M = contrast.positives_Q > 0
     if not anchor_M.any():
         raise EchofmError("no two samples of a batch belong to one patient; a contrastive loss needs pairs")
-    mean_M = log_part_MM.masked_fill(~partner_MM, 0).sum(1)[anchor_M] / partners_M[anchor_M]
-    return -mean_M.mean()
+    return contrast.loss_Q[anchor_M].mean()
 
 
 class SiamesePairs(nn.Module):

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from echofm.atomic import write_whole
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.intervals import Estimate
@@ -67,8 +68,7 @@ class VerificationReport(FrozenModel):
     def save(self, path: Path) -> None:
         """Write it. Raises EchofmError where that cannot be done."""
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(self.to_json(), encoding="utf-8")
+            write_whole(path, self.to_json())
         except OSError as error:
             raise EchofmError(f"{path.name} cannot be written ({error.strerror}); check --out") from None
 

@@ -1,6 +1,6 @@
 """Reid: one head per level on one base encoder; turns an EmbeddingTable into a table of re-identification features.
 
-N clips, T moments, E = 128 features.
+N clips, T frames, E = 128 features.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class LevelModel:
     config: LevelConfig
     head: Head
     template_KD: npt.NDArray[np.float32] | None
-    place_TD: npt.NDArray[np.float32] | None = None
+    position_TD: npt.NDArray[np.float32] | None = None
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """All that decides the features, by name."""
         found = dict(self.head.state_dict())
-        extra = {"template_KD": self.template_KD, "place_TD": self.place_TD}
+        extra = {"template_KD": self.template_KD, "position_TD": self.position_TD}
         found |= {name: torch.from_numpy(array) for name, array in extra.items() if array is not None}
         return {name: tensor.detach().contiguous() for name, tensor in found.items()}
 
@@ -48,7 +48,7 @@ class LevelModel:
             source=self.config.source,
             bins=self.config.bins,
             template_KD=self.template_KD,
-            place_TD=self.place_TD,
+            position_TD=self.position_TD,
         )
         width = found.feature_MD.shape[1]
         if width != self.config.features:
@@ -91,19 +91,19 @@ class Reid:
     def project(self, table: EmbeddingTable, level: Level = "clip") -> EmbeddingTable:
         """The same clips with re-identification features: video_ND of 128 numbers and length one, compared by cosine.
 
-        At the frame level `phase` holds those of the single moments. The encoder digest is `digest(level)`.
+        At the frame level `phase` holds those of the single frames. The encoder digest is `digest(level)`.
         Raises EchofmError on a table of another encoder or other settings, and on clips without a cycle for motion.
         """
         self._require(table)
         model = self._level(level)
-        video, moments = [], []
+        video, frames = [], []
         for _, block in blocks(table):
             found = model.samples(block)
             unit_ME = model.head.project(found.feature_MD)
             video.append(whole_clips(unit_ME, found.clip_M, found.part_M, len(block)))
             if level == "frame":
                 lengths = np.bincount(found.clip_M, minlength=len(block))
-                moments += np.split(unit_ME, np.cumsum(lengths)[:-1])
+                frames += np.split(unit_ME, np.cumsum(lengths)[:-1])
         video_NE = np.concatenate(video) if video else np.zeros((0, 128), np.float32)
         without = int(np.isnan(video_NE[:, 0]).sum())
         if without:
@@ -114,7 +114,7 @@ class Reid:
         return EmbeddingTable(
             video_ND=video_NE,
             rows=table.rows,
-            phase=_timeline(table, moments, from_phase=model.config.source == "phase") if moments else None,
+            phase=_timeline(table, frames, from_phase=model.config.source == "phase") if frames else None,
             encoder_digest=self.digest(level),
             contract=table.contract,
             settings=table.settings,
@@ -161,7 +161,7 @@ def _whole(model: LevelModel, table: EmbeddingTable) -> npt.NDArray[np.float32]:
     return whole_clips(ones, found.clip_M, found.part_M, len(table))
 
 
-def _timeline(table: EmbeddingTable, moments: list[npt.NDArray[np.float32]], *, from_phase: bool) -> PhaseTokens:
+def _timeline(table: EmbeddingTable, frames: list[npt.NDArray[np.float32]], *, from_phase: bool) -> PhaseTokens:
     if from_phase and table.phase is not None:
-        return replace(table.phase, feature_PD=np.concatenate(moments))
-    return PhaseTokens.from_arrays(moments)
+        return replace(table.phase, feature_PD=np.concatenate(frames))
+    return PhaseTokens.from_arrays(frames)

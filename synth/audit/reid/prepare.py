@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from echofm.embed.places import place_means
+from echofm.embed.positions import position_means
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from synth.audit.reid.cycle import common_template
@@ -20,7 +20,7 @@ from synth.audit.reid.head import Components, Head
 from synth.audit.reid.samples import FIRST, SECOND, Level, Source, blocks, samples, whole_clips
 from synth.audit.reid.verify import Recordings
 
-Meet = Literal["view", "patient"]
+Positives = Literal["view", "patient"]
 Texts = npt.NDArray[np.str_]
 # Components and template are found on so many clips at most.
 _MOST_CLIPS = 3000
@@ -37,10 +37,10 @@ class Prepared:
     patient_N: Texts
     view_N: Texts
 
-    def group_M(self, meet: Meet) -> npt.NDArray[np.int64]:
+    def group_M(self, positives: Positives) -> npt.NDArray[np.int64]:
         """Samples of equal number shall meet: those of one patient, or of one patient in one view."""
         names = self.patient_N
-        if meet == "view":
+        if positives == "view":
             names = np.array([f"{patient}\0{view}" for patient, view in zip(self.patient_N, self.view_N)])
         return np.unique(names, return_inverse=True)[1][self.clip_M]
 
@@ -75,14 +75,14 @@ def names(column: npt.NDArray[np.object_]) -> Texts:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Preparation:
-    """From a table to components: what level, source and training clips decide. template_KD, place_TD: motion alone."""
+    """From a table to components: what level, source and training clips decide. template_KD, position_TD: of motion."""
 
     level: Level
     source: Source
     bins: int
     components: Components
     template_KD: npt.NDArray[np.float32] | None
-    place_TD: npt.NDArray[np.float32] | None
+    position_TD: npt.NDArray[np.float32] | None
 
     @classmethod
     def of(
@@ -91,10 +91,10 @@ class Preparation:
         """Found on the training clips, a drawn part of them where there are very many."""
         rows = np.sort(np.random.default_rng(seed).permutation(len(table))[:_MOST_CLIPS])
         few = table.select(rows)
-        template = place = None
+        template = position = None
         if level == "motion":
-            place = place_means(few)
-            cycles = samples(few, level, source=source, bins=bins, place_TD=place)
+            position = position_means(few)
+            cycles = samples(few, level, source=source, bins=bins, position_TD=position)
             if len(cycles) == 0:
                 raise EchofmError(
                     "no training clip shows a whole heart cycle, which the motion level needs; leave motion out of "
@@ -103,14 +103,14 @@ class Preparation:
             template = common_template(cycles.feature_MD.reshape(len(cycles), bins, -1).astype(np.float64)).astype(
                 np.float32
             )
-        found = samples(few, level, source=source, bins=bins, template_KD=template, place_TD=place)
+        found = samples(few, level, source=source, bins=bins, template_KD=template, position_TD=position)
         return cls(
             level=level,
             source=source,
             bins=bins,
             components=Components.of(found.feature_MD, components=components, seed=seed),
             template_KD=template,
-            place_TD=place,
+            position_TD=position,
         )
 
     def prepared(self, table: EmbeddingTable) -> Prepared:
@@ -123,7 +123,7 @@ class Preparation:
                 source=self.source,
                 bins=self.bins,
                 template_KD=self.template_KD,
-                place_TD=self.place_TD,
+                position_TD=self.position_TD,
             )
             with torch.no_grad():
                 parts.append(self.components(torch.from_numpy(np.array(found.feature_MD))))

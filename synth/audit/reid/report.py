@@ -151,7 +151,7 @@ def _settings(reid: Reid) -> Table:
         ("encoder", config.base_encoder_digest),
         ("embedded with", ", ".join(f"{name} {value}" for name, value in config.settings.items()) or "unknown"),
         ("role, half, seed", f"{config.role}, {config.half}, {config.seed}"),
-        ("loss", f"{config.loss}; a patient's clips meet within a {config.meet}"),
+        ("loss", f"{config.loss}; a patient's clips meet within a {config.positives}"),
         *(
             (
                 f"{each.level} head",

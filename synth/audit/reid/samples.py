@@ -1,4 +1,4 @@
-"""What a re-identification head sees of a clip: single moments, the whole and its halves, or one heart cycle.
+"""What a re-identification head sees of a clip: single frames, the whole and its halves, or one heart cycle.
 
 N clips, M samples, T times, R rows, C columns, K phase bins, D features of a token or a sample.
 """
@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from echofm.embed.places import without_place
+from echofm.embed.positions import without_position
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from synth.audit.reid.cycle import one_cycle, turn_to
@@ -35,7 +35,7 @@ class Samples:
     """Samples of a table's clips.
 
     feature_MD: float32. clip_M: rows of the table, rising. part_M: FIRST and SECOND come from the two halves of a clip
-    and share no frame, WHOLE is the whole clip, OTHER further single moments.
+    and share no frame, WHOLE is the whole clip, OTHER further single frames.
     """
 
     feature_MD: Floats
@@ -83,28 +83,28 @@ def samples(
     source: Source,
     bins: int = BINS,
     template_KD: npt.NDArray | None = None,
-    place_TD: Floats | None = None,
+    position_TD: Floats | None = None,
 ) -> Samples:
     """All samples of a table's clips at one level.
 
-    frame: the tokens of each moment, places side by side. clip: the mean of these over time, of the whole clip and of
+    frame: the tokens of each frame, places side by side. clip: the mean of these over time, of the whole clip and of
     either half (of a table with clip vectors alone: these). motion: one cycle, turned to agree with `template_KD`, of
-    the whole and of each half that shows a whole cycle, after what a moment's place in its window explains (`place_TD`)
-    is taken off; a clip without a cycle has no sample.
+    the whole and of each half that shows a whole cycle, after what a token's position in its window explains
+    (`position_TD`) is taken off; a clip without a cycle has no sample.
     Raises EchofmError where the table lacks the source.
     """
     _require(table, source, level)
     if level == "motion":
-        return _cycles(table, bins, template_KD, place_TD)
+        return _cycles(table, bins, template_KD, position_TD)
     if source == "video":
         return Samples(
             feature_MD=table.video_ND, clip_M=np.arange(len(table)), part_M=np.full(len(table), WHOLE, np.int64)
         )
     if source == "tokens":
         assert table.tokens is not None
-        moments = table.tokens.feature_NTRCD.reshape(len(table), table.tokens.grid[0], -1)
-        return _moments(list(moments)) if level == "frame" else _means(list(moments))
-    return _moments([each for each, _ in _timelines(table, None)])
+        frames = table.tokens.feature_NTRCD.reshape(len(table), table.tokens.grid[0], -1)
+        return _single_frames(list(frames)) if level == "frame" else _means(list(frames))
+    return _single_frames([each for each, _ in _timelines(table, None)])
 
 
 def _require(table: EmbeddingTable, source: Source, level: Level) -> None:
@@ -114,46 +114,46 @@ def _require(table: EmbeddingTable, source: Source, level: Level) -> None:
         raise EchofmError(f"the {level} head reads phase features, which the table lacks; embed without --no-phase")
 
 
-def _timelines(table: EmbeddingTable, place_TD: Floats | None) -> Iterator[tuple[Floats, npt.NDArray[np.float64]]]:
+def _timelines(table: EmbeddingTable, position_TD: Floats | None) -> Iterator[tuple[Floats, npt.NDArray[np.float64]]]:
     """Of each clip its phase tokens (T, D) and their seconds."""
-    phase = table.phase if place_TD is None else without_place(table, place_TD).phase
+    phase = table.phase if position_TD is None else without_position(table, position_TD).phase
     assert phase is not None
     for first, last in pairwise(phase.start_N1):
         yield phase.feature_PD[first:last], phase.time_s_P[first:last]
 
 
-def _moments(clips: list[Floats]) -> Samples:
-    """Every moment; the middle ones of the two halves stand for these."""
+def _single_frames(clips: list[Floats]) -> Samples:
+    """Every frame; the middle ones of the two halves stand for these."""
     parts, owners = [], []
-    for number, moments in enumerate(clips):
-        part = np.full(len(moments), OTHER, np.int64)
-        if len(moments) >= 2:
-            part[len(moments) // 4], part[len(moments) - 1 - len(moments) // 4] = FIRST, SECOND
+    for number, frames in enumerate(clips):
+        part = np.full(len(frames), OTHER, np.int64)
+        if len(frames) >= 2:
+            part[len(frames) // 4], part[len(frames) - 1 - len(frames) // 4] = FIRST, SECOND
         parts.append(part)
-        owners.append(np.full(len(moments), number, np.int64))
+        owners.append(np.full(len(frames), number, np.int64))
     return _joined(clips, owners, parts)
 
 
 def _means(clips: list[Floats]) -> Samples:
-    """The mean over the first half, over the second and over all moments."""
+    """The mean over the first half, over the second and over all frames."""
     features, owners, parts = [], [], []
-    for number, moments in enumerate(clips):
-        half = len(moments) // 2
-        kept = [(FIRST, moments[:half]), (SECOND, moments[-half:])] if half else []
-        for part, chosen in [*kept, (WHOLE, moments)]:
+    for number, frames in enumerate(clips):
+        half = len(frames) // 2
+        kept = [(FIRST, frames[:half]), (SECOND, frames[-half:])] if half else []
+        for part, chosen in [*kept, (WHOLE, frames)]:
             features.append(chosen.mean(0, keepdims=True, dtype=np.float64).astype(np.float32))
             owners.append(np.array([number]))
             parts.append(np.array([part]))
     return _joined(features, owners, parts)
 
 
-def _cycles(table: EmbeddingTable, bins: int, template_KD: npt.NDArray | None, place_TD: Floats | None) -> Samples:
+def _cycles(table: EmbeddingTable, bins: int, template_KD: npt.NDArray | None, position_TD: Floats | None) -> Samples:
     features, owners, parts = [], [], []
     width = table.phase.feature_PD.shape[1] if table.phase is not None else 0
-    for number, (moments, time_s) in enumerate(_timelines(table, place_TD)):
-        half = len(moments) // 2
-        for part, chosen in ((FIRST, slice(0, half)), (SECOND, slice(len(moments) - half, None)), (WHOLE, slice(None))):
-            cycle = one_cycle(moments[chosen], time_s[chosen], bins=bins)
+    for number, (frames, time_s) in enumerate(_timelines(table, position_TD)):
+        half = len(frames) // 2
+        for part, chosen in ((FIRST, slice(0, half)), (SECOND, slice(len(frames) - half, None)), (WHOLE, slice(None))):
+            cycle = one_cycle(frames[chosen], time_s[chosen], bins=bins)
             if cycle is None:
                 continue
             turned = cycle if template_KD is None else turn_to(template_KD, cycle)
@@ -175,7 +175,7 @@ def _joined(features: list[Floats], owners: list[npt.NDArray[np.int64]], parts: 
 
 
 def whole_clips(unit_ME: Floats, clip_M: npt.NDArray[np.int64], part_M: npt.NDArray[np.int64], clips: int) -> Floats:
-    """(N, E) a unit vector per clip: its WHOLE sample, or the mean of its moments; NaN where it has no sample."""
+    """(N, E) a unit vector per clip: its WHOLE sample, or the mean of its frames; NaN where it has no sample."""
     chosen = part_M == WHOLE if (part_M == WHOLE).any() else np.ones(len(part_M), bool)
     total = np.zeros((clips, unit_ME.shape[1]))
     np.add.at(total, clip_M[chosen], unit_ME[chosen])

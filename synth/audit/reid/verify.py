@@ -131,8 +131,8 @@ def _extreme(
     """The pairs of lowest rank, each once."""
     rows, columns = np.nonzero(pairs_QG)
     seen: set[frozenset[str]] = set()
-    for place in np.argsort(rank_QG[rows, columns], kind="stable"):
-        row, column = rows[place], columns[place]
+    for position in np.argsort(rank_QG[rows, columns], kind="stable"):
+        row, column = rows[position], columns[position]
         one, other = str(queries.clip_Q[row]), str(gallery.clip_Q[column])
         if frozenset((one, other)) not in seen:
             seen.add(frozenset((one, other)))
@@ -196,7 +196,7 @@ class _Pairs:
         patient_G: npt.NDArray[np.int64],
         patients: int,
     ) -> _Pairs:
-        level_K, place = np.unique(score_QG[genuine_QG], return_inverse=True)
+        level_K, position = np.unique(score_QG[genuine_QG], return_inverse=True)
         rows = np.broadcast_to(patient_Q[:, None], genuine_QG.shape)[genuine_QG]
         query, entry = np.nonzero(impostor_QG)
         score = score_QG[query, entry]
@@ -206,7 +206,7 @@ class _Pairs:
         tied = left < np.searchsorted(level_K, score, "right")
         shape = (len(level_K) + 1, len(pair_B))
         return cls(
-            genuine_KW=_counts(place, rows, (len(level_K), patients)),
+            genuine_KW=_counts(position, rows, (len(level_K), patients)),
             below_KB=_counts(left[~tied], column[~tied], shape),
             tied_KB=_counts(left[tied], column[tied], shape),
             first_B=pair_B // patients,
@@ -255,9 +255,9 @@ def _ranked(score_QG: Doubles, genuine_QG: Bools, impostor_QG: Bools) -> tuple[D
     for row, (score, genuine, impostor) in enumerate(zip(score_QG, genuine_QG, impostor_QG)):
         ours, theirs = np.sort(score[genuine])[::-1], np.sort(score[impostor])
         above = len(theirs) - np.searchsorted(theirs, ours, side="left")
-        place = np.arange(1, len(ours) + 1)
+        position = np.arange(1, len(ours) + 1)
         best[row] = above[0] == 0
-        precision[row] = (place / (place + above)).mean()
+        precision[row] = (position / (position + above)).mean()
     return best, precision
 
 

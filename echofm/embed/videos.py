@@ -1,0 +1,134 @@
+"""Videos: echo files or shards whose clips can be embedded, and read again by the ids of their embeddings.
+
+A table names clips by their ids alone; film strips, fingerprints and planted copies need the pixels behind them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from echofm.clip import Clip
+from echofm.contract import InputContract
+from echofm.embed.inputs import FileInput, Input, ShardInput
+from echofm.embed.set_aside import file_positions
+from echofm.errors import EchofmError, UnreadableFile
+from echofm.ids import IdKey
+from echofm.readers.datasets import open_source
+from echofm.readers.guarded import ReaderPool
+from echofm.readers.limits import Limits
+from echofm.readers.source import Row
+from echofm.shards.manifest import MANIFEST
+from echofm.shards.read import ShardSet
+
+R = TypeVar("R")
+Wanted = tuple[str, Any]
+
+
+@dataclass(kw_only=True)
+class Videos:
+    """One set's videos. rows: files in the order of their embeddings; shards: instead of files.
+
+    Before clips are read by id, `locate` has to learn the ids from the set's table.
+    """
+
+    key: IdKey
+    processes: int
+    limits: Limits
+    dataset: str = ""
+    rows: Sequence[Row] = ()
+    shards: ShardSet | None = None
+    _positions: dict[str, int] = field(default_factory=dict, init=False, repr=False)
+
+    def input(self, contract: InputContract) -> Input:
+        """The clips as an encoder of that contract takes them."""
+        if self.shards is not None:
+            return ShardInput(self.shards, contract=contract)
+        return FileInput(
+            self.rows,
+            dataset=self.dataset,
+            contract=contract,
+            key=self.key,
+            processes=self.processes,
+            limits=self.limits,
+        )
+
+    def fingerprint(self) -> str:
+        """Changes when a clip is added, removed or altered."""
+        return self.input(InputContract(size=1, frames=1)).fingerprint()
+
+    def locate(self, clip_ids: Sequence[str], folder: Path) -> None:
+        """Learn which clip lies where. clip_ids: of the set's whole table, under whatever names they are to be asked
+        for; folder: of that table, with the list of files set aside."""
+        if self.shards is not None:
+            file_ids = [record.clip_id for record in self.shards.records]
+        else:
+            file_ids = [self.key.file(row.path) for row in self.rows]
+        self._positions = file_positions(clip_ids, folder, file_ids)
+
+    def read(
+        self, wanted: Sequence[Wanted], task: Callable[[Clip, Any], R], *, channels: int = 1
+    ) -> Iterator[R | UnreadableFile]:
+        """task(clip, argument) for each (clip id, argument), in order, where the clip is read; pixels stay there.
+
+        channels: in which files are read; a shard's clip has its own.
+        """
+        if self.shards is not None:
+            yield from (task(self.shards.clip(self._positions[clip]), argument) for clip, argument in wanted)
+            return
+        work = [(self.rows[self._positions[clip]], argument) for clip, argument in wanted]
+        pool = ReaderPool(
+            functools.partial(_with_argument, task=task),
+            processes=min(self.processes, max(1, len(work))),
+            channels=channels,
+            key=self.key,
+            limits=self.limits,
+        )
+        with pool:
+            for _, result in pool.map(_RowWithArgument.of(row, argument) for row, argument in work):
+                yield result
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RowWithArgument(Row):
+    argument: Any = None
+
+    @classmethod
+    def of(cls, row: Row, argument: Any) -> _RowWithArgument:
+        return cls(**{name: getattr(row, name) for name in Row.__dataclass_fields__}, argument=argument)
+
+
+def _with_argument(row: Row, clip: Clip, *, task: Callable[[Clip, Any], R]) -> R:
+    assert isinstance(row, _RowWithArgument)
+    return task(clip, row.argument)
+
+
+def open_videos(
+    src: str | Path,
+    *,
+    key: IdKey,
+    processes: int = 1,
+    limits: Limits = Limits(),  # noqa: B008 (frozen)
+    dataset: str | None = None,
+    patient_from: str | None = None,
+    has_patients: bool = True,
+    show_progress: bool = True,
+) -> Videos:
+    """Shards where there is a manifest of shards, else a data set, a plain folder or a single file.
+
+    has_patients: False for synthetic clips, whose patients nobody asks for.
+    Raises EchofmError where there is nothing to read, or it is not known who the patients are.
+    """
+    if (Path(src) / MANIFEST).is_file():
+        shards = ShardSet.open(src, show_progress=show_progress)
+        return Videos(key=key, processes=processes, limits=limits, shards=shards)
+    source = open_source(src, dataset=dataset, patient_from=patient_from)
+    rows = sorted(source.rows(doubtful=not has_patients), key=lambda row: key.file(row.path))
+    if not has_patients:
+        rows = [replace(row, patient_from=row.patient_from or "dicom") for row in rows]
+    if not rows:
+        raise EchofmError("no echo files were found; check the folder and `--dataset`")
+    return Videos(key=key, processes=processes, limits=limits, dataset=source.name, rows=rows)

@@ -1,0 +1,133 @@
+"""What a batch may carry beside its video: named by the loader's user, read for each window, stacked.
+
+B windows, L frames of a window, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from echofm.clip import NOT_ANNOTATED, Clip, Label
+from echofm.displacement import between
+from echofm.errors import EchofmError
+from echofm.shards.read import ShardSet
+from echofm.shards.sample import ARRAYS, MEMBERS
+
+Carry = Literal["labels", "view", "mask", "phase", "paired", "clean", "displacement", "velocity"]
+
+
+@dataclass(frozen=True)
+class _Array:
+    """An array of each frame: its field of Clip and of ClipBatch, its value where a clip has none (None: refused)."""
+
+    clip: str
+    batch: str
+    unknown: float | None
+
+
+_ARRAYS: Mapping[str, _Array] = {
+    "mask": _Array("mask_THW", "mask_BTHW", NOT_ANNOTATED),
+    "phase": _Array("phase_T", "phase_BT", np.nan),
+    "paired": _Array("paired_TCHW", "paired_BCTHW", None),
+    "clean": _Array("clean_TCHW", "clean_BCTHW", None),
+    "displacement": _Array("displacement_px_T2HW", "displacement_px_BT2HW", np.nan),
+    "velocity": _Array("velocity_m_per_s_THW", "velocity_m_per_s_BTHW", np.nan),
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Held:
+    """Of one clip, in shards or in memory: what every batch says about it, and a way to the rest.
+
+    array: (field of Clip, first frame, frame after the last) to those frames; None where the clip holds none.
+    """
+
+    clip_id: str
+    patient_id: str
+    sector_HW: npt.NDArray[np.bool_]
+    labels: Mapping[str, Label]
+    view: str | None
+    array: Callable[[str, int, int], npt.NDArray[Any] | None]
+
+
+def of_clip(clip: Clip) -> Held:
+    """A clip in memory."""
+
+    def array(field: str, first: int, stop: int) -> npt.NDArray[Any] | None:
+        held = getattr(clip, field)
+        return None if held is None else held[first:stop]
+
+    return Held(
+        clip_id=clip.clip_id,
+        patient_id=clip.patient_id,
+        sector_HW=clip.sector_HW,
+        labels=clip.labels,
+        view=clip.view,
+        array=array,
+    )
+
+
+def of_shards(shards: ShardSet, index: int) -> Held:
+    """A clip of a shard folder, by its number."""
+    meta = shards.records[index].meta
+    return Held(
+        clip_id=meta.clip_id,
+        patient_id=meta.patient_id,
+        sector_HW=shards.sector_HW(index),
+        labels=meta.labels,
+        view=meta.view,
+        array=functools.partial(shards.array, index),
+    )
+
+
+def check_carry(carry: Sequence[Carry], shards: ShardSet | None = None) -> None:
+    """Raises EchofmError on a name that is none, and where the shards hold nothing of it, or not enough."""
+    for name in carry:
+        if name not in get_args(Carry):
+            raise EchofmError(f"a batch cannot carry {name!r}; it can {', '.join(get_args(Carry))}")
+        if shards is not None and name in _ARRAYS:
+            suffix, total = MEMBERS[_ARRAYS[name].clip], len(shards)
+            lacking = sum(suffix not in record.arrays for record in shards.records)
+            if lacking and (lacking == total or _ARRAYS[name].unknown is None):
+                raise EchofmError(
+                    f"{lacking} of {total} clips in the shards hold no {name} to carry; write shards of files that "
+                    "have it (a phantom: `echofm phantom --truth`)"
+                )
+
+
+def carried(carry: Sequence[Carry], clips: Sequence[Held], indices: Sequence[npt.NDArray[np.int64]]) -> dict[str, Any]:
+    """The fields of a ClipBatch for windows: of each its clip and its frames (L,).
+
+    Raises EchofmError where a clip holds no frames that were named.
+    """
+    fields: dict[str, Any] = {}
+    for name in carry:
+        if name == "labels":
+            fields["labels"] = [clip.labels for clip in clips]
+        elif name == "view":
+            fields["views"] = [clip.view for clip in clips]
+        else:
+            of = _ARRAYS[name]
+            parts = [_of_window(name, clip, indices_L) for clip, indices_L in zip(clips, indices)]
+            stacked = torch.from_numpy(np.stack(parts))
+            fields[of.batch] = stacked.transpose(1, 2) if of.batch.endswith("_BCTHW") else stacked
+    return fields
+
+
+def _of_window(name: str, clip: Held, indices_L: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    of, first = _ARRAYS[name], int(indices_L.min())
+    array = clip.array(of.clip, first, int(indices_L.max()) + 1)
+    if array is not None:
+        return between(array, indices_L - first) if name == "displacement" else array[indices_L - first]
+    if of.unknown is None:
+        raise EchofmError(f"clip {clip.clip_id} holds no {name} frames; leave {name} out of `carry`")
+    dtype, letters = ARRAYS[MEMBERS[of.clip]]
+    sizes = {"2": 2, "H": clip.sector_HW.shape[0], "W": clip.sector_HW.shape[1]}
+    return np.full((len(indices_L), *(sizes[letter] for letter in letters[1:])), of.unknown, dtype)

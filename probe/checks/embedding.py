@@ -1,0 +1,185 @@
+"""Is this embedding alive, and is its data what the encoder's contract asks for? Stated before any figure of a probe.
+
+A dead or leaking embedding probes well or badly for no good reason. Shapes: N clips, D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from echofm.embed.table import EmbeddingTable
+from echofm.metric.collapse import embedding_std, rankme
+from echofm.nearest import nearest, unit_rows
+from probe.result import Check, SanityFigures
+
+# Far below any encoder that trained well; an untrained transformer has an embedding std near 0.05.
+_DEAD_STD, _DEAD_RANK = 0.005, 1.5
+# One direction that holds nearly all the variance is a collapse that rank alone may miss.
+_DEAD_SHARE = 0.99
+_MOST_ROWS = 5000
+# Of a vector's length: the same clip embedded in another batch differs by round-off.
+_SAME = 1e-6
+
+
+def check_embedding(table: EmbeddingTable, *, seed: int = 0) -> SanityFigures:
+    """Look at up to 5,000 clips of a table."""
+    rows = np.sort(np.random.default_rng(seed).permutation(len(table))[:_MOST_ROWS])
+    features = np.asarray(table.video_ND[rows], np.float64)
+    patients = table.patient_id[rows].astype(str)
+    checks = [_collapse(features), _spectrum(features), _frame_rate(table), _length(table)]
+    within = between = None
+    # Among features that are all alike everything is a copy of everything.
+    if checks[0].passed:
+        within, between = _similarities(features, patients)
+        checks += [_identity(within, between), _copies(features, patients, table.split[rows])]
+    return SanityFigures(
+        rankme=checks[0].figures["rankme"],
+        embedding_std=checks[0].figures["embedding_std"],
+        within_patient=within,
+        between_patients=between,
+        problems=problems_of(checks),
+        checks=checks,
+    )
+
+
+def problems_of(checks: Sequence[Check]) -> list[str]:
+    """What the failed ones say."""
+    return [check.says for check in checks if check.passed is False]
+
+
+def with_checks(found: SanityFigures, checks: Sequence[Check]) -> SanityFigures:
+    """A result's sanity with what else was looked at before it, of the encoder (`probe.checks.encoder`) or the table.
+
+    These come first; what is there already is not said twice.
+    """
+    names = {check.name for check in checks}
+    return found.model_copy(
+        update={
+            "problems": list(dict.fromkeys([*problems_of(checks), *found.problems])),
+            "checks": [*checks, *(check for check in found.checks if check.name not in names)],
+        }
+    )
+
+
+def _collapse(features: npt.NDArray[np.float64]) -> Check:
+    rank, width = rankme(torch.from_numpy(features)), embedding_std(torch.from_numpy(features))
+    dead = width < _DEAD_STD or rank < _DEAD_RANK
+    stated = f"effective rank {rank:.2f}, embedding std {width:.4f}"
+    return Check(
+        name="collapse",
+        passed=not dead,
+        says=f"the embedding is collapsed: {stated}" if dead else f"the clips are told apart: {stated}",
+        figures={"rankme": rank, "embedding_std": width},
+    )
+
+
+def _spectrum(features: npt.NDArray[np.float64]) -> Check:
+    """Variance by principal direction."""
+    centred = features - features.mean(0)
+    # The smaller of the two Gram matrices has the same eigenvalues.
+    gram = centred.T @ centred if centred.shape[1] <= len(centred) else centred @ centred.T
+    values = np.clip(np.linalg.eigvalsh(gram)[::-1], 0, None)
+    if values.sum() <= 0:
+        return Check(name="variance spectrum", passed=False, says="the features do not vary at all")
+    share = np.cumsum(values) / values.sum()
+    first, nine_tenths = float(share[0]), int(np.searchsorted(share, 0.9) + 1)
+    dead = first > _DEAD_SHARE and len(features) > 2
+    stated = f"{first:.1%} of the variance lies in one direction, 90 % in {nine_tenths}"
+    return Check(
+        name="variance spectrum",
+        passed=not dead,
+        says=f"the embedding is nearly one number: {stated}" if dead else stated,
+        figures={"first_share": first, "directions_of_90_percent": nine_tenths},
+    )
+
+
+def _identity(within: float | None, between: float | None) -> Check:
+    if within is None:
+        return Check(name="patients", passed=None, says="no patient has two clips: identity cannot be looked at")
+    known = {"within_patient": within} | ({} if between is None else {"between_patients": between})
+    apart = "" if between is None else f", {between:.3f} between patients"
+    says = f"cosine of centred features {within:.3f} within a patient{apart}"
+    return Check(name="patients", passed=True, says=says, figures=known)
+
+
+def _copies(
+    features: npt.NDArray[np.float64], patients: npt.NDArray[np.str_], splits: npt.NDArray[np.object_]
+) -> Check:
+    """Clips of different patients with the same features, those across training and test among them."""
+    if len(set(patients)) < 2:
+        return Check(name="copies", passed=None, says="all clips are of one patient")
+    # A clip of zeros has no direction of its own, from the mean of all it has.
+    centred = features - features.mean(0) + 1e-12
+    found = nearest(centred, centred, exclude_QN=(patients, patients))
+    apart = np.linalg.norm(features - features[found.index_QK[:, 0]], axis=1)
+    same = apart <= _SAME * np.linalg.norm(features, axis=1)
+    repeated = int(same.sum())
+    beside = splits[found.index_QK[:, 0]]
+    across = int((same & (splits == "test") & (beside == "train")).sum())
+    says = f"{repeated} clips have exactly the features of another patient's clip; run `echofm check`"
+    if across:
+        says = f"{across} test clips have exactly the features of a training clip of another patient; {says}"
+    return Check(
+        name="copies",
+        passed=repeated == 0,
+        says=says if repeated else "no two patients share a clip's features",
+        figures={"repeated": repeated, "between_train_and_test": across},
+    )
+
+
+def _frame_rate(table: EmbeddingTable) -> Check:
+    contract: Mapping[str, object] = table.contract or {}
+    wanted = contract.get("frame_rate_hz")
+    rates = table.rows["frame_rate_hz"].to_numpy(np.float64)
+    unknown = int(np.isnan(rates).sum())
+    figures = {"unknown": float(unknown)}
+    if table.contract is None:
+        return Check(name="frame rate", passed=None, says="the table does not tell its encoder's contract")
+    if wanted is None:
+        says = "the encoder takes consecutive frames of any rate"
+        return Check(name="frame rate", passed=True, says=says, figures=figures)
+    assert isinstance(wanted, int | float)
+    figures["slower"] = float((rates < 0.98 * wanted).sum())
+    if unknown > len(rates) / 2:
+        return Check(
+            name="frame rate",
+            passed=False,
+            says=f"{unknown} of {len(rates)} clips do not tell their frame rate and the encoder was trained at "
+            f"{wanted:g} Hz: their frames were taken one after another",
+            figures=figures,
+        )
+    says = f"brought to {wanted:g} Hz; {int(figures['slower'])} clips are slower (frames repeated), {unknown} unknown"
+    return Check(name="frame rate", passed=True, says=says, figures=figures)
+
+
+def _length(table: EmbeddingTable) -> Check:
+    frames = table.rows["frames"].to_numpy(np.float64)
+    wanted = (table.contract or {}).get("frames")
+    if not isinstance(wanted, int | float) or np.isnan(frames).all():
+        return Check(name="length", passed=None, says="the table does not tell how long its clips are")
+    short = int((frames < wanted).sum())
+    half = int((frames < wanted / 2).sum())
+    says = f"{short} of {len(frames)} clips are shorter than the encoder's {wanted:g} frames and were looped"
+    if half > len(frames) / 2:
+        says += f"; {half} have less than half of them"
+    return Check(
+        name="length", passed=half <= len(frames) / 2, says=says, figures={"short": short, "less_than_half": half}
+    )
+
+
+def _similarities(features_ND: npt.NDArray, patients_N: npt.NDArray) -> tuple[float | None, float | None]:
+    unit = unit_rows(features_ND - features_ND.mean(0) + 1e-12).astype(np.float64)
+    number = np.unique(patients_N, return_inverse=True)[1]
+    sizes = np.bincount(number)
+    sums = np.zeros((len(sizes), unit.shape[1]))
+    np.add.at(sums, number, unit)
+    own = (sums**2).sum(1) - sizes
+    pairs = (sizes * (sizes - 1)).sum()
+    every, all_pairs = (unit.sum(0) ** 2).sum() - len(unit), len(unit) * (len(unit) - 1)
+    within = float(own.sum() / pairs) if pairs else None
+    between = float((every - own.sum()) / (all_pairs - pairs)) if all_pairs > pairs else None
+    return within, between

@@ -1,1 +1,0 @@
-"""Figures of a probe's report: each function draws one panel in the theme in force."""

@@ -1,0 +1,143 @@
+"""A label's predictions on the test clips as figures: every metric, by clip, study and patient.
+
+Shapes: N test clips, S seeds, K classes or labels. Predictions are (N, S) values or (N, S, K) probabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from echofm.embed.table import EmbeddingTable
+from echofm.estimators.ordinal import median_level
+from echofm.intervals import rows_by_group
+from probe.bootstrap import Array, Figure, Key
+from probe.labels.metrics import METRICS, Metric, auroc, average_precision, of_label
+from probe.labels.target import ClipTask, Target
+from probe.partition import Partition
+from probe.protocol import Answers
+from probe.result import Pooling
+
+Metrics = Mapping[tuple[str, str], Metric]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabelAnswers(Answers):
+    """predicted_NS: a column per seed."""
+
+    predicted_NS: npt.NDArray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Truth:
+    """What predictions are held against: the true value and the patient of each test clip, and what it is measured by.
+
+    studies_N: None where a study is no level of its own.
+    """
+
+    values_N: npt.NDArray
+    patients_N: npt.NDArray[np.str_]
+    metrics: Metrics
+    studies_N: npt.NDArray[np.str_] | None = None
+
+    def answers(self, predicted_NS: npt.NDArray, **chosen: float | str) -> LabelAnswers:
+        """Every metric by clip and, where the label is the study's or the patient's own, by those.
+
+        A label that changes from study to study of one patient has no figure by patient.
+        """
+        figures = self.figures(predicted_NS)
+        groups: dict[Pooling, npt.NDArray[np.str_]] = {"patient": self.patients_N}
+        if self.studies_N is not None:
+            groups = {"study": self.studies_N, **groups}
+        for level, groups_N in groups.items():
+            pooled = self._pooled(groups_N, predicted_NS)
+            if pooled is not None:
+                figures |= pooled[0].figures(pooled[1], level)
+        return LabelAnswers(figures=figures, chosen=chosen, predicted_NS=predicted_NS)
+
+    def among(self, rows_N: npt.NDArray[np.bool_], predicted_NS: npt.NDArray) -> dict[Key, Figure]:
+        """Figures of some clips by clip; patients are still redrawn from all."""
+        rows = np.flatnonzero(rows_N)
+        some = replace(self, values_N=self.values_N[rows]).figures(predicted_NS[rows])
+
+        def of(figure: Figure) -> Callable[[Array], Array]:
+            return lambda weights_WN: figure.of(weights_WN[:, rows])
+
+        return {key: replace(figure, of=of(figure)) for key, figure in some.items()}
+
+    def figures(self, predicted_NS: npt.NDArray, level: Pooling = "clip") -> dict[Key, Figure]:
+        """Every metric of these rows."""
+
+        def of(metric: Metric) -> Callable[[Array], Array]:
+            def mean_over_seeds(weights_WN: Array) -> Array:
+                seeds = range(predicted_NS.shape[1])
+                return np.mean([metric.redrawn(self.values_N, predicted_NS[:, s], weights_WN) for s in seeds], axis=0)
+
+            return mean_over_seeds
+
+        return {
+            Key(name, label, level): Figure(of=of(metric), patients_N=self.patients_N)
+            for (name, label), metric in self.metrics.items()
+        }
+
+    def _pooled(self, groups_N: npt.NDArray[np.str_], predicted_NS: npt.NDArray) -> tuple[Truth, npt.NDArray] | None:
+        """The truth of which each group of clips is one row, and its mean predictions.
+
+        None where clips of a group differ in their truth or their patient, or each group is one clip.
+        """
+        rows_of = rows_by_group(groups_N)
+        first = [rows[0] for rows in rows_of]
+        alike = all(_alike(self.values_N[rows]) and _alike(self.patients_N[rows]) for rows in rows_of)
+        if not alike or len(rows_of) == len(groups_N):
+            return None
+        whole = replace(self, values_N=self.values_N[first], patients_N=self.patients_N[first])
+        return whole, np.stack([predicted_NS[rows].mean(0) for rows in rows_of])
+
+
+def truth_of(table: EmbeddingTable, goal: Target, part: Partition) -> Truth:
+    """Of the test clips. Studies are left out where some clip's is unknown or each patient has one: the figure would be
+    the patients'."""
+    patients_N = table.patient_id[part.test].astype(str)
+    studies = table.rows["study_id"].iloc[part.test]
+    known = studies.notna().all() and studies.nunique() > len(np.unique(patients_N))
+    return Truth(
+        values_N=goal.of(part.test),
+        patients_N=patients_N,
+        metrics=metrics_of(goal.task, goal.classes),
+        studies_N=studies.to_numpy(str) if known else None,
+    )
+
+
+def metrics_of(task: ClipTask, classes: tuple[str, ...]) -> Metrics:
+    """By name and label: those of the task, and of several labels two of each."""
+    found = {(name, ""): metric for name, metric in METRICS[task].items()}
+    if task == "multilabel":
+        for number, label in enumerate(classes):
+            found["auroc", label] = of_label(auroc, number)
+            found["average_precision", label] = of_label(average_precision, number)
+    return found
+
+
+def prediction_frame(table: EmbeddingTable, goal: Target, part: Partition, predicted_NS: npt.NDArray) -> pd.DataFrame:
+    """Test predictions, a row per clip."""
+    truth, mean = goal.of(part.test), predicted_NS.mean(1)
+    columns: dict[str, npt.NDArray] = {"clip_id": table.clip_id[part.test], "patient_id": table.patient_id[part.test]}
+    if goal.task == "regression":
+        columns |= {"true": truth, "predicted": mean}
+    elif goal.task == "multilabel":
+        columns |= {f"true_{name}": truth[:, number] for number, name in enumerate(goal.classes)}
+    else:
+        names = np.array(goal.classes)
+        answer = median_level(mean) if goal.task == "ordinal" else mean.argmax(1)
+        columns |= {"true": names[truth], "predicted": names[answer]}
+    columns |= {f"probability_{name}": mean[:, number] for number, name in enumerate(goal.classes)}
+    return pd.DataFrame(columns)
+
+
+def _alike(values_N: npt.NDArray) -> bool:
+    every = np.broadcast_to(values_N[0], values_N.shape)
+    return np.array_equal(values_N, every, equal_nan=values_N.dtype.kind == "f")

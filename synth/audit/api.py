@@ -1,0 +1,114 @@
+"""audit_sets: the whole audit in Python, from videos, shards or tables; `echofm audit` calls the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from echofm.embed.options import EmbedOptions
+from echofm.embed.provenance import is_simulated
+from echofm.errors import EchofmError
+from echofm.progress import console
+from synth.audit.assess import audit
+from synth.audit.audited import Audited
+from synth.audit.duplicates import Duplicates, find_duplicates
+from synth.audit.inputs import Given, Inputs, Request, open_inputs
+from synth.audit.report.strips import Strip, closest_pairs, strips
+from synth.audit.settings import AuditSettings, Level
+
+if TYPE_CHECKING:
+    from echofm.encoder import AnyEncoder
+    from synth.audit.reid import Reid
+
+_MOST_FOR_DUPLICATES = 20_000
+
+
+def audit_sets(
+    train: Given,
+    holdout: Given,
+    synthetic: Given,
+    *,
+    encoder: str | Path | AnyEncoder | None = None,
+    reid: str | Path | Reid | None = None,
+    judge: str | Path | Reid | AnyEncoder | None = None,
+    canaries: int = 50,
+    canary_table: Given | None = None,
+    duplicates: Literal["auto", "on", "off"] = "auto",
+    strips: int = 20,
+    settings: AuditSettings | None = None,
+    embed: EmbedOptions | None = None,
+) -> Audited:
+    """How much closer a synthetic set comes to its training patients than new patients do, and what would be missed.
+
+    train, holdout, synthetic: each a folder of videos, a public set, shards, `SET:split,split`, an .npz, an
+        EmbeddingTable or its folder.
+    encoder: what embeds videos and shards; a name as in `echofm embed`, or an encoder.
+    reid: a re-identification head that the features go through. judge: a second head or encoder for the same question.
+    canaries: training clips planted as copies, at most; 0 plants none and leaves the power unknown. canary_table:
+        canaries embedded elsewhere, for sets that are tables.
+    duplicates: whether the recordings themselves are looked for by their speckle; "auto": up to 20,000 clips in all.
+    strips: closest pairs shown on the page; 0 keeps all pixels out of it.
+    settings, embed: how clips are compared and embedded; features are kept in the cache that all commands share.
+    Raises EchofmError where the sets cannot be had or do not fit.
+    """
+    request = Request(
+        train=train,
+        holdout=holdout,
+        synthetic=synthetic,
+        encoder=encoder,
+        reid=reid,
+        judge=judge,
+        canaries=canaries,
+        canary_table=canary_table,
+        duplicates=duplicates,
+        strips=strips,
+        settings=settings or AuditSettings(),
+        embed=embed or EmbedOptions(),
+    )
+    return audited(request, open_inputs(request))
+
+
+def audited(request: Request, inputs: Inputs) -> Audited:
+    """The audit of what was opened; in one process."""
+    found = audit(
+        inputs.sets.train,
+        inputs.sets.holdout,
+        inputs.sets.synthetic,
+        canaries=inputs.sets.canaries,
+        head=inputs.head,
+        judge=inputs.judge,
+        duplicates=_duplicates(request, inputs),
+        set_aside=inputs.set_aside,
+        settings=request.settings,
+    )
+    return replace(found, simulated=is_simulated(inputs.sets.train), strips=_strips(request, inputs, found))
+
+
+def _duplicates(request: Request, inputs: Inputs) -> Duplicates | None:
+    """None: only what the ids tell."""
+    sets, videos = inputs.sets, inputs.videos
+    tables = {"training": sets.train, "held-out": sets.holdout, "synthetic": sets.synthetic}
+    there = {name: table for name, table in tables.items() if name in videos}
+    if request.duplicates == "off" or not {"training", "synthetic"} <= there.keys():
+        if request.duplicates == "on":
+            raise EchofmError("--duplicates on needs the training and the synthetic set as videos or shards")
+        return None
+    clips = sum(map(len, there.values()))
+    if request.duplicates == "auto" and clips > _MOST_FOR_DUPLICATES:
+        console.print(f"{clips} clips are too many to be read again for duplicates; --duplicates on does it", style="")
+        return None
+    return find_duplicates(videos, there, processes=request.embed.processes)
+
+
+def _strips(request: Request, inputs: Inputs, found: Audited) -> Callable[[], Sequence[Strip]]:
+    """Reads the closest pairs where both sets have pixels."""
+    train, synthetic = inputs.videos.get("training"), inputs.videos.get("synthetic")
+    if train is None or synthetic is None or request.strips <= 0:
+        return tuple
+    decide = request.settings.decide
+    level: Level = found.result.levels[0].level if decide == "any" else decide
+    pairs = closest_pairs(found.samples, level, most=request.strips)
+    return partial(strips, pairs, level, synthetic=synthetic, train=train)

@@ -1,0 +1,1 @@
+"""Canaries: what is planted, how, and what was caught of it."""

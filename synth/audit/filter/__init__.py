@@ -1,0 +1,1 @@
+"""The kept part of an audited set."""

@@ -1,0 +1,84 @@
+"""The figures of the audit's page: scores against the null, recall against strength, exposure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from synth.audit.canaries.transforms import REQUIRED_RECALL, STRENGTHS
+from synth.audit.result import CanaryRecall
+
+Doubles = npt.NDArray[np.float64]
+_BINS = 50
+
+
+def score_histogram(
+    scores_S: Doubles, null_H: Doubles, removed_S: npt.NDArray[np.bool_], *, title: str, x_label: str
+) -> Figure:
+    """Similarities of synthetic clips beside those of held-out clips; the ones to remove in a colour of their own."""
+    figure, axes = _figure((5.4, 2.7))
+    # Clips without features at a level have no score.
+    null_H, has = null_H[np.isfinite(null_H)], np.isfinite(scores_S)
+    scores_S, removed_S = scores_S[has], removed_S[has]
+    both = np.concatenate([scores_S, null_H])
+    low, high = both.min(), both.max()
+    edges = np.linspace(low, high + 1e-9, _BINS).tolist()
+    axes.hist(
+        null_H, edges, weights=np.full(len(null_H), 1 / len(null_H)), alpha=0.55, label="held-out patients (null)"
+    )
+    part = np.full(len(scores_S), 1 / max(1, len(scores_S)))
+    kept = [scores_S[~removed_S], scores_S[removed_S]]
+    weights = [part[~removed_S], part[removed_S]]
+    axes.hist(kept, edges, weights=weights, stacked=True, alpha=0.6, label=["synthetic, kept", "synthetic, to remove"])
+    axes.set(title=title, xlabel=x_label, ylabel="part of clips")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    figure.legend(loc="outside upper right", ncols=3)
+    return figure
+
+
+def recall_curve(found: Sequence[CanaryRecall]) -> Figure:
+    """Recall of one kind of copy against its strength, with intervals; the line is what a plain copy must reach."""
+    figure, axes = _figure((2.6, 2.1))
+    strength = [each.strength for each in found]
+    value = [each.recall.value for each in found]
+    # Rounding may put an end of a Wilson interval past its value.
+    below = [max(0.0, each.recall.value - each.recall.low) for each in found]
+    above = [max(0.0, each.recall.high - each.recall.value) for each in found]
+    axes.axhline(REQUIRED_RECALL, color=axes.xaxis.label.get_color(), linewidth=0.7, linestyle=":")
+    axes.errorbar(strength, value, yerr=[below, above], fmt="o-", capsize=3, markersize=4)
+    kind = found[0].kind
+    axes.set(title=kind, xlabel=STRENGTHS.get(kind, "strength"), ylabel="caught", ylim=(-0.04, 1.06))
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    if len(found) == 1:
+        axes.set(xlim=(strength[0] - 1, strength[0] + 1))
+        axes.set_xticks([])
+    else:
+        axes.margins(x=0.12)
+        axes.set_xticks(strength, [f"{each:g}" for each in strength])
+    return figure
+
+
+def exposure_curve(clips_per_patient: Sequence[int], *, patients: int) -> Figure:
+    """How many synthetic clips each training patient is nearest to, the most exposed first."""
+    figure, axes = _figure((5.4, 2.3))
+    axes.step(np.arange(1, len(clips_per_patient) + 1), clips_per_patient, where="mid")
+    axes.set(
+        title="Synthetic clips nearest to each training patient",
+        xlabel=f"training patients, the most exposed first (of {patients})",
+        ylabel="clips",
+        ylim=(0, None),
+    )
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    return figure
+
+
+def _figure(size_inch: tuple[float, float]) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=size_inch, layout="constrained")
+    return figure, figure.subplots()

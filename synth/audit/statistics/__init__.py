@@ -1,0 +1,1 @@
+"""What is counted: similarity, its null, p-values, decisions, and attacks beyond distance."""
