@@ -32,7 +32,7 @@ _WORKING_PIXELS = 160
 class Evidence:
     """Maps (H, W) of the part [0, 1] of each cell, `step` x `step` pixels of the screen, that shows echo.
 
-    maps: by several levels. dimmest: by the most sensitive one. dim: by a low mean, which a codec's noise beside an edge
+    maps: by several levels. dimmest: by the most sensitive one. dim: by a low mean, which a codec's noise at an edge
     does not reach. bright: by a level at which words are. change: by change alone, which words and marks do not show.
     """
 

@@ -33,7 +33,7 @@ _SMALLEST = 0.06
 # Part of the fan's cells that show echo at least: words and curves are thin.
 _THINNEST = 0.25
 # Echo outside the fan, in blocks as thick as 1/_BLOCK of the screen, against that inside: another image.
-_OTHER_IMAGE, _BLOCK = 0.1, 32
+_OTHER_IMAGE, _BLOCK = 0.2, 32
 # A declared region whose echo fills so much of it, and each of its corners, is a zoomed image without a fan's edges.
 _FILLED, _CORNER_FILLED, _CORNER = 0.85, 0.5, 8
 # Of the changing cells in a declared region the part that must lie in the fan drawn into it.
