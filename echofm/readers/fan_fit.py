@@ -112,8 +112,9 @@ def _completed(evidence: Evidence, fit: Fit) -> Fan:
         fan = with_flanks(evidence.dim, fan, ("first_rad", "last_rad"), reach=_RIM)
     fan = with_radii(fit.echo_HW, fan)
     deeper = with_radii(evidence.dim, fan)
+    fan = replace(fan, near=min(fan.near, deeper.near))
     if deeper.far > fan.far and far_arc_seen(evidence.dim, deeper) >= _ARC_SEEN:
-        fan = deeper
+        fan = replace(fan, far=deeper.far)
     dimmest_HW = evidence.dimmest
     fan = replace(fan, far=min(fan.far, first_gap(dimmest_HW, fan), clear_arc(dimmest_HW, fan)))
     return cut_by_display(dimmest_HW, fan)
