@@ -42,6 +42,8 @@ class Clip:
     frames_TCHW: uint8, C 1 (BT.601 luma) or 3 (RGB); zero outside the sector in every frame.
     sector_HW: bool, True inside the ultrasound sector. fan: the beams of which it is made, in this clip's pixels; None
         where no fan was found in it (a mask that was given, an image that fills its frame).
+    lit_outside: part of a cine's changing (of a still's lit) pixels that the sector leaves out; None where unknown.
+    dropped_frames: how many frames before and after the cine were no echo and are left out.
     frame_time_s: (T,) seconds since the first frame, strictly increasing; None where the file does not tell.
     clip_id, patient_id, study_id: keyed hashes (echofm.ids), never a name, a path or a tag. A study is one examination
         of a patient; None where the source does not tell.
@@ -66,6 +68,8 @@ class Clip:
     study_id: str | None = None
     patient_by: str = "given"
     fan: Fan | None = None
+    lit_outside: float | None = None
+    dropped_frames: int = 0
     frame_time_s: npt.NDArray[np.float64] | None = None
     pixel_spacing_mm: tuple[float, float] | None = None
     view: str | None = None

@@ -35,6 +35,7 @@ def polar(fan: Fan, shape: tuple[int, int], slack: float) -> np.ndarray:
     middle, half = (fan.first_rad + fan.last_rad) / 2, (fan.last_rad - fan.first_rad) / 2
     angle = np.abs((np.arctan2(across, down) - middle + np.pi) % (2 * np.pi) - np.pi)
     inside = (radius * np.sin(np.clip(angle - half, -np.pi / 2, np.pi / 2)) <= slack) & (angle < np.pi / 2 + half)
+    inside |= radius <= slack
     inside &= (radius >= fan.near - slack) & (radius <= fan.far + slack)
     inside &= (row >= fan.top - slack) & (row <= fan.bottom + slack)
     return inside & (column >= fan.left - slack) & (column <= fan.right + slack)

@@ -22,9 +22,10 @@ from echofm.check.run import SHEET, check, contact_sheet
 from echofm.check.summary import Summary
 from echofm.clip import Clip
 from echofm.errors import EchofmError, UnreadableFile
-from echofm.ids import load_key
+from echofm.ids import IdKey, load_key
 from echofm.readers.datasets import open_source
 from echofm.readers.guarded import ReaderPool
+from echofm.readers.source import Row
 from echofm.split import split_of
 
 
@@ -191,7 +192,7 @@ def test_labels_that_differ_by_rounding_are_drawn() -> None:
 
 def test_the_contact_sheet_is_of_the_whole_folder() -> None:
     def shown(count: int) -> list[str]:
-        several = [replace(facts(str(number), patient="a", split="train"), thumbnail=b"png") for number in range(count)]
+        several = [replace(facts(str(number), patient="a", split="train"), in_sheet=True) for number in range(count)]
         summary = Summary(
             data_set="", patient_rule="", facts=several, set_aside=[], findings=[], splits=[], elapsed_s=0, processes=1
         )
@@ -200,6 +201,42 @@ def test_the_contact_sheet_is_of_the_whole_folder() -> None:
     assert shown(3) == ["f0", "f1", "f2"] and shown(0) == []
     most = shown(48)
     assert len(set(most)) == SHEET and most[0] == "f0" and most[-1] == "f47"
+
+
+def test_a_sector_that_loses_is_a_finding_and_is_shown(tmp_path: Path) -> None:
+    from echofm.check.run import worst_sectors
+
+    several = [
+        replace(facts("0", patient="a", split="train"), lit_outside=0.01, trace_outside=0.0),
+        replace(facts("1", patient="b", split="train"), lit_outside=0.3),
+        replace(facts("2", patient="c", split="train"), lit_outside=0.0, trace_outside=0.4, dropped_frames=3),
+        # Of a still the words are lit too.
+        replace(facts("3", patient="d", split="train"), lit_outside=0.5, frames=1),
+    ]
+    found = {finding.code: finding for finding in find(several, [], [], {}, seed=0)}
+    assert found["sector_loses"].is_problem and found["sector_loses"].groups == (("f2", "f1"),)
+    assert found["dropped_frames"].text.startswith("3 frames before or after 1 cine")
+    summary = Summary(
+        data_set="", patient_rule="", facts=several, set_aside=[], findings=[], splits=[], elapsed_s=0, processes=1
+    )
+    assert [one.file_id for one in worst_sectors(summary)] == ["f2", "f1"]
+    assert summary.to_json()["sectors"][2] == {"file_id": "f2", "lit_outside": 0.0, "trace_outside": 0.4}
+
+
+def test_the_share_of_the_trace_outside_the_sector(tmp_path: Path) -> None:
+    from echofm.check.facts import examine
+
+    frames_THW = beating_heart(frames=4, size=32)[0]
+    mask_THW = np.full(frames_THW.shape, 255, np.uint8)
+    mask_THW[1] = 0
+    mask_THW[1, 10:20, 10:20] = 1
+    sector_HW = np.ones((32, 32), bool)
+    sector_HW[:, 15:] = False
+    clip = Clip(frames_TCHW=frames_THW[:, None], sector_HW=sector_HW, mask_THW=mask_THW, clip_id="0", patient_id="a")
+    path = tmp_path / "a.avi"
+    path.write_bytes(b"")
+    noted = examine(Row(path=path, patient="a"), clip, key=IdKey(bytes(32)), sheet=frozenset())
+    assert noted.trace_outside == 0.5 and noted.lost == 0.5 and noted.thumbnail is not None
 
 
 def test_splits_in_force_are_those_of_the_shards() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -15,12 +15,14 @@ from scipy.ndimage import binary_erosion
 
 from echofm.check.codec import codec_of
 from echofm.check.fingerprint import Fingerprint, fingerprint
-from echofm.clip import NOT_ANNOTATED, Clip, Label
+from echofm.clip import BACKGROUND, NOT_ANNOTATED, Clip, Label
 from echofm.ids import IdKey
 from echofm.readers.patients import PatientBy
 from echofm.readers.source import Row
 
 THUMBNAIL_PIXELS = 128
+# A sector that leaves out more than this may have cut the heart.
+LOST = 0.05
 _OUTLINE_RGB = (255, 176, 0)
 
 
@@ -30,7 +32,10 @@ class Facts:
 
     split: the set's own, None where it gives none. frame_rate_hz, seconds: None where unknown or there is one frame.
     mask_share: part of the frames that has a mask.
-    thumbnail: PNG of the middle frame with the sector's outline, for the files of the contact sheet.
+    lit_outside, dropped_frames: as in `Clip`. trace_outside: part of the set's own trace that the sector leaves out,
+        None without one.
+    thumbnail: PNG of the middle frame with the sector's outline, of files in_sheet, the contact sheet's, and where the
+        sector loses much.
     """
 
     file_id: str
@@ -55,13 +60,22 @@ class Facts:
     sector_print: Fingerprint
     picture_print: Fingerprint
     thumbnail: bytes | None
+    in_sheet: bool = False
+    lit_outside: float | None = None
+    trace_outside: float | None = None
+    dropped_frames: int = 0
+
+    @property
+    def lost(self) -> float:
+        """The larger part that the sector leaves out, of the trace or of what changes; a still's words do not count."""
+        return max(self.trace_outside or 0.0, (self.lit_outside or 0.0) if self.frames > 1 else 0.0)
 
 
 def examine(row: Row, clip: Clip, *, key: IdKey, sheet: frozenset[Path]) -> Facts:
     """Note the facts about a clip as read; `sheet` holds the files to be shown."""
     rate = clip.frame_rate_hz
     frames, _, height, width = clip.frames_TCHW.shape
-    return Facts(
+    facts = Facts(
         file_id=key.file(row.path),
         clip_id=clip.clip_id,
         patient_id=clip.patient_id,
@@ -83,8 +97,20 @@ def examine(row: Row, clip: Clip, *, key: IdKey, sheet: frozenset[Path]) -> Fact
         has_phase=clip.phase_T is not None,
         sector_print=fingerprint(clip),
         picture_print=fingerprint(clip, whole_picture=True),
-        thumbnail=thumbnail(clip) if row.path in sheet else None,
+        thumbnail=None,
+        in_sheet=row.path in sheet,
+        lit_outside=clip.lit_outside,
+        trace_outside=_trace_outside(clip),
+        dropped_frames=clip.dropped_frames,
     )
+    return replace(facts, thumbnail=thumbnail(clip)) if facts.in_sheet or facts.lost > LOST else facts
+
+
+def _trace_outside(clip: Clip) -> float | None:
+    if clip.mask_THW is None:
+        return None
+    traced_THW = (clip.mask_THW != NOT_ANNOTATED) & (clip.mask_THW != BACKGROUND)
+    return float(traced_THW[:, ~clip.sector_HW].sum() / max(1, traced_THW.sum()))
 
 
 def _mask_share(clip: Clip) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from echofm.check.duplicates import Pair
-from echofm.check.facts import Facts
+from echofm.check.facts import LOST, Facts
 from echofm.errors import UnreadableFile
 from echofm.split import split_of
 
@@ -51,6 +51,13 @@ def find(
         ids = tuple(error.file_id for error in set_aside if error.kind == kind)
         if ids:
             findings.append(Finding(code, f"{_many(len(ids), 'file')} {what}", groups=(ids,)))
+    lost = tuple(one.file_id for one in sorted(facts, key=lambda one: -one.lost) if one.lost > LOST)
+    if lost:
+        text = (
+            f"{_many(len(lost), 'clip')} whose sector leaves out more than {LOST:.0%} of what changes on the screen or "
+            "of the set's own trace: look at them in --html FILE, and give --mask where a heart is cut"
+        )
+        findings.append(Finding("sector_loses", text, groups=(lost,)))
     unknown = [one.file_id for one in facts if one.frames > 1 and one.frame_rate_hz is None]
     if unknown:
         text = (
@@ -59,6 +66,10 @@ def find(
         findings.append(Finding("frame_rate_unknown", text, groups=(tuple(unknown),)))
     if not facts:
         findings.insert(0, Finding("nothing", "no file of this folder can be used"))
+    pages = [one.dropped_frames for one in facts if one.dropped_frames]
+    if pages:
+        text = f"{_many(sum(pages), 'frame')} before or after {_many(len(pages), 'cine')} that are no echo: left out"
+        findings.append(Finding("dropped_frames", text, is_problem=False))
     kinds = Counter(one.kind for one in facts if one.kind != "bmode")
     findings += _by_kind("other_kinds", kinds, "not greyscale cines: {}; `echofm shards --kind` selects")
     intact = Counter(error.kind for error in set_aside if error.kind and error.kind != "no_sector")

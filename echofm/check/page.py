@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from echofm.check.facts import THUMBNAIL_PIXELS, Facts
-from echofm.check.run import contact_sheet
+from echofm.check.run import contact_sheet, worst_sectors
 from echofm.check.summary import Summary
 from echofm.report.blocks import Block, FilmStrip, Notice, Panels, Picture, Prose, Table
 from echofm.report.page import Page
@@ -40,7 +40,9 @@ def page_of(summary: Summary) -> Page:
     if labels := _label_pictures(summary):
         page.add("Labels", Panels(labels, caption="Clips by label; units are in the labels' names."))
     if shown := contact_sheet(summary):
-        page.add("Random clips", *_strips(shown))
+        page.add("Random clips", *_strips(shown, alt="Middle frames of random clips"))
+    if worst := worst_sectors(summary):
+        page.add("Sectors that leave out most", *_strips(worst, alt="Middle frames of the clips that lose most"))
     if summary.set_aside:
         rows = [[reason, count] for reason, count in summary.reasons().items()]
         page.add("Set aside", Table(["reason", "files"], rows, caption="Their ids are in the JSON report."))
@@ -104,17 +106,13 @@ def _histogram(name: str, values: Sequence[Any]) -> Figure:
     return figure
 
 
-def _strips(shown: Sequence[Facts]) -> list[Block]:
+def _strips(shown: Sequence[Facts], *, alt: str) -> list[Block]:
     blocks: list[Block] = []
     for start in range(0, len(shown), _PER_STRIP):
         part = shown[start : start + _PER_STRIP]
         frames = np.stack([_tile(one.thumbnail) for one in part if one.thumbnail is not None])
-        labels = [f"{one.view or 'view unknown'}, {one.kind}" for one in part]
-        blocks.append(
-            FilmStrip(
-                {f"{start + 1} to {start + len(part)}": frames}, alt="Middle frames of random clips", columns=labels
-            )
-        )
+        labels = [f"{one.view or 'view unknown'}, {one.kind}, {one.lost:.0%} outside" for one in part]
+        blocks.append(FilmStrip({f"{start + 1} to {start + len(part)}": frames}, alt=alt, columns=labels))
     caption = "The sector as it was found is outlined; all outside it is zero in every frame of a shard."
     return [Prose(caption), *blocks]
 

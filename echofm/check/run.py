@@ -9,7 +9,7 @@ import time
 import numpy as np
 
 from echofm.check.duplicates import find_copies
-from echofm.check.facts import Facts, examine
+from echofm.check.facts import LOST, Facts, examine
 from echofm.check.findings import find, splits_in_force
 from echofm.check.summary import Summary
 from echofm.errors import UnreadableFile
@@ -81,6 +81,11 @@ def check(
 
 def contact_sheet(summary: Summary) -> list[Facts]:
     """The clips with a thumbnail, as many as are shown: they are in the folder's order, and its end belongs to it."""
-    drawn = [one for one in summary.facts if one.thumbnail is not None]
+    drawn = [one for one in summary.facts if one.in_sheet]
     places = np.linspace(0, len(drawn) - 1, min(SHEET, len(drawn))).round().astype(int)
     return [drawn[place] for place in places]
+
+
+def worst_sectors(summary: Summary) -> list[Facts]:
+    """The clips whose sectors lose most, worst first."""
+    return sorted((one for one in summary.facts if one.lost > LOST), key=lambda one: -one.lost)[:SHEET]

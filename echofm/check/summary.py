@@ -98,6 +98,10 @@ class Summary:
                 {"file_id": error.file_id, "reason": error.reason, "kind": error.kind or "unreadable"}
                 for error in self.set_aside
             ],
+            "sectors": [
+                {"file_id": one.file_id, "lit_outside": one.lit_outside, "trace_outside": one.trace_outside}
+                for one in self.facts
+            ],
             "findings": [
                 {"code": f.code, "text": f.text, "is_problem": f.is_problem, "groups": [list(g) for g in f.groups]}
                 for f in self.findings

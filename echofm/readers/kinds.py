@@ -30,6 +30,7 @@ NO_CLIP = {
     "nuclear": "a nuclear medicine image",
     "radiotherapy": "an object of radiotherapy",
     "photograph": "a photograph or microscope image",
+    "several_scenes": "frames of several scenes one after another, such as a page of words within a cine",
     "several_images": "several images on one screen",
     "no_sector": "without an ultrasound sector that can be found",
 }

@@ -7,6 +7,7 @@ import io
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -20,6 +21,7 @@ from echofm.readers.decoded import Decoded
 from echofm.readers.decord_video import Decoder
 from echofm.readers.limits import Limits
 from echofm.readers.opening import open_plain
+from echofm.readers.pages import without_pages
 from echofm.readers.patients import whose
 from echofm.readers.refused import Refused
 from echofm.readers.source import Row
@@ -30,6 +32,16 @@ if TYPE_CHECKING:
 
 # Up to here a file is held in memory and read once; above, it is read twice, the second time from the page cache.
 _IN_MEMORY_BYTES = 256_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stored:
+    """A file's frames before any was left out and its pixels were made square; `first` is the first that is left."""
+
+    frames: int
+    height: int
+    width: int
+    first: int
 
 
 def read_clip(
@@ -85,7 +97,7 @@ def read_row(
     decoder: Decoder = "pyav",
 ) -> Clip:
     """Read a data set's row: its file, then what the set says about it, then the set's own truth."""
-    clip, stored_HW = _read(
+    clip, stored = _read(
         row.path,
         channels=channels,
         key=key,
@@ -99,7 +111,7 @@ def read_row(
     clip = clip.replace(view=row.view, kind=row.kind or clip.kind, labels=dict(row.labels))
     if clip.frame_time_s is None and row.frame_rate_hz is not None:
         clip = clip.replace(frame_time_s=np.arange(len(clip.frames_TCHW)) / row.frame_rate_hz)
-    return clip if row.add_truth is None else _with_truth(clip, row.add_truth, stored_HW)
+    return clip if row.add_truth is None else _with_truth(clip, row.add_truth, stored)
 
 
 def _read(
@@ -113,8 +125,8 @@ def _read(
     limits: Limits,
     keep_outside: bool,
     decoder: Decoder,
-) -> tuple[Clip, tuple[int, int]]:
-    """`read_clip`, and the height and width at which the file stores its frames, to which a set's own truth refers."""
+) -> tuple[Clip, _Stored]:
+    """`read_clip`, and the frames as the file stores them, to which a set's own truth refers."""
     if channels not in (1, 3):
         raise EchofmError(f"channels={channels}: a clip has 1 (grey) or 3 (RGB)")
     key = key or load_key()
@@ -122,7 +134,8 @@ def _read(
     try:
         digest, decoded = _decode(path, channels=channels, limits=limits, decoder=decoder)
         name, patient_by = whose(path, given=patient, tag=decoded.patient, study=decoded.study, by_study=by_study)
-        stored_height, stored_width = decoded.frames_TCHW.shape[2:]
+        frames, _, height, width = decoded.frames_TCHW.shape
+        decoded, first = (decoded, 0) if keep_outside else without_pages(decoded)
         decoded = squared(decoded, limits=limits)
         frames_TCHW, sector = _sectored(decoded, keep_outside=keep_outside)
     except Refused as refused:
@@ -136,6 +149,8 @@ def _read(
         frames_TCHW=frames_TCHW,
         sector_HW=sector.mask_HW,
         fan=sector.fan,
+        lit_outside=sector.lit_outside,
+        dropped_frames=frames - len(frames_TCHW),
         clip_id=key.clip(digest),
         patient_id=key.patient(name),
         study_id=key.study(name, study) if study else None,
@@ -144,21 +159,28 @@ def _read(
         pixel_spacing_mm=decoded.pixel_spacing_mm,
         kind=decoded.kind or kind_by_pixels(frames_TCHW, decoded.chroma_HW, sector.mask_HW),
     )
-    return clip, (stored_height, stored_width)
+    return clip, _Stored(frames=frames, height=height, width=width, first=first)
 
 
-def _with_truth(clip: Clip, add_truth: Callable[[Clip], Clip], stored_HW: tuple[int, int]) -> Clip:
-    """The set's truth on a clip, put on a blank one of the stored size where the pixels were made square."""
-    if clip.sector_HW.shape == stored_HW:
+def _with_truth(clip: Clip, add_truth: Callable[[Clip], Clip], stored: _Stored) -> Clip:
+    """The set's truth on a clip, put on a blank one as stored where its frames or the shape of its pixels changed."""
+    if len(clip.frames_TCHW) == stored.frames and clip.sector_HW.shape == (stored.height, stored.width):
         return add_truth(clip)
-    blank_TCHW = np.broadcast_to(np.zeros((), np.uint8), (len(clip.frames_TCHW), 1, *stored_HW))
-    known = add_truth(clip.replace(frames_TCHW=blank_TCHW, sector_HW=np.ones(stored_HW, bool), fan=None))
-    mask_THW = known.mask_THW
+    blank_TCHW = np.broadcast_to(np.zeros((), np.uint8), (stored.frames, 1, stored.height, stored.width))
+    blank = clip.replace(
+        frames_TCHW=blank_TCHW,
+        sector_HW=np.ones((stored.height, stored.width), bool),
+        frame_time_s=np.arange(stored.frames) if clip.frame_time_s is not None else None,
+        fan=None,
+    )
+    known, kept = add_truth(blank), slice(stored.first, stored.first + len(clip.frames_TCHW))
     return known.replace(
         frames_TCHW=clip.frames_TCHW,
         sector_HW=clip.sector_HW,
         fan=clip.fan,
-        mask_THW=None if mask_THW is None else stretched_mask(mask_THW, *clip.sector_HW.shape),
+        frame_time_s=clip.frame_time_s,
+        phase_T=None if known.phase_T is None else known.phase_T[kept],
+        mask_THW=None if known.mask_THW is None else stretched_mask(known.mask_THW[kept], *clip.sector_HW.shape),
     )
 
 

@@ -42,10 +42,14 @@ _IN_DECLARED = 0.98
 
 @dataclass(frozen=True, kw_only=True)
 class Sector:
-    """Where the echo is: mask_HW, and the fan that it is, in pixels; None where the whole region shows echo."""
+    """Where the echo is: mask_HW, and the fan that it is, in pixels; None where the whole region shows echo.
+
+    lit_outside: as in `Clip`.
+    """
 
     mask_HW: Mask
     fan: Fan | None
+    lit_outside: float | None = None
 
 
 def apply_sector(decoded: Decoded, *, keep_outside: bool = False) -> tuple[npt.NDArray[np.uint8], Sector]:
@@ -89,7 +93,8 @@ def find_sector(decoded: Decoded) -> Sector:
     within_HW = mask_HW[rows, columns]
     pixels_HW = words_HW.repeat(evidence.step, axis=0).repeat(evidence.step, axis=1)
     within_HW[: len(pixels_HW), : pixels_HW.shape[1]] &= ~pixels_HW[: len(within_HW), : within_HW.shape[1]]
-    return Sector(mask_HW=mask_HW, fan=fan)
+    cells_HW = within_HW[:: evidence.step, :: evidence.step][: len(evidence.change), : evidence.change.shape[1]]
+    return Sector(mask_HW=mask_HW, fan=fan, lit_outside=_lit_outside(evidence.change, cells_HW))
 
 
 def _convincing_fan(evidence: Evidence) -> Fan | None:
@@ -132,6 +137,11 @@ def _other_image(shows_HW: Mask, inside_HW: Mask) -> bool:
     outside_HW = shows_HW & ~ndimage.binary_dilation(inside_HW, iterations=3)
     thick = ndimage.binary_opening(outside_HW, block).sum()
     return bool(thick > _OTHER_IMAGE * (shows_HW & inside_HW).sum())
+
+
+def _lit_outside(change: Echo, inside_HW: Mask) -> float:
+    shows_HW = change >= 0.5
+    return float((shows_HW & ~inside_HW).sum() / max(1, shows_HW.sum()))
 
 
 def _is_filled(dimmest: Echo) -> bool:

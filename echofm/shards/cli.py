@@ -120,6 +120,8 @@ def _summary(manifest: Manifest, notes: Mapping[str, int]) -> str:
     if not manifest.splits["train"].clips:
         lines.append("note: no clip is in train, so these shards train nothing; see --fractions, --seed, --stratify")
     lines += [f"note: {what}: {count}" for what, count in sorted(notes.items())]
+    if manifest.dropped_frames:
+        lines.append(f"note: frames before or after cines that are no echo, left out: {manifest.dropped_frames}")
     if manifest.set_aside:
         lines.append(f"set aside: {manifest.set_aside}, with reasons in {SET_ASIDE}")
     return "\n".join(lines)

@@ -18,7 +18,10 @@ from echofm.split import split_of
 
 
 class Written(pydantic.BaseModel):
-    """A clip that went into a tar. Size and rate are as read, frames as written; `end` is the tar's length with it."""
+    """A clip that went into a tar. Size, rate and dropped_frames are as read, frames as written.
+
+    end: the tar's length with it.
+    """
 
     clip_id: Id
     patient_id: Id
@@ -31,6 +34,7 @@ class Written(pydantic.BaseModel):
     native_size: str
     native_rate_hz: str
     frames: int
+    dropped_frames: int = 0
     tar: str = ""
     end: int = 0
 
@@ -94,5 +98,6 @@ class Encode:
             native_size=f"{height}x{width}",
             native_rate_hz="unknown" if rate is None else f"{rate:.0f}",
             frames=len(done.frames_TCHW),
+            dropped_frames=clip.dropped_frames,
         )
         return outcome, members(done, split=split, dataset=self.dataset)

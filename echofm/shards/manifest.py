@@ -122,6 +122,8 @@ class Manifest(_Strict):
     size_histogram: Mapping[str, Count]
     not_selected: Mapping[str, Count]
     set_aside: Count
+    # Frames before and after cines that are no echo, such as a patient's page: left out.
+    dropped_frames: Count = 0
     tars: tuple[TarEntry, ...]
 
     @pydantic.model_validator(mode="after")

@@ -56,6 +56,7 @@ def tally(
         size_histogram=_sorted(Counter(clip.native_size for clip in written)),
         not_selected=_sorted(not_selected),
         set_aside=sum(isinstance(outcome, SetAside) for outcome in outcomes),
+        dropped_frames=sum(clip.dropped_frames for clip in written),
         tars=tars,
     )
 
