@@ -27,13 +27,20 @@ def fans(draw: st.DrawFn, *, height: int = 100, width: int = 120) -> Fan:
     )
 
 
-def polar(fan: Fan, shape: tuple[int, int]) -> np.ndarray:
-    """The fan's mask by angles and radii: slow and plain."""
+def polar(fan: Fan, shape: tuple[int, int], slack: float) -> np.ndarray:
+    """The fan's mask by angles and radii, slow and plain, with `slack` pixels more (or less) on every side."""
     row, column = np.mgrid[: shape[0], : shape[1]].astype(float)
     down, across = row - fan.apex_row, column - fan.apex_column
-    middle = (fan.first_rad + fan.last_rad) / 2
-    angle = np.abs((np.arctan2(across, down) - middle + np.pi) % (2 * np.pi) - np.pi)
     radius = np.hypot(down, across)
-    inside = (angle <= (fan.last_rad - fan.first_rad) / 2) & (radius >= fan.near) & (radius <= fan.far)
-    inside &= (row >= fan.top) & (row <= fan.bottom) & (column >= fan.left) & (column <= fan.right)
-    return inside
+    middle, half = (fan.first_rad + fan.last_rad) / 2, (fan.last_rad - fan.first_rad) / 2
+    angle = np.abs((np.arctan2(across, down) - middle + np.pi) % (2 * np.pi) - np.pi)
+    inside = (radius * np.sin(np.clip(angle - half, -np.pi / 2, np.pi / 2)) <= slack) & (angle < np.pi / 2 + half)
+    inside &= (radius >= fan.near - slack) & (radius <= fan.far + slack)
+    inside &= (row >= fan.top - slack) & (row <= fan.bottom + slack)
+    return inside & (column >= fan.left - slack) & (column <= fan.right + slack)
+
+
+def is_that_of(mask: np.ndarray, fan: Fan) -> bool:
+    """Whether a mask is the fan's, but for pixels whose centres lie on its edges."""
+    least, most = polar(fan, mask.shape, -0.01), polar(fan, mask.shape, 0.01)
+    return not (least & ~mask).any() and not (mask & ~most).any()

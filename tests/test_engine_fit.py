@@ -317,6 +317,22 @@ def test_sigterm_ends_a_run_whose_clips_never_come(tmp_path: Path) -> None:
     assert weights(tmp_path / "run") == weights(tmp_path / "whole")
 
 
+def test_a_second_sigterm_does_not_end_what_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchrun hands on the signal that a batch system sent to all processes already; and it may come before a wait."""
+    ended: list[str] = []
+    monkeypatch.setattr(stopping, "_GRACE_S", 0.05)
+    monkeypatch.setattr(stopping, "_end", lambda: ended.append("ended"))
+    notices = stopping.Stopping()
+    with notices.at_once():
+        notices.notice()
+        notices.notice()
+    time.sleep(0.1)
+    assert notices.asked and not ended
+    with notices.at_once():
+        time.sleep(0.15)
+    assert ended == ["ended"]
+
+
 def test_damaged_state_is_named(tmp_path: Path) -> None:
     train(tmp_path / "run")
     path = tmp_path / "run" / "state" / "step_00000012" / "optimizer.safetensors"

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from echofm import cli
+
 ROOT = Path(__file__).parents[1]
 UPPER = ("pretrain", "probe", "synth")
+HELPS = [
+    *([name] for name in ("check", "convert", "embed", "phantom", "shards", "probe", "audit")),
+    *(["pretrain", "demo"], ["probe", "compare"], ["audit", "filter"], ["audit", "fit-reid"]),
+]
 MODULES = sorted(path for package in ("echofm", *UPPER) for path in (ROOT / package).rglob("*.py"))
 
 
@@ -52,3 +59,11 @@ def test_overview_brings_no_torch() -> None:
 
 def test_no_catch_all_file_names() -> None:
     assert not [path for path in MODULES if path.stem in ("utils", "helpers", "util", "helper", "misc", "common")]
+
+
+@pytest.mark.parametrize("words", HELPS, ids=" ".join)
+def test_help_shows_no_none(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with contextlib.suppress(SystemExit):
+        cli.main([*words, "--help"])
+    text = capsys.readouterr().out
+    assert "usage" in text and "{None" not in text

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hearts import beating_heart, write_avi
@@ -162,7 +161,7 @@ def test_the_table_of_names_is_utf_8(tmp_path: Path) -> None:
     for number, name in enumerate((b"lat\xfcn.avi", "gr\u00fcn.avi".encode(), b'a,"b".avi')):
         os.rename(clips / f"{number}.avi", os.fsencode(clips) + b"/" + name)
     check_main([str(clips), "--names", str(tmp_path / "n.csv")])
-    rows = list(csv.reader((tmp_path / "n.csv").read_bytes().decode("utf-8").splitlines()))
-    names = sorted(Path(row[2]).name for row in rows[1:])
+    rows = list(csv.DictReader((tmp_path / "n.csv").read_bytes().decode("utf-8").splitlines()))
+    names = sorted(Path(row["path"]).name for row in rows)
     assert names == ['a,"b".avi', "gr\u00fcn.avi", "lat\\xfcn.avi"]
-    assert np.all([len(row) == 3 for row in rows])
+    assert all(set(row) == {"file_id", "clip_id", "patient_id", "path"} for row in rows)

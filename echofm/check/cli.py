@@ -36,18 +36,18 @@ class Check(FrozenModel):
 
     src: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SRC")]
     """Data set, folder, manifest.csv or file."""
-    html: Path | None = None
+    html: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Write a page: counts, histograms, random clips with their sector. No names; ids are hashes."""
-    json_path: Annotated[Path | None, tyro.conf.arg(name="json")] = None
+    json_path: Annotated[Path | None, tyro.conf.arg(name="json", metavar="FILE")] = None
     """Write the same as JSON, with the ids behind each finding."""
-    names: Path | None = None
+    names: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Write the path behind each id, to act on the findings. It names files: keep it where the files are kept."""
-    dataset: str | None = None
+    dataset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """Force a data set instead of looking at the folder."""
-    patient_from: PatientFrom | None = None
+    patient_from: Annotated[PatientFrom | None, tyro.conf.arg(metavar="RULE")] = None
     """Whose a file is, in a plain folder: the DICOM tag, the name of the folder that it lies in, of the folder
     below SRC (top: PATIENT/STUDY/file), its own, or each DICOM study's."""
-    id_key: Path | None = None
+    id_key: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """File with the key of the ids; default: your own, made on first use."""
     max_clip_mb: float = 1024
     """Largest clip, decoded, in 10^6 bytes."""

@@ -33,10 +33,10 @@ def convert(
     out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")],
     /,
     *,
-    config: Path | None = None,
-    frame_rate_hz: float | None = None,
+    config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
+    frame_rate_hz: Annotated[float | None, tyro.conf.arg(metavar="HZ")] = None,
     colour: Literal["grey_bt601", "rgb"] = "grey_bt601",
-    key: str | None = None,
+    key: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     licence: str = PUBLISHED_LICENCE,
     authors: str = PUBLISHED_AUTHORS,
 ) -> int:

@@ -23,27 +23,27 @@ class Arguments:
     """Number of patients."""
     clips_per_patient: int = 2
     """Clips of each, with one anatomy and different acquisitions."""
-    views: str | None = None
+    views: Annotated[str | None, tyro.conf.arg(metavar="LIST")] = None
     """Comma-separated, of A4C,A2C,PLAX,PSAX, taken in turn; by default those of the layout's real set."""
     layout: LayoutName = "echonet-dynamic"
     """Files and tables as this public set has them."""
     seed: int = 0
     """Same seed, same bytes."""
-    size: int | None = None
+    size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
     """Pixels a side of the image; by default the layout's own."""
-    frames: int | None = None
+    frames: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Frames of each clip; by default as many as 2.4 beats take."""
-    frame_rate_hz: float | None = None
+    frame_rate_hz: Annotated[float | None, tyro.conf.arg(metavar="HZ")] = None
     """Of all clips; by default drawn, half of them 50 Hz, the others 20 to 80 Hz."""
     colour_fraction: float = 0.0
     """Share of clips with a colour-Doppler overlay; `--truth grey` keeps their greyscale frames."""
-    overlay: bool | None = None
+    overlay: Annotated[bool | None, tyro.conf.arg(metavar="{True,False}")] = None
     """Burned-in text and ECG trace; by default where the layout's real set has them."""
     acquisitions: Spread = "usual"
     """How unlike the clips of one view are: as of one laboratory, or varied as of many (docs/phantom.md)."""
     truth: str = ""
     """Comma-separated, of displacement,velocity,grey,clean: dense truth to keep and to take into shards."""
-    processes: int | None = None
+    processes: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Worker processes; by default one per core. The bytes do not depend on it."""
     device: str = "cpu"
     """Torch device that renders."""

@@ -1,107 +1,134 @@
-"""The fan that fits a ragged blob best: edges and arcs on its outline, its area the blob's."""
+"""The fan of a clip: the one whose flanks are seen best in any map of its echo, completed where the image is dark."""
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
-from echofm.readers.fan import Fan, Mask
-from echofm.readers.outline import BEYOND_WEIGHT, Outline
+from echofm.fan import Fan
+from echofm.readers.display_cut import cut_by_display, display_window
+from echofm.readers.evidence import Echo, Evidence
+from echofm.readers.fan_edges import (
+    Flanks,
+    clear_arc,
+    far_arc_seen,
+    first_gap,
+    mirrored,
+    with_edges,
+    with_flanks,
+    with_radii,
+)
+from echofm.readers.fan_search import search_fan
 
-Floats = npt.NDArray[np.float64]
-
-# Rays from the apex on which the arcs are looked for.
-_RAYS = 72
-
-
-def fit_fan(blob: Mask, *, aspect: float, tolerance: float) -> Fan | None:
-    """The fan, apex up, that covers the blob best with its edges on the outline; None where no two edges meet above it.
-
-    tolerance: pixels that a point may lie off a line or arc and still be on it.
-    """
-    rows = np.flatnonzero(blob.any(axis=1))
-    if len(rows) < 8:
-        return None
-    width = blob.shape[1]
-    left = Outline(rows=rows, columns=blob[rows].argmax(axis=1), tolerance=tolerance)
-    # The right edge is the left edge of the mirror image.
-    right = Outline(rows=rows, columns=blob[rows, ::-1].argmax(axis=1), tolerance=tolerance)
-    lefts, rights = left.edges(), right.edges()
-    # An edge lost in shadow or under text has the slope of the other one.
-    lefts, rights = lefts + left.likened(rights, lefts), rights + right.likened(lefts, rights)
-    columns = np.flatnonzero(blob.any(axis=0))
-    below = Outline(rows=columns, columns=blob[::-1, columns].argmax(axis=0), tolerance=tolerance)
-    leftmost, rightmost = left.straight_cut(), width - 1 - right.straight_cut()
-    lowest = len(blob) - 1 - below.straight_cut()
-    best: Fan | None = None
-    for one, two in itertools.product(lefts, rights):
-        fan = Fan(
-            left=one,
-            right=two.mirrored(width),
-            aspect=aspect,
-            leftmost=leftmost,
-            rightmost=rightmost,
-            lowest=lowest,
-        )
-        if fan.left.slope > fan.right.slope - 0.3 or fan.apex[0] > rows[0] + 0.25 * len(rows):
-            continue
-        fan = _fit_arcs(blob, fan, tolerance=tolerance)
-        fan = replace(fan, fit=_agreement(blob, fan.mask(blob.shape, margin=0.0)))
-        if best is None or fan.score > best.score:
-            best = fan
-    return best
+# Sum of both flanks' seen shares from which on no further map is looked at.
+_CLEAR = 1.5
+# A flank seen so well is trusted to tell where its dark twin is, which is seen no more than that.
+_STRONG, _WEAK = 0.6, 0.55
+# The rows from the first echo on in which shadows are few: a flank that ends in one is seen there.
+# Short edges tell a little less.
+_NEAR_FIELD, _SHORTER = 0.3, 0.9
+# By so much less the mirrored flank is opened, as it is a guess.
+_GUESS_RAD = np.radians(2)
+# The far arc of the dimmest map is believed where so much of it is seen.
+_ARC_SEEN = 0.4
+# In small images, where a codec's blocks are large against an edge, its dim rim is sought so many cells further out.
+_RIM = 2.5
 
 
-def _agreement(blob: Mask, mask: Mask) -> float:
-    """How well a mask covers a blob, at most 1: what it covers, less its empty part, less a little for what it leaves.
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """A fan in cells of the evidence, the map that showed it best, and how much of its flanks is seen there, 0 to 1."""
 
-    Text beside the sector adds less to the blob than the empty screen around it costs.
-    """
-    covered = float((blob & mask).sum())
-    size = float(blob.sum())
-    return (covered - 0.7 * (mask.sum() - covered) - 0.3 * (size - covered)) / size
+    flanks: Flanks
+    echo_HW: Echo
+
+    @property
+    def clarity(self) -> float:
+        """Sum of both flanks' shares."""
+        return self.flanks.first + self.flanks.last
 
 
-def _fit_arcs(blob: Mask, fan: Fan, *, tolerance: float) -> Fan:
-    """Radii at which most rays from the apex enter the blob and leave it."""
-    apex_row, apex_column = fan.apex
-    height, width = blob.shape
-    angles = np.linspace(np.arctan(fan.left.slope), np.arctan(fan.right.slope), _RAYS + 2)[1:-1]
-    steps = np.arange(max(0.0, -apex_row), max(0.0, -apex_row) + 1.2 * np.hypot(height, width))
-    rows = apex_row + steps * np.cos(angles)[:, None]
-    columns = apex_column + steps * np.sin(angles)[:, None]
-    framed = (rows >= 0) & (rows <= height - 1) & (columns >= 0) & (columns <= width - 1)
-    hit = framed & blob[rows.round().clip(0, height - 1).astype(int), columns.round().clip(0, width - 1).astype(int)]
-    ray = np.flatnonzero(hit.any(axis=1))
-    if len(ray) < _RAYS // 4:
-        return fan
-    enter = hit[ray].argmax(axis=1)
-    leave = hit.shape[1] - 1 - hit[ray, ::-1].argmax(axis=1)
-    end_row, end_column = rows[ray, leave], columns[ray, leave]
-    cut = (end_row >= min(height - 1, fan.lowest) - tolerance) | (end_column <= max(0.0, fan.leftmost) + tolerance)
-    cut |= end_column >= min(width - 1, fan.rightmost) - tolerance
-    reach = np.hypot((end_row - apex_row) * fan.aspect, end_column - apex_column)
-    start = np.hypot((rows[ray, enter] - apex_row) * fan.aspect, columns[ray, enter] - apex_column)
-    outer, on_outer = _common_radius(reach[~cut], reach, tolerance=tolerance)
-    # The transducer's face: mirrored in sign, as the blob lies beyond it.
-    inner, on_inner = _common_radius(-start, -start, tolerance=tolerance)
+def fit_fan(evidence: Evidence) -> Fit:
+    """The best fan, apex up; how far it can be trusted is for the caller to judge."""
+    rows, columns = display_window(evidence.change)
+    shown = evidence.within(rows, columns)
+    best: Fit | None = None
+    for echo_HW in shown.maps:
+        fit = _fit(echo_HW)
+        if best is None or fit.clarity > best.clarity:
+            best = fit
+        if best.clarity >= _CLEAR:
+            break
+    assert best is not None, "there is always a map"
+    fan = _completed(shown, best).placed(row=rows.start, column=columns.start)
+    fan = _off_the_cut(fan, rows, columns, evidence.dimmest.shape)
+    whole_HW = np.zeros_like(evidence.dimmest)
+    whole_HW[rows, columns] = best.echo_HW
+    return Fit(flanks=replace(best.flanks, fan=fan), echo_HW=whole_HW)
+
+
+def _off_the_cut(fan: Fan, rows: slice, columns: slice, shape: tuple[int, ...]) -> Fan:
+    """The fan without half a cell where the display cuts it: the digits of a ruler may begin right there."""
     return replace(
         fan,
-        outer=outer if on_outer >= 6 else np.inf,
-        inner=max(0.0, -inner - tolerance) if on_inner >= len(ray) / 3 else 0.0,
-        arc=on_outer / _RAYS,
-        cut=float(cut.sum() / _RAYS),
+        left=fan.left + 0.5 * (columns.start > 0),
+        right=fan.right - 0.5 * (columns.stop < shape[1]),
+        bottom=fan.bottom - 0.5 * (rows.stop < shape[0]),
     )
 
 
-def _common_radius(candidates: Floats, all_radii: Floats, *, tolerance: float) -> tuple[float, int]:
-    """The radius that most candidates share and few radii exceed, and how many share it."""
-    if not len(candidates):
-        return np.inf, 0
-    on = np.abs(candidates - candidates[:, None]) <= tolerance
-    beyond = (all_radii > candidates[:, None] + tolerance).sum(axis=1)
-    best = int((on.sum(axis=1) - BEYOND_WEIGHT * beyond).argmax())
-    return float(np.median(candidates[on[best]])), int(on[best].sum())
+def _fit(echo_HW: Echo) -> Fit:
+    """The best fan of one map: of all of it, or of its near field where more of the flanks is seen."""
+    fit = _fit_alike(echo_HW)
+    if fit.clarity >= _CLEAR:
+        return fit
+    top = int((echo_HW >= 0.5).any(axis=1).argmax())
+    near_HW = echo_HW[: top + round(_NEAR_FIELD * (len(echo_HW) - top))]
+    near = _fit_alike(near_HW).flanks
+    near = replace(near, first=_SHORTER * near.first, last=_SHORTER * near.last)
+    if min(near.first, near.last) < _STRONG or near.first + near.last <= fit.clarity:
+        return fit
+    fan = with_radii(echo_HW, replace(near.fan, bottom=len(echo_HW) - 0.5))
+    return Fit(flanks=replace(near, fan=fan), echo_HW=echo_HW)
+
+
+def _fit_alike(echo_HW: Echo) -> Fit:
+    """The best fan of one map, or the symmetrical one of its stronger flank where that is seen better."""
+    flanks = with_edges(echo_HW, search_fan(echo_HW))
+    if max(flanks.first, flanks.last) >= _STRONG and min(flanks.first, flanks.last) <= _WEAK:
+        strong = "first_rad" if flanks.first > flanks.last else "last_rad"
+        other = with_edges(echo_HW, mirrored(echo_HW, flanks.fan, strong=strong))
+        if other.first + other.last > flanks.first + flanks.last:
+            flanks = other
+    return Fit(flanks=flanks, echo_HW=echo_HW)
+
+
+def _completed(evidence: Evidence, fit: Fit) -> Fan:
+    """The fan with its dim rim, its dark flank and its dark far field."""
+    fan = _likened(fit)
+    # A mirrored flank is a guess, and stays where it is.
+    if evidence.step == 1 and fan is fit.flanks.fan:
+        fan = with_flanks(evidence.dim, fan, ("first_rad", "last_rad"), reach=_RIM)
+    fan = with_radii(fit.echo_HW, fan)
+    deeper = with_radii(evidence.dim, fan)
+    fan = replace(fan, near=min(fan.near, deeper.near))
+    if deeper.far > fan.far and far_arc_seen(evidence.dim, deeper) >= _ARC_SEEN:
+        fan = replace(fan, far=deeper.far)
+    dimmest_HW = evidence.dimmest
+    fan = replace(fan, far=min(fan.far, first_gap(dimmest_HW, fan), clear_arc(dimmest_HW, fan)))
+    return cut_by_display(dimmest_HW, fan)
+
+
+def _likened(fit: Fit) -> Fan:
+    """The fan opened as far to its weak side as to its strong one: a flank in a shadow mirrors the other."""
+    fan, first, last = fit.flanks.fan, fit.flanks.first, fit.flanks.last
+    if max(first, last) < _STRONG or min(first, last) > _WEAK:
+        return fan
+    strong, weak, outward = ("first_rad", "last_rad", 1) if first > last else ("last_rad", "first_rad", -1)
+    guess = mirrored(fit.echo_HW, fan, strong=strong)
+    opened = replace(guess, **{weak: getattr(guess, weak) - outward * _GUESS_RAD})
+    # Compared where they are half way down.
+    columns = [one.apex_column + 0.5 * fan.far * np.tan(getattr(one, weak)) for one in (opened, fan)]
+    columns[0] -= (opened.apex_row - fan.apex_row) * np.tan(getattr(opened, weak))
+    return opened if outward * (columns[0] - columns[1]) > 0 else fan

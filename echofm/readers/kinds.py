@@ -30,6 +30,7 @@ NO_CLIP = {
     "nuclear": "a nuclear medicine image",
     "radiotherapy": "an object of radiotherapy",
     "photograph": "a photograph or microscope image",
+    "several_images": "several images on one screen",
     "no_sector": "without an ultrasound sector that can be found",
 }
 # Colour flow is saturated; tinted grey maps and chroma noise of lossy codecs stay below this spread of R, G and B.

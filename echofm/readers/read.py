@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,9 @@ from echofm.readers.patients import whose
 from echofm.readers.refused import Refused
 from echofm.readers.source import Row
 from echofm.readers.square import squared, stretched_mask
+
+if TYPE_CHECKING:
+    from echofm.readers.sector import Sector
 
 # Up to here a file is held in memory and read once; above, it is read twice, the second time from the page cache.
 _IN_MEMORY_BYTES = 256_000_000
@@ -121,7 +124,7 @@ def _read(
         name, patient_by = whose(path, given=patient, tag=decoded.patient, study=decoded.study, by_study=by_study)
         stored_height, stored_width = decoded.frames_TCHW.shape[2:]
         decoded = squared(decoded, limits=limits)
-        frames_TCHW, sector_HW = _sectored(decoded, keep_outside=keep_outside)
+        frames_TCHW, sector = _sectored(decoded, keep_outside=keep_outside)
     except Refused as refused:
         raise UnreadableFile(key.file(path), refused.reason, refused.kind) from None
     except (MemoryError, RecursionError) as error:
@@ -133,14 +136,15 @@ def _read(
     study = study or decoded.study
     clip = Clip(
         frames_TCHW=frames_TCHW,
-        sector_HW=sector_HW,
+        sector_HW=sector.mask_HW,
+        fan=sector.fan,
         clip_id=key.clip(digest),
         patient_id=key.patient(name),
         study_id=key.study(owner, study) if study else None,
         patient_by=patient_by,
         frame_time_s=decoded.frame_time_s,
         pixel_spacing_mm=decoded.pixel_spacing_mm,
-        kind=decoded.kind or kind_by_pixels(frames_TCHW, decoded.chroma_HW, sector_HW),
+        kind=decoded.kind or kind_by_pixels(frames_TCHW, decoded.chroma_HW, sector.mask_HW),
     )
     return clip, (stored_height, stored_width)
 
@@ -160,7 +164,7 @@ def _with_truth(clip: Clip, add_truth: Callable[[Clip], Clip], stored_HW: tuple[
     )
 
 
-def _sectored(decoded: Decoded, *, keep_outside: bool) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+def _sectored(decoded: Decoded, *, keep_outside: bool) -> tuple[npt.NDArray[np.uint8], Sector]:
     from echofm.readers.sector import apply_sector
 
     try:

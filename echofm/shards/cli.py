@@ -50,12 +50,12 @@ class Shards(FrozenModel):
     patient; without it, it never does."""
     kind: tuple[Kind, ...] = ("bmode", "unknown")
     """Kinds of clip to write; the others are counted in the manifest."""
-    dataset: str | None = None
+    dataset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """Force a data set instead of looking at the folder."""
-    patient_from: PatientFrom | None = None
+    patient_from: Annotated[PatientFrom | None, tyro.conf.arg(metavar="RULE")] = None
     """Whose a file is, in a plain folder: the DICOM tag, the name of the folder that it lies in, of the folder
     below SRC (top: PATIENT/STUDY/file), its own, or each DICOM study's. Needed where the tag cannot tell."""
-    id_key: Path | None = None
+    id_key: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """File with the key of the ids; default: your own, made on first use. It is never copied into OUT."""
     max_bad: float = 0.1
     """Fraction of unreadable files past which to stop."""

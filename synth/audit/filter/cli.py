@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -24,11 +25,11 @@ class Arguments:
     """The same synthetic set, as it was given to the audit."""
     out: Path
     """Folder for the kept set; must be empty or not be there."""
-    dataset: str | None = None
+    dataset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """As given to the audit."""
-    patient_from: PatientFrom | None = None
+    patient_from: Annotated[PatientFrom | None, tyro.conf.arg(metavar="RULE")] = None
     """As given to the audit."""
-    id_key: Path | None = None
+    id_key: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """As given to the audit: clips are told by their keyed hashes."""
 
 
