@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +62,7 @@ def _frames(data_set: Dataset, frames: int) -> Iterator[Frame]:
 
     photometric = str(data_set.get("PhotometricInterpretation", ""))
     decoder = get_decoder(data_set.file_meta.TransferSyntaxUID)
+    decoded: Iterator[tuple[npt.NDArray[Any], dict[str, str | int]]]
     if photometric == "YBR_FULL_422" and not data_set.file_meta.TransferSyntaxUID.is_encapsulated:
         # iter_array counts three bytes a pixel, not two, once it has widened the first frame (pydicom 3.0).
         decoded = (decoder.as_array(data_set, index=number, raw=True) for number in range(frames))
