@@ -28,6 +28,7 @@ from echofm.engine.config import FitConfig, OptimConfig
 from echofm.engine.fit import Measure, fit
 from echofm.engine.run import Run
 from echofm.engine.task import Nets, Task
+from echofm.engine.update import Updater
 from echofm.errors import EchofmError
 
 
@@ -257,6 +258,14 @@ def test_out_of_memory_comes_with_advice(tmp_path: Path) -> None:
         train(tmp_path / "run", task=Hungry(config), config=config)
     for advice in ("4 clip(s) at a time", "--fit.accumulate 4 (2 at a time", "--toy.smaller", "--fit.batch 4"):
         assert advice in str(caught.value)
+
+
+def test_advice_on_memory_names_numbers_that_divide() -> None:
+    config = config_of(batch=9, accumulate=3)
+    advice = str(Updater(ToyTask(config), config)._out_of_memory())
+    assert "--fit.accumulate 9 (1 at a time" in advice and advice.endswith("--fit.batch 3")
+    for fixed in (config_of(batch=9, accumulate=9), config_of(batch=3, accumulate=3)):
+        fixed.micro_batch(1)
 
 
 def test_a_run_is_never_overwritten(tmp_path: Path) -> None:

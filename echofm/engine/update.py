@@ -179,10 +179,12 @@ class Updater:
     def _out_of_memory(self) -> EchofmError:
         clips = self.config.micro_batch(self.accelerator.num_processes)
         peak = f" after {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if torch.cuda.is_available() else ""
-        halves = 2 * self.config.accumulate
-        ways = [f"--fit.accumulate {halves} ({clips // 2} at a time, the same result)"] if clips > 1 else []
+        # The fewest parts that divide them: three clips have no halves.
+        parts = next((number for number in range(2, clips + 1) if clips % number == 0), 1)
+        fewer, cut = clips // parts, parts * self.config.accumulate
+        ways = [f"--fit.accumulate {cut} ({fewer} at a time, the same result)"] if clips > 1 else []
         ways += [self.task.advice()] if self.task.advice() else []
-        ways += [f"--fit.batch {self.config.batch // 2}"] if self.config.batch > 1 else ["a smaller network"]
+        ways += [f"--fit.batch {self.config.batch // parts}"] if clips > 1 else ["a smaller network"]
         return EchofmError(f"out of memory{peak} with {clips} clip(s) at a time per process; try {', or '.join(ways)}")
 
 
