@@ -26,9 +26,6 @@ class Estimate(FrozenModel):
     high: Figure
 
 
-Interval = Estimate
-
-
 def patient_bootstrap(
     statistic: Callable[..., float],
     groups: Mapping[str, tuple[npt.NDArray, Names]],

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import demo_figures as figures
 import numpy as np
 import torch
 
@@ -20,7 +21,6 @@ from echofm.embed.table import EmbeddingTable
 from echofm.hub import Encoder
 from echofm.loss.periodic import cosine_similarity, pixel_prior
 from echofm.model.mae import VideoMae
-from echofm.report import figures
 from echofm.report.blocks import Block, Notice, Panels, Picture, Prose, Table
 from echofm.shards.loader import window_batches
 from echofm.shards.read import ShardSet

@@ -9,6 +9,7 @@ import json
 from functools import partial
 from pathlib import Path
 
+import demo_figures as figures
 import numpy as np
 import numpy.typing as npt
 import pydicom
@@ -21,7 +22,6 @@ from echofm.embed.table import EmbeddingTable
 from echofm.hub import load_encoder, load_model
 from echofm.model.mae import VideoMae
 from echofm.model.picture import reconstruct
-from echofm.report import figures
 from echofm.report.blocks import Block, Commands, FilmStrip, Panels, Picture, Table
 from echofm.report.page import Page
 from echofm.shards.read import ShardSet

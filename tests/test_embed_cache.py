@@ -86,3 +86,15 @@ def test_a_table_that_was_changed_or_is_gone_serves_nobody(
     table.select(np.arange(3)).save(tmp_path / "first")
     embed([*words, str(tmp_path / "second"), *cached])
     assert set(embedded.values()) == {2} and len(EmbeddingTable.load(tmp_path / "second")) == len(table)
+
+
+def test_a_table_of_another_release_serves_nobody(
+    given: Path, tmp_path: Path, embedded: Counter[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A release may read the same files otherwise."""
+    words = [str(given / "encoder"), str(given / "shards")]
+    cached = options(given, tmp_path / "cache")
+    embed([*words, str(tmp_path / "first"), *cached])
+    monkeypatch.setattr("echofm.embed.cache.__version__", "99.0.0")
+    embed([*words, str(tmp_path / "second"), *cached])
+    assert set(embedded.values()) == {2}

@@ -28,6 +28,7 @@ from echofm.engine.config import FitConfig, OptimConfig
 from echofm.engine.fit import Measure, fit
 from echofm.engine.run import Run
 from echofm.engine.task import Nets, Task
+from echofm.engine.update import Updater
 from echofm.errors import EchofmError
 
 
@@ -259,6 +260,14 @@ def test_out_of_memory_comes_with_advice(tmp_path: Path) -> None:
         assert advice in str(caught.value)
 
 
+def test_advice_on_memory_names_numbers_that_divide() -> None:
+    config = config_of(batch=9, accumulate=3)
+    advice = str(Updater(ToyTask(config), config)._out_of_memory())
+    assert "--fit.accumulate 9 (1 at a time" in advice and advice.endswith("--fit.batch 3")
+    for fixed in (config_of(batch=9, accumulate=9), config_of(batch=3, accumulate=3)):
+        fixed.micro_batch(1)
+
+
 def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
     train(tmp_path / "run")
     with pytest.raises(EchofmError, match="--resume"):
@@ -315,6 +324,22 @@ def test_sigterm_ends_a_run_whose_clips_never_come(tmp_path: Path) -> None:
     assert train(tmp_path / "run", config=config_of(save_every=2), resume=True) == 12
     train(tmp_path / "whole", config=config_of(save_every=2))
     assert weights(tmp_path / "run") == weights(tmp_path / "whole")
+
+
+def test_a_second_sigterm_does_not_end_what_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchrun hands on the signal that a batch system sent to all processes already; and it may come before a wait."""
+    ended: list[str] = []
+    monkeypatch.setattr(stopping, "_GRACE_S", 0.05)
+    monkeypatch.setattr(stopping, "_end", lambda: ended.append("ended"))
+    notices = stopping.Stopping()
+    with notices.at_once():
+        notices.notice()
+        notices.notice()
+    time.sleep(0.1)
+    assert notices.asked and not ended
+    with notices.at_once():
+        time.sleep(0.15)
+    assert ended == ["ended"]
 
 
 def test_damaged_state_is_named(tmp_path: Path) -> None:

@@ -14,14 +14,34 @@ from toy_flow import ToyFlow
 from toy_gan import START, ToyGan
 from toy_task import ToyTask, toy_batches
 
+from echofm.clip import ClipBatch
 from echofm.engine.config import FitConfig
 from echofm.engine.environment import digest_of
 from echofm.engine.fit import fit
 from echofm.engine.run import Run
-from echofm.engine.task import Task
+from echofm.engine.task import Loss, StepOutput, Sum, Task, Turn
 from echofm.engine.update import Updater
 
-TASKS: dict[str, type[ToyGan] | type[ToyFlow]] = {"gan": ToyGan, "flow": ToyFlow}
+
+class AskingLate(ToyTask):
+    """Asks after its pass and keeps the graph, so that all passes of a cut batch precede the first backward pass."""
+
+    def __init__(self, config: FitConfig) -> None:
+        super().__init__(config)
+        self.net.drop.p = 0.0
+
+    def loss(self, batch: ClipBatch, turn: Turn) -> Loss:
+        x_BTV = batch.video_BCTHW[:, 0].flatten(2)
+        error_BT = (turn.net(x_BTV)[0] - x_BTV).square().mean(-1) * batch.valid_BT
+        scored = yield Sum(batch.valid_BT.sum())
+        return StepOutput(loss=error_BT.sum() / scored)
+
+
+TASKS: dict[str, type[ToyGan] | type[ToyFlow] | type[AskingLate]] = {
+    "gan": ToyGan,
+    "flow": ToyFlow,
+    "asking late": AskingLate,
+}
 
 
 def run_of(folder: Path, name: str, *, killed_at: int | None = None, resume: bool = False, **changes: object) -> None:
@@ -60,19 +80,20 @@ def test_killed_and_resumed_is_bit_equal(name: str, accumulate: int, tmp_path: P
         assert set(cut) == set(whole) and all(torch.equal(cut[key], whole[key]) for key in cut)
 
 
-def one_of_two(environment: dict[str, str], folder: Path, name: str) -> None:
+def one_of_two(environment: dict[str, str], folder: Path, name: str, parts: int) -> None:
     """Target of a process."""
     os.environ.update(environment)
     torch.set_num_threads(1)
-    config = config_of(ema_decay=0.9)
+    config = config_of(ema_decay=0.9, accumulate=parts)
     run = Run.open(folder, config, env={"data": {}}, resume=False)
     fit(TASKS[name](config), toy_batches(8, rank=int(environment["RANK"]), world=2), config, run)
 
 
+@pytest.mark.parametrize("parts", [1, 4])
 @pytest.mark.parametrize("name", TASKS)
-def test_two_processes_equal_one(name: str, tmp_path: Path) -> None:
+def test_two_processes_equal_one(name: str, parts: int, tmp_path: Path) -> None:
     run_of(tmp_path / "one", name)
-    finish(*[forked(one_of_two, environment, tmp_path / "two", name) for environment in environments_of_two()])
+    finish(*[forked(one_of_two, environment, tmp_path / "two", name, parts) for environment in environments_of_two()])
     same_figures(tmp_path / "two", tmp_path / "one")
 
 

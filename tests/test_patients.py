@@ -133,6 +133,23 @@ def test_placeholders_and_empty_tags_over_several_studies() -> None:
     assert doubts_of("p/1", "p/2", by="given") is None
 
 
+def test_several_ids_within_one_study() -> None:
+    assert "one study carry several" in (doubts_of("p1/1", "p2/2", "p3/2") or "")
+    assert "one study carry several" in (doubts_of("p1/1", "p/1", by="placeholder") or "")
+    assert doubts_of("p1/", "p2/") is None and doubts_of("p1/1", "p2/1", by="given") is None
+
+
+def test_an_anonymiser_that_gives_each_file_its_own_id_is_noticed(tmp_path: Path) -> None:
+    for number in range(4):
+        dicom(tmp_path / "in" / f"{number}.dcm", patient=f"R{number}", study=f"1.2.{number // 2}", seed=number)
+    small = {"size": 32, "frame_rate_hz": None, "processes": 1, "show_progress": False}
+    with pytest.raises(EchofmError, match=r"one study carry several PatientIDs.*--patient-from study"):
+        write_shards(open_source(tmp_path / "in"), tmp_path / "out", **small)  # type: ignore[arg-type]
+    by_study = write_shards(open_source(tmp_path / "in", patient_from="study"), tmp_path / "study", **small)  # type: ignore[arg-type]
+    assert patients(by_study) == 2
+    assert check_main([str(tmp_path / "in"), "--processes", "1"]) == 1
+
+
 @pytest.fixture
 def dummy(tmp_path: Path) -> Path:
     root = tmp_path / "exports"

@@ -148,6 +148,7 @@ def test_run_folder(unbroken: Path) -> None:
     assert picture.shape == (2 * 3 * 32, 4 * 32, 3) and picture.std() > 20
     first, last = records(unbroken)[0], records(unbroken)[-1]
     assert first["step"] == 0 and "monitor/prior_correlation" in first and "loss" not in first
+    assert not {"data_wait_share", "clips_per_s", "eta_s"} & set(first)  # no step, no pace
     assert {"loss", "recon", "triplet", "cycle", "triplet_active", "rankme", "embedding_std", "lr", "grad_norm"} <= set(
         last
     )

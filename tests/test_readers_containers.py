@@ -76,6 +76,18 @@ def test_an_empty_chunk_shows_the_frame_before_again(
     assert read.frame_time_s == pytest.approx(np.arange(30) / rate) and read.frame_rate_hz == pytest.approx(rate)
 
 
+@pytest.mark.parametrize("count", [1, 2, 12])
+def test_empty_chunks_before_the_first_frame_show_nothing(tmp_path: Path, count: int) -> None:
+    (tmp_path / "plain.avi").write_bytes(avi(PARTS))
+    (tmp_path / "late.avi").write_bytes(avi(with_empty(set(range(count)))))
+    plain, late = (read_clip(tmp_path / name, keep_outside=True) for name in ("plain.avi", "late.avi"))
+    assert (late.frames_TCHW == plain.frames_TCHW[count:]).all()
+    assert late.frame_time_s == pytest.approx(np.arange(30 - count) / 50)
+    (tmp_path / "cut.avi").write_bytes(avi(with_empty(set(range(count))), announced=60))
+    with pytest.raises(UnreadableFile, match="of the 60 frames"):
+        read_clip(tmp_path / "cut.avi")
+
+
 @pytest.mark.parametrize("keep", [0.4, 0.7, 0.9])
 def test_a_cut_avi_is_found_whether_or_not_frames_repeat(tmp_path: Path, keep: float) -> None:
     for places in (set(), {3, 4}):

@@ -282,7 +282,8 @@ def test_the_name_loses_its_suffix_only_where_it_has_one(tmp_path: Path, file_na
 def test_the_study_is_the_tags_unless_it_is_given(tmp_path: Path) -> None:
     path = tmp_path / "s.dcm"
     path.write_bytes(dicom(PatientID="4711", StudyInstanceUID="1.2.3"))
-    assert read_clip(path, key=KEY).study_id == KEY.study("4711", "1.2.3") != KEY.study("4712", "1.2.3")
+    assert read_clip(path, key=KEY).study_id == KEY.study("", "1.2.3"), "unique whoever the patient is"
+    assert read_clip(path, key=KEY, patient="1").study_id == KEY.study("1", "1.2.3") != KEY.study("2", "1.2.3")
     assert read_clip(path, key=KEY, study="7").study_id == KEY.study("4711", "7")
 
 

@@ -106,6 +106,31 @@ def test_three_bytes_a_pixel_under_the_words_of_two(is_ybr: bool, planar: int) -
     assert (greys(dicom(pixels=np.ascontiguousarray(stored).tobytes(), **tags)) == HEART).all()
 
 
+@pytest.mark.parametrize("count", [1, 2, 8])
+@pytest.mark.parametrize("padding", [0, 2])
+def test_two_bytes_a_pixel_of_uncompressed_colour(count: int, padding: int) -> None:
+    grey_THW = HEART[:count]
+    stored = np.full((count, 112, 56, 4), 128, np.uint8)  # Y Y Cb Cr (PS3.3 C.7.6.3.1.2)
+    stored[..., 0], stored[..., 1] = grey_THW[:, :, 0::2], grey_THW[:, :, 1::2]
+    tags = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PhotometricInterpretation": "YBR_FULL_422"}
+    content = dicom(pixels=stored.tobytes() + bytes(padding), NumberOfFrames=count, **tags)
+    assert (greys(content) == grey_THW).all()
+    assert "cut" in refusal(dicom(pixels=stored.tobytes()[:-9], NumberOfFrames=count, **tags))
+
+
+@pytest.mark.parametrize(
+    "tag", ["SamplesPerPixel", "PlanarConfiguration", "BitsStored", "HighBit", "PixelRepresentation"]
+)
+@pytest.mark.parametrize("is_colour", [False, True])
+def test_pixel_tags_left_out_have_the_value_that_viewers_take(tag: str, is_colour: bool) -> None:
+    tags: dict[str, object] = {}
+    if is_colour:
+        pixels = np.repeat(HEART[..., None], 3, axis=3).tobytes()
+        tags = {"pixels": pixels, "SamplesPerPixel": 3, "PlanarConfiguration": 0, "PhotometricInterpretation": "RGB"}
+    assert (greys(dicom(**tags | {tag: None})) == HEART).all()
+    assert "PhotometricInterpretation" in refusal(dicom(**tags | {"PhotometricInterpretation": None}))
+
+
 def bare(*, implicit: bool, little: bool = True, **tags: object) -> bytes:
     """A data set without preamble and header."""
     whole, alone, buffer = pydicom.dcmread(io.BytesIO(dicom(**tags))), Dataset(), io.BytesIO()

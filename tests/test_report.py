@@ -13,10 +13,10 @@ import pytest
 from matplotlib.figure import Figure
 
 from echofm.errors import EchofmError
-from echofm.report import figures
 from echofm.report.blocks import Commands, FilmStrip, Notice, Panels, Picture, Prose, Table
 from echofm.report.page import Page
-from echofm.report.style import phase_colours, themed
+from echofm.report.style import themed
+from examples import demo_figures as figures
 
 HOSTILE = "<script>alert('Jane Doe')</script>&\"`<img src=x onerror=1>`"
 FRAMES = np.random.default_rng(0).integers(0, 255, (3, 16, 16), np.uint8)
@@ -154,7 +154,7 @@ def test_principal_components_against_covariance() -> None:
 
 
 def test_phase_colours_close_the_ring() -> None:
-    colours = np.array(phase_colours().colors)
+    colours = np.array(figures.phase_colours().colors)
     step = np.abs(np.diff(np.vstack([colours, colours[:1]]), axis=0)).max()
     assert step < 0.03 and colours.min() >= 0 and colours.max() <= 1
     luminance = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4) @ [

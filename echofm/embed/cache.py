@@ -1,7 +1,7 @@
 """The cache of embeddings: an encoder and clips become a table once, whichever command asks for it, and how often.
 
 A table serves every request for as much as it holds, or less: one with tokens also a request without. The key is the
-encoder's digest, the data's fingerprint and the settings, so whatever changes, another table is made.
+encoder's digest, the data's fingerprint, the settings and the release, so whatever changes, another table is made.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 import filelock
 from accelerate import PartialState
 
+from echofm import __version__
 from echofm.atomic import write_whole
 from echofm.embed.extract import Extractor
 from echofm.embed.inputs import Input
@@ -183,8 +184,8 @@ def _as_asked(table: EmbeddingTable, extractor: Extractor) -> EmbeddingTable:
 
 
 def _key(request: Request) -> str:
-    # What a table keeps changes with releases; one that lacks something new must not be taken for one that has it.
-    layout = [*(field.name for field in fields(EmbeddingTable)), *COLUMNS, SIMULATED]
+    # What a table keeps and how files are read change with releases: one of another must not be taken for ours.
+    layout = [__version__, *(field.name for field in fields(EmbeddingTable)), *COLUMNS, SIMULATED]
     settings = {name: value for name, value in request.settings.items() if name != "tokens"}
     parts = [request.encoder_digest, request.phase_digest, request.input_fingerprint, request.clips, settings, layout]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]

@@ -33,15 +33,17 @@ class Player:
 
 
 class Trained:
-    """A player in training: the network as it must be called (`wrapped`), its optimizer, its running mean."""
+    """A player in training: the network as it must be called (`wrapped`), its optimizer, its running mean.
+
+    ddp: the network with its exchange of gradients, where there are several processes.
+    """
 
     def __init__(self, player: Player, accelerator: Accelerator, config: FitConfig) -> None:
         self.player, self._config = player, config
         player.net.train()
         self.weights = [weight for weight in player.net.parameters() if weight.requires_grad]
-        self.wrapped: nn.Module = accelerator.prepare(player.net)
-        if config.compile:
-            self.wrapped = torch.compile(self.wrapped)  # type: ignore[assignment]
+        self.ddp: nn.Module = accelerator.prepare(player.net)
+        self.wrapped: nn.Module = torch.compile(self.ddp) if config.compile else self.ddp  # type: ignore[assignment]
         self.optimizer = make_optimizer(player.net, player.optim, lr_scale=player.lr_scale)
         self.ema = Ema(player.net, player.ema_decay) if player.ema_decay else None
 

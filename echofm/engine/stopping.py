@@ -25,17 +25,25 @@ class Stopping:
     def at_once(self) -> Iterator[None]:
         """Within the block there is nothing to save: SIGTERM ends the process if the block does not end soon."""
         self._waiting = True
+        if self.asked:
+            self._give_grace()
         try:
             yield
         finally:
             self._waiting = False
             if self._timer:
                 self._timer.cancel()
+                self._timer = None
 
     def notice(self, *_: object) -> None:
         """What SIGTERM calls."""
         self.asked = True
         if self._waiting:
+            self._give_grace()
+
+    def _give_grace(self) -> None:
+        # torchrun hands on the signal that a batch system sends to all processes: it may come twice.
+        if self._timer is None:
             self._timer = threading.Timer(_GRACE_S, _end)
             self._timer.daemon = True
             self._timer.start()

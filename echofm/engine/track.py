@@ -132,8 +132,10 @@ class Tracker:
         self._clock_step, self._clock_s, self._waited_s = step, time.perf_counter(), 0.0
 
     def _pace(self, step: int) -> dict[str, float]:
+        if step == self._clock_step:  # before the first step nothing has a pace
+            return {}
         passed_s = max(time.perf_counter() - self._clock_s, 1e-9)
-        steps = max(step - self._clock_step, 1)
+        steps = step - self._clock_step
         pace = {
             "clips_per_s": self._config.batch * steps / passed_s,
             "data_wait_share": self._waited_s / passed_s,
@@ -144,7 +146,7 @@ class Tracker:
 
     def _say(self, step: int, record: Mapping[str, Any]) -> None:
         loss = next((value for name, value in record.items() if name.rpartition("/")[2] == "loss"), None)
-        if loss is None:
+        if loss is None or "clips_per_s" not in record:
             return
         self._note = (
             f"loss {loss:.4f}, {record['clips_per_s']:.1f} clips/s, {record['data_wait_share']:.0%} waiting for data"

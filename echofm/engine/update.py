@@ -136,25 +136,27 @@ class Updater:
         losses = [
             MicroLoss(
                 functools.partial(self.task.loss, part, turn),
-                within=functools.partial(self._within, trained, last=part is parts[-1]),
+                within=functools.partial(self._within, trained),
             )
             for part in parts
         ]
         for output, part in zip(outputs(losses, self.accelerator), parts):
-            with self._exchange(trained, last=part is parts[-1]):
+            last = part is parts[-1]
+            # Not by the last forward pass: it may precede the first backward pass, which DDP would take for the last.
+            exchange = self.accelerator.trigger_sync_in_backward if last else self.accelerator.no_sync
+            with exchange(trained.ddp):
                 # DDP takes the mean of the processes' gradients; the losses here are shares that add up.
                 self.accelerator.backward(output.loss * self.accelerator.num_processes)
             yield output
+        # The first process's buffers, such as running means, go around with the next forward pass.
+        trained.ddp.require_forward_param_sync = True  # type: ignore[assignment]
 
     @contextlib.contextmanager
-    def _within(self, trained: Trained, *, last: bool) -> Iterator[None]:
+    def _within(self, trained: Trained) -> Iterator[None]:
         bf16 = self.config.precision == "bf16"
         precision = torch.autocast(self.accelerator.device.type, dtype=torch.bfloat16, enabled=bf16)
-        with self._exchange(trained, last=last), precision:
+        with self.accelerator.no_sync(trained.ddp), precision:
             yield
-
-    def _exchange(self, trained: Trained, *, last: bool) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext() if last else self.accelerator.no_sync(trained.wrapped)
 
     def _agree(
         self, steps: Sequence[StepOutput], norm: torch.Tensor, stop: bool
@@ -177,10 +179,12 @@ class Updater:
     def _out_of_memory(self) -> EchofmError:
         clips = self.config.micro_batch(self.accelerator.num_processes)
         peak = f" after {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if torch.cuda.is_available() else ""
-        halves = 2 * self.config.accumulate
-        ways = [f"--fit.accumulate {halves} ({clips // 2} at a time, the same result)"] if clips > 1 else []
+        # The fewest parts that divide them: three clips have no halves.
+        parts = next((number for number in range(2, clips + 1) if clips % number == 0), 1)
+        fewer, cut = clips // parts, parts * self.config.accumulate
+        ways = [f"--fit.accumulate {cut} ({fewer} at a time, the same result)"] if clips > 1 else []
         ways += [self.task.advice()] if self.task.advice() else []
-        ways += [f"--fit.batch {self.config.batch // 2}"] if self.config.batch > 1 else ["a smaller network"]
+        ways += [f"--fit.batch {self.config.batch // parts}"] if clips > 1 else ["a smaller network"]
         return EchofmError(f"out of memory{peak} with {clips} clip(s) at a time per process; try {', or '.join(ways)}")
 
 

@@ -23,14 +23,13 @@ def has_rate(source: BinaryIO) -> bool:
 def shown_frames(source: BinaryIO, *, stream: int) -> list[int]:
     """For each chunk of a stream the coded frame that it shows, the last one before it where the chunk is empty.
 
-    Chunks before the first frame are left out, and all after the place where the file was cut.
+    -1 before the first frame; chunks after the place where the file was cut are left out.
     """
     shown: list[int] = []
     coded = 0
     for size in _chunk_sizes(source, stream):
         coded += size > 0
-        if coded:
-            shown.append(coded - 1)
+        shown.append(coded - 1)
     return shown
 
 

@@ -68,6 +68,26 @@ def read_data_set(source: BinaryIO) -> Dataset:
     return data_set
 
 
+def fill_in_pixel_tags(data_set: Dataset) -> None:
+    """Give tags of the pixels that a writer left out the value that viewers take. Refused without a photometric one."""
+    photometric = str(data_set.get("PhotometricInterpretation") or "")
+    if not photometric:
+        raise Refused("it lacks PhotometricInterpretation, which says what its pixel values mean")
+    allocated = data_set.get("BitsAllocated") or 8
+    is_grey = photometric.startswith(("MONOCHROME", "PALETTE"))
+    defaults = {
+        "SamplesPerPixel": 1 if is_grey else 3,
+        "PlanarConfiguration": 0,
+        "BitsAllocated": allocated,
+        "BitsStored": allocated,
+        "HighBit": int(data_set.get("BitsStored") or allocated) - 1,
+        "PixelRepresentation": 0,
+    }
+    for tag, value in defaults.items():
+        if data_set.get(tag) is None:
+            setattr(data_set, tag, value)
+
+
 def _refuse_deflated(source: BinaryIO) -> None:
     """The deflated transfer syntax inflates the whole file at once, unbounded; no scanner writes it."""
     from pydicom.filereader import read_dataset

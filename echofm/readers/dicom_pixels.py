@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from echofm.readers.dicom_file import fill_in_pixel_tags
 from echofm.readers.dicom_grey import grey_frames
 from echofm.readers.dicom_palette import palette_frames
 from echofm.readers.dicom_ybr import mend_subsampling
@@ -39,6 +40,7 @@ def dicom_frames(data_set: Dataset, *, frames: int) -> Iterator[Frame]:
     """
     syntax = data_set.file_meta.TransferSyntaxUID
     _check_syntax(syntax)
+    fill_in_pixel_tags(data_set)
     if not syntax.is_encapsulated:
         mend_subsampling(data_set, frames)
     _check_codec(data_set, frames)
@@ -47,7 +49,7 @@ def dicom_frames(data_set: Dataset, *, frames: int) -> Iterator[Frame]:
 
         data_set.file_meta.TransferSyntaxUID = UID(_JPEG_2000)
     try:
-        yield from _frames(data_set)
+        yield from _frames(data_set, frames)
     except (Refused, MemoryError, RecursionError):
         raise
     except Exception:
@@ -55,11 +57,17 @@ def dicom_frames(data_set: Dataset, *, frames: int) -> Iterator[Frame]:
         raise Refused(f"its pixels ({_name(syntax)}) are damaged or of a form that is not read") from None
 
 
-def _frames(data_set: Dataset) -> Iterator[Frame]:
+def _frames(data_set: Dataset, frames: int) -> Iterator[Frame]:
     from pydicom.pixels import get_decoder
 
     photometric = str(data_set.get("PhotometricInterpretation", ""))
-    decoded = get_decoder(data_set.file_meta.TransferSyntaxUID).iter_array(data_set, raw=True)
+    decoder = get_decoder(data_set.file_meta.TransferSyntaxUID)
+    decoded: Iterator[tuple[npt.NDArray[Any], dict[str, str | int]]]
+    if photometric == "YBR_FULL_422" and not data_set.file_meta.TransferSyntaxUID.is_encapsulated:
+        # iter_array counts three bytes a pixel, not two, once it has widened the first frame (pydicom 3.0).
+        decoded = (decoder.as_array(data_set, index=number, raw=True) for number in range(frames))
+    else:
+        decoded = decoder.iter_array(data_set, raw=True)
     if photometric in ("MONOCHROME1", "MONOCHROME2"):
         yield from grey_frames(data_set, (frame for frame, _ in decoded), inverted=photometric == "MONOCHROME1")
     elif photometric == "PALETTE COLOR":

@@ -113,7 +113,7 @@ class Doubts:
     """Gathers, file by file, what makes it doubtful who is who; `reason` is None as long as nothing does.
 
     A file that goes by its own name, in a tree whose folders group files or repeat names; a placeholder, an empty
-    PatientID or one id over many studies. What the source or the user says is never doubted.
+    PatientID, one id over many studies or several over one. What the source or the user says is never doubted.
     """
 
     def __init__(self) -> None:
@@ -121,6 +121,7 @@ class Doubts:
         self._stems: dict[str, Path] = {}
         self._groups = self._repeats = False
         self._studies: dict[tuple[str, str], set[str]] = defaultdict(set)
+        self._owners: dict[str, str] = {}
         self._n_studies = 0
         self._tag_reason: str | None = None
 
@@ -137,6 +138,8 @@ class Doubts:
         if by == "name":
             self._name(row.path)
             return
+        if by != "study" and study_id and self._owners.setdefault(study_id, patient_id) != patient_id:
+            self._tag_reason = self._tag_reason or "the files of one study carry several PatientIDs"
         # Without a PatientID all studies could be one patient's, or none two.
         studies = self._studies[(by, "" if by == "study" else patient_id)]
         study = patient_id if by == "study" else study_id or ("" if by == "tag" else str(row.path))

@@ -144,6 +144,8 @@ def _read(
         raise UnreadableFile(key.file(path), f"decoding it took too much ({type(error).__name__})") from None
     from echofm.readers.kinds import kind_by_pixels
 
+    # By its tag a study is unique, so that files of one study under several PatientIDs show; a source numbers its own.
+    owner = "" if patient_by in ("tag", "placeholder") and not study else name
     study = study or decoded.study
     clip = Clip(
         frames_TCHW=frames_TCHW,
@@ -153,7 +155,7 @@ def _read(
         dropped_frames=frames - len(frames_TCHW),
         clip_id=key.clip(digest),
         patient_id=key.patient(name),
-        study_id=key.study(name, study) if study else None,
+        study_id=key.study(owner, study) if study else None,
         patient_by=patient_by,
         frame_time_s=decoded.frame_time_s,
         pixel_spacing_mm=decoded.pixel_spacing_mm,

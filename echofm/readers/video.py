@@ -56,6 +56,7 @@ def decode_video(
         # Whose chunks are fewer than its frames may repeat some by empty ones.
         shown = shown_frames(source, stream=facts.index) if container == "avi" and facts.is_incomplete else []
         _check_complete(facts, len(shown))
+        shown = [frame for frame in shown if frame >= 0]
         frame_count = max(facts.packets, len(shown))
         limits.check_clip(frames=frame_count, height=facts.height, width=facts.width, channels=channels)
         times: list[float | None] = []

@@ -91,7 +91,7 @@ class Table(Captioned):
 class Picture(Captioned):
     """A matplotlib figure, drawn once for a light page and once for a dark one.
 
-    draw: makes the figure from the current matplotlib settings (see `echofm.report.figures`).
+    draw: makes the figure from the current matplotlib settings.
     alt: what it shows, for those who cannot see it.
     """
 

@@ -7,9 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import matplotlib
-import numpy as np
 from cycler import cycler
-from matplotlib.colors import ListedColormap
 
 # Twice the pixels of the size on screen, so that lines are sharp on a dense display and on paper.
 DPI = 200
@@ -67,25 +65,3 @@ def _settings(theme: str) -> Any:
         "ytick.color": quiet,
         "ytick.labelsize": 8,
     }
-
-
-def phase_colours() -> ListedColormap:
-    """A closed ring of hues of one lightness (OKLCh L 0.68, C 0.12), for cardiac phase on either theme.
-
-    https://bottosson.github.io/posts/oklab/
-    """
-    hue = 2 * np.pi * np.arange(256) / 256
-    a, b = 0.12 * np.cos(hue), 0.12 * np.sin(hue)
-    long = (0.68 + 0.3963377774 * a + 0.2158037573 * b) ** 3
-    middle = (0.68 - 0.1055613458 * a - 0.0638541728 * b) ** 3
-    short = (0.68 - 0.0894841775 * a - 1.2914855480 * b) ** 3
-    linear = np.stack(
-        [
-            4.0767416621 * long - 3.3077115913 * middle + 0.2309699292 * short,
-            -1.2684380046 * long + 2.6097574011 * middle - 0.3413193965 * short,
-            -0.0041960863 * long - 0.7034186147 * middle + 1.7076147010 * short,
-        ],
-        axis=1,
-    ).clip(0, 1)
-    rgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return ListedColormap(rgb.tolist(), name="phase")

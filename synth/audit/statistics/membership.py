@@ -107,11 +107,12 @@ def naming_risk(
     rng = np.random.default_rng(seed)
     outside = rng.permutation(np.unique(holdout.patient_N))
     half = len(outside) // 2
-    inside = rng.permutation(np.unique(train.patient_N))[:half]
+    trained_on = np.unique(train.patient_N)
+    inside = rng.permutation(trained_on)[:half]
     if half < 20 or len(inside) < half:
         raise EchofmError(
             "a naming attack needs 40 held-out patients and half as many training patients as held-out ones; there "
-            f"are {len(outside)} and {len(inside)}"
+            f"are {len(outside)} and {len(trained_on)}"
         )
     pool, others = np.isin(holdout.patient_N, outside[:half]), np.isin(holdout.patient_N, outside[half:])
     members = np.isin(train.patient_N, inside)

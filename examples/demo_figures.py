@@ -1,4 +1,4 @@
-"""The figures of the reports: each returns one matplotlib figure of one panel, in the theme in force.
+"""The figures of the demo's page: each returns one matplotlib figure of one panel, in the theme in force.
 
 T token times or frames, P points. Axes carry their unit.
 """
@@ -10,9 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-
-from echofm.report.style import phase_colours
 
 _WIDE, _SQUARE = (5.4, 2.9), (3.7, 3.3)
 
@@ -118,6 +117,28 @@ def principal_components(feature_TD: npt.ArrayLike) -> tuple[npt.NDArray[np.floa
     largest = np.abs(points).argmax(axis=0)
     points *= np.where(points[largest, [0, 1]] < 0, -1, 1)
     return points, strength[:2] ** 2 / max(float((strength**2).sum()), np.finfo(float).tiny)
+
+
+def phase_colours() -> ListedColormap:
+    """A closed ring of hues of one lightness (OKLCh L 0.68, C 0.12), for cardiac phase on either theme.
+
+    https://bottosson.github.io/posts/oklab/
+    """
+    hue = 2 * np.pi * np.arange(256) / 256
+    a, b = 0.12 * np.cos(hue), 0.12 * np.sin(hue)
+    long = (0.68 + 0.3963377774 * a + 0.2158037573 * b) ** 3
+    middle = (0.68 - 0.1055613458 * a - 0.0638541728 * b) ** 3
+    short = (0.68 - 0.0894841775 * a - 1.2914855480 * b) ** 3
+    linear = np.stack(
+        [
+            4.0767416621 * long - 3.3077115913 * middle + 0.2309699292 * short,
+            -1.2684380046 * long + 2.6097574011 * middle - 0.3413193965 * short,
+            -0.0041960863 * long - 0.7034186147 * middle + 1.7076147010 * short,
+        ],
+        axis=1,
+    ).clip(0, 1)
+    rgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return ListedColormap(rgb.tolist(), name="phase")
 
 
 def _figure(size_inch: tuple[float, float]) -> tuple[Figure, Axes]:
