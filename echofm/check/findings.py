@@ -55,7 +55,7 @@ def find(
     if lost:
         text = (
             f"{_many(len(lost), 'clip')} whose sector leaves out more than {LOST:.0%} of what changes on the screen or "
-            "of the set's own trace: look at them in --html FILE, and give --mask where a heart is cut"
+            "of the set's own trace: look at them in --html FILE"
         )
         findings.append(Finding("sector_loses", text, groups=(lost,)))
     unknown = [one.file_id for one in facts if one.frames > 1 and one.frame_rate_hz is None]

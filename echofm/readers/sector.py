@@ -36,6 +36,8 @@ _THINNEST = 0.25
 _OTHER_IMAGE, _BLOCK = 0.2, 32
 # A declared region whose echo fills so much of it, and each of its corners, is a zoomed image without a fan's edges.
 _FILLED, _CORNER_FILLED, _CORNER = 0.85, 0.5, 8
+# Another declared image apart from the largest is another view if it is so large against it.
+_ANOTHER_VIEW = 0.4
 # Of the changing cells in a declared region the part that must lie in the fan drawn into it.
 _IN_DECLARED = 0.98
 
@@ -75,6 +77,9 @@ def apply_sector(decoded: Decoded, *, keep_outside: bool = False) -> tuple[npt.N
 def find_sector(decoded: Decoded) -> Sector:
     """Where the echo is. Refused where that cannot be told, or where there are several images."""
     shape = decoded.frames_TCHW.shape[2:]
+    flat = two_dimensional(decoded)
+    if any(_area(one) >= _ANOTHER_VIEW * _area(flat[0]) and _apart(one, flat[0]) for one in flat[1:]):
+        raise no_clip("several_images")
     rows, columns = _declared_window(decoded)
     some = looked_at(len(decoded.frames_TCHW))
     evidence = evidence_of(_grey(decoded.frames_TCHW[some][:, :, rows, columns]))
@@ -183,9 +188,17 @@ def _grey(frames_TCHW: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def two_dimensional(decoded: Decoded) -> list[Region]:
-    """The declared regions that show an image, the largest first."""
-    flat = [region for region in decoded.regions if region.spatial_format == 1]
-    return sorted(flat, key=lambda one: (one.bottom - one.top) * (one.right - one.left), reverse=True)
+    """The declared regions that show an image, each once, the largest first."""
+    flat = {(one.top, one.left, one.bottom, one.right): one for one in decoded.regions if one.spatial_format == 1}
+    return sorted(flat.values(), key=_area, reverse=True)
+
+
+def _apart(one: Region, other: Region) -> bool:
+    return one.left > other.right or one.right < other.left or one.top > other.bottom or one.bottom < other.top
+
+
+def _area(region: Region) -> int:
+    return (region.bottom - region.top) * (region.right - region.left)
 
 
 def _declared_window(decoded: Decoded) -> tuple[slice, slice]:

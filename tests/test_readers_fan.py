@@ -1,0 +1,167 @@
+"""The fan that is found is the true one, on screens of any geometry, and on the published ones where they lie about."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from echofm import read_clip
+from echofm.errors import UnreadableFile
+from echofm.fan import Fan
+from echofm.readers.decoded import Decoded, Region
+from echofm.readers.refused import Refused
+from echofm.readers.sector import find_sector
+
+Frames = npt.NDArray[np.uint8]
+FAST = settings(deadline=None, derandomize=True, max_examples=30)
+
+
+def echo_in(
+    fan: Fan, shape: tuple[int, int], *, frames: int, seed: int, gain: float = 1.0, dark: float = 0.3
+) -> Frames:
+    """Speckle that moves, with a dark cavity and a shadow, in a fan on a black screen."""
+    draw, dark = np.random.default_rng(seed), 0.3
+    row, column = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+    radius, angle = (
+        np.hypot(row - fan.apex_row, column - fan.apex_column),
+        np.arctan2(column - fan.apex_column, row - fan.apex_row),
+    )
+    depth = (radius - fan.near) / (fan.far - fan.near)
+    cavity = np.hypot((depth - draw.uniform(0.4, 0.6)) / dark, (angle - draw.uniform(-0.2, 0.2)) / (0.7 * dark)) < 1
+    shadow = np.abs(angle - draw.uniform(fan.first_rad, fan.last_rad) * 0.6) < 0.06
+    tissue = (1 - 0.5 * depth) * np.where(cavity, 0.05, 1.0) * np.where(shadow & (depth > 0.4), 0.1, 1.0)
+    grain = 0.8 * max(1.0, shape[0] / 160)
+    speckle = np.hypot(*(ndimage.gaussian_filter(draw.normal(size=(frames, *shape)), (0, grain, grain)) for _ in "xy"))
+    clip = np.clip(gain * 90 * tissue * speckle / speckle.mean(), 2, 255)
+    return (clip * fan.mask(shape)).astype(np.uint8)
+
+
+@st.composite
+def screens(draw: st.DrawFn) -> tuple[Fan, tuple[int, int]]:
+    """A phased or curved array's fan, whole or cut by the display, on screens of several sizes."""
+    height = draw(st.sampled_from([112, 240, 480]))
+    width = round(height * draw(st.sampled_from([1.0, 4 / 3])))
+    half, curved = draw(st.floats(0.5, 0.78)), draw(st.booleans())
+    far = height * draw(st.floats(0.8, 0.9)) * (1.15 if curved else 1.0)
+    near = far * draw(st.floats(0.18, 0.22)) if curved else far * draw(st.floats(0.01, 0.05))
+    cut = draw(st.sampled_from([0.0, 0.0, 0.1]))
+    fan = Fan(
+        apex_row=0.05 * height - near * (0.9 if curved else 0.5),
+        apex_column=width * draw(st.floats(0.46, 0.54)),
+        first_rad=-half,
+        last_rad=half,
+        near=near,
+        far=far,
+        top=-0.5,
+        left=cut * width - 0.5,
+        bottom=height - 0.5,
+        right=(1 - cut) * width - 0.5,
+    )
+    return fan, (height, width)
+
+
+@FAST
+@given(
+    screen=screens(),
+    frames=st.sampled_from([1, 3, 8, 12, 30]),
+    seed=st.integers(0, 99),
+    gain=st.sampled_from([0.4, 1.0, 2.0]),
+)
+def test_the_true_fan_of_any_screen(screen: tuple[Fan, tuple[int, int]], frames: int, seed: int, gain: float) -> None:
+    fan, shape = screen
+    true_HW = fan.mask(shape)
+    clip = echo_in(fan, shape, frames=frames, seed=seed, gain=gain)
+    found = find_sector(Decoded(frames_TCHW=clip[:, None]))
+    lit_HW = clip.max(axis=0) >= 12
+    assert (found.mask_HW & lit_HW).sum() >= 0.95 * lit_HW.sum()
+    beside_HW = ~ndimage.binary_dilation(true_HW, iterations=max(2, shape[0] // 100))
+    assert (found.mask_HW & beside_HW).sum() <= 0.005 * true_HW.sum()
+    assert found.fan is not None and found.lit_outside is not None and found.lit_outside < 0.05
+
+
+@pytest.mark.parametrize("levels", [2, 3])
+def test_pixels_of_few_values_are_no_words(levels: int) -> None:
+    fan = Fan(
+        apex_row=2, apex_column=60, first_rad=-0.7, last_rad=0.7, near=3, far=100, top=-0.5, left=-0.5, bottom=111.5,
+        right=119.5,
+    )  # fmt: skip
+    clip = echo_in(fan, (112, 120), frames=10, seed=1)
+    clip = (np.digitize(clip, np.linspace(20, 120, levels - 1)) * (250 // (levels - 1))).astype(np.uint8)
+    found = find_sector(Decoded(frames_TCHW=clip[:, None]))
+    assert (found.mask_HW & fan.mask(clip.shape[1:])).sum() > 0.95 * fan.mask(clip.shape[1:]).sum()
+
+
+def test_two_hearts_side_by_side_are_set_aside_as_such() -> None:
+    fan = Fan(
+        apex_row=2, apex_column=60, first_rad=-0.6, last_rad=0.6, near=3, far=104, top=-0.5, left=-0.5, bottom=111.5,
+        right=119.5,
+    )  # fmt: skip
+    both = np.concatenate([echo_in(fan, (112, 120), frames=12, seed=seed) for seed in (1, 2)], axis=2)
+    with pytest.raises(Refused):
+        find_sector(Decoded(frames_TCHW=both[:, None]))
+
+
+def test_two_declared_views_are_several_images_and_a_colour_box_is_not() -> None:
+    fan = Fan(
+        apex_row=2, apex_column=60, first_rad=-0.6, last_rad=0.6, near=3, far=104, top=-0.5, left=-0.5, bottom=111.5,
+        right=119.5,
+    )  # fmt: skip
+    views = [echo_in(fan, (112, 120), frames=12, seed=seed) for seed in (1, 2)]
+    left = Region(top=0, left=0, bottom=111, right=119, spatial_format=1, data_type=1)
+    right, box = replace(left, left=120, right=239), replace(left, top=10, left=20, bottom=100, data_type=2)
+    with pytest.raises(Refused) as refused:
+        find_sector(Decoded(frames_TCHW=np.concatenate(views, axis=2)[:, None], regions=(left, right)))
+    assert refused.value.kind == "several_images"
+    assert find_sector(Decoded(frames_TCHW=views[0][:, None], regions=(left, box, left))).fan is not None
+
+
+def test_a_mostly_dark_image_has_the_fan_of_its_declared_box() -> None:
+    fan = Fan(
+        apex_row=29.5, apex_column=150, first_rad=-0.6, last_rad=0.6, near=0, far=200, top=29.5, left=-0.5,
+        bottom=239.5, right=299.5,
+    )  # fmt: skip
+    clip = np.zeros((12, 240, 300), np.uint8)
+    clip[:, 100:200, 140:190] = np.random.default_rng(0).integers(0, 200, (12, 100, 50))
+    half = round(200 * np.sin(0.6))
+    region = Region(top=30, left=150 - half, bottom=229, right=150 + half, spatial_format=1, data_type=2)
+    found = find_sector(Decoded(frames_TCHW=clip[:, None], regions=(region,)))
+    true_HW = fan.mask((240, 300))
+    assert (found.mask_HW & true_HW).sum() > 0.95 * (found.mask_HW | true_HW).sum()
+
+
+SHARED = Path("/work/shared/sector") if Path("/work/shared/sector").is_dir() else Path("../shared/sector")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (SHARED / "index.json").is_file(), reason="the published screens are not here")
+def test_the_published_screens_keep_their_sector() -> None:
+    """The maths of ../shared/sector/measure.py on what is kept."""
+    from PIL import Image
+
+    kept, refused, others = {}, [], []
+    for entry in json.loads((SHARED / "index.json").read_text()):
+        path = SHARED / entry["file"]
+        try:
+            clip = read_clip(path, keep_outside=True)
+            mask_HW = read_clip(path).sector_HW
+        except UnreadableFile:
+            (refused if entry["sector"] else others).append(path.name)
+            continue
+        if entry["sector"]:
+            true_HW = np.asarray(Image.open(SHARED / entry["sector"]).convert("L")) > 127
+            bright_HW = clip.frames_TCHW.max(axis=(0, 1)).astype(int)
+            bright_HW = np.clip(bright_HW - np.bincount(bright_HW.ravel(), minlength=256)[:64].argmax(), 0, 255)
+            lit_HW = (bright_HW >= 12) & true_HW
+            kept[path.name] = (mask_HW & lit_HW).sum() / lit_HW.sum()
+    # Its sector was drawn 9 pixels beyond the region that the scanner declares.
+    least = min(share for name, share in kept.items() if name != "E95_colour_jpeg.dcm")
+    assert len(refused) <= 1 and len(others) >= 9, (refused, others)
+    assert sum(share >= 0.98 for share in kept.values()) >= 0.75 * 34 and least >= 0.95, kept
