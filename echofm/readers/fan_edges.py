@@ -163,7 +163,16 @@ def with_radii(echo_HW: Echo, fan: Fan) -> Fan:
     far = int(np.cumsum(echo - EMPTY * area).argmax())
     near = int(np.append(0.0, np.cumsum(echo - EMPTY * area)[: far + 1]).argmin())
     near += int(np.append(0.0, np.cumsum(echo - _EMPTY_AT_FACE * area)[near : near + _FACE]).argmin())
-    return replace(fan, near=float((first + near + 1) * _STEP), far=float((first + far + 0.25) * _STEP))
+    return replace(fan, near=float((first + near + 1) * _STEP), far=float((first + far) * _STEP))
+
+
+def with_face(echo_HW: Echo, fan: Fan) -> Fan:
+    """The fan from as near its apex as rings are dense with echo: right before a transducer it may stand still."""
+    rows, columns = np.nonzero(replace(fan, near=0.0, far=fan.near).mask(echo_HW.shape))
+    ring = np.hypot(rows - fan.apex_row, columns - fan.apex_column).astype(int)
+    echo, area = np.bincount(ring, echo_HW[rows, columns], 1), np.bincount(ring, minlength=1)
+    loose = np.flatnonzero(echo < _EMPTY_AT_FACE * area)
+    return replace(fan, near=min(fan.near, float(loose[-1] + 1))) if len(loose) else fan
 
 
 def clear_arc(echo_HW: Echo, fan: Fan) -> float:

@@ -16,6 +16,7 @@ from echofm.readers.fan_edges import (
     first_gap,
     mirrored,
     with_edges,
+    with_face,
     with_flanks,
     with_radii,
 )
@@ -112,7 +113,7 @@ def _completed(evidence: Evidence, fit: Fit) -> Fan:
         fan = with_flanks(evidence.dim, fan, ("first_rad", "last_rad"), reach=_RIM)
     fan = with_radii(fit.echo_HW, fan)
     deeper = with_radii(evidence.dim, fan)
-    fan = replace(fan, near=min(fan.near, deeper.near))
+    fan = with_face(evidence.dim, fan)
     if deeper.far > fan.far and far_arc_seen(evidence.dim, deeper) >= _ARC_SEEN:
         fan = replace(fan, far=deeper.far)
     dimmest_HW = evidence.dimmest

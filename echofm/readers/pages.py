@@ -20,7 +20,7 @@ _SAMPLES = 40
 _CUT, _FOREIGN = 0.5, 0.45
 _SHORTEST = 3
 # Part of the frames that the cine must be.
-_LEAST_CINE = 0.5
+_LEAST_CINE = 0.6
 
 
 def without_pages(decoded: Decoded) -> tuple[Decoded, int]:

@@ -176,11 +176,14 @@ def _with_truth(clip: Clip, add_truth: Callable[[Clip], Clip], stored: _Stored) 
         fan=None,
     )
     known, kept = add_truth(blank), slice(stored.first, stored.first + len(clip.frames_TCHW))
+    time_s = clip.frame_time_s
+    if known.frame_time_s is not None and known.frame_time_s is not blank.frame_time_s:
+        time_s = known.frame_time_s[kept] - known.frame_time_s[stored.first]
     return known.replace(
         frames_TCHW=clip.frames_TCHW,
         sector_HW=clip.sector_HW,
         fan=clip.fan,
-        frame_time_s=clip.frame_time_s,
+        frame_time_s=time_s,
         phase_T=None if known.phase_T is None else known.phase_T[kept],
         mask_THW=None if known.mask_THW is None else stretched_mask(known.mask_THW[kept], *clip.sector_HW.shape),
     )
