@@ -106,7 +106,7 @@ def test_truth_follows_the_frames_that_are_left(tmp_path: Path) -> None:
     assert clip.frame_time_s[0] == 0
 
 
-def test_no_word_of_a_page_is_in_a_shard_and_it_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_word_of_a_page_is_in_a_shard_and_it_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     heart = on_screen(20, 5)
     words = page(heart.shape[1:], 1)
     for name, parts in (("a", [words[None], heart]), ("b", [heart, words[None]]), ("c", [heart])):
