@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from echofm.hub import load_encoder, load_model, save_model
 from echofm.loss.contrastive import Embedded
 from echofm.metric.collapse import embedding_std, rankme
 from echofm.model.mae import VideoMae
-from echofm.shards.carry import Carry
 from echofm.shards.read import ShardSet
 from pretrain.recipes import PretrainRecipe
 from pretrain.validate import Validation
@@ -45,11 +43,7 @@ class PretrainTask(Task):
         self._validation: Validation | None = None
         if shards is not None and recipe.monitor.every:
             val = shards.split("val")
-            # Real clips have none: then the monitor's figures of phase are those of the network alone.
-            carry: list[Carry] = ["phase"] if any("phase.npy" in record.arrays for record in val.records) else []
-            clips = held_out(val, self.contract, clips=recipe.monitor.clips, carry=carry)
-            if clips.phase_BT is None:
-                clips = replace(clips, phase_BT=torch.full(clips.valid_BT.shape, torch.nan))
+            clips = held_out(val, self.contract, clips=recipe.monitor.clips, carry=["phase"])
             self._validation = Validation(fit_to(clips, self.contract))
 
     def _begin_from(self, init: str) -> str:

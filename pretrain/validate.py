@@ -36,7 +36,7 @@ _NO_HEART = (
 
 
 class Validation:
-    """Figures and a picture of held-out clips (with their phase, fitted to the model), the same ones each time."""
+    """Figures and a picture of held-out clips, fitted to the model, the same each time; real ones have no phase."""
 
     def __init__(self, batch: ClipBatch) -> None:
         self._batch = batch
@@ -62,12 +62,11 @@ class Validation:
 
 def _rows_of(model: VideoMae, part: ClipBatch) -> tuple[dict[str, torch.Tensor], npt.NDArray[np.uint8]]:
     """One row a clip of what the figures are made of, and the first clips as reconstructed (H, W, 3)."""
-    assert part.phase_BT is not None
     batch = part.to(next(model.parameters()).device)
     encoding, tubelet = model.encode(batch.video_BCTHW), model.encoder.tubelet
     similarity_BTT = cosine_similarity(encoding.phase_BTD.float()).cpu()
     prior_BTT = pixel_prior(batch.video_BCTHW, tubelet=tubelet).cpu()
-    phase_BT = token_phase(part.phase_BT, tubelet=tubelet)
+    phase_BT = None if part.phase_BT is None else token_phase(part.phase_BT, tubelet=tubelet)
     reconstruction = reconstruct(model, batch.video_BCTHW, batch.draw_B, sector_BHW=batch.sector_BHW)
     rows = {
         "correlation_B": prior_correlation(similarity_BTT, prior_BTT),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,16 +38,15 @@ class Partition:
     source: str
     notes: tuple[str, ...] = ()
 
-    def clips(self) -> dict[str, int]:
-        """Clips of each split."""
-        return {name: len(rows) for name, rows in self._rows().items()}
-
-    def patients(self, table: EmbeddingTable) -> dict[str, int]:
-        """Patients of each split."""
-        return {name: len(set(table.patient_id[rows])) for name, rows in self._rows().items()}
-
-    def _rows(self) -> dict[str, npt.NDArray[np.int64]]:
-        return {"train": self.train, "val": self.val, "test": self.test}
+    def described(self, table: EmbeddingTable) -> dict[str, Any]:
+        """What a ProbeResult says of encoder and clips: digest, whence the splits, clips and patients of each."""
+        rows = {"train": self.train, "val": self.val, "test": self.test}
+        return {
+            "encoder_digest": table.encoder_digest,
+            "splits_from": self.source,
+            "clips": {name: len(each) for name, each in rows.items()},
+            "patients": {name: len(set(table.patient_id[each])) for name, each in rows.items()},
+        }
 
 
 def partition(

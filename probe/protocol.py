@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -54,6 +54,11 @@ class Measured(Generic[Answered]):
     chosen: dict[str, Chosen]
     scores: list[Score]
     comparisons: list[Comparison]
+
+    @property
+    def scored(self) -> dict[str, Any]:
+        """What of it a ProbeResult holds."""
+        return {"chosen": self.chosen, "scores": self.scores, "comparisons": self.comparisons}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

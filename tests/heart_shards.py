@@ -35,7 +35,7 @@ class Hearts:
             )
 
 
-def read_heart(row: Row, *, frames: int, size: int) -> Clip:
+def read_heart(row: Row, *, frames: int, size: int, with_phase: bool = True) -> Clip:
     seed = int(row.path.name.removeprefix("heart-"))
     rate_bpm = 55.0 + 10 * (seed % 6)
     heart, phase_T = beating_heart(
@@ -48,12 +48,14 @@ def read_heart(row: Row, *, frames: int, size: int) -> Clip:
         clip_id=KEY.clip(hashlib.sha256(heart.tobytes()).digest()),
         patient_id=KEY.patient(row.patient),
         kind="bmode",
-        phase_T=phase_T,
+        phase_T=phase_T if with_phase else None,
     )
 
 
-def write_heart_shards(folder: Path, *, train: int, val: int, frames: int = 128, size: int = 112) -> Path:
+def write_heart_shards(
+    folder: Path, *, train: int, val: int, frames: int = 128, size: int = 112, with_phase: bool = True
+) -> Path:
     """Write them at their own size and rate and return the folder."""
-    read = functools.partial(read_heart, frames=frames, size=size)
+    read = functools.partial(read_heart, frames=frames, size=size, with_phase=with_phase)
     write_shards(Hearts(train, val), folder, size=size, frame_rate_hz=None, key=KEY, read=read, show_progress=False)
     return folder

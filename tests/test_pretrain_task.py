@@ -222,6 +222,15 @@ def test_no_held_out_clips_is_an_error_with_the_fix(shards: ShardSet) -> None:
         held_out(replace(shards, records=[]), InputContract(size=32, frames=8), clips=4)
 
 
+def test_clips_without_a_known_phase_are_measured_by_the_prior(tmp_path: Path) -> None:
+    shards = ShardSet.open(write_heart_shards(tmp_path / "shards", train=2, val=3, with_phase=False))
+    task = PretrainTask(tiny_recipe(), shards)
+    task.net.eval()
+    with torch.no_grad():
+        figures = task.validate({"model": task.net}, 0)
+    assert np.isfinite([figures[name] for name in ("prior_correlation", "phase_contrast", "rankme", "psnr_db")]).all()
+
+
 def test_collapse_is_noticed_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not collapsed({"rankme": 5.0, "embedding_std": 0.3})
     assert collapsed({"rankme": 1.2, "embedding_std": 0.3}) and collapsed({"rankme": 5.0, "embedding_std": 0.001})

@@ -127,3 +127,13 @@ def test_pixels_and_latents_are_not_mistaken(
         assert echofm(command) == 2
         (line,) = capsys.readouterr().err.strip().splitlines()
         assert "hold latents of codec abababababab, not pixels" in line
+
+
+def test_a_channel_that_never_changes_is_refused(pair: tuple[ShardSet, ShardSet]) -> None:
+    def dead(clip: Clip) -> npt.NDArray[np.float64]:
+        latents_TChw = encode(clip)
+        latents_TChw[:, 1] = 1 / 3
+        return latents_TChw
+
+    with pytest.raises(EchofmError, match="the same everywhere"):
+        channel_statistics(pair[0], dead)

@@ -10,13 +10,16 @@ import numpy as np
 from echofm.clip import ClipBatch
 from echofm.contract import InputContract
 from echofm.errors import EchofmError
-from echofm.shards.carry import Carry
+from echofm.shards.carry import Carry, held_by
 from echofm.shards.loader import window_batches
 from echofm.shards.read import ShardSet
 
 
 def held_out(shards: ShardSet, contract: InputContract, *, clips: int, carry: Sequence[Carry] = ()) -> ClipBatch:
-    """The middle windows of clips evenly spread over a split, on the CPU. Raises EchofmError where it is empty."""
+    """The middle windows of clips evenly spread over a split, on the CPU. Raises EchofmError where it is empty.
+
+    carry: as for a loader, but what no clip of the split holds is left out.
+    """
     if not len(shards):
         raise EchofmError(
             "the shards have no val clips for the monitor; write them with some "
@@ -24,7 +27,7 @@ def held_out(shards: ShardSet, contract: InputContract, *, clips: int, carry: Se
         )
     indices = np.unique(np.linspace(0, len(shards) - 1, clips).round().astype(int))
     chosen = replace(shards, records=[shards.records[index] for index in indices])
-    rate_hz = contract.frame_rate_hz
+    rate_hz, carry = contract.frame_rate_hz, held_by(shards, carry)
     windows = window_batches(
         chosen, frames=contract.frames, frame_rate_hz=rate_hz, windows_per_clip=1, batch=len(indices), carry=carry
     )

@@ -108,18 +108,18 @@ class ReconstructionConfig(FrozenModel):
 
 
 class PriorConfig(FrozenModel):
-    """What says which moments of a clip are alike, for the triplets and the cycle."""
+    """What says which time points of a clip are alike, for the triplets and the cycle."""
 
     kind: Literal["pixel", "embedding", "pixel+difference"] = "pixel"
     """Likeness of the pictures, of the embedding itself, or of the pictures and how they change."""
     centre: Annotated[Share, tyro.conf.Suppress] = 1.0
     """How much of the clip's mean picture is left out."""
     context: Annotated[int, Field(ge=0, le=1024)] = 0
-    """Time indices to either side over which the ways to and from two moments are compared; 0: not at all."""
+    """Time indices to either side over which the trajectories through two time points are compared; 0: not at all."""
 
 
 class TripletConfig(FrozenModel):
-    """Hard triplets of moments."""
+    """Hard triplets of time points."""
 
     weight: Weight = 1.0
     """In the total loss."""
@@ -137,12 +137,12 @@ class CycleConfig(FrozenModel):
 
 
 class ClipContrastConfig(FrozenModel):
-    """Moments of one clip against those of the batch's other clips, which the published model does not have."""
+    """Views of one clip against those of the batch's other clips, which the published model does not have."""
 
     weight: Weight = 0.0
     """In the total loss; 0: no such contrast, and no head for it."""
     views: Annotated[int, Field(ge=2, le=64)] = 4
-    """Moments of a clip that are contrasted."""
+    """Views of a clip, each of single time indices, that are contrasted."""
     temperature: Temperature = 0.1
     """Divides the similarities."""
 
@@ -153,13 +153,13 @@ class ObjectiveConfig(FrozenModel):
     reconstruction: ReconstructionConfig = ReconstructionConfig()
     """The error of predicted tubelets."""
     prior: PriorConfig = PriorConfig()
-    """What says which moments of a clip are alike, for the triplets and the cycle."""
+    """What says which time points of a clip are alike, for the triplets and the cycle."""
     triplet: TripletConfig = TripletConfig()
-    """Hard triplets of moments."""
+    """Hard triplets of time points."""
     cycle: CycleConfig = CycleConfig()
     """Distillation of the prior into the embedding's self-similarity."""
     clip_contrast: ClipContrastConfig = ClipContrastConfig()
-    """Moments of one clip against those of the batch's other clips."""
+    """Views of one clip against those of the batch's other clips."""
 
 
 def require_learnable(network: NetworkConfig, masking: MaskingConfig, objective: ObjectiveConfig) -> None:

@@ -8,9 +8,8 @@ sums.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +24,8 @@ EMPTY = 0.3
 # The map searched has at most this many cells a side.
 _CELLS = 56
 _OFF_SCREEN = -1.0
+# While it is sought a fan is not cut.
+_WHOLE_MAP = {"top": -np.inf, "left": -np.inf, "bottom": np.inf, "right": np.inf}
 # The transducer's face is short against the depth: near radius times opening over (far - near) at most. A phased
 # array's is .1, a curved one's .3; several hearts in one picture make a fan only with a larger one.
 _MOST_FACE, _MOST_CUT_FACE = 0.35, 0.45
@@ -50,18 +51,6 @@ class _Grid:
     pairs: npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Found:
-    """A fan's apex, angles and radii, in cells."""
-
-    apex_row: float
-    apex_column: float
-    first_rad: float
-    last_rad: float
-    near: float
-    far: float
-
-
 def search_fan(echo_HW: Echo) -> Fan:
     """The fan, apex up, that holds most of the echo, to about two cells of a map of 56: its edges are for later."""
     step = -(-max(echo_HW.shape) // _CELLS)
@@ -73,9 +62,8 @@ def search_fan(echo_HW: Echo) -> Fan:
         grids = [_grid_about(each, steps, angle_rad, cells) for _, each in candidates]
         candidates = [_best(small_HW, grid)[0] for grid in grids]
     _, found = max(candidates, key=lambda each: each[0])
-    fan = Fan(**dataclasses.asdict(found), top=0.0, left=0.0, bottom=0.0, right=0.0).placed(scale=step)
     bottom, right = (side - 0.5 for side in echo_HW.shape)
-    return dataclasses.replace(fan, top=-0.5, left=-0.5, bottom=bottom, right=right)
+    return replace(found.placed(scale=step), top=-0.5, left=-0.5, bottom=bottom, right=right)
 
 
 def _reduced(echo_HW: Echo, step: int) -> Echo:
@@ -94,7 +82,7 @@ def _first_grid(height: int, width: int) -> _Grid:
     return _Grid(apexes=apexes, angles_rad=angles_rad, radii=radii, pairs=pairs[:, lean_rad <= _MOST_LEAN_RAD + 1e-6])
 
 
-def _grid_about(found: _Found, apex_steps: tuple[float, float], angle_rad: float, cells: int) -> _Grid:
+def _grid_about(found: Fan, apex_steps: tuple[float, float], angle_rad: float, cells: int) -> _Grid:
     """Apexes, edges and radii two steps to either side of what was found."""
     two = np.arange(-2, 3)
     rows, columns = found.apex_row + two * apex_steps[0], found.apex_column + two * apex_steps[1]
@@ -108,7 +96,7 @@ def _grid_about(found: _Found, apex_steps: tuple[float, float], angle_rad: float
     )
 
 
-def _best(echo_HW: Echo, grid: _Grid, *, count: int = 1) -> list[tuple[float, _Found]]:
+def _best(echo_HW: Echo, grid: _Grid, *, count: int = 1) -> list[tuple[float, Fan]]:
     """The fans of the grid with the largest sums, with these; `count` at most, whose apexes lie apart."""
     # Sums over angles up to each edge and radii up to each edge: (A, angle edges, radius edges).
     gain = _polar_gain(echo_HW, grid)
@@ -123,7 +111,7 @@ def _best(echo_HW: Echo, grid: _Grid, *, count: int = 1) -> list[tuple[float, _F
     rings[_is_cut_too_wide(grid)] = -np.inf
     scores = rings.max(axis=2) * (1 - _LEAN_COST * np.abs(grid.angles_rad[grid.pairs].sum(axis=0)) / 2)
     apart = _APART * np.array(echo_HW.shape)
-    found: list[tuple[float, _Found]] = []
+    found: list[tuple[float, Fan]] = []
     for apex in np.argsort(-scores.max(axis=1)):
         row, column = grid.apexes[apex]
         if any(abs(row - one.apex_row) < apart[0] and abs(column - one.apex_column) < apart[1] for _, one in found):
@@ -132,13 +120,14 @@ def _best(echo_HW: Echo, grid: _Grid, *, count: int = 1) -> list[tuple[float, _F
         far = int(rings[apex, pair].argmax())
         near = int(within[apex, pair, : nearest[pair, far] + 1].argmin())
         first, last = grid.angles_rad[grid.pairs[:, pair]].tolist()
-        fan = _Found(
+        fan = Fan(
             apex_row=float(row),
             apex_column=float(column),
             first_rad=first,
             last_rad=last,
             near=float(grid.radii[near]),
             far=float(grid.radii[far + 1]),
+            **_WHOLE_MAP,
         )
         found.append((float(scores[apex, pair]), fan))
         if len(found) == count:

@@ -21,8 +21,8 @@ from echofm.readers.suffixes import STILL
 
 # Fewer pictures in a row are stills that someone numbered.
 _FEWEST = 5
-# Pairs of neighbours looked at, at what size, and by how much they may differ: part of their brightness. Neighbours of
-# a cine differ by .02 to .1, stills of one patient by .25 and more.
+# Pairs of neighbours looked at, at what size, and by how much they may differ: part of their brightness, a choice that
+# was not measured on real folders.
 _PAIRS, _SIDE, _ALIKE, _MOST_PIXELS = 4, 32, 0.2, 16_000_000
 
 

@@ -102,6 +102,12 @@ def check_carry(carry: Sequence[Carry], shards: ShardSet | None = None) -> None:
                 )
 
 
+def held_by(shards: ShardSet, carry: Sequence[Carry]) -> list[Carry]:
+    """Of these what a clip or more of the shards holds."""
+    held = {suffix for record in shards.records for suffix in record.arrays}
+    return [name for name in carry if name not in _ARRAYS or MEMBERS[_ARRAYS[name].clip] in held]
+
+
 def carried(carry: Sequence[Carry], clips: Sequence[Held], indices: Sequence[npt.NDArray[np.int64]]) -> dict[str, Any]:
     """The fields of a ClipBatch for windows: of each its clip and its frames (L,).
 

@@ -27,7 +27,10 @@ Encode = Callable[[Clip], npt.NDArray[np.floating]]
 
 
 def channel_statistics(shards: ShardSet, encode: Encode) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel over these clips: give those of the training split alone."""
+    """Mean and standard deviation of each channel over these clips: give those of the training split alone.
+
+    Raises EchofmError where a channel never changes.
+    """
     count, total_C, squares_C = 0, np.zeros(1), np.zeros(1)
     for clip in shards:
         latents_TChw = encode(clip).astype(np.float64)
@@ -35,7 +38,11 @@ def channel_statistics(shards: ShardSet, encode: Encode) -> tuple[tuple[float, .
         total_C = total_C + latents_TChw.sum((0, 2, 3))
         squares_C = squares_C + np.square(latents_TChw).sum((0, 2, 3))
     mean_C = total_C / count
-    return tuple(mean_C.tolist()), tuple(np.sqrt(squares_C / count - mean_C**2).tolist())
+    # Rounding may leave a constant channel a little below 0.
+    variance_C = np.maximum(squares_C / count - mean_C**2, 0)
+    if not (variance_C > 1e-12 * squares_C / count).all():
+        raise EchofmError("a channel of the codec's latents is the same everywhere; is the codec trained?")
+    return tuple(mean_C.tolist()), tuple(np.sqrt(variance_C).tolist())
 
 
 def write_latents(

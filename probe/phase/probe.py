@@ -113,15 +113,10 @@ class PhaseProtocol(ProbeProtocol[EmbeddingTable, PhaseAnswers]):
             kind="linear",
             features="phase",
             classes=[],
-            encoder_digest=self.table.encoder_digest,
-            splits_from=self.part.source,
-            clips=self.part.clips(),
-            patients=self.part.patients(self.table),
+            **self.part.described(self.table),
             seeds=1,
-            chosen=found.chosen,
+            **found.scored,
             sanity=check_embedding(self.table),
-            scores=found.scores,
-            comparisons=found.comparisons,
             notes=[*self.part.notes, *notes],
         )
         return Probed(result=result, predictions=phase_predictions(own.test, own.predicted_P, own.beats, own.events))

@@ -136,10 +136,8 @@ class LvAreaProtocol(ProbeProtocol[Any, LvAreaAnswers]):
             clips={name: len(part) for name, part in parts.items()},
             patients={name: len({each.clip.patient_id for each in part}) for name, part in parts.items()},
             seeds=1,
-            chosen=found.chosen,
+            **found.scored,
             sanity=check_embedding(table),
-            scores=found.scores,
-            comparisons=found.comparisons,
             notes=self._notes(found.own),
         )
         return Probed(result=result, predictions=self._frame(found.own))

@@ -118,15 +118,10 @@ class RetrievalProtocol(ProbeProtocol[EmbeddingTable, RetrievalAnswers]):
             kind="knn",
             features="phase" if self.what == "phase" else "video",
             classes=[],
-            encoder_digest=self.table.encoder_digest,
-            splits_from=self.part.source,
-            clips=self.part.clips(),
-            patients=self.part.patients(self.table),
+            **self.part.described(self.table),
             seeds=1,
-            chosen=found.chosen,
+            **found.scored,
             sanity=check_embedding(self.table),
-            scores=found.scores,
-            comparisons=found.comparisons,
             notes=[*self.part.notes, *found.own.notes(self.what)],
         )
         return Probed(result=result, predictions=found.own.frame())

@@ -148,10 +148,8 @@ class SegmentationProtocol(ProbeProtocol[Tokens, SegmentationAnswers]):
             clips={split: each.rows["clip_id"].nunique() for split, each in data.items()},
             patients={split: each.rows["patient_id"].nunique() for split, each in data.items()},
             seeds=1,
-            chosen=found.chosen,
+            **found.scored,
             sanity=check_embedding(_mean_tokens(encoder, data)),
-            scores=found.scores,
-            comparisons=found.comparisons,
             notes=[*notes, *_notes(data["test"], data["train"], encoder.contract.size)],
         )
         overlays = _overlays(data["test"], own.predicted_FHW, own.frame, self.names)
