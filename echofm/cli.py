@@ -11,6 +11,7 @@ import importlib.util
 import os
 import sys
 import traceback
+from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
@@ -24,22 +25,34 @@ def main(argv: list[str] | None = None) -> int:
     """Run one sub-command and turn its errors into one line and an exit code."""
     argv = sys.argv[1:] if argv is None else argv
     with unbroken_pipes():
-        return _main(argv)
+        try:
+            return _main(argv)
+        except EchofmError as error:
+            return _fail(str(error))
 
 
 def _main(argv: list[str]) -> int:
-    commands = {entry.name: entry for entry in entry_points(group=GROUP)}
-    if not argv or argv[0] in ("-h", "--help"):
-        print(_overview(commands))
-        return 0
-    if argv[0] in ("-V", "--version"):
+    if argv and argv[0] in ("-V", "--version"):
         from echofm import __version__
 
         print(__version__)
         return 0
+    commands = {entry.name: entry for entry in entry_points(group=GROUP)}
+    entry = chosen(argv, commands, command="echofm", about="Foundation models for echocardiography.")
+    return 0 if entry is None else run(entry, argv[1:])
+
+
+def chosen(argv: list[str], commands: Mapping[str, EntryPoint], *, command: str, about: str) -> EntryPoint | None:
+    """The command that the first word names; None: the overview was asked for and printed.
+
+    Raises EchofmError for an unknown word, with the nearest known one.
+    """
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_overview(commands, command, about))
+        return None
     if argv[0] not in commands:
-        return _fail(f"no command {argv[0]!r}{_suggestion(argv[0], commands)}; `echofm --help` lists them")
-    return run(commands[argv[0]], argv[1:])
+        raise EchofmError(f"no command {argv[0]!r}{_suggestion(argv[0], commands)}; `{command} --help` lists them")
+    return commands[argv[0]]
 
 
 def run(entry: EntryPoint, argv: list[str]) -> int:
@@ -72,26 +85,26 @@ def _fail(text: str, code: int = 2) -> int:
     return code
 
 
-def _suggestion(name: str, commands: dict[str, EntryPoint]) -> str:
+def _suggestion(name: str, commands: Mapping[str, EntryPoint]) -> str:
     import difflib
 
     close = difflib.get_close_matches(name, commands, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _overview(commands: dict[str, EntryPoint]) -> str:
+def _overview(commands: Mapping[str, EntryPoint], command: str, about: str) -> str:
     width = max(map(len, commands), default=0)
     lines = [f"  {name:<{width}}  {_summary(entry)}" for name, entry in sorted(commands.items())]
     return "\n".join(
         [
-            "usage: echofm COMMAND ...",
+            f"usage: {command} COMMAND ...",
             "",
-            "Foundation models for echocardiography.",
+            about,
             "",
             "commands:",
             *lines,
             "",
-            "`echofm COMMAND --help` tells the rest.",
+            f"`{command} COMMAND --help` tells the rest.",
             "Exit codes: 0 done, 1 done with findings, 2 bad input, 130 interrupted.",
         ]
     )

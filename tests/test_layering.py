@@ -16,7 +16,14 @@ ROOT = Path(__file__).parents[1]
 UPPER = ("pretrain", "probe", "synth")
 HELPS = [
     *([name] for name in ("check", "convert", "embed", "phantom", "shards", "probe", "audit")),
-    *(["pretrain", "demo"], ["probe", "compare"], ["audit", "filter"], ["audit", "fit-reid"]),
+    *(
+        ["pretrain", "demo"],
+        ["probe", "compare"],
+        ["audit", "filter"],
+        ["audit", "fit-reid"],
+        ["synth"],
+        ["synth", "train"],
+    ),
 ]
 MODULES = sorted(path for package in ("echofm", *UPPER) for path in (ROOT / package).rglob("*.py"))
 

@@ -1,0 +1,18 @@
+"""Train a motion network, an autoencoder or a generator on shards."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+
+from echofm.cli import chosen
+from echofm.engine import command
+
+# Name: a module with the `command.Trainer`; the first line of the module's docstring is its line in the overview.
+_TRAINERS: dict[str, str] = {}
+
+
+def main(argv: list[str]) -> int:
+    """`echofm synth train TRAINER RECIPE --data SHARDS --out RUN`: any trainer of synth/ on the one engine."""
+    trainers = {name: EntryPoint(name, value, "echofm.synth.trainers") for name, value in _TRAINERS.items()}
+    entry = chosen(argv, trainers, command="echofm synth train", about=__doc__ or "")
+    return 0 if entry is None else command.main(argv[1:], entry.load())
