@@ -27,7 +27,8 @@ class PatchDiscriminator(nn.Sequential):
                 nn.GroupNorm(8, after),
                 nn.LeakyReLU(0.2),
             ]
-        super().__init__(*found, nn.Conv2d(widths[-1], 1, 4, padding=1))
+        # No bias: within the hinge's margins real and output frames pull it equally, and AdamW would follow the round-off.
+        super().__init__(*found, nn.Conv2d(widths[-1], 1, 4, padding=1, bias=False))
         self.apply(_initialise)
 
     def forward(self, frames_NCHW: torch.Tensor) -> torch.Tensor:
