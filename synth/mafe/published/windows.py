@@ -63,8 +63,8 @@ class Windows:
             hidden_NLL = self._apart((top, top + self.height), (left, left + self.width), rows, columns, device)
         if self.shift:
             # Made anew for every map: a cache by the number of positions would serve a map of another shape.
-            cuts = [(size - self.window, size - self.shift) for size in (rows, columns)]
-            shifted_NLL = self._apart(*cuts, rows, columns, device)
+            of_rows, of_columns = ((size - self.window, size - self.shift) for size in (rows, columns))
+            shifted_NLL = self._apart(of_rows, of_columns, rows, columns, device)
             hidden_NLL = shifted_NLL if hidden_NLL is None else hidden_NLL | shifted_NLL
         return None if hidden_NLL is None else hidden_NLL * _HIDDEN
 
@@ -73,7 +73,7 @@ class Windows:
     ) -> torch.Tensor:
         """(N, L, L) whether two positions of a window lie in different ones of the nine regions."""
         of_row, of_column = (
-            sum((torch.arange(size, device=device) >= cut).long() for cut in cuts)
+            torch.bucketize(torch.arange(size, device=device), torch.tensor(cuts, device=device), right=True)
             for size, cuts in ((rows, cut_rows), (columns, cut_columns))
         )
         region_1HW1 = (3 * of_row[:, None] + of_column)[None, :, :, None]
