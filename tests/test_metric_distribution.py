@@ -30,8 +30,8 @@ def test_kernel_distance_equals_torchmetrics(shift: float) -> None:
 def test_frechet_distance_equals_torchmetrics(first_rows: int, second_rows: int, width: int) -> None:
     """Also with fewer clips than features, where a covariance has no inverse."""
     first, second = features(first_rows, width=width), features(second_rows, width=width, shift=0.3, seed=1)
-    moments = [x for each in (first, second) for x in (torch.tensor(each.mean(0)), torch.tensor(np.cov(each.T)))]
-    assert frechet_distance(first, second) == pytest.approx(float(_compute_fid(*moments)), rel=1e-5)
+    gaussians = [x for each in (first, second) for x in (torch.tensor(each.mean(0)), torch.tensor(np.cov(each.T)))]
+    assert frechet_distance(first, second) == pytest.approx(float(_compute_fid(*gaussians)), rel=1e-5)
 
 
 def test_frechet_distance_of_gaussians_has_its_closed_form() -> None:
