@@ -63,7 +63,7 @@ def test_the_published_composition(begun: bool) -> None:
     last = known["decoder_last_weight"].clone().requires_grad_()
     output = F.conv2d(known["decoder_last_input"], last, padding=1)
     assert torch.allclose(output, known["reconstruction"], atol=1e-5)
-    mean, logvar = known["moments"].chunk(2, 1)
+    mean, logvar = known["posterior"].chunk(2, 1)
     found = Reconstructed(seen_NCHW=known["x"], output_NCHW=output, mean_NChw=mean, logvar_NChw=logvar.clamp(-30, 20))
     small = (F.avg_pool2d(each, 4) for each in (known["x"], output))
     distance_N = F.mse_loss(*small, reduction="none").flatten(1).mean(1)
