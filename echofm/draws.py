@@ -35,6 +35,7 @@ class Stream(enum.IntEnum):
     LATENT = 10
     INTERVAL = 11
     SAMPLER = 12
+    REFERENCE = 13
 
 
 def hashed(draw_B: torch.Tensor, *shape: int, stream: Stream) -> torch.Tensor:

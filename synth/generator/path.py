@@ -267,7 +267,7 @@ def with_change(
     """The network's output and, without gradient, its change with t at a fixed end: along (v, 1, 1) in (z, t, t - r)."""
     one_B = torch.ones_like(times.time_B)
     with sdpa_kernel(SDPBackend.MATH):
-        output, change = torch.func.jvp(
+        output, change = torch.func.jvp(  # type: ignore[misc]
             predict, (noisy_BCTHW, times.time_B, times.interval_B), (velocity_BCTHW, one_B, one_B)
         )
     return output, change.detach()
