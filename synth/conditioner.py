@@ -79,11 +79,10 @@ class Conditioner(nn.Module):
         for name in condition.held():
             if name not in taken and not (name == "observed_BT" and "reference_BCTHW" in taken):
                 raise EchofmError(f"the generator takes no {name}; it was trained with {', '.join(self.parts) or 'none'}")
-        held: dict[str, Any] = {}
+        unknown: dict[str, Any] = {}
         for field in self.fields:
-            if getattr(condition, field.field) is None:
-                held |= field.unknown(clips, latent_shape)
-        return Condition(**held, **condition.held())
+            unknown |= field.unknown(clips, latent_shape)
+        return Condition(**{**unknown, **condition.held()})
 
     def forward(self, condition: Condition, frames: int) -> Encoded:
         """Of a complete condition, of clips of so many frames."""

@@ -50,6 +50,8 @@ class GeneratorConfig(FrozenModel):
     sizes: Sizes
     data: DataConfig
     codec: dict[str, Any]
+    spread: dict[str, tuple[float, ...]] = {}
+    """Of the training clips' labels, quantiles from 2.5 to 97.5 %: the ends are single patients'."""
 
 
 class Generator(nn.Module):

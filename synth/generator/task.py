@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -68,7 +69,7 @@ class GeneratorTask(Task):
         self.carry = sorted({each for name in recipe.conditions for each in FIELDS[name].carry})
         train = shards.split("train")
         check_carry(self.carry, train)
-        self._sizes = self._sizes_of(train)
+        self._sizes, self._spread = self._sizes_of(train), spread_of(train)
         torch.manual_seed(recipe.fit.seed)
         self.net = Denoiser(
             recipe.network,
@@ -163,6 +164,7 @@ class GeneratorTask(Task):
             sizes=self._sizes,
             data=recipe.data,
             codec=self._codec.architecture,
+            spread=self._spread,
         )
         return Generator(config, net, self._codec)
 
@@ -181,3 +183,13 @@ class GeneratorTask(Task):
     def advice(self) -> str:
         """How this task takes less memory."""
         return "" if self._recipe.network.grad_checkpointing else "--network.grad-checkpointing (the same result)"
+
+
+def spread_of(train: ShardSet) -> dict[str, tuple[float, ...]]:
+    """By label what a set is drawn by where nobody asks: see GeneratorConfig."""
+    found: dict[str, tuple[float, ...]] = {}
+    for name in ("ef_percent", "heart_rate_bpm"):
+        values = [float(meta.labels[name]) for meta in (each.meta for each in train.records) if name in meta.labels]
+        if len(values) > 1:
+            found[name] = tuple(round(float(each), 2) for each in np.quantile(values, np.linspace(0.025, 0.975, 39)))
+    return found
