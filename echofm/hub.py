@@ -28,6 +28,7 @@ from echofm.saved import CONFIG, FILES, open_model, read_tensors, write_model
 
 # Kind: the class that builds it, imported when a model of that kind is loaded.
 KINDS = {
+    "generator": "synth.generator.model:Generator",
     "mae": "echofm.model.mae:VideoMae",
     "encoder": "echofm.model.vit:VideoEncoder",
     "autoencoder": "synth.latent.autoencoder:Autoencoder",

@@ -8,6 +8,7 @@ from echofm.cli import chosen
 
 _COMMANDS = {
     "latents": "synth.latent.cli:main",
+    "sample": "synth.generator.cli:main",
     "train": "synth.train:main",
 }
 

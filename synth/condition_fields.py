@@ -1,7 +1,7 @@
 """The fields of a Condition, each one class: what it takes from shards, its way into a network, its learned null.
 
 A vector of each frame scales and shifts the layers (AdaLN), tokens are attended to, channels lie beside the latents.
-Shapes: as of Condition; D is the network's width.
+D is the network's width.
 """
 
 from __future__ import annotations
@@ -54,6 +54,9 @@ class Field(nn.Module):
     def unknown(self, clips: int, latent_shape: Sequence[int]) -> dict[str, Any]:
         """The same where nothing is asked, for clips of latents (C, T, H, W)."""
         return {self.field: torch.full((clips,), math.nan)}
+
+    def check(self, condition: Condition) -> None:
+        """Raises EchofmError where what is asked cannot be."""
 
     def forward(self, condition: Condition) -> torch.Tensor:
         """(B, T or 1, D), (B, N, D) or (B, C, T, H, W), by its way."""
@@ -160,14 +163,14 @@ class View(Field):
 
     def forward(self, condition: Condition) -> torch.Tensor:
         assert condition.views is not None
-        numbers = [0 if view is None else self.number(view) for view in condition.views]
+        numbers = [0 if view is None else self.known.index(view) + 1 for view in condition.views]
         return self.table(torch.tensor(numbers, device=self.table.weight.device))[:, None]
 
-    def number(self, view: str) -> int:
-        """Raises EchofmError on a view that no training clip had."""
-        if view not in self.known:
-            raise EchofmError(f"the generator knows no view {view!r}; it was trained on {', '.join(self.known)}")
-        return self.known.index(view) + 1
+    def check(self, condition: Condition) -> None:
+        for view in condition.views or ():
+            if view not in (None, *self.known):
+                known = ", ".join(self.known) or "clips of no known view"
+                raise EchofmError(f"the generator knows no view {view!r}; it was trained on {known}")
 
 
 class _Tokens(Field):
@@ -189,17 +192,19 @@ class _Tokens(Field):
 
     @staticmethod
     def read(batch: ClipBatch) -> dict[str, Any]:
-        # By a frozen network, which the task holds.
-        return {}
+        return {}  # The task reads it by a frozen network.
 
     def unknown(self, clips: int, latent_shape: Sequence[int]) -> dict[str, Any]:
         return {self.field: torch.full((clips, len(self.null), self.map.in_features), math.nan)}
 
+    def check(self, condition: Condition) -> None:
+        value_BND, wanted = getattr(condition, self.field), (len(self.null), self.map.in_features)
+        if value_BND is not None and tuple(value_BND.shape[1:]) != wanted:
+            given = tuple(value_BND.shape[1:])
+            raise EchofmError(f"{self.field} has {given} tokens and numbers a clip, the generator takes {wanted}")
+
     def forward(self, condition: Condition) -> torch.Tensor:
         value_BND = getattr(condition, self.field)
-        wanted = (len(self.null), self.map.in_features)
-        if tuple(value_BND.shape[1:]) != wanted:
-            raise EchofmError(f"{self.field} is of {tuple(value_BND.shape[1:])} numbers a clip, the generator takes {wanted}")
         known_B = value_BND.isfinite().flatten(1).all(1)[:, None, None]
         return torch.where(known_B, self.map(value_BND.nan_to_num().float()) + self.place, self.null)
 
@@ -217,7 +222,7 @@ class Motion(_Tokens):
 
 
 class LabelMap(Field):
-    """label-map: classes of every pixel, each a channel beside the latents."""
+    """label-map: each class of the pixels is a channel beside the latents."""
 
     field, carry, way = "label_map_BTHW", ("mask",), "channels"
     channels = LEFT_ATRIUM + 2
@@ -241,8 +246,7 @@ class LabelMap(Field):
         classes = [map_BTHW == each for each in range(LEFT_ATRIUM + 1)]
         channels = torch.stack([*classes, map_BTHW == NOT_ANNOTATED], 1).float()
         small = F.adaptive_avg_pool3d(channels, (map_BTHW.shape[1], *self.side))
-        unknown = self.null * torch.ones_like(small[:, -1:])
-        return torch.cat([small[:, :-1], torch.where(small[:, -1:] > 0.5, 1 + unknown, small[:, -1:])], 1)
+        return torch.cat([small[:, :-1], (1 + self.null) * small[:, -1:]], 1)
 
 
 class Reference(Field):

@@ -81,6 +81,7 @@ class Conditioner(nn.Module):
                 raise EchofmError(f"the generator takes no {name}; it was trained with {', '.join(self.parts) or 'none'}")
         unknown: dict[str, Any] = {}
         for field in self.fields:
+            field.check(condition)
             unknown |= field.unknown(clips, latent_shape)
         return Condition(**{**unknown, **condition.held()})
 

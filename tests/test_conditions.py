@@ -76,7 +76,7 @@ def test_what_cannot_be_meant_is_refused(asked: dict[str, object], words: str) -
 
 def test_unknown_views_and_fields_are_refused_by_name() -> None:
     with pytest.raises(EchofmError, match=r"no view 'A3C'.*A4C, PLAX"):
-        conditioner()(conditioner().complete(Condition.of(1, frames=6, view="A3C"), 1, SHAPE), FRAMES)
+        conditioner().complete(Condition.of(1, frames=6, view="A3C"), 1, SHAPE)
     with pytest.raises(EchofmError, match=r"no ef_percent_B; it was trained with view"):
         Conditioner(["view"], SIZES).complete(every_field(), CLIPS, SHAPE)
     with pytest.raises(EchofmError, match="no condition 'weather'"):

@@ -42,6 +42,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "network": NetworkConfig(kind="unet", width=32, depth=1),
     },
 }
+# Minutes on a busy core.
+NAMES = [pytest.param(name, marks=pytest.mark.slow if name == "unet" else ()) for name in RECIPES]
 
 
 def recipe_of(name: str, **fit: Any) -> GeneratorRecipe:
@@ -107,7 +109,7 @@ def whole(hearts: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[s
     return made
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_curve_is_the_known_one(name: str, hearts: Path, tmp_path: Path) -> None:
     run(tmp_path / "run", hearts, recipe_of(name, steps=20))
     found, curves = losses(tmp_path / "run"), json.loads(CURVE.read_text()) if CURVE.exists() else {}
@@ -118,7 +120,7 @@ def test_the_curve_is_the_known_one(name: str, hearts: Path, tmp_path: Path) -> 
     assert found == pytest.approx(curves[name], rel=2e-3)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", NAMES)
 def test_killed_and_resumed_is_bit_equal(name: str, whole: Callable[[str], Path], hearts: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "cut", hearts, recipe_of(name), killed_at=4)
@@ -127,7 +129,7 @@ def test_killed_and_resumed_is_bit_equal(name: str, whole: Callable[[str], Path]
     assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", NAMES)
 def test_accumulation_equals_the_batch(name: str, whole: Callable[[str], Path], hearts: Path, tmp_path: Path) -> None:
     run(tmp_path / "cut", hearts, recipe_of(name, accumulate=2))
     assert losses(tmp_path / "cut") == pytest.approx(losses(whole(name)), rel=1e-3)
@@ -140,7 +142,7 @@ def one_of_two(environment: dict[str, str], folder: Path, hearts: Path, name: st
     run(folder, hearts, recipe_of(name))
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", NAMES)
 def test_two_processes_equal_one(name: str, whole: Callable[[str], Path], hearts: Path, tmp_path: Path) -> None:
     finish(*[forked(one_of_two, environment, tmp_path / "two", hearts, name) for environment in environments_of_two()])
     assert losses(tmp_path / "two") == pytest.approx(losses(whole(name)), rel=1e-3)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 import echofm
 from echofm.atomic import whole_file, write_whole
-from echofm.engine.parallel import processes, together
+from echofm.engine.parallel import on_main, processes, together
 from echofm.errors import EchofmError
 from echofm.phantom.video import write_mjpeg
 from echofm.progress import progress_bar
@@ -53,8 +53,10 @@ class SyntheticSet:
         self, out: Path, generator: Generator, plan: Plan, how: How, *, settings: Mapping[str, Any]
     ) -> None:
         self.out, self._generator, self._plan, self._how = out, generator, plan, how
-        self._settings = {**settings, "tool": f"echofm {echofm.__version__}"}
-        together(lambda: _begun(out, self._settings) if processes().is_main_process else None)
+        self.settings = {**settings, "tool": f"echofm {echofm.__version__}"}
+        # A container wants a rate; still images and frames of no fixed rate have none.
+        self.frame_rate_hz = generator.contract.frame_rate_hz or 1.0
+        on_main(lambda: _begun(out, self.settings))
 
     def make(self, numbers: Sequence[int], *, show_progress: bool = True) -> None:
         """Those of these clips that are not there yet, dealt to the processes."""
@@ -89,11 +91,10 @@ class SyntheticSet:
         return {**own, "condition": asked, **({"reference_clip": source} if source else {})}
 
     def _write(self, numbers: Sequence[int]) -> None:
-        rate_hz = self._generator.contract.frame_rate_hz
         for number, frames_THW in zip(numbers, self.frames(numbers)):
             with whole_file(self.path(number)) as path:
                 # By its suffix a container is chosen, and by its name nothing is.
-                write_mjpeg(path, frames_THW[..., None], rate_hz or 1.0)
+                write_mjpeg(path, frames_THW[..., None], self.frame_rate_hz)
 
     def frames(self, numbers: Sequence[int]) -> Iterator[npt.NDArray[np.uint8]]:
         """The pixels (T, H, W) of each clip."""
@@ -108,14 +109,14 @@ class SyntheticSet:
         yield from (255 * video_BCTHW[:, 0]).round().byte().numpy()
 
     def _table(self, numbers: Sequence[int]) -> str:
-        size, rate_hz = self._generator.contract.size, self._generator.contract.frame_rate_hz
+        size = self._generator.contract.size
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(_COLUMNS)
         for number in numbers:
             ef = self._plan.condition([number]).ef_percent_B
             shown = "" if ef is None or ef.isnan().any() else f"{float(ef[0]):.3f}"
-            table.writerow([name_of(number), shown, "", "", size, size, rate_hz or 1.0, self._plan.frames, "TRAIN"])
+            table.writerow([name_of(number), shown, "", "", size, size, self.frame_rate_hz, self._plan.frames, "TRAIN"])
         return text.getvalue()
 
 
