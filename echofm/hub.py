@@ -31,6 +31,7 @@ from echofm.saved import CONFIG, FILES, open_model, read_tensors, write_model
 KINDS = {
     "mae": "echofm.model.mae:VideoMae",
     "encoder": "echofm.model.vit:VideoEncoder",
+    "mafe": "synth.mafe.network:Mafe",
     "mafe_published": "synth.mafe.published.network:PublishedMafe",
 }
 # Kind: its configuration, and what its encoder's tensors are called.
