@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from echofm.backbones.frozen import digest_of
 from echofm.contract import InputContract
+from echofm.digest import tensor_digest
 from echofm.errors import EchofmError
 
 
@@ -36,7 +36,7 @@ class Codec(nn.Module):
     @functools.cached_property
     def digest(self) -> str:
         """sha256 of all that decides what it computes: latents of two codecs mix only if it is equal."""
-        return digest_of(self.architecture, self.state_dict())
+        return tensor_digest(self.state_dict(), settings=self.architecture)
 
     def latent_shape(self, frames: int) -> tuple[int, int, int, int]:
         """(C, T, h, w) of a clip's latents."""
