@@ -30,12 +30,9 @@ class FlowDecoder(nn.Module):
             nn.Conv2d(4 * heads + 1 + hidden // 2, hidden, 3, padding=1), nn.GELU(),
             nn.Conv2d(hidden, hidden, 3, padding=1), nn.GELU(),
         )  # fmt: skip
-        self.fine = nn.Sequential(
-            nn.Conv2d(hidden, hidden // 2, 3, padding=1), nn.GELU(), nn.Conv2d(hidden // 2, 5, 3, padding=1)
-        )
         # At first every head's mean displacement is the flow, unmixed.
-        nn.init.zeros_(self.fine[-1].weight)
-        nn.init.zeros_(self.fine[-1].bias)
+        last = _silent(hidden // 2, 5)
+        self.fine = nn.Sequential(nn.Conv2d(hidden, hidden // 2, 3, padding=1), nn.GELU(), last)
         with torch.no_grad():
             self.direct.weight.zero_()
             for axis in (0, 1):
@@ -67,11 +64,17 @@ class Refinement(nn.Module):
         self.net = nn.Sequential(
             nn.Conv2d(4, hidden, 3, padding=1), nn.GELU(),
             nn.Conv2d(hidden, hidden, 3, padding=1), nn.GELU(),
-            nn.Conv2d(hidden, 1, 3, padding=1),
+            _silent(hidden, 1),
         )  # fmt: skip
-        nn.init.zeros_(self.net[-1].weight)
-        nn.init.zeros_(self.net[-1].bias)
 
     def forward(self, *images_B1HW: torch.Tensor) -> torch.Tensor:
         """(B, 1, H, W), at most a quarter of the range either way."""
         return _MOST_CHANGE * self.net(torch.cat(images_B1HW, 1)).tanh()
+
+
+def _silent(inputs: int, outputs: int) -> nn.Conv2d:
+    """A 3x3 convolution that gives zero until it has learnt."""
+    layer = nn.Conv2d(inputs, outputs, 3, padding=1)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layer

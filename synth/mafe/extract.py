@@ -12,8 +12,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from echofm.backbones.frozen import digest_of
 from echofm.contract import InputContract
+from echofm.digest import tensor_digest
 from echofm.errors import EchofmError
 from echofm.hub import load_model
 from echofm.model.tokens import Grid
@@ -63,7 +63,7 @@ class MotionEncoder:
         cells = net.config.heads.cells
         self.grid = Grid(-(-self.contract.frames // STRIDE), cells, cells)
         settings = [net.architecture, self.contract.model_dump(mode="json"), STRIDE]
-        self.digest = digest_of(settings, net.state_dict())
+        self.digest = tensor_digest(net.state_dict(), settings=settings)
 
     def encode(self, video_BCTHW: torch.Tensor, frame_rate_hz: float | None = None) -> Encoding:
         """Raises EchofmError naming what does not fit the contract."""

@@ -80,9 +80,9 @@ def demo() -> MafeRecipe:
     """
     recipe = echofm()
     optim = OptimConfig(base_lr=3.2e-2, warmup_steps=20, max_grad_norm=1.0)
-    changed = {"steps": 500, "batch": 8, "save_every": 250, "ema_decay": 0.98, "optim": optim}
+    changed = {"steps": 300, "batch": 8, "save_every": 150, "ema_decay": 0.98, "optim": optim}
     fit = recipe.fit.model_copy(update=changed)
-    return recipe.model_copy(update={"name": "demo", "fit": fit, "monitor": MonitorConfig(every=250, clips=8)})
+    return recipe.model_copy(update={"name": "demo", "fit": fit, "monitor": MonitorConfig(every=150, clips=16)})
 
 
 def published() -> MafeRecipe:
@@ -115,7 +115,7 @@ def published_small() -> MafeRecipe:
     )  # fmt: skip
     recipe = published()
     fit = FitConfig(
-        steps=500, batch=8, workers=0, save_every=250, ema_decay=0.98,
+        steps=300, batch=8, workers=0, save_every=150, ema_decay=0.98,
         optim=OptimConfig(base_lr=3.2e-2, warmup_steps=20, weight_decay=1e-4, max_grad_norm=1.0),
     )  # fmt: skip
     return recipe.model_copy(update={"name": "published_small", "published": small, "fit": fit})

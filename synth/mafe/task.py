@@ -137,7 +137,7 @@ class MafeTask(Task):
     def export(self, folder: Path, nets: Nets, *, card: Mapping[str, Any]) -> None:
         """The network alone, with its contract and card. The last running mean: no figure of pixels chooses it."""
         rights = self._recipe.model_dump(include={"licence", "authors"})
-        net = cast(Learner, nets["model"]).net
+        net: Any = nets["model"].net
         contract = net.config.contract if isinstance(net, Mafe) else None
         save_model(net, folder, contract=contract, card=card, **rights)
 
@@ -152,5 +152,5 @@ class MafeTask(Task):
             raise EchofmError("the shards have no val clips for the monitor; switch it off: --monitor.every 0")
         clips = torch.linspace(0, len(val) - 1, min(self._recipe.monitor.clips, len(val))).round().long().tolist()
         chosen = [(clip, 0, 0) for clip in clips]
-        batch = read_lessons(val, self._lessons, {}, chosen).to("cpu")
+        batch = cast(LessonBatch, read_lessons(val, self._lessons, {}, chosen).to("cpu"))
         return Validation(replace(batch, video_BCTHW=batch.video_BCTHW.mean(1, keepdim=True)))

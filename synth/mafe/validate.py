@@ -6,6 +6,7 @@ B pairs.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ class Validation:
         mean of the ends beside it.
         """
         share = own_share(len(self._batch))
-        rows = joined_rows(self._rows(model, self._batch[share]) if share.stop > share.start else {})
+        rows = joined_rows(self._rows(model, cast(LessonBatch, self._batch[share])) if share.stop > share.start else {})
         cosine = F.normalize(rows["last"], dim=1) @ F.normalize(rows["first"], dim=1).T
         found = {
             "appearance_recall": (cosine.argmax(1) == torch.arange(len(cosine))).float().mean().item(),
@@ -52,7 +53,7 @@ class Validation:
         return {**found, "middle": _sheet(rows["picture"][:4])}
 
     def _rows(self, model: Learner, batch: LessonBatch) -> dict[str, torch.Tensor]:
-        batch = batch.to(next(model.parameters()).device)  # type: ignore[assignment]
+        batch = cast(LessonBatch, batch.to(next(model.parameters()).device))
         first, middle, last = batch.video_BCTHW.unbind(2)
         found = model(first, last, batch.time_B, (first, last))
         pairs = len(first)
