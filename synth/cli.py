@@ -8,6 +8,7 @@ from echofm.cli import chosen
 
 _COMMANDS = {
     "motion": "synth.mafe.motion:main",
+    "latents": "synth.latent.cli:main",
     "train": "synth.train:main",
 }
 
