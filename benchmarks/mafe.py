@@ -96,7 +96,7 @@ def main(arguments: Arguments) -> None:
     readers |= {"encoder": features.of_encoder(encoder), "pixels": features.of_pixels}
     parts: dict[str, Rows] = {}
     for name, reader in readers.items():
-        parts |= kept(arguments.out, f"told-{name}", lambda r=reader, n=name: _told(shards, r, n))
+        parts |= kept(arguments.out, f"features-{name}", lambda r=reader, n=name: _features(shards, r, n))
     print("\n" + table("features (phantom)", parts) + "\n", flush=True)
     flows: dict[str, Any] = {}
     for name, net in nets.items():
@@ -109,10 +109,10 @@ def main(arguments: Arguments) -> None:
     print(table("swaps (phantom)", swaps), flush=True)
 
 
-def _told(shards: ShardSet, reader: features.Reader, name: str) -> Rows:
+def _features(shards: ShardSet, reader: features.Reader, name: str) -> Rows:
     found = features.read_all(shards, reader)
     return {
-        f"{name}: {part}": {key: as_json(value) for key, value in features.told(found, part).items()}
+        f"{name}: {part}": {key: as_json(value) for key, value in features.figures(found, part).items()}
         for part in ("motion", "appearance")
         if np.size(found[0][part])
     }

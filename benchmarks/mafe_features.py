@@ -133,7 +133,7 @@ def read_all(shards: ShardSet, reader: Reader) -> list[Read]:
     return found
 
 
-def told(found: Sequence[Read], part: str) -> dict[str, Estimate]:
+def figures(found: Sequence[Read], part: str) -> dict[str, Estimate]:
     """R2 of ejection fraction and heart rate, error of the phase in cycles, patients found, on test patients."""
     rate = np.stack([_repetition(each[f"{part}_T"]) for each in found])
     result = {

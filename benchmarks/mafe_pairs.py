@@ -9,6 +9,9 @@ outlines' area, smoothed over nine frames. The clips lie in ../shared/real (or $
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
@@ -60,7 +63,7 @@ def main() -> None:
     """Print the table."""
     print("| real clip | correlation with area | pairs: ED, ES | darkest pixels: ED, ES | outlines' noise: ED, ES |")
     print("|---|---|---|---|---|")
-    for number, (clip, curve) in enumerate(real_curves(_SHARED), 1):
+    for number, (clip, curve) in enumerate(real_curves(Path(os.environ.get("ECHOFM_REAL_CLIPS", _SHARED))), 1):
         rate_hz = curve.frame_rate_hz
         beats = find_beats(clip.frames_TCHW[:, 0], curve.time_s_F)
         if beats is None:

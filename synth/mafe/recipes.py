@@ -43,7 +43,7 @@ class DataConfig(FrozenModel):
 class MafeRecipe(Recipe):
     """One training run of motion features, whole but for the data, the encoder and the folder."""
 
-    network: Literal["echofm", "published"]
+    network: Annotated[Literal["echofm", "published"], tyro.conf.Fixed, tyro.conf.Suppress]
     """Heads on an EchoFM encoder, or the published frame-pair network."""
     heads: HeadsConfig = HeadsConfig()
     """The heads of `echofm`."""
