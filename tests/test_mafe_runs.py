@@ -129,8 +129,8 @@ def test_every_weight_that_is_trained_learns(home: Path) -> None:
     assert all(torch.equal(after.frame.encoder.state_dict()[name], weight) for name, weight in frozen.items())
     torch.manual_seed(0)
     fresh = Mafe(after.config, None).state_dict()
-    told = {name for name in fresh if not name.startswith(("frame.encoder", "look"))}
-    assert not [name for name in told if torch.equal(fresh[name], after.state_dict()[name]) and fresh[name].any()]
+    trained = {name for name in fresh if not name.startswith(("frame.encoder", "look"))}
+    assert not [name for name in trained if torch.equal(fresh[name], after.state_dict()[name]) and fresh[name].any()]
 
 
 def test_mistakes(home: Path, tmp_path: Path) -> None:

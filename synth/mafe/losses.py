@@ -40,11 +40,11 @@ def flow_distance(flow_B4hw: torch.Tensor, teacher_B4hw: torch.Tensor, sector_BH
     return (away_B2hw.mean(1) * inside_Bhw).sum((1, 2)) / inside_Bhw.sum((1, 2)).clamp(min=1)
 
 
-def identity_distance(said: Sequence[torch.Tensor], identity_BE: torch.Tensor) -> torch.Tensor:
-    """(B,) one less the cosine of what each frame's appearance gives (B, E) and the teacher's identity of the clip.
+def identity_distance(given: Sequence[torch.Tensor], identity_BE: torch.Tensor) -> torch.Tensor:
+    """(B,) one less the cosine of `given`, made of each frame's appearance (B, E), and the teacher's of the clip.
 
     0 where the teacher has none.
     """
     known_B = identity_BE.square().sum(1) > 0
-    cosines = [torch.nn.functional.cosine_similarity(each, identity_BE, dim=1) for each in said]
+    cosines = [torch.nn.functional.cosine_similarity(each, identity_BE, dim=1) for each in given]
     return (1 - torch.stack(cosines).mean(0)) * known_B
