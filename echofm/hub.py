@@ -31,6 +31,7 @@ KINDS = {
     "generator": "synth.generator.model:Generator",
     "mae": "echofm.model.mae:VideoMae",
     "encoder": "echofm.model.vit:VideoEncoder",
+    "mafe": "synth.mafe.network:Mafe",
     "autoencoder": "synth.latent.autoencoder:Autoencoder",
     "mafe_published": "synth.mafe.published.network:PublishedMafe",
 }

@@ -23,6 +23,8 @@ HELPS = [
         ["audit", "fit-reid"],
         ["synth"],
         ["synth", "train"],
+        ["synth", "motion"],
+        ["synth", "train", "mafe", "demo"],
         ["synth", "sample"],
         ["synth", "train", "video-ef", "demo"],
         ["synth", "latents"],
