@@ -269,5 +269,5 @@ def test_no_file_is_read_twice(planted: Path, monkeypatch: pytest.MonkeyPatch) -
         return real(self, rows)
 
     monkeypatch.setattr(ReaderPool, "map", counting)
-    check(open_source(planted), processes=1, key=load_key())
+    check(open_source(planted), processes=1)
     assert len(handed) == len(set(handed)) == 7
