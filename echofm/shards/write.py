@@ -99,7 +99,7 @@ def write_shards(
         staged(out, fingerprint=fingerprint, shard_mb=shard_mb, show_progress=show_progress) as staging,
         _reading(encode, read, processes=processes, options=options) as results,
     ):
-        _try_again(staging, rows, results, show_progress=show_progress)
+        _try_again(staging, rows, results, key=key, show_progress=show_progress)
         _add_all(staging, rows, results, max_bad=max_bad, key=key, show_progress=show_progress)
         return _published(staging, source, settings, skipped)
 
@@ -176,6 +176,7 @@ def _try_again(
     rows: Sequence[Row],
     results: Results,
     *,
+    key: IdKey,
     show_progress: bool,
 ) -> None:
     """Read again what an interrupted run could not, as a codec or a file beside it may have been put in place.
@@ -185,9 +186,9 @@ def _try_again(
     bad = [number for number, file in enumerate(staging.files) if any(map(_is_bad, file))]
     mended: list[int] = []
     with progress_bar("reading again what could not be read", len(bad), show=show_progress and bool(bad)) as bar:
-        for number, (_, result) in zip(bad, results([rows[number] for number in bad])):
+        for number, (row, result) in zip(bad, results([rows[number] for number in bad])):
             if isinstance(result, UnreadableFile) and result.kind is None:
-                staging.files[number] = [unusable(result.file_id, result)]
+                staging.files[number] = [unusable(key.file(row.path), result)]
             else:
                 mended.append(number)
             bar.advance()
