@@ -251,7 +251,7 @@ def test_no_held_out_clips_is_an_error_with_the_fix(shards: ShardSet) -> None:
 
 def test_clips_without_a_known_phase_are_measured_by_the_prior(tmp_path: Path) -> None:
     shards = ShardSet.open(write_heart_shards(tmp_path / "shards", train=2, val=3, with_phase=False))
-    task = PretrainTask(tiny_recipe(), shards)
+    task = PretrainTask(tiny_recipe(frames=16, predicted_frames=8), shards)
     task.net.eval()
     with torch.no_grad():
         figures = task.validate({"model": task.net}, 0)
