@@ -30,6 +30,7 @@ from echofm.saved import CONFIG, FILES, open_model, read_tensors, write_model
 KINDS = {
     "mae": "echofm.model.mae:VideoMae",
     "encoder": "echofm.model.vit:VideoEncoder",
+    "mafe": "synth.mafe.network:Mafe",
     "autoencoder": "synth.latent.autoencoder:Autoencoder",
     "mafe_published": "synth.mafe.published.network:PublishedMafe",
 }
