@@ -20,7 +20,7 @@ from echofm.readers.datasets import open_source
 from echofm.readers.decord_video import Decoder
 from echofm.readers.kinds import KINDS
 from echofm.readers.limits import Limits
-from echofm.readers.options import load_mask
+from echofm.readers.options import ReadOptions, load_mask
 from echofm.readers.patients import PatientFrom
 from echofm.schema import FrozenModel
 from echofm.shards.manifest import SET_ASIDE, Manifest
@@ -81,6 +81,7 @@ def main(argv: list[str]) -> int:
     options = tyro.cli(Shards, args=argv, prog="echofm shards", description=__doc__)
     source = open_source(options.src, dataset=options.dataset, patient_from=options.patient_from)
     is_here = os.path.realpath(options.out) == os.path.realpath(os.curdir)
+    key = load_key(options.id_key)
     manifest = write_shards(
         source,
         options.out,
@@ -92,14 +93,17 @@ def main(argv: list[str]) -> int:
         stratify=options.stratify,
         kinds=options.kind,
         keep_outside=options.keep_outside,
-        decoder=options.decoder,
         max_bad=options.max_bad,
         shard_mb=options.shard_mb,
         seed=options.seed,
         processes=options.processes,
-        key=load_key(options.id_key),
-        limits=Limits(max_clip_mb=options.max_clip_mb),
-        mask_HW=load_mask(options.mask),
+        key=key,
+        options=ReadOptions(
+            key=key,
+            limits=Limits(max_clip_mb=options.max_clip_mb),
+            decoder=options.decoder,
+            mask_HW=load_mask(options.mask),
+        ),
     )
     print(_summary(manifest, source.notes))
     if is_here:

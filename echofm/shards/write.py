@@ -18,10 +18,8 @@ from echofm.clip import Clip
 from echofm.errors import EchofmError, UnreadableFile
 from echofm.ids import IdKey, load_key
 from echofm.progress import progress_bar
-from echofm.readers.decord_video import Decoder
 from echofm.readers.guarded import ReaderPool
-from echofm.readers.limits import Limits
-from echofm.readers.options import Mask, ReadOptions
+from echofm.readers.options import ReadOptions
 from echofm.readers.patients import Doubts
 from echofm.readers.source import Row, Source
 from echofm.shards.encode import Encode, Encoded, NotSelected, Outcome, SetAside, Written, unusable
@@ -49,14 +47,12 @@ def write_shards(
     stratify: str | None = None,
     kinds: Sequence[str] = ("bmode", "unknown"),
     keep_outside: bool = False,
-    decoder: Decoder = "pyav",
     max_bad: float = 0.1,
     shard_mb: float = 512,
     seed: int = 0,
     processes: int = 1,
     key: IdKey | None = None,
-    limits: Limits = Limits(),  # noqa: B008 (frozen)
-    mask_HW: Mask | None = None,
+    options: ReadOptions | None = None,
     read: Callable[[Row], Clip] | None = None,
     show_progress: bool = True,
 ) -> Manifest:
@@ -67,10 +63,9 @@ def write_shards(
     size: pixels per side. frame_rate_hz: None keeps each clip's own frames. shard_mb: most 10^6 bytes per tar.
     split_by: "patient": the set's own split, for patients without one by hash of (seed, patient id) in these
         `fractions` of train, val and test, so that adding data never moves a patient. "none": everything is "train".
-    stratify: a label of a few classes. Patients without a split of the set are then dealt class by class, so that a
-        rare class is in every split; more data may move a patient.
+    stratify: a label by whose classes patients without a split are dealt, so that a rare one is in every split.
     kinds: kinds of clip to write, or ("all",); others are counted in the manifest under `not_selected`.
-    decoder, limits, mask_HW: as in `ReadOptions`.
+    options: limits, decoder and mask of reading; channels, keep_outside and key are given here.
     max_bad: fraction of the files that may be unreadable; past it EchofmError, and what was done is kept.
     read: a reader of your own for files that echofm does not know; it runs in this process. seed: of splits and order.
     """
@@ -89,9 +84,7 @@ def write_shards(
         shard_mb=shard_mb,
         seed=seed,
     )
-    options = ReadOptions(
-        channels=channels, key=key, limits=limits, keep_outside=keep_outside, decoder=decoder, mask_HW=mask_HW
-    )
+    options = replace(options or ReadOptions(key=key), key=key, channels=channels, keep_outside=keep_outside)
     rows, skipped = _planned(source, settings, key)
     fingerprint = _fingerprint(rows, key, repr((settings, options.choices(), source.name)))
     encode = Encode(settings=settings, dataset=source.name)
