@@ -7,7 +7,9 @@ from importlib.metadata import EntryPoint
 from echofm.cli import chosen
 
 _COMMANDS = {
+    "motion": "synth.mafe.motion:main",
     "latents": "synth.latent.cli:main",
+    "sample": "synth.generator.cli:main",
     "train": "synth.train:main",
 }
 
