@@ -98,11 +98,12 @@ class Autoencoder(nn.Module):
     def posterior(self, seen_NCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and log variance (N, C, h, w) of the latents, the latter clamped to [-30, 20]."""
         found = self.net.encode(F.pixel_unshuffle(seen_NCHW, self.config.patch)).latent_dist
-        return found.mean, found.logvar
+        # Not in bfloat16, where half of the divergence's digits are lost.
+        return found.mean.float(), found.logvar.float()
 
     def output(self, latents_NChw: torch.Tensor) -> torch.Tensor:
         """Frames in the network's units of latents that are not standardised."""
-        return F.pixel_shuffle(self.net.decode(latents_NChw).sample, self.config.patch)
+        return F.pixel_shuffle(self.net.decode(latents_NChw).sample.float(), self.config.patch)
 
 
 def _diffusers_network(config: AutoencoderConfig) -> Any:
