@@ -16,6 +16,8 @@ from torch import nn
 from echofm.errors import EchofmError
 from synth.latent.config import AutoencoderConfig
 
+# Of the untrained posterior. At 0, noise as large as the latents, the first hundred steps go into making it small.
+_FIRST_LOGVAR = -6.0
 _ABOUT = """# An autoencoder of echocardiography frames
 
 Turns clips into latents, standardised by channel, and back.
@@ -57,6 +59,8 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.config = config
         self.net = _diffusers_network(config)
+        with torch.no_grad():
+            self.net.quant_conv.bias[config.latent_channels :] = _FIRST_LOGVAR
         self.register_buffer("mean_C", torch.zeros(config.latent_channels))
         self.register_buffer("std_C", torch.ones(config.latent_channels))
 
