@@ -7,6 +7,8 @@ from importlib.metadata import EntryPoint
 from echofm.cli import chosen
 
 _COMMANDS = {
+    "compare": "synth.evaluate.compare_cli:main",
+    "evaluate": "synth.evaluate.cli:main",
     "train": "synth.train:main",
 }
 
