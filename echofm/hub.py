@@ -28,8 +28,11 @@ from echofm.saved import CONFIG, FILES, open_model, read_tensors, write_model
 
 # Kind: the class that builds it, imported when a model of that kind is loaded.
 KINDS = {
+    "generator": "synth.generator.model:Generator",
     "mae": "echofm.model.mae:VideoMae",
     "encoder": "echofm.model.vit:VideoEncoder",
+    "mafe": "synth.mafe.network:Mafe",
+    "autoencoder": "synth.latent.autoencoder:Autoencoder",
     "mafe_published": "synth.mafe.published.network:PublishedMafe",
 }
 # Kind: its configuration, and what its encoder's tensors are called.

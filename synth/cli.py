@@ -9,6 +9,9 @@ from echofm.cli import chosen
 _COMMANDS = {
     "compare": "synth.evaluate.compare_cli:main",
     "evaluate": "synth.evaluate.cli:main",
+    "latents": "synth.latent.cli:main",
+    "motion": "synth.mafe.motion:main",
+    "sample": "synth.generator.cli:main",
     "train": "synth.train:main",
 }
 
