@@ -14,7 +14,7 @@ from echofm.progress import progress_bar
 from synth.audit.api import audit_sets
 from synth.audit.audited import Audited
 from synth.audit.settings import AuditSettings
-from synth.evaluate.card import CARD, Card, Panel, RealSet, SetCard
+from synth.evaluate.card import CARD, PANELS, Card, Panel, RealSet, SetCard
 from synth.evaluate.control import control
 from synth.evaluate.diversity import diversity
 from synth.evaluate.features import LEVELS, Vectors, vectors_of
@@ -76,43 +76,48 @@ def evaluate_sets(
     _require_apart(own)
     moving = _moving(opened, own)
     cards, audits = [], {}
-    with progress_bar("evaluating", 5 * len(synthetic)) as bar:
-        for name, table in own.synthetic.items():
+    with progress_bar("evaluating", len(PANELS) * len(synthetic)) as bar:
+        for name, made in own.synthetic.items():
             spaces = _spaces(own, other, moving, name)
             panels: dict[str, Panel] = {}
             panels["fidelity"] = fidelity(spaces, seed=seed, draws=settings.draws, alpha=settings.alpha)
             bar.advance(note=name)
             panels["diversity"] = diversity(spaces[f"{_OWN}, clip"], seed=seed)
             bar.advance()
-            panels["control"] = control(own.train, own.holdout, table, seed=seed)
+            panels["control"] = control(own.train, own.holdout, made, seed=seed)
             bar.advance()
-            panels["utility"] = utility(own.train, own.holdout, table, seed=seed)
+            panels["utility"] = utility(own.train, own.holdout, made, seed=seed)
             bar.advance()
-            audits[name] = audit_sets(
-                opened.paths["training"],
-                opened.paths["held-out"],
-                opened.paths[name],
-                encoder=encoder,
-                canaries=settings.canaries,
-                settings=AuditSettings(alpha=settings.alpha, seed=seed),
-                embed=options,
-            )
+            audits[name] = _audit(opened, name, encoder, settings, options)
             panels["privacy"] = privacy(audits[name])
             bar.advance()
-            cards.append(SetCard(name=name, clips=len(table), panels=panels))
-    card = Card(
-        echofm_version=__version__,
-        encoders={_OWN: own.digest, _OTHER: other.digest},
-        seed=seed,
-        real=RealSet(
-            train_clips=len(own.train),
-            train_patients=own.train.rows["patient_id"].nunique(),
-            holdout_clips=len(own.holdout),
-            holdout_patients=own.holdout.rows["patient_id"].nunique(),
-        ),
-        sets=cards,
-    )
+            cards.append(SetCard(name=name, clips=len(made), panels=panels))
+    encoders = {_OWN: own.digest, _OTHER: other.digest}
+    card = Card(echofm_version=__version__, encoders=encoders, seed=seed, real=_real(own), sets=cards)
     return Evaluated(card=card, audits=audits, simulated=any(each.simulated for each in audits.values()))
+
+
+def _audit(
+    opened: Opened, name: str, encoder: str | Path | AnyEncoder, settings: EvaluateSettings, options: EmbedOptions
+) -> Audited:
+    return audit_sets(
+        opened.paths["training"],
+        opened.paths["held-out"],
+        opened.paths[name],
+        encoder=encoder,
+        canaries=settings.canaries,
+        settings=AuditSettings(alpha=settings.alpha, seed=settings.seed),
+        embed=options,
+    )
+
+
+def _real(tables: Tables) -> RealSet:
+    return RealSet(
+        train_clips=len(tables.train),
+        train_patients=tables.train.rows["patient_id"].nunique(),
+        holdout_clips=len(tables.holdout),
+        holdout_patients=tables.holdout.rows["patient_id"].nunique(),
+    )
 
 
 def _require_apart(tables: Tables) -> None:
