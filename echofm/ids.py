@@ -60,28 +60,7 @@ class IdKey:
 
 
 _SUFFIXES = frozenset(
-    [
-        ".avi",
-        ".mp4",
-        ".mov",
-        ".mkv",
-        ".dcm",
-        ".dicom",
-        ".nii",
-        ".gz",
-        ".mhd",
-        ".raw",
-        ".png",
-        ".jpg",
-        ".csv",
-        ".tar",
-        ".npz",
-        ".npy",
-        ".json",
-        ".cfg",
-        ".txt",
-        ".pth",
-    ]
+    ".avi .mp4 .mov .mkv .dcm .dicom .nii .gz .mhd .raw .png .jpg .csv .tar .npz .npy .json .cfg .txt .pth".split()
 )
 
 

@@ -11,7 +11,7 @@ from echofm.ids import file_id
 from echofm.readers.datasets.adapter import Adapter, FolderSource
 from echofm.readers.datasets.folder import Folder
 from echofm.readers.datasets.generic import GENERIC, rows
-from echofm.readers.datasets.recognise import above, recognised
+from echofm.readers.datasets.registry import above, recognised
 from echofm.readers.datasets.registry import ADAPTERS
 from echofm.readers.datasets.table import header
 from echofm.readers.datasets.walk import MANIFEST, Notes

@@ -11,7 +11,7 @@ import pandas as pd
 from echofm.clip import Label
 from echofm.readers.datasets.folder import Folder, unpacked
 from echofm.readers.datasets.labels import numbers
-from echofm.readers.datasets.split_column import LEFT_OUT
+from echofm.readers.datasets.labels import LEFT_OUT
 from echofm.readers.datasets.table import numeric, outlines, read_table
 from echofm.readers.datasets.truth import LeftVentricleTraces, Polygons
 from echofm.readers.datasets.walk import Notes, listing

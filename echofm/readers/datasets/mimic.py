@@ -11,7 +11,6 @@ from collections.abc import Iterator, Set
 from pathlib import Path
 
 from echofm.clip import Label
-from echofm.readers.datasets.adapter import Adapter
 from echofm.readers.datasets.folder import Folder
 from echofm.readers.datasets.mimic_values import NAMES, Report, labels_of
 from echofm.readers.datasets.table import read_chunks, read_table
@@ -26,11 +25,11 @@ _COLUMNS = ("subject_id", "study_id", "dicom_filepath")
 _PATH = re.compile(r"(files/)?(p\d+/p\d+/s\d+/\d+_\d+\.dcm)")
 
 
-def _is_mimic(folder: Folder) -> bool:
+def recognises(folder: Folder) -> bool:
     return folder.has(_RECORDS, *_COLUMNS)
 
 
-def _rows(root: Path, notes: Notes) -> Iterator[Row]:
+def rows(root: Path, notes: Notes) -> Iterator[Row]:
     folder = Folder(root)
     table = read_table(folder.needed(_RECORDS), columns=_COLUMNS)
     labels = _labels_by_study(folder, notes)
@@ -82,12 +81,3 @@ def _reports(path: Path, wanted: Set[str]) -> dict[str, Report]:
             if (key := key.removesuffix(".0")) in wanted:
                 reports.setdefault(key, {})[measurement.casefold()] = result, unit.casefold()
     return reports
-
-
-MIMIC = Adapter(
-    name="mimic-iv-echo",
-    title="MIMIC-IV-ECHO",
-    recognises=_is_mimic,
-    rows=_rows,
-    patient_rule="subject_id",
-)
