@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from echofm import __version__
-from echofm.card import ModelConfig
+from echofm.saved import ModelConfig
 from echofm.contract import InputContract
 from echofm.digest import tensor_digest
 from echofm.errors import EchofmError

@@ -12,7 +12,7 @@ from echofm.config import Recipe
 from echofm.contract import InputContract
 from echofm.engine.config import FitConfig, MonitorConfig, OptimConfig
 from echofm.model.config import MaskingConfig, NetworkConfig, ObjectiveConfig, require_learnable
-from echofm.model.sizes import SIZES
+from echofm.model.config import SIZES
 from echofm.schema import FrozenModel
 
 # Not the published losses, which are phase_centre 0: benchmarks/results-phantom.md has what it is worth.

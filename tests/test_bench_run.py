@@ -20,7 +20,7 @@ from benchmarks.timing import Row, Variant, alternate, header
 from echofm.errors import EchofmError
 from echofm.model.config import ObjectiveConfig
 from echofm.model.official import configs_from_official
-from echofm.model.sizes import SIZES
+from echofm.model.config import SIZES
 
 ROOT = Path(__file__).parents[1]
 

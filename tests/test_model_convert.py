@@ -24,7 +24,7 @@ from echofm.model.config import ClipContrastConfig, ObjectiveConfig, PriorConfig
 from echofm.model.convert import main, read_official
 from echofm.model.mae import VideoMae
 from echofm.model.official import from_official, to_official
-from echofm.model.sizes import SIZES
+from echofm.model.config import SIZES
 
 GOLDEN = Path(__file__).parent / "golden" / "official_tiny.npz"
 

@@ -17,7 +17,7 @@ from echofm.clip import ClipBatch
 from echofm.conform import conform
 from echofm.errors import EchofmError
 from echofm.shards.loader import train_batches, window_batches
-from echofm.shards.order import draws, epoch_order
+from echofm.shards.windows import draws, epoch_order
 from echofm.shards.read import ShardSet
 from echofm.shards.windows import joined
 

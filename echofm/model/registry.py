@@ -8,7 +8,7 @@ from timm.models import register_model
 
 from echofm.errors import EchofmError
 from echofm.model.config import EncoderConfig, NetworkConfig
-from echofm.model.sizes import SIZES
+from echofm.model.config import SIZES
 from echofm.model.vit import VideoEncoder
 
 

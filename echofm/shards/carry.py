@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from echofm.clip import NOT_ANNOTATED, Clip, Label
-from echofm.displacement import between
+from echofm.window import between
 from echofm.errors import EchofmError
 from echofm.shards.read import ShardSet
 from echofm.shards.sample import ARRAYS, MEMBERS

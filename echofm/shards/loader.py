@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from echofm.clip import Clip, ClipBatch
 from echofm.errors import EchofmError
 from echofm.shards.carry import Carry, check_carry
-from echofm.shards.order import epoch_order
+from echofm.shards.windows import epoch_order
 from echofm.shards.read import ShardSet
 from echofm.shards.windows import Window, Windowing, cut_windows, read_windows, rebatched
 

@@ -11,18 +11,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
-
 import numpy as np
 import numpy.typing as npt
-
 from echofm.clip import FRAME_FIELDS, NOT_ANNOTATED, Clip
 from echofm.errors import EchofmError
 from echofm.progress import progress_bar
-from echofm.shards.files import TarFiles
 from echofm.shards.index import ClipRecord, index_tar
 from echofm.shards.manifest import Manifest, Split, TarEntry, read_manifest
 from echofm.shards.sample import ARRAYS, MEMBERS
 from echofm.shards.stamps import Stamp, TarState, load_stamp, locked, save_stamp
+import os
+import threading
+from collections import OrderedDict
+from io import FileIO
+from pathlib import Path
+from typing import Any
+import numpy.typing as npt
+from echofm.errors import EchofmError
 
 _READ_BYTES = 4 * 2**20
 
@@ -222,3 +227,53 @@ def _check_sha256(folder: Path, entries: Sequence[TarEntry], *, show_progress: b
                 raise EchofmError(
                     f"shard {entry.name}: its bytes are not those written (sha256 differs); copy it again"
                 )
+
+
+# Well below the usual limit of 1024 open files, for data sets of thousands of tars.
+_MOST_OPEN = 64
+
+
+class _Handles(threading.local):
+    """The open files of this thread, the least recently used first."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self.files: OrderedDict[str, FileIO] = OrderedDict()
+
+
+class TarFiles:
+    """Reads bytes at a place of a tar straight into an array, without a copy in between.
+
+    Plain reads, not a memory map: a map of a file that is cut meanwhile kills the process instead of raising.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._handles = _Handles()
+
+    def read_into(self, tar: str, offset: int, array: npt.NDArray[Any]) -> None:
+        """Fill a C-contiguous array. Raises EchofmError where the tar ends too early or cannot be read."""
+        try:
+            file = self._open(tar)
+            file.seek(offset)
+            n_read = file.readinto(array.data.cast("B"))
+        except OSError as error:
+            raise EchofmError(f"shard {tar}: cannot be read any more ({error.strerror})") from None
+        if n_read != array.nbytes:
+            raise EchofmError(f"shard {tar}: ends too early: changed since it was opened; copy it again")
+
+    def _open(self, tar: str) -> FileIO:
+        handles = self._handles
+        if handles.process != os.getpid():
+            # Inherited through a fork: the position in the file is shared with the parent.
+            handles.__init__()  # type: ignore[misc]
+        if tar in handles.files:
+            handles.files.move_to_end(tar)
+        else:
+            if len(handles.files) >= _MOST_OPEN:
+                handles.files.popitem(last=False)[1].close()
+            handles.files[tar] = FileIO(self._folder / tar)
+        return handles.files[tar]
+
+    def __reduce__(self) -> tuple[type[TarFiles], tuple[Path]]:
+        return TarFiles, (self._folder,)

@@ -1,6 +1,6 @@
 """Windows as batches: chosen frames of clips, read or cut, stacked and joined.
 
-B windows, L frames, T frames of the clip, C channels, H rows, W columns.
+Every draw is a hash of (seed, epoch, clip id). B windows, L frames, T frames of the clip, C channels, H rows, W columns.
 """
 
 from __future__ import annotations
@@ -8,19 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import torch
-
 from echofm.clip import Clip, ClipBatch
 from echofm.errors import EchofmError
 from echofm.shards.carry import Carry, Held, carried, of_clip, of_shards
-from echofm.shards.order import draws
 from echofm.shards.read import ShardSet
 from echofm.shards.sample import ARRAYS
 from echofm.window import Times, even_starts_s, random_start_s, window_indices, window_time_s
-
+import hashlib
+from collections.abc import Sequence
+import numpy as np
+import numpy.typing as npt
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
@@ -148,3 +148,17 @@ def joined(batches: Sequence[ClipBatch]) -> ClipBatch:
 
 def _after_one_another(parts: list[Any]) -> Any:
     return torch.cat(parts) if isinstance(parts[0], torch.Tensor) else [item for part in parts for item in part]
+
+
+def draws(seed: int, epoch: int, clip_id: str) -> tuple[int, int, float]:
+    """A clip's random numbers in one epoch: its key in the order, its `draw`, its window's position in [0, 1)."""
+    digest = hashlib.blake2b(f"{seed}/{epoch}/{clip_id}".encode(), digest_size=24, person=b"echofm loader").digest()
+    order, draw, position = (int.from_bytes(digest[start : start + 8], "little") for start in (0, 8, 16))
+    # int64 holds 63 bits, a float in [0, 1) 53.
+    return order, draw >> 1, (position >> 11) / 2**53
+
+
+def epoch_order(clip_ids: Sequence[str], *, seed: int, epoch: int) -> npt.NDArray[np.int64]:
+    """A shuffle of the clips that does not depend on the order in which they are given."""
+    keys = np.array([draws(seed, epoch, clip_id)[0] for clip_id in clip_ids], np.uint64)
+    return np.argsort(keys, kind="stable")
