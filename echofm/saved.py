@@ -31,7 +31,7 @@ def write_model(folder: Path, config: ModelConfig, weights: Mapping[str, torch.T
     All are on disk before the first takes its name, so that a full disk leaves an older model whole.
     """
     _check_agreement(config)
-    tensors = {name: tensor.detach().float().cpu().contiguous() for name, tensor in weights.items()}
+    tensors = apart({name: tensor.float().cpu() for name, tensor in weights.items()})
     with whole_files([folder / name for name in (WEIGHTS, CARD, CONFIG)]) as (stored, card, described):
         safetensors.torch.save_file(tensors, stored, metadata={"format": "pt"})
         config = config.model_copy(update={"weights_sha256": file_sha256(stored)})
@@ -111,6 +111,18 @@ def _check_agreement(config: ModelConfig) -> None:
         ours, theirs = config.architecture.get(name), getattr(config.contract, name, None)
         if ours is not None and theirs is not None and ours != theirs:
             raise EchofmError(f"the contract says {name} {theirs}, the model has {ours}; make them equal")
+
+
+def apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """As safetensors takes them: detached, contiguous, none in the memory of another (tied weights are written twice)."""
+    found: dict[str, torch.Tensor] = {}
+    taken: set[int] = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().contiguous()
+        place = tensor.untyped_storage().data_ptr()
+        found[name] = tensor.clone() if place in taken else tensor
+        taken.add(place)
+    return found
 
 
 def file_sha256(path: Path) -> str:

@@ -23,7 +23,6 @@ class Measure(Protocol):
     latest: dict[str, float]
 
     def __call__(self, nets: Nets, step: int) -> Mapping[str, Figure]:
-        """Figures where some are due."""
         ...
 
 
@@ -85,7 +84,6 @@ def fit(
 
 
 class _Nothing:
-    """Measures nothing."""
 
     latest: dict[str, float] = {}  # noqa: RUF012
 

@@ -78,12 +78,10 @@ class VideoMae(nn.Module):
 
     @property
     def architecture(self) -> dict[str, Any]:
-        """The fields of `network`."""
         return self.network.model_dump(mode="json")
 
     @property
     def trained_for(self) -> dict[str, Any]:
-        """`masking` and `objective`."""
         return {name: getattr(self, name).model_dump(mode="json") for name in ("masking", "objective")}
 
     @classmethod

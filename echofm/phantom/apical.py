@@ -33,7 +33,6 @@ _EXTENT = Extent(across_mm=(-125.0, 110.0), along_mm=(-50.0, 205.0))
 
 
 def build_apical(patient: Patient, view: str, cycle: Cycle, *, device: torch.device | str = "cpu") -> Scene:
-    """The scene of "A4C" or "A2C"."""
     ventricle = build_ventricle(patient)
     layers = _layers(patient, ventricle, view, cycle)
     across, along = _EXTENT.axes(PAINT_STEP_MM, PAINT_STEP_MM)

@@ -29,7 +29,6 @@ _OUTFLOW_SHARE = 0.42
 
 
 def build_plax(patient: Patient, cycle: Cycle, *, device: torch.device | str = "cpu") -> Scene:
-    """The scene of the parasternal long axis."""
     layers = _layers(patient, build_ventricle(patient), cycle)
     across, along = _EXTENT.axes(PAINT_STEP_MM, PAINT_STEP_MM)
     tissue = _paint_tissue(patient, layers, across, along)

@@ -107,7 +107,6 @@ class ShardSet:
         return time_s
 
     def sector_HW(self, index: int) -> npt.NDArray[np.bool_]:
-        """A clip's sector."""
         sector_HW = self.array(index, "sector_HW")
         assert sector_HW is not None
         return sector_HW

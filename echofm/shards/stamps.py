@@ -53,7 +53,6 @@ def load_stamp(folder: Path) -> Stamp | None:
 
 
 def save_stamp(folder: Path, stamp: Stamp) -> None:
-    """Keep a stamp; whole or not at all."""
     with _own_folder():
         write_whole(_path(folder, ".json"), stamp.model_dump_json())
 

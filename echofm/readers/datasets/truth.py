@@ -43,7 +43,6 @@ class LeftVentricleTraces:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """The table."""
         return (self.table,)
 
     def __call__(self, clip: Clip) -> Clip:
@@ -71,7 +70,6 @@ class PhantomTruth:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """The truth file."""
         return (self.path,)
 
     def __call__(self, clip: Clip) -> Clip:
@@ -88,11 +86,9 @@ class InTurn:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """Of all steps."""
         return tuple(path for step in self.steps for path in getattr(step, "paths", ()))
 
     def __call__(self, clip: Clip) -> Clip:
-        """The clip after each step."""
         for step in self.steps:
             clip = step(clip)
         return clip
@@ -128,7 +124,6 @@ class MaskFiles:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """The mask files."""
         return tuple(self.files.values())
 
     def __call__(self, clip: Clip) -> Clip:
