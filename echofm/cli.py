@@ -11,15 +11,13 @@ import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from echofm.errors import EchofmError
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, TextIO
+
+from echofm.errors import EchofmError
 
 GROUP = "echofm.commands"
 

@@ -59,9 +59,8 @@ class IdKey:
         return "IdKey(...)"
 
 
-_SUFFIXES = frozenset(
-    ".avi .mp4 .mov .mkv .dcm .dicom .nii .gz .mhd .raw .png .jpg .csv .tar .npz .npy .json .cfg .txt .pth".split()
-)
+_KNOWN = ".avi .mp4 .mov .mkv .dcm .dicom .nii .gz .mhd .raw .png .jpg .csv .tar .npz .npy .json .cfg .txt .pth"
+_SUFFIXES = frozenset(_KNOWN.split())
 
 
 def default_key_path() -> Path:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-import safetensors
-import safetensors.torch
-import torch
-from echofm.atomic import whole_files
-from echofm.errors import EchofmError
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
+
+import safetensors
+import safetensors.torch
+import torch
 from pydantic import Field
+
+from echofm.atomic import whole_files
 from echofm.contract import InputContract
+from echofm.errors import EchofmError
 from echofm.schema import FrozenModel
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -114,7 +113,7 @@ def _check_agreement(config: ModelConfig) -> None:
 
 
 def apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """As safetensors takes them: detached, contiguous, none in the memory of another (tied weights are written twice)."""
+    """As safetensors takes them: detached, contiguous, none in the memory of another (tied weights twice)."""
     found: dict[str, torch.Tensor] = {}
     taken: set[int] = set()
     for name, tensor in tensors.items():

@@ -7,9 +7,8 @@ L frames of the window.
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
 import itertools
+
 import numpy as np
 import numpy.typing as npt
 

@@ -21,8 +21,8 @@ import pytest
 import torch
 from pretrain_process import environments_of_two, finish, forked
 from safetensors.torch import load_file
-from toy_task import ToyNet, ToyTask, toy_batches
 from torch import nn
+from toy_task import ToyNet, ToyTask, toy_batches
 
 from echofm.clip import ClipBatch
 from echofm.engine import stopping
@@ -263,7 +263,13 @@ def test_bad_loss_skipped_leaves_running_statistics(parts: int, tmp_path: Path) 
     config = config_of(on_nonfinite="skip", accumulate=parts)
     task, seen = ToyTask(config), []
     task.net = Normed()
-    train(tmp_path / "run", config=config, task=task, spoil=[7], monitor=Recorder(lambda step: seen.append(task.net.norm.running_mean.clone())))
+    train(
+        tmp_path / "run",
+        config=config,
+        task=task,
+        spoil=[7],
+        monitor=Recorder(lambda step: seen.append(task.net.norm.running_mean.clone())),
+    )
     assert torch.equal(seen[6], seen[7]) and not torch.equal(seen[5], seen[6]) and seen[-1].isfinite().all()
 
 

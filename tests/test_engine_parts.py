@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from echofm.engine.config import FitConfig, OptimConfig
-from echofm.engine.player import Ema
-from echofm.engine.player import make_optimizer
-from echofm.engine.config import OptimConfig
+from echofm.engine.player import Ema, make_optimizer
 from echofm.errors import EchofmError
 
 

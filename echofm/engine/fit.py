@@ -22,8 +22,7 @@ class Measure(Protocol):
 
     latest: dict[str, float]
 
-    def __call__(self, nets: Nets, step: int) -> Mapping[str, Figure]:
-        ...
+    def __call__(self, nets: Nets, step: int) -> Mapping[str, Figure]: ...
 
 
 def fit(
@@ -84,7 +83,6 @@ def fit(
 
 
 class _Nothing:
-
     latest: dict[str, float] = {}  # noqa: RUF012
 
     def __call__(self, nets: Nets, step: int) -> Mapping[str, Figure]:

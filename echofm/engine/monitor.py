@@ -7,20 +7,21 @@ and returns the hook. So a package above or beside this one is used without bein
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-import torch
-from torch import nn
-from echofm.engine.parallel import exchanged, processes, together
-from echofm.engine.task import Figure, Nets, Task
 import difflib
 import importlib
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from echofm.engine.parallel import exchanged, processes, together
+from echofm.engine.task import Figure, Nets, Task
 from echofm.errors import EchofmError
 
 if TYPE_CHECKING:

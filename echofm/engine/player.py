@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+
 import torch
 from accelerate import Accelerator
 from torch import nn
+
 from echofm.engine.config import FitConfig, OptimConfig
-import copy
-import torch
-from torch import nn
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Player:

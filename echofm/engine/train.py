@@ -12,8 +12,7 @@ import torch
 from echofm.config import Recipe
 from echofm.engine.environment import describe, digest_of, git_sha
 from echofm.engine.fit import fit
-from echofm.engine.monitor import Snapshot, load_hook
-from echofm.engine.monitor import Monitor
+from echofm.engine.monitor import Monitor, Snapshot, load_hook
 from echofm.engine.parallel import processes
 from echofm.engine.run import Run
 from echofm.engine.task import Task

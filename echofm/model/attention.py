@@ -1,7 +1,7 @@
 """Pre-norm transformer block whose queries may be a part of its rows.
 
-`attend_by_heads` is for processors with bf16 products but without AMX tiles: torch's fused CPU kernel multiplies bf16 at
-fp32 speed there, as it packs its operands for AMX alone, while plain batched products run at twice that speed.
+`attend_by_heads` is for processors with bf16 products but without AMX tiles: torch's fused CPU kernel multiplies bf16
+at fp32 speed there, as it packs its operands for AMX alone, while plain batched products run at twice that speed.
 Computed a few heads at a time, the score matrix stays in cache. Measured on an AMD EPYC (Zen 4), one thread, B 2, H 16,
 N 1569, D 32: forward 163 -> 125 ms, with backward 557 -> 339 ms; B 1, H 12, D 64: 102 -> 61 ms and 312 -> 188 ms.
 
@@ -10,16 +10,17 @@ Shapes: B sequences, N rows, M query rows, H heads, D width (of a head where H i
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from timm.layers import Mlp
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+
 from echofm.errors import EchofmError
-import functools
-import torch
 
 BACKENDS = ("sdpa", "xformers")
 

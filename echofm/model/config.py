@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
+
 import tyro
 from pydantic import Field, model_validator
+
 from echofm.errors import EchofmError
 from echofm.schema import FrozenModel
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+
 def _drawn(mean: float, sd: float, low: float, high: float, *, grows: bool = False) -> Any:
     """A field drawn from a clipped normal; grows: with the root of the heart's size."""
     return field(metadata={"normal": (mean, sd, low, high), "grows": grows})

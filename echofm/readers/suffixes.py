@@ -12,14 +12,13 @@ GIF = frozenset([".gif"])
 STILL = frozenset([".png", ".jpg", ".jpeg"])
 MEDIA = VIDEO | DICOM | NIFTI | METAIMAGE | GIF | STILL
 # What lies beside echoes and is named when it is passed over; any other suffix may be a part of a name.
-UNREAD = frozenset(
-    """
+_UNREAD = """
     .wmv .asf .mpg .mpeg .m2v .vob .ts .mts .m2ts .flv .3gp .ogv .ogg .mp3 .wav .bmp .tif .tiff .webp .svg .psd
     .pdf .txt .rtf .doc .docx .odt .xls .xlsx .ods .ppt .pptx .csv .tsv .json .jsonl .xml .html .htm .md .log
     .cfg .ini .inf .yaml .yml .zip .rar .7z .tar .gz .bz2 .xz .iso .npy .npz .mat .h5 .hdf5 .pkl .pt .pth
     .parquet .raw .zraw .nrrd .py .ipynb .sh .js .css .exe .dll .bat .jar .db .sqlite .lnk .url
-    """.split()
-)
+"""
+UNREAD = frozenset(_UNREAD.split())
 
 
 def media_suffix(path: str | Path) -> str:

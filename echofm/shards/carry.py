@@ -15,10 +15,10 @@ import numpy.typing as npt
 import torch
 
 from echofm.clip import NOT_ANNOTATED, Clip, Label
-from echofm.window import between
 from echofm.errors import EchofmError
 from echofm.shards.read import ShardSet
 from echofm.shards.sample import ARRAYS, MEMBERS
+from echofm.window import between
 
 Carry = Literal["labels", "view", "mask", "phase", "paired", "clean", "displacement", "velocity"]
 

@@ -7,13 +7,6 @@ with the dtype and rank that the suffix promises. Nothing is ever extracted to d
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO
-import pydantic
-from echofm.errors import EchofmError
-from echofm.shards.manifest import ClipMeta, Manifest, TarEntry, parsed
-from echofm.shards.sample import ARRAYS, META
 import io
 import math
 import re
@@ -21,10 +14,15 @@ import tarfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from tokenize import TokenError
 from typing import BinaryIO
+
 import numpy as np
+import pydantic
+
 from echofm.errors import EchofmError
+from echofm.shards.manifest import ClipMeta, Manifest, TarEntry, parsed
 from echofm.shards.sample import ARRAYS, BLOCK, META
 
 _NAME = re.compile(r"([0-9a-f]{20})\.([a-z_]+\.(?:npy|json))")
@@ -194,9 +192,7 @@ def _record(file: BinaryIO, group: dict[str, Member], entry: TarEntry, manifest:
     if meta.clip_id != clip_id or meta.split != entry.split:
         raise EchofmError(f"shard {entry.name}: {META} of clip {clip_id} names another clip or split")
     arrays = {
-        suffix: read_array_header(file, member, name=entry.name)
-        for suffix, member in group.items()
-        if suffix != META
+        suffix: read_array_header(file, member, name=entry.name) for suffix, member in group.items() if suffix != META
     }
     flaw = _misfit({suffix: array.shape for suffix, array in arrays.items()}, manifest)
     if flaw is not None:

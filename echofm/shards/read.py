@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from io import FileIO
 from pathlib import Path
 from typing import Any, Literal
+
 import numpy as np
 import numpy.typing as npt
+
 from echofm.clip import FRAME_FIELDS, NOT_ANNOTATED, Clip
 from echofm.errors import EchofmError
 from echofm.progress import progress_bar
@@ -20,14 +25,6 @@ from echofm.shards.index import ClipRecord, index_tar
 from echofm.shards.manifest import Manifest, Split, TarEntry, read_manifest
 from echofm.shards.sample import ARRAYS, MEMBERS
 from echofm.shards.stamps import Stamp, TarState, load_stamp, locked, save_stamp
-import os
-import threading
-from collections import OrderedDict
-from io import FileIO
-from pathlib import Path
-from typing import Any
-import numpy.typing as npt
-from echofm.errors import EchofmError
 
 _READ_BYTES = 4 * 2**20
 

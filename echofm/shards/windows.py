@@ -1,26 +1,26 @@
-"""Windows as batches: chosen frames of clips, read or cut, stacked and joined.
+"""Windows as batches: chosen frames of clips, read or cut, stacked and joined. Draws: hashes of (seed, epoch, clip id).
 
-Every draw is a hash of (seed, epoch, clip id). B windows, L frames, T frames of the clip, C channels, H rows, W columns.
+B windows, L frames, T frames of the clip, C channels, H rows, W columns.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
+
 from echofm.clip import Clip, ClipBatch
 from echofm.errors import EchofmError
 from echofm.shards.carry import Carry, Held, carried, of_clip, of_shards
 from echofm.shards.read import ShardSet
 from echofm.shards.sample import ARRAYS
 from echofm.window import Times, even_starts_s, random_start_s, window_indices, window_time_s
-import hashlib
-from collections.abc import Sequence
-import numpy as np
-import numpy.typing as npt
+
 
 @dataclass(frozen=True, kw_only=True)
 class Window:

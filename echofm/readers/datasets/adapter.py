@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from echofm.errors import EchofmError
-from echofm.readers.datasets.folder import Folder
-from echofm.readers.datasets.walk import Notes
+from echofm.readers.datasets.folder import Folder, Notes
 from echofm.readers.source import Row
 
 

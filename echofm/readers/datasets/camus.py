@@ -12,11 +12,9 @@ from pathlib import Path
 
 from echofm.clip import BACKGROUND, LEFT_ATRIUM, LEFT_VENTRICLE, MYOCARDIUM, Label
 from echofm.errors import EchofmError
-from echofm.readers.datasets.folder import Folder
+from echofm.readers.datasets.folder import Folder, Notes, listing
 from echofm.readers.datasets.labels import number, numbers, sex, word
-from echofm.readers.datasets.truth import MaskFiles
-from echofm.readers.datasets.truth import InTurn, phantom_truth
-from echofm.readers.datasets.walk import Notes, listing
+from echofm.readers.datasets.truth import InTurn, MaskFiles, phantom_truth
 from echofm.readers.source import Row
 
 _VIEWS = {"2CH": "A2C", "4CH": "A4C"}

@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from echofm.clip import BACKGROUND, LEFT_VENTRICLE
-from echofm.readers.datasets.folder import Folder
+from echofm.readers.datasets.folder import Folder, Notes, is_regular
 from echofm.readers.datasets.truth import MaskFiles
-from echofm.readers.datasets.walk import Notes, is_regular
 from echofm.readers.source import Row
 from echofm.readers.suffixes import NIFTI, media_suffix, stem_of
 

@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from echofm.clip import BACKGROUND, LEFT_ATRIUM, LEFT_VENTRICLE
-from echofm.readers.datasets.folder import Folder
+from echofm.readers.datasets.folder import Folder, Notes, is_regular
 from echofm.readers.datasets.truth import MaskFiles
-from echofm.readers.datasets.walk import Notes, is_regular
 from echofm.readers.source import Row
 
 _NAME = re.compile(r"((?:patient|normal)-?\d+)-(\d)_image(\.nii(?:\.gz)?)", re.IGNORECASE)

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from echofm.readers.datasets.filelist import TABLE, Tracings, has_videos, listed_videos, ventricle
-from echofm.readers.datasets.folder import Folder
+from echofm.readers.datasets.folder import Folder, Notes
 from echofm.readers.datasets.labels import with_splits
 from echofm.readers.datasets.table import read_table
 from echofm.readers.datasets.truth import is_phantom, phantom_truth
-from echofm.readers.datasets.walk import Notes
 from echofm.readers.source import Row
 
 COLUMNS = ("FileName", "EF", "ESV", "EDV", "Split")

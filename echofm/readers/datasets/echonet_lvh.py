@@ -12,11 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from echofm.clip import Label
-from echofm.readers.datasets.folder import Folder, unpacked
-from echofm.readers.datasets.labels import number
-from echofm.readers.datasets.labels import LEFT_OUT, with_splits
+from echofm.readers.datasets.folder import Folder, Notes, listing, unpacked
+from echofm.readers.datasets.labels import LEFT_OUT, number, with_splits
 from echofm.readers.datasets.table import read_table
-from echofm.readers.datasets.walk import Notes, listing
 from echofm.readers.source import Row
 from echofm.readers.suffixes import VIDEO, media_suffix, stem_of
 

@@ -11,12 +11,10 @@ from pathlib import Path
 
 from echofm.clip import Label
 from echofm.readers.datasets.filelist import TABLE, Tracings, has_videos, listed_videos
-from echofm.readers.datasets.folder import Folder
-from echofm.readers.datasets.labels import number, numbers, sex
-from echofm.readers.datasets.labels import with_splits
+from echofm.readers.datasets.folder import Folder, Notes
+from echofm.readers.datasets.labels import number, numbers, sex, with_splits
 from echofm.readers.datasets.table import read_table
 from echofm.readers.datasets.truth import phantom_truth
-from echofm.readers.datasets.walk import Notes
 from echofm.readers.source import Row
 
 _VIEWS = ("A4C", "PSAX")

@@ -12,11 +12,10 @@ from pathlib import Path
 from echofm.readers.datasets.echonet_dynamic import COLUMNS
 from echofm.readers.datasets.echonet_dynamic import recognises as is_list
 from echofm.readers.datasets.filelist import TABLE, VIDEOS, listed_videos, ventricle
-from echofm.readers.datasets.folder import Folder, unpacked
+from echofm.readers.datasets.folder import Folder, Notes, unpacked
 from echofm.readers.datasets.labels import with_splits
 from echofm.readers.datasets.table import read_table
 from echofm.readers.datasets.truth import is_phantom
-from echofm.readers.datasets.walk import Notes
 from echofm.readers.source import Row
 
 _SETS = {"dynamic": "A4C", "ped_a4c": "A4C", "ped_psax": "PSAX"}

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from echofm.readers.datasets.folder import Folder
+from echofm.readers.datasets.folder import Folder, Notes, media_files
 from echofm.readers.datasets.labels import LEFT_OUT, with_splits
 from echofm.readers.datasets.table import read_table
-from echofm.readers.datasets.walk import Notes, media_files
 from echofm.readers.source import Row
 from echofm.readers.suffixes import MEDIA, media_suffix, stem_of
 

@@ -9,12 +9,10 @@ import numpy as np
 import pandas as pd
 
 from echofm.clip import Label
-from echofm.readers.datasets.folder import Folder, unpacked
-from echofm.readers.datasets.labels import numbers
-from echofm.readers.datasets.labels import LEFT_OUT
+from echofm.readers.datasets.folder import Folder, Notes, listing, unpacked
+from echofm.readers.datasets.labels import LEFT_OUT, numbers
 from echofm.readers.datasets.table import numeric, outlines, read_table
 from echofm.readers.datasets.truth import LeftVentricleTraces, Polygons
-from echofm.readers.datasets.walk import Notes, listing
 from echofm.readers.suffixes import MEDIA, VIDEO, media_suffix, stem_of
 
 TABLE = "FileList.csv"

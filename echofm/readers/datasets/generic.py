@@ -9,27 +9,24 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+
 from echofm.clip import LABEL_NAME, Label
 from echofm.errors import EchofmError
 from echofm.readers.datasets.adapter import Adapter
-from echofm.readers.datasets.labels import WORDS, has_unit, numbers, sex, word
-from echofm.readers.datasets.labels import given_split
+from echofm.readers.datasets.folder import MANIFEST, Folder, Notes, is_regular, media_files
+from echofm.readers.datasets.labels import WORDS, given_split, has_unit, numbers, sex, word
 from echofm.readers.datasets.table import header, read_table
 from echofm.readers.datasets.truth import phantom_truth
-from echofm.readers.datasets.walk import MANIFEST, Notes, is_regular, media_files
 from echofm.readers.frames import frame_files
 from echofm.readers.kinds import KINDS
 from echofm.readers.limits import PLAUSIBLE_RATE_HZ
 from echofm.readers.patients import RULE_TEXTS, Doubts, Namesakes, PatientFrom, patient_of
 from echofm.readers.source import Row
 from echofm.readers.suffixes import stem_of
-import re
-from collections import Counter
-from pathlib import Path
-from echofm.readers.datasets.folder import Folder
 
 VIEWS = ("A4C", "A2C", "A3C", "A5C", "PLAX", "PSAX", "SC", "SSN")
 

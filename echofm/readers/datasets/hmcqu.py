@@ -14,8 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from echofm.errors import EchofmError
-from echofm.readers.datasets.folder import Folder
-from echofm.readers.datasets.walk import Notes, media_files
+from echofm.readers.datasets.folder import Folder, Notes, media_files
 from echofm.readers.source import Row
 from echofm.readers.suffixes import stem_of
 

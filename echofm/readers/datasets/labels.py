@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 import re
-from echofm.clip import Label
-from echofm.readers.datasets.walk import Notes
 from collections.abc import Mapping
+
 import pandas as pd
+
+from echofm.clip import Label
 from echofm.errors import EchofmError
+from echofm.readers.datasets.folder import Notes
 from echofm.readers.datasets.table import place, shown
-from echofm.readers.datasets.walk import Notes
 from echofm.split import SPLITS
 
 # Name -> what it is. A number has its unit last in the name; a label without a unit is a word.

@@ -5,7 +5,12 @@ A new one: its file, its line here, its look-alike in tests/lookalikes.py.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
+
+from echofm.errors import EchofmError
 from echofm.readers.datasets import (
     camus,
     cardiacnet,
@@ -21,16 +26,10 @@ from echofm.readers.datasets import (
     tmed2,
 )
 from echofm.readers.datasets.adapter import Adapter
+from echofm.readers.datasets.folder import MANIFEST, Folder, Notes, media_files
 from echofm.readers.datasets.generic import GENERIC
-from collections import deque
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from echofm.errors import EchofmError
-from echofm.readers.datasets.adapter import Adapter
-from echofm.readers.datasets.folder import Folder
-from echofm.readers.datasets.generic import GENERIC
-from echofm.readers.datasets.walk import MANIFEST, Notes, media_files
 from echofm.readers.suffixes import STILL, media_suffix
+
 
 def _set(name: str, title: str, home: Any, patient_rule: str) -> Adapter:
     """home: the module with `recognises(folder)` and `rows(root, notes)`."""
@@ -40,13 +39,23 @@ def _set(name: str, title: str, home: Any, patient_rule: str) -> Adapter:
 # In the order in which they are tried: a set that shares another's layout comes before it, any folder last.
 ADAPTERS: tuple[Adapter, ...] = (
     _set("echonet-synthetic", "EchoNet-Synthetic", echonet_synthetic, "one video per (generated) patient"),
-    _set("echonet-dynamic", "EchoNet-Dynamic", echonet_dynamic, "one video per patient; in a phantom the first part of the name"),
+    _set(
+        "echonet-dynamic",
+        "EchoNet-Dynamic",
+        echonet_dynamic,
+        "one video per patient; in a phantom the first part of the name",
+    ),
     _set("echonet-pediatric", "EchoNet-Pediatric", echonet_pediatric, "the first part of the file's name"),
     _set("echonet-lvh", "EchoNet-LVH", echonet_lvh, "one video per patient"),
     _set("camus", "CAMUS", camus, "the patientNNNN folder"),
     _set("tmed-2", "TMED-2", tmed2, "the number before `s` in the image's name"),
     _set("mimic-iv-echo", "MIMIC-IV-ECHO", mimic, "subject_id"),
-    _set("cardiacnet", "CardiacNet", cardiacnet, "the case's number within its group; controls by the name that they have in both halves"),
+    _set(
+        "cardiacnet",
+        "CardiacNet",
+        cardiacnet,
+        "the case's number within its group; controls by the name that they have in both halves",
+    ),
     _set("hmc-qu", "HMC-QU", hmcqu, "the name's ES and number"),
     _set("segrwma", "segRWMA", segrwma, "patientN of the file's name"),
     _set("cardiacuda", "CardiacUDA", cardiacuda, "the first part of the file's name, within its site"),

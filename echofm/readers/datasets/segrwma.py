@@ -13,10 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from echofm.clip import Label
-from echofm.readers.datasets.folder import Folder
+from echofm.readers.datasets.folder import Folder, Notes, is_regular
 from echofm.readers.datasets.labels import LEFT_OUT, with_splits
 from echofm.readers.datasets.table import read_table
-from echofm.readers.datasets.walk import Notes, is_regular
 from echofm.readers.source import Row
 
 _NAME = re.compile(r"(patient\d+)-(2D|LVO|MCE)-(A[234]C)_image\.nii(\.gz)?", re.IGNORECASE)

@@ -13,11 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from echofm.readers.datasets.folder import Folder
-from echofm.readers.datasets.labels import word
-from echofm.readers.datasets.labels import SPLIT_WORDS
+from echofm.readers.datasets.folder import Folder, Notes, media_files
+from echofm.readers.datasets.labels import SPLIT_WORDS, word
 from echofm.readers.datasets.table import read_table, shown
-from echofm.readers.datasets.walk import Notes, media_files
 from echofm.readers.source import Row
 
 _TABLE = "labels_per_image.csv"

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import skimage.draw
+from scipy.ndimage import binary_erosion, binary_fill_holes
+
 from echofm.clip import BACKGROUND, LEFT_VENTRICLE, NOT_ANNOTATED, Clip
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-import numpy as np
-import numpy.typing as npt
-from echofm.clip import NOT_ANNOTATED, Clip
 from echofm.errors import UnreadableFile
 from echofm.ids import file_id
 from echofm.readers.limits import Limits
@@ -23,10 +20,6 @@ from echofm.readers.metaimage import decode_metaimage
 from echofm.readers.nifti import read_volume
 from echofm.readers.opening import open_plain
 from echofm.readers.refused import Refused
-import numpy as np
-import numpy.typing as npt
-import skimage.draw
-from scipy.ndimage import binary_erosion, binary_fill_holes
 
 Polygons = Mapping[int, npt.NDArray[np.float32]]
 
