@@ -116,8 +116,8 @@ def _batch(
         valid_BT=torch.from_numpy(np.stack([window.valid_L for window in windows])),
         frame_time_s_BT=torch.from_numpy(np.stack([window.frame_time_s_L for window in windows])),
         draw_B=torch.tensor([window.draw for window in windows], dtype=torch.int64),
-        clip_ids=[clip.clip_id for clip in clips],
-        patient_ids=[clip.patient_id for clip in clips],
+        clip_ids=[clip.about.clip_id for clip in clips],
+        patient_ids=[clip.about.patient_id for clip in clips],
         **carried(carry, clips, [window.indices_L for window in windows]),
     )
 
