@@ -23,8 +23,9 @@ from echofm.phantom.scene import (
     outline_levels,
     paint_borders,
     paint_gain,
+    stream,
+    two_leaflets,
 )
-from echofm.phantom.valves import stream, two_leaflets
 from echofm.phantom.ventricle import ATRIAL_WALL_MM, VIEW_ANGLES, Ventricle, atrium_width, build_ventricle
 
 Array = npt.NDArray[np.float64]

@@ -14,8 +14,18 @@ import torch
 from echofm.phantom.anatomy import Patient, generator
 from echofm.phantom.cycle import Cycle
 from echofm.phantom.layers import Extent, Layers, longitudinal_tables
-from echofm.phantom.scene import PAINT_STEP_MM, Scene, Stream, Thread, Tissue, outline_levels, paint_borders, paint_gain
-from echofm.phantom.valves import stream, two_leaflets
+from echofm.phantom.scene import (
+    PAINT_STEP_MM,
+    Scene,
+    Stream,
+    Thread,
+    Tissue,
+    outline_levels,
+    paint_borders,
+    paint_gain,
+    stream,
+    two_leaflets,
+)
 from echofm.phantom.ventricle import ATRIAL_WALL_MM, VIEW_ANGLES, Ventricle, atrium_width, build_ventricle
 
 Array = npt.NDArray[np.float64]

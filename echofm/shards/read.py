@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from echofm.clip import FRAME_FIELDS, NOT_ANNOTATED, Clip
+from echofm.clip import FACTS, FRAME_FIELDS, NOT_ANNOTATED, Clip
 from echofm.errors import EchofmError
 from echofm.progress import progress_bar
 from echofm.shards.index import ClipRecord, index_tar
@@ -78,21 +78,9 @@ class ShardSet:
         """One whole clip, of shards of pixels."""
         assert self.manifest.latents is None, "latents are read by windows"
         meta = self.records[index].meta
-        arrays: dict[str, Any] = {name: self.array(index, name) for name in FRAME_FIELDS}
-        return Clip(
-            **arrays,
-            sector_HW=self.sector_HW(index),
-            frame_time_s=self.frame_time_s(index),
-            clip_id=meta.clip_id,
-            patient_id=meta.patient_id,
-            study_id=meta.study_id,
-            pixel_spacing_mm=meta.pixel_spacing_mm,
-            fan=meta.fan,
-            view=meta.view,
-            kind=meta.kind,
-            simulated=meta.simulated,
-            labels=dict(meta.labels),
-        )
+        held: dict[str, Any] = {name: self.array(index, name) for name in FRAME_FIELDS}
+        held |= {name: getattr(meta, name) for name in FACTS} | {"labels": dict(meta.labels)}
+        return Clip(**held, sector_HW=self.sector_HW(index), frame_time_s=self.frame_time_s(index))
 
     def frame_time_s(self, index: int) -> npt.NDArray[np.float64] | None:
         """(T,) seconds of a clip's frames; None where unknown. Raises EchofmError where they do not increase."""

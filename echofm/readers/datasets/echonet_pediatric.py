@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from echofm.clip import Label
-from echofm.readers.datasets.filelist import TABLE, Tracings, has_videos, listed_videos
+from echofm.readers.datasets.echonet_dynamic import TABLE, Tracings, has_videos, listed_videos
 from echofm.readers.datasets.folder import Folder, Notes
 from echofm.readers.datasets.labels import number, numbers, sex, with_splits
 from echofm.readers.datasets.table import read_table

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from echofm.readers.datasets.echonet_dynamic import COLUMNS
+from echofm.readers.datasets.echonet_dynamic import COLUMNS, TABLE, VIDEOS, listed_videos, ventricle
 from echofm.readers.datasets.echonet_dynamic import recognises as is_list
-from echofm.readers.datasets.filelist import TABLE, VIDEOS, listed_videos, ventricle
 from echofm.readers.datasets.folder import Folder, Notes, unpacked
 from echofm.readers.datasets.labels import with_splits
 from echofm.readers.datasets.table import read_table
