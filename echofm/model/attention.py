@@ -28,7 +28,7 @@ BACKENDS = ("sdpa", "xformers")
 class Attention(nn.Module):
     """Multi-head attention (arXiv 1706.03762, eq. 1): one product for q, k and v, and a choice of kernel.
 
-    backend: "sdpa" (torch picks its fastest kernel; `cpu_attention` where torch has none for bf16) or "xformers",
+    backend: "sdpa" (torch picks its fastest kernel; `attend_by_heads` where torch has none for bf16) or "xformers",
         which has no CPU kernels: tensors on the CPU take "sdpa" whatever was asked for. All give the same result up
         to round-off.
     """
