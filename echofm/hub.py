@@ -29,6 +29,7 @@ from echofm.saved import CONFIG, FILES, ModelConfig, open_model, read_tensors, w
 KINDS = {
     "mae": "echofm.model.mae:VideoMae",
     "encoder": "echofm.model.vit:VideoEncoder",
+    "autoencoder": "synth.latent.autoencoder:Autoencoder",
     "mafe_published": "synth.mafe.published.network:PublishedMafe",
 }
 # Kind: its configuration, and what its encoder's tensors are called.

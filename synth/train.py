@@ -8,7 +8,9 @@ from echofm.cli import chosen
 from echofm.engine import command
 
 # Name: a module with the `command.Trainer`; the first line of the module's docstring is its line in the overview.
-_TRAINERS: dict[str, str] = {}
+_TRAINERS: dict[str, str] = {
+    "latent": "synth.latent.trainer:TRAINER",
+}
 
 
 def main(argv: list[str]) -> int:

@@ -23,6 +23,8 @@ HELPS = [
         ["audit", "fit-reid"],
         ["synth"],
         ["synth", "train"],
+        ["synth", "latents"],
+        ["synth", "train", "latent", "demo"],
     ),
 ]
 MODULES = sorted(path for package in ("echofm", *UPPER) for path in (ROOT / package).rglob("*.py"))
