@@ -23,6 +23,11 @@ CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 FILES = (CONFIG, WEIGHTS, CARD)
 _MAXIMUM_CONFIG_BYTES = 1 << 20
 
+# Those that the Hugging Face hub knows by this name; any other is "other", with a name of its own.
+_HUB_LICENCES = re.compile(
+    r"apache-2\.0|mit|bsd(-[23]-clause)?|cc0-1\.0|cc-by(-nc)?(-nd|-sa)?-[234]\.0|[al]?gpl-[23]\.[01]|mpl-2\.0|openrail"
+)
+
 
 def write_model(folder: Path, config: ModelConfig, weights: Mapping[str, torch.Tensor], *, about: str) -> None:
     """Write the three files; config gets the digest of the weights. Raises EchofmError where its parts disagree.
@@ -131,12 +136,6 @@ def file_sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-# Those that the Hugging Face hub knows by this name; any other is "other", with a name of its own.
-_HUB_LICENCES = re.compile(
-    r"apache-2\.0|mit|bsd(-[23]-clause)?|cc0-1\.0|cc-by(-nc)?(-nd|-sa)?-[234]\.0|[al]?gpl-[23]\.[01]|mpl-2\.0|openrail"
-)
 
 
 class ModelConfig(FrozenModel):

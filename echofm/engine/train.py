@@ -33,6 +33,9 @@ from echofm.shards.read import ShardSet
 
 R = TypeVar("R", bound=Recipe)
 
+_PACKAGES = ("torch", "accelerate", "timm", "numpy", "safetensors", "webdataset")
+HIDDEN = "<path>"
+
 
 def start(
     recipe: R,
@@ -151,10 +154,6 @@ def _peak() -> str:
 def _hours(seconds: float) -> str:
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes} min in all" if hours else f"{minutes} min in all"
-
-
-_PACKAGES = ("torch", "accelerate", "timm", "numpy", "safetensors", "webdataset")
-HIDDEN = "<path>"
 
 
 def describe(argv: Sequence[str], *, data: dict[str, Any], private: Collection[str] = ()) -> dict[str, Any]:

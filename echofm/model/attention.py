@@ -24,6 +24,9 @@ from echofm.errors import EchofmError
 
 BACKENDS = ("sdpa", "xformers")
 
+# 2 MB of bf16 scores: some heads of a short sequence, one of a long one.
+_SCORES_AT_A_TIME = 2**20
+
 
 class Attention(nn.Module):
     """Multi-head attention (arXiv 1706.03762, eq. 1): one product for q, k and v, and a choice of kernel.
@@ -121,10 +124,6 @@ def initialise(root: nn.Module) -> None:
         if isinstance(module, nn.Linear) and id(module) not in fused:
             nn.init.xavier_uniform_(module.weight)
             nn.init.zeros_(module.bias)
-
-
-# 2 MB of bf16 scores: some heads of a short sequence, one of a long one.
-_SCORES_AT_A_TIME = 2**20
 
 
 def attends_by_heads(q_BHMD: torch.Tensor) -> bool:

@@ -19,6 +19,14 @@ from echofm.model.tokens import Grid
 
 KINDS = ("tube", "frame", "random")
 
+# Part of a moment's tokens that a view does not show.
+_HIDDEN = 0.375
+_TURN_RADIANS, _ZOOM, _STRETCH, _SHIFT = 0.45, 0.35, 0.1, 0.25
+_EXPONENT, _GAIN, _RAMP = 0.5, 0.4, 0.3
+_NUMBERS = 9
+# Of the vectors that are contrasted.
+_WIDTH = 128
+
 
 def visible_count(count: int, ratio: float) -> int:
     """How many of `count` stay visible when `ratio` of them are hidden; at least one."""
@@ -72,15 +80,6 @@ def draw_part(draw_B: torch.Tensor, ids_BM: torch.Tensor, *, ratio: float) -> to
     scores = hashed(draw_B, ids_BM.shape[1], stream=Stream.DECODED)
     chosen = scores.argsort(dim=1, stable=True)[:, :kept].sort(dim=1).values
     return ids_BM.gather(1, chosen)
-
-
-# Part of a moment's tokens that a view does not show.
-_HIDDEN = 0.375
-_TURN_RADIANS, _ZOOM, _STRETCH, _SHIFT = 0.45, 0.35, 0.1, 0.25
-_EXPONENT, _GAIN, _RAMP = 0.5, 0.4, 0.3
-_NUMBERS = 9
-# Of the vectors that are contrasted.
-_WIDTH = 128
 
 
 class ClipHead(nn.Sequential):

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
+RHYTHMS = ("regular", "respiratory", "atrial_fibrillation")
+_PURPOSES = ("patient", "acquisition", "texture", "noise", "beats", "split", "tags", "doppler", "varied")
+
 
 def _drawn(mean: float, sd: float, low: float, high: float, *, grows: bool = False) -> Any:
     """A field drawn from a clipped normal; grows: with the root of the heart's size."""
     return field(metadata={"normal": (mean, sd, low, high), "grows": grows})
-
-
-RHYTHMS = ("regular", "respiratory", "atrial_fibrillation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,9 +135,6 @@ def draw_patient(seed: int, number: int) -> Patient:
         weak=weak,
         **tall,
     )
-
-
-_PURPOSES = ("patient", "acquisition", "texture", "noise", "beats", "split", "tags", "doppler", "varied")
 
 
 def generator(seed: int, purpose: str, *keys: int) -> np.random.Generator:

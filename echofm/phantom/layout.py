@@ -20,6 +20,11 @@ from echofm.phantom.video import write_mjpeg
 
 Row = dict[str, Any]
 
+_SPLITS = {"train": "TRAIN", "val": "VAL", "test": "TEST"}
+_CAMUS_VIEWS = {"A4C": "4CH", "A2C": "2CH"}
+_CAMUS_SPLITS = {"train": "training", "val": "validation", "test": "testing"}
+_QUALITY = ("Good", "Medium", "Poor")
+
 
 class Layout:
     """A public set's folders, files and tables.
@@ -46,9 +51,6 @@ class Layout:
 
     def finish(self, root: Path, rows: Sequence[Row]) -> None:
         """Write the tables, if there are any, rows in the order of patients and clips."""
-
-
-_SPLITS = {"train": "TRAIN", "val": "VAL", "test": "TEST"}
 
 
 class EchoNetDynamic(Layout):
@@ -143,11 +145,6 @@ def write_csv(path: Path, lines: Sequence[Row], columns: Iterable[str] | None = 
         writer = csv.DictWriter(file, list(columns or lines[0]))
         writer.writeheader()
         writer.writerows(lines)
-
-
-_CAMUS_VIEWS = {"A4C": "4CH", "A2C": "2CH"}
-_CAMUS_SPLITS = {"train": "training", "val": "validation", "test": "testing"}
-_QUALITY = ("Good", "Medium", "Poor")
 
 
 class Camus(Layout):

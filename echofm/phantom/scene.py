@@ -23,6 +23,9 @@ Array = npt.NDArray[np.float64]
 PAINT_STEP_MM = 0.6
 OUTLINE_POINTS = 21
 
+_ALONG_BEAM = 0.55
+_SPACING_MM = 0.5
+
 
 class Tissue(enum.IntEnum):
     """What a painted pixel is."""
@@ -119,7 +122,6 @@ _FLAT_GAIN = {
     Tissue.FIBROUS: 1.3,
     Tissue.PAPILLARY: 1.0,
 }
-_ALONG_BEAM = 0.55
 
 
 def paint_gain(
@@ -175,9 +177,6 @@ def _outside(p: Patient, rng: np.random.Generator, tissue_NM: npt.NDArray[np.uin
     depth = np.clip(along_N / p.lv_length_mm, 0, 1.3)[:, None]
     haze = (0.08 + 0.32 * depth) * np.exp(1.1 * coarse) * lines * np.exp(-distance / 16)
     return haze + sac * (0.25 + 0.75 * np.clip(depth, 0, 1)) + 0.03
-
-
-_SPACING_MM = 0.5
 
 
 def leaflet(

@@ -28,6 +28,9 @@ from echofm.shards.stamps import Stamp, TarState, load_stamp, locked, save_stamp
 
 _READ_BYTES = 4 * 2**20
 
+# Well below the usual limit of 1024 open files, for data sets of thousands of tars.
+_MOST_OPEN = 64
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ShardSet:
@@ -211,10 +214,6 @@ def _check_sha256(folder: Path, entries: Sequence[TarEntry], *, show_progress: b
                 raise EchofmError(
                     f"shard {entry.name}: its bytes are not those written (sha256 differs); copy it again"
                 )
-
-
-# Well below the usual limit of 1024 open files, for data sets of thousands of tars.
-_MOST_OPEN = 64
 
 
 class _Handles(threading.local):

@@ -24,6 +24,8 @@ TRACINGS = "VolumeTracings.csv"
 # Where videos lie; generators write each sample once a format, and the first one that has it is taken.
 VIDEOS = ("Videos", "avi", "mp4", "mov", "gif", "jpg")
 
+COLUMNS = ("FileName", "EF", "ESV", "EDV", "Split")
+
 
 def has_videos(folder: Folder) -> bool:
     """Whether a list has its videos beside it, in a folder or not."""
@@ -96,9 +98,6 @@ class Tracings:
         """What was traced in one video, None where nothing was."""
         polygons: Polygons | None = self._traces.get(stem)
         return None if polygons is None or self._path is None else LeftVentricleTraces(polygons, table=self._path)
-
-
-COLUMNS = ("FileName", "EF", "ESV", "EDV", "Split")
 
 
 def recognises(folder: Folder) -> bool:

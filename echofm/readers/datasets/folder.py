@@ -14,6 +14,9 @@ from echofm.readers.formats import HEAD_BYTES, is_known
 from echofm.readers.frames import frame_files, is_one_clip
 from echofm.readers.suffixes import UNREAD, is_companion, is_media, unread_kind
 
+# A table of one's own about the files of a folder.
+MANIFEST = "manifest.csv"
+
 
 def unpacked(path: Path) -> Path:
     """The folder that holds something: unpacking twice leaves one of the same name inside, alone."""
@@ -69,10 +72,6 @@ class Folder:
         path = self.table(table)
         names = {folded(name) for name in header(path)} if path is not None else set()
         return {folded(name) for name in columns} <= names
-
-
-# A table of one's own about the files of a folder.
-MANIFEST = "manifest.csv"
 
 
 class Notes(Counter[str]):

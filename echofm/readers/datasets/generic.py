@@ -30,6 +30,19 @@ from echofm.readers.suffixes import stem_of
 
 VIEWS = ("A4C", "A2C", "A3C", "A5C", "PLAX", "PSAX", "SC", "SSN")
 
+_TABLES = (".csv", ".csv.gz", ".tsv", ".xlsx", ".xls")
+# A name of these words alone is shown; any other may be a patient's.
+_PLAIN = (
+    *("all", "a", "c", "ch", "calc", "case", "cases", "class", "classes", "clinical", "cohort", "data", "dataset"),
+    *("demographics", "diagnosis", "echo", "echonet", "ef", "file", "filelist", "filenames", "files", "frame"),
+    *("frames", "image", "images", "index", "info", "label", "labels", "list", "manifest", "master", "measurement"),
+    *("measurements", "measurementslist", "meta", "metadata", "overview", "patient", "patients", "per", "query"),
+    *("record", "records", "report", "reports", "results", "split", "splits", "structured", "studies", "study"),
+    *("subject", "subjects", "table", "test", "tracings", "train", "val", "video", "videos", "view", "views"),
+    *("volume", "volumetracings"),
+)
+_LISTED = 12
+
 
 def rows(
     root: Path, notes: Notes, *, patient_from: PatientFrom | None = None, manifest: Path | None = None
@@ -155,20 +168,6 @@ GENERIC = Adapter(
     rows=_rows,
     patient_rule=RULE_TEXTS["dicom"],
 )
-
-
-_TABLES = (".csv", ".csv.gz", ".tsv", ".xlsx", ".xls")
-# A name of these words alone is shown; any other may be a patient's.
-_PLAIN = (
-    *("all", "a", "c", "ch", "calc", "case", "cases", "class", "classes", "clinical", "cohort", "data", "dataset"),
-    *("demographics", "diagnosis", "echo", "echonet", "ef", "file", "filelist", "filenames", "files", "frame"),
-    *("frames", "image", "images", "index", "info", "label", "labels", "list", "manifest", "master", "measurement"),
-    *("measurements", "measurementslist", "meta", "metadata", "overview", "patient", "patients", "per", "query"),
-    *("record", "records", "report", "reports", "results", "split", "splits", "structured", "studies", "study"),
-    *("subject", "subjects", "table", "test", "tracings", "train", "val", "video", "videos", "view", "views"),
-    *("volume", "volumetracings"),
-)
-_LISTED = 12
 
 
 def unread_tables(root: Path) -> Counter[str]:

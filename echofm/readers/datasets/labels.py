@@ -71,6 +71,15 @@ UNITS = (
 _WORD = re.compile(r"[a-z0-9][a-z0-9_./ -]{0,39}")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
+# Of all sets; "" and the words of "no split" leave it to `echofm shards`.
+SPLIT_WORDS: Mapping[str, str | None] = {
+    **{name: name for name in SPLITS},
+    **{"valid": "val", "validation": "val", "dev": "val", "training": "train", "testing": "test"},
+    **dict.fromkeys(("", "nan", "na", "n/a", "none", "null"), None),
+}
+# The split of rows that are not to be used.
+LEFT_OUT = "left out"
+
 
 def number(cell: str) -> float | None:
     """A finite number, or None: for an empty cell, text, a formula, infinity or not-a-number."""
@@ -108,17 +117,6 @@ def sex(cell: str) -> str | None:
 def has_unit(name: str) -> bool:
     """Whether a manifest's column is a number under the scheme: known, or ending in a unit."""
     return name in NUMBERS or any(name.endswith("_" + unit) and len(name) > len(unit) + 1 for unit in UNITS)
-
-
-# Of all sets; "" and the words of "no split" leave it to `echofm shards`.
-SPLIT_WORDS: Mapping[str, str | None] = {
-    **{name: name for name in SPLITS},
-    **{"valid": "val", "validation": "val", "dev": "val", "training": "train", "testing": "test"},
-    **dict.fromkeys(("", "nan", "na", "n/a", "none", "null"), None),
-}
-
-# The split of rows that are not to be used.
-LEFT_OUT = "left out"
 
 
 def given_split(cell: str, *, table: str, row: int, column: str = "split") -> str | None:

@@ -23,6 +23,62 @@ _COLUMNS = ("subject_id", "study_id", "dicom_filepath")
 # Mirrors drop the first folder.
 _PATH = re.compile(r"(files/)?(p\d+/p\d+/s\d+/\d+_\d+\.dcm)")
 
+# Of one report: the table's name of a measurement -> (its value, its unit lower-case).
+Report = dict[str, tuple[str, str]]
+# The table's name of a measurement -> our name and the unit that the table must give for it.
+_NUMBERS = {
+    "septal_thickness": ("ivsd_cm", ("cm",)),
+    "inf_lat_thickness": ("lvpwd_cm", ("cm",)),
+    "lvedd": ("lvidd_cm", ("cm",)),
+    "lvesd": ("lvids_cm", ("cm",)),
+    "la_vol": ("la_volume_ml", ("ml",)),
+    "lvot_diam": ("lvot_diameter_cm", ("cm",)),
+    "av_pk_vel": ("av_peak_velocity_m_s", ("m/s", "m/sec")),
+    "av_mean_grad": ("av_mean_gradient_mmhg", ("mmhg", "mm hg")),
+    "av_area_continuity": ("av_area_cm2", ("cm2", "cm^2", "cm²")),
+    "tr_mmhg": ("tr_gradient_mmhg", ("mmhg", "mm hg")),
+    "resting_hr": ("heart_rate_bpm", ("bpm", "/min")),
+    "height_cm": ("height_cm", ("cm", "")),
+    "weight_kg": ("weight_kg", ("kg", "")),
+}
+# The ejection fraction by how it was found, the best first; `lvef` is the lower end of a reported range.
+_MEASURED_EF = {"biplane_lvef": "biplane", "lvef_3d": "3d"}
+_LOW_EF, _HIGH_EF = "lvef", "lvef_upper"
+_GRADES = {
+    "aortic_stenosis": "aortic_stenosis",
+    "aortic_regurg": "aortic_regurgitation",
+    "mitral_regurg": "mitral_regurgitation",
+    "tricuspid_regurg": "tricuspid_regurgitation",
+    "rv_function": "rv_dysfunction",
+    "phtn_severity": "pulmonary_hypertension_grade",
+}
+NAMES = frozenset([*_NUMBERS, *_MEASURED_EF, _LOW_EF, _HIGH_EF, *_GRADES, "tapse", "gender"])
+_LEVELS = {
+    "none": ("none", "no", "normal", "nl", "absent"),
+    "trace": ("trace", "trivial", "physiologic", "minimal", "min"),
+    "mild": ("mild", "mildly"),
+    "moderate": ("mod", "moderate", "moderately"),
+    "severe": ("severe", "severely", "sev", "critical", "torrential", "massive"),
+}
+_LEVEL_OF = {word: level for level, words in _LEVELS.items() for word in words}
+_BETWEEN: dict[tuple[str, ...], str] = {
+    ("mild", "moderate"): "mild_moderate",
+    ("moderate", "severe"): "moderate_severe",
+}
+# TMED-2's words for the same grades.
+_STENOSIS = {
+    "none": "no_as",
+    "mild": "mild_as",
+    "mild_moderate": "mildtomod_as",
+    "moderate": "moderate_as",
+    "moderate_severe": "modtosevere_as",
+    "severe": "severe_as",
+}
+# An upper end of 100 % stands for "more than the lower end".
+_OPEN_END = 100
+# Centimetres and millimetres stand in one column; no excursion is between.
+_TAPSE_CM, _TAPSE_MM = (0.3, 4.5), (5, 45)
+
 
 def recognises(folder: Folder) -> bool:
     return folder.has(_RECORDS, *_COLUMNS)
@@ -80,65 +136,6 @@ def _reports(path: Path, wanted: Set[str]) -> dict[str, Report]:
             if (key := key.removesuffix(".0")) in wanted:
                 reports.setdefault(key, {})[measurement.casefold()] = result, unit.casefold()
     return reports
-
-
-# Of one report: the table's name of a measurement -> (its value, its unit lower-case).
-Report = dict[str, tuple[str, str]]
-
-# The table's name of a measurement -> our name and the unit that the table must give for it.
-_NUMBERS = {
-    "septal_thickness": ("ivsd_cm", ("cm",)),
-    "inf_lat_thickness": ("lvpwd_cm", ("cm",)),
-    "lvedd": ("lvidd_cm", ("cm",)),
-    "lvesd": ("lvids_cm", ("cm",)),
-    "la_vol": ("la_volume_ml", ("ml",)),
-    "lvot_diam": ("lvot_diameter_cm", ("cm",)),
-    "av_pk_vel": ("av_peak_velocity_m_s", ("m/s", "m/sec")),
-    "av_mean_grad": ("av_mean_gradient_mmhg", ("mmhg", "mm hg")),
-    "av_area_continuity": ("av_area_cm2", ("cm2", "cm^2", "cm²")),
-    "tr_mmhg": ("tr_gradient_mmhg", ("mmhg", "mm hg")),
-    "resting_hr": ("heart_rate_bpm", ("bpm", "/min")),
-    "height_cm": ("height_cm", ("cm", "")),
-    "weight_kg": ("weight_kg", ("kg", "")),
-}
-# The ejection fraction by how it was found, the best first; `lvef` is the lower end of a reported range.
-_MEASURED_EF = {"biplane_lvef": "biplane", "lvef_3d": "3d"}
-_LOW_EF, _HIGH_EF = "lvef", "lvef_upper"
-_GRADES = {
-    "aortic_stenosis": "aortic_stenosis",
-    "aortic_regurg": "aortic_regurgitation",
-    "mitral_regurg": "mitral_regurgitation",
-    "tricuspid_regurg": "tricuspid_regurgitation",
-    "rv_function": "rv_dysfunction",
-    "phtn_severity": "pulmonary_hypertension_grade",
-}
-NAMES = frozenset([*_NUMBERS, *_MEASURED_EF, _LOW_EF, _HIGH_EF, *_GRADES, "tapse", "gender"])
-
-_LEVELS = {
-    "none": ("none", "no", "normal", "nl", "absent"),
-    "trace": ("trace", "trivial", "physiologic", "minimal", "min"),
-    "mild": ("mild", "mildly"),
-    "moderate": ("mod", "moderate", "moderately"),
-    "severe": ("severe", "severely", "sev", "critical", "torrential", "massive"),
-}
-_LEVEL_OF = {word: level for level, words in _LEVELS.items() for word in words}
-_BETWEEN: dict[tuple[str, ...], str] = {
-    ("mild", "moderate"): "mild_moderate",
-    ("moderate", "severe"): "moderate_severe",
-}
-# TMED-2's words for the same grades.
-_STENOSIS = {
-    "none": "no_as",
-    "mild": "mild_as",
-    "mild_moderate": "mildtomod_as",
-    "moderate": "moderate_as",
-    "moderate_severe": "modtosevere_as",
-    "severe": "severe_as",
-}
-# An upper end of 100 % stands for "more than the lower end".
-_OPEN_END = 100
-# Centimetres and millimetres stand in one column; no excursion is between.
-_TAPSE_CM, _TAPSE_MM = (0.3, 4.5), (5, 45)
 
 
 def labels_of(report: Report, notes: Notes) -> dict[str, Label]:

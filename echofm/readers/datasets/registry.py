@@ -30,6 +30,15 @@ from echofm.readers.datasets.folder import MANIFEST, Folder, Notes, media_files
 from echofm.readers.datasets.generic import GENERIC
 from echofm.readers.suffixes import STILL, media_suffix
 
+# physionet.org/files/mimic-iv-echo/1.0 below the folder of downloads.
+_DEPTH = 4
+_MOST_FOLDERS = 5000
+# Parts of the names under which the public sets come.
+_SETS_WORDS: tuple[str, ...] = (
+    *("echo", "dynamic", "ped_", "synthetic", "lvh", "camus", "tmed", "approved_users", "mimic", "physionet"),
+    *("cardiac", "hmc", "wall", "rwma", "uda", "udc", "a4c", "psax", "files", "1.0", "0.1"),
+)
+
 
 def _set(name: str, title: str, home: Any, patient_rule: str) -> Adapter:
     """home: the module with `recognises(folder)` and `rows(root, notes)`."""
@@ -61,16 +70,6 @@ ADAPTERS: tuple[Adapter, ...] = (
     _set("cardiacuda", "CardiacUDA", cardiacuda, "the first part of the file's name, within its site"),
     _set("unity-echophase", "UNITY EchoPhase", echophase, "the first part of the video's name"),
     GENERIC,
-)
-
-
-# physionet.org/files/mimic-iv-echo/1.0 below the folder of downloads.
-_DEPTH = 4
-_MOST_FOLDERS = 5000
-# Parts of the names under which the public sets come.
-_SETS_WORDS: tuple[str, ...] = (
-    *("echo", "dynamic", "ped_", "synthetic", "lvh", "camus", "tmed", "approved_users", "mimic", "physionet"),
-    *("cardiac", "hmc", "wall", "rwma", "uda", "udc", "a4c", "psax", "files", "1.0", "0.1"),
 )
 
 

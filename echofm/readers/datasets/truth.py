@@ -23,6 +23,12 @@ from echofm.readers.refused import Refused
 
 Polygons = Mapping[int, npt.NDArray[np.float32]]
 
+Mask = npt.NDArray[np.bool_]
+# Of a region, not a line, at least this share is left when two pixels are taken off all round.
+_SOLID = 0.25
+# A closed line's inside is more than this part of the line.
+_CLOSED = 0.3
+
 
 @dataclass(frozen=True, eq=False)
 class LeftVentricleTraces:
@@ -160,14 +166,6 @@ def _volume(path: Path, shape_THW: tuple[int, int, int]) -> npt.NDArray[Any]:
     if volume.shape != shape_THW:
         raise UnreadableFile(file_id(path), "this mask has another size than its image; download both again")
     return volume
-
-
-Mask = npt.NDArray[np.bool_]
-
-# Of a region, not a line, at least this share is left when two pixels are taken off all round.
-_SOLID = 0.25
-# A closed line's inside is more than this part of the line.
-_CLOSED = 0.3
 
 
 def filled(line_HW: Mask) -> Mask:
