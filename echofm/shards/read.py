@@ -24,7 +24,7 @@ from echofm.progress import progress_bar
 from echofm.shards.index import ClipRecord, index_tar
 from echofm.shards.manifest import Manifest, Split, TarEntry, read_manifest
 from echofm.shards.sample import ARRAYS, MEMBERS
-from echofm.shards.stamps import Stamp, TarState, load_stamp, locked, save_stamp
+from echofm.shards.stamps import Stamp, load_stamp, locked, save_stamp, tar_state
 
 _READ_BYTES = 4 * 2**20
 
@@ -172,7 +172,7 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
 
 def _verified_index(folder: Path, manifest: Manifest, *, verify: str, show_progress: bool) -> Sequence[ClipRecord]:
     stamp = load_stamp(folder)
-    states = tuple(TarState.of(folder / entry.name, entry.sha256) for entry in manifest.tars)
+    states = tuple(tar_state(folder / entry.name, entry.sha256) for entry in manifest.tars)
     if verify == "once" and stamp is not None and stamp.tars == states:
         return stamp.records
     if verify != "never":
