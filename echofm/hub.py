@@ -29,6 +29,7 @@ from echofm.saved import CONFIG, FILES, ModelConfig, open_model, read_tensors, w
 KINDS = {
     "mae": "echofm.model.mae:VideoMae",
     "encoder": "echofm.model.vit:VideoEncoder",
+    "mafe": "synth.mafe.network:Mafe",
     "autoencoder": "synth.latent.autoencoder:Autoencoder",
     "mafe_published": "synth.mafe.published.network:PublishedMafe",
 }

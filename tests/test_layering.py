@@ -23,6 +23,8 @@ HELPS = [
         ["audit", "fit-reid"],
         ["synth"],
         ["synth", "train"],
+        ["synth", "motion"],
+        ["synth", "train", "mafe", "demo"],
         ["synth", "latents"],
         ["synth", "train", "latent", "demo"],
     ),
