@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from echofm.readers.datasets.folder import Folder, Notes, media_files
+from echofm.readers.datasets.folder import TABLES, Folder, Notes, media_files
 from echofm.readers.datasets.labels import LEFT_OUT, with_splits
 from echofm.readers.datasets.table import read_table
 from echofm.readers.source import Row
@@ -33,7 +33,7 @@ def rows(root: Path, notes: Notes) -> Iterator[Row]:
     home = _home(Folder(root))
     table = with_splits(read_table(home.needed(_TABLE), columns=_COLUMNS), "Dataset", notes, name=_TABLE)
     splits = {_stem(name): split for name, split in zip(table["Video filename"], table["split"])}
-    for path in media_files(home.path, notes):
+    for path in media_files(home.path, notes, tables=TABLES):
         split = splits.pop(stem_of(path), None)
         if split is None:
             notes[f"videos that {_TABLE} does not name (left out)"] += 1

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from echofm.errors import EchofmError
-from echofm.readers.datasets.folder import Folder, Notes, media_files
+from echofm.readers.datasets.folder import TABLES, Folder, Notes, media_files
 from echofm.readers.source import Row
 from echofm.readers.suffixes import stem_of
 
@@ -37,7 +37,7 @@ def recognises(root: Folder) -> bool:
 
 def rows(root: Path, notes: Notes) -> Iterator[Row]:
     labels = _labels(Folder(root), notes)
-    for path in media_files(root, notes):
+    for path in media_files(root, notes, tables=TABLES):
         match = _match(path)
         if match is None:
             notes["files whose name is none of the set's (left out)"] += 1

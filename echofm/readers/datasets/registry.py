@@ -40,23 +40,26 @@ _SETS_WORDS: tuple[str, ...] = (
 )
 
 
-def _set(name: str, title: str, home: Any, patient_rule: str) -> Adapter:
+def _set(name: str, title: str, home: Any, patient_rule: str, *, is_cut: bool = False) -> Adapter:
     """home: the module with `recognises(folder)` and `rows(root, notes)`."""
-    return Adapter(name=name, title=title, recognises=home.recognises, rows=home.rows, patient_rule=patient_rule)
+    return Adapter(
+        name=name, title=title, recognises=home.recognises, rows=home.rows, patient_rule=patient_rule, is_cut=is_cut
+    )
 
 
 # In the order in which they are tried: a set that shares another's layout comes before it, any folder last.
 ADAPTERS: tuple[Adapter, ...] = (
-    _set("echonet-synthetic", "EchoNet-Synthetic", echonet_synthetic, "one video per (generated) patient"),
+    _set("echonet-synthetic", "EchoNet-Synthetic", echonet_synthetic, "one video per (generated) patient", is_cut=True),
     _set(
         "echonet-dynamic",
         "EchoNet-Dynamic",
         echonet_dynamic,
         "one video per patient; in a phantom the first part of the name",
+        is_cut=True,
     ),
-    _set("echonet-pediatric", "EchoNet-Pediatric", echonet_pediatric, "the first part of the file's name"),
-    _set("echonet-lvh", "EchoNet-LVH", echonet_lvh, "one video per patient"),
-    _set("camus", "CAMUS", camus, "the patientNNNN folder"),
+    _set("echonet-pediatric", "EchoNet-Pediatric", echonet_pediatric, "the first part of the file's name", is_cut=True),
+    _set("echonet-lvh", "EchoNet-LVH", echonet_lvh, "one video per patient", is_cut=True),
+    _set("camus", "CAMUS", camus, "the patientNNNN folder", is_cut=True),
     _set("tmed-2", "TMED-2", tmed2, "the number before `s` in the image's name"),
     _set("mimic-iv-echo", "MIMIC-IV-ECHO", mimic, "subject_id"),
     _set(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from echofm.readers.datasets.folder import Folder, Notes, media_files
+from echofm.readers.datasets.folder import TABLES, Folder, Notes, media_files
 from echofm.readers.datasets.labels import SPLIT_WORDS, word
 from echofm.readers.datasets.table import read_table, shown
 from echofm.readers.source import Row
@@ -42,7 +42,7 @@ def rows(root: Path, notes: Notes) -> Iterator[Row]:
     )
     known = {_key(cells): cells for cells in table.to_dict("records")}
     splits = _splits(home, Folder(root), notes)
-    for path in media_files(home.path, notes):
+    for path in media_files(home.path, notes, tables=TABLES):
         match = _NAME.fullmatch(path.name)
         if match is None:
             notes["images whose name is no query_key (left out)"] += 1
