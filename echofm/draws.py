@@ -33,6 +33,9 @@ class Stream(enum.IntEnum):
     CONDITION = 8
     PAIR = 9
     LATENT = 10
+    INTERVAL = 11
+    SAMPLER = 12
+    REFERENCE = 13
 
 
 def hashed(draw_B: torch.Tensor, *shape: int, stream: Stream) -> torch.Tensor:

@@ -27,6 +27,7 @@ from echofm.saved import CONFIG, FILES, ModelConfig, open_model, read_tensors, w
 
 # Kind: the class that builds it, imported when a model of that kind is loaded.
 KINDS = {
+    "generator": "synth.generator.model:Generator",
     "mae": "echofm.model.mae:VideoMae",
     "encoder": "echofm.model.vit:VideoEncoder",
     "mafe": "synth.mafe.network:Mafe",

@@ -11,6 +11,7 @@ from echofm.engine import command
 _TRAINERS: dict[str, str] = {
     "mafe": "synth.mafe.train:TRAINER",
     "latent": "synth.latent.trainer:TRAINER",
+    "video-ef": "synth.generator.recipes.video_ef:TRAINER",
 }
 
 

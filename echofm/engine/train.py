@@ -55,7 +55,7 @@ def start(
     """
     main = processes().is_main_process
     recipe.fit.micro_batch(processes().num_processes)
-    shards = _opened(data, show_progress=main)
+    shards = _opened(data, recipe, show_progress=main)
     task = build(recipe, shards)
     networks = {**task.digests(), **{name: digest_of(net) for name, net in task.frozen().items()}}
     digests = {entry.name: entry.sha256 for entry in shards.manifest.tars} | networks
@@ -75,7 +75,7 @@ def start(
 
 def dry_run(recipe: R, build: Callable[[R, ShardSet], Task], *, data: Path) -> None:
     """Take two steps, the second one timed, and print what the run would be. Writes nothing."""
-    shards = _opened(data, show_progress=processes().is_main_process)
+    shards = _opened(data, recipe, show_progress=processes().is_main_process)
     task = build(recipe, shards)
     updater = Updater(task, recipe.fit)
     batches = task.batches(shards, recipe.fit, start_step=0)
@@ -89,8 +89,8 @@ def dry_run(recipe: R, build: Callable[[R, ShardSet], Task], *, data: Path) -> N
         print("\n".join(_outlook(recipe, shards, updater, update.figures, step_s=step_s, waited_s=waited_s)))
 
 
-def _opened(data: Path, *, show_progress: bool) -> ShardSet:
-    shards = ShardSet.open(data, show_progress=show_progress)
+def _opened(data: Path, recipe: Recipe, *, show_progress: bool) -> ShardSet:
+    shards = ShardSet.open(data, latents=None if recipe.takes_latents else False, show_progress=show_progress)
     if not shards.manifest.splits["train"].clips:
         raise EchofmError(
             "the shards hold no training clip: write them with other --fractions, --seed or --stratify, or with "

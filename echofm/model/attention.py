@@ -116,7 +116,7 @@ def initialise(root: nn.Module) -> None:
             for part in module.qkv.weight.chunk(3):
                 nn.init.xavier_uniform_(part)
             nn.init.zeros_(module.qkv.bias)
-        elif isinstance(module, nn.LayerNorm):
+        elif isinstance(module, nn.LayerNorm) and module.elementwise_affine:
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
     fused = {id(module.qkv) for module in root.modules() if isinstance(module, Attention)}

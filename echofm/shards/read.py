@@ -46,11 +46,11 @@ class ShardSet:
         cls,
         folder: str | Path,
         *,
-        latents: bool = False,
+        latents: bool | None = False,
         verify: Literal["once", "always", "never"] = "once",
         show_progress: bool = True,
     ) -> ShardSet:
-        """Open a folder of pixels that `echofm shards` wrote, or one of `latents` (`echofm.shards.latents`).
+        """Open a folder of pixels that `echofm shards` wrote, or one of `latents` (`echofm.shards.latents`); None: either.
 
         The manifest, every tar's header chain, every array's header and every description are checked, and the sha256
         of each tar: the first time that this user opens it in this state ("once"; remembered under ECHOFM_HOME),
@@ -146,8 +146,8 @@ def _local(folder: str | Path) -> Path:
     return Path(text)
 
 
-def _check_content(manifest: Manifest, *, latents: bool) -> None:
-    if manifest.latents is not None and not latents:
+def _check_content(manifest: Manifest, *, latents: bool | None) -> None:
+    if manifest.latents is not None and latents is False:
         codec = manifest.latents.codec_digest[:12]
         raise EchofmError(f"the shards hold latents of codec {codec}, not pixels; give those that they were made from")
     if manifest.latents is None and latents:
