@@ -24,8 +24,8 @@ def asked(given: Path, out: Path, *more: str) -> list[str]:
 def test_shards_become_a_card(given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = asked(given, tmp_path / "a", f"--synthetic={given / 'fresh'}")
     assert cli.main(words) in (0, 1)
-    told = capsys.readouterr().out
-    assert all(f"fresh  {name}" in told for name in PANELS)
+    printed = capsys.readouterr().out
+    assert all(f"fresh  {name}" in printed for name in PANELS)
     assert {path.name for path in (tmp_path / "a").iterdir()} == {"card.json", "card.html", "privacy"}
     card = Card.from_json(tmp_path / "a" / "card.json")
     (found,) = card.sets
