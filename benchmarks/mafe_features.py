@@ -24,7 +24,7 @@ from echofm.nearest import unit_rows
 from echofm.progress import progress_bar
 from echofm.shards.read import ShardSet
 from echofm.shards.windows import Windowing, cut_windows
-from synth.mafe.extract import motion_appearance
+from synth.mafe.extract import of_followed
 from synth.mafe.follow import STRIDE, follow
 from synth.mafe.network import Mafe
 from synth.mafe.published.condition import pooled_motion
@@ -41,7 +41,8 @@ def of_mafe(net: Mafe) -> Reader:
     """The coarse grid's deviation over time, as a table's `motion_NRCD`; the appearance vector."""
 
     def read(video: torch.Tensor) -> dict[str, Floats]:
-        found, followed = motion_appearance(net, video), follow(net, video)
+        followed = follow(net, video)
+        found = of_followed(net, followed)
         with torch.no_grad():
             looks = net.appearance(followed.features_BThwD[0])
         return {

@@ -18,7 +18,7 @@ from echofm.errors import EchofmError
 from echofm.hub import load_model
 from echofm.model.tokens import Grid
 from echofm.model.vit import Encoding
-from synth.mafe.follow import STRIDE, follow
+from synth.mafe.follow import STRIDE, Followed, follow
 from synth.mafe.network import Mafe
 
 
@@ -31,10 +31,14 @@ class MotionAppearance:
     appearance_BD: torch.Tensor
 
 
-@torch.no_grad()
 def motion_appearance(net: Mafe, video_BCTHW: torch.Tensor) -> MotionAppearance:
     """Of windows of the network's contract."""
-    followed = follow(net, video_BCTHW)
+    return of_followed(net, follow(net, video_BCTHW))
+
+
+@torch.no_grad()
+def of_followed(net: Mafe, followed: Followed) -> MotionAppearance:
+    """Of windows that are followed already."""
     windows, times = followed.forth.shape[:2]
     features = followed.features_BThwD
     next_BTJhw = net.motion(features[:, :-1].flatten(0, 1), features[:, 1:].flatten(0, 1)).unflatten(0, (windows, -1))
