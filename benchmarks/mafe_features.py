@@ -43,13 +43,11 @@ def of_mafe(net: Mafe) -> Reader:
     def read(video: torch.Tensor) -> dict[str, Floats]:
         followed = follow(net, video)
         found = of_followed(net, followed)
-        with torch.no_grad():
-            looks = net.appearance(followed.features_BThwD[0])
         return {
             "motion": found.motion_BTRCD[0].std(0, correction=0).flatten().numpy(),
             "appearance": found.appearance_BD[0].numpy(),
             "motion_T": found.motion_BTRCD[0].flatten(1).numpy(),
-            "appearance_T": looks.numpy(),
+            "appearance_T": followed.looks_BTD[0].numpy(),
         }
 
     return read

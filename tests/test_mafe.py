@@ -215,9 +215,9 @@ def test_an_appearance_teacher_teaches_the_appearance_alone() -> None:
     assert found.identity is not None
     identity_distance(found.identity, F.normalize(torch.randn(2, 8), dim=1)).sum().backward()
     taught = {name for name, weight in with_teacher.named_parameters() if weight.grad is not None and weight.grad.any()}
-    assert "net.look.0.weight" in taught and not [name for name in taught if "decoder" in name or "motion" in name]
+    assert "net.appearance.linear.weight" in taught and not [name for name in taught if "decoder" in name or "motion" in name]
     assert without(first, last, batch.time_B, (first, last)).identity is None
-    assert not any(weight.requires_grad for weight in without.net.look.parameters())
+    assert not any(weight.requires_grad for weight in without.net.appearance.parameters())
     assert not any(weight.requires_grad for weight in with_teacher.net.frame.encoder.parameters())
 
 

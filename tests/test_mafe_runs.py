@@ -133,7 +133,7 @@ def test_every_weight_that_is_trained_learns(home: Path) -> None:
     assert all(torch.equal(after.frame.encoder.state_dict()[name], weight) for name, weight in frozen.items())
     torch.manual_seed(0)
     fresh = Mafe(after.config, None).state_dict()
-    trained = {name for name in fresh if not name.startswith(("frame.encoder", "look"))}
+    trained = {name for name in fresh if not name.startswith(("frame.encoder", "appearance"))}
     assert not [name for name in trained if torch.equal(fresh[name], after.state_dict()[name]) and fresh[name].any()]
 
 

@@ -45,10 +45,9 @@ def of_followed(net: Mafe, followed: Followed) -> MotionAppearance:
     # The last time has no next; its motion is taken to go on.
     next_BTJhw = torch.cat([next_BTJhw, next_BTJhw[:, -1:]], 1)
     both = torch.cat([followed.forth, next_BTJhw], 2).flatten(0, 1)
-    looks_BTD = net.appearance(features.flatten(0, 1)).unflatten(0, (windows, times))
     return MotionAppearance(
         motion_BTRCD=net.coarse(both).unflatten(0, (windows, times)),
-        appearance_BD=F.normalize(looks_BTD.mean(1), dim=1),
+        appearance_BD=F.normalize(followed.looks_BTD.mean(1), dim=1),
     )
 
 
