@@ -9,6 +9,7 @@ from echofm.cli import chosen
 _COMMANDS = {
     "motion": "synth.mafe.motion:main",
     "latents": "synth.latent.cli:main",
+    "sample": "synth.generator.cli:main",
     "train": "synth.train:main",
 }
 

@@ -25,6 +25,8 @@ HELPS = [
         ["synth", "train"],
         ["synth", "motion"],
         ["synth", "train", "mafe", "demo"],
+        ["synth", "sample"],
+        ["synth", "train", "video-ef", "demo"],
         ["synth", "latents"],
         ["synth", "train", "latent", "demo"],
     ),

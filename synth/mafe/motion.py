@@ -64,11 +64,10 @@ def main(argv: list[str]) -> int:
         encoder = MotionEncoder(load_mafe(args.run)).to(ranks.device)
         videos = open_videos(
             args.src,
-            key=options.key,
+            options=options.reading,
             processes=options.processes,
             dataset=options.dataset,
             patient_from=options.patient_from,
-            limits=options.limits,
             show_progress=ranks.is_main_process,
         )
         extractor = options.extractor(encoder, device=ranks.device, tokens=options.grid)
