@@ -17,50 +17,9 @@ from torch import nn
 from echofm.clip import LEFT_ATRIUM, NOT_ANNOTATED, ClipBatch
 from echofm.draws import Stream, integers
 from echofm.errors import EchofmError
-from echofm.schema import FrozenModel
-from echofm.shards.carry import Carry
 from synth.condition import Condition
-
-
-class Sizes(FrozenModel):
-    """What a field may need to know of its network and data."""
-
-    width: int
-    """Of the network."""
-    latent: tuple[int, int, int]
-    """Channels, rows and columns of the latents."""
-    views: tuple[str, ...] = ()
-    """Those of the training clips."""
-    tokens: dict[str, tuple[int, int]] = {}
-    """Of each field that is attended to, how many of how many numbers."""
-
-
-class Field(nn.Module):
-    """One field of Condition.
-
-    field: its attribute there. carry: what it takes from shards. way: its way in. channels: that it adds.
-    """
-
-    field: ClassVar[str]
-    carry: ClassVar[tuple[Carry, ...]] = ()
-    way: ClassVar[Literal["vector", "tokens", "channels"]] = "vector"
-    channels: int = 0
-
-    @staticmethod
-    def read(batch: ClipBatch) -> dict[str, Any]:
-        """Its fields of Condition, of a batch of training clips whose video is latents."""
-        raise NotImplementedError
-
-    def unknown(self, clips: int, latent_shape: Sequence[int]) -> dict[str, Any]:
-        """The same where nothing is asked, for clips of latents (C, T, H, W)."""
-        return {self.field: torch.full((clips,), math.nan)}
-
-    def check(self, condition: Condition) -> None:
-        """Raises EchofmError where what is asked cannot be."""
-
-    def forward(self, condition: Condition) -> torch.Tensor:
-        """(B, T or 1, D), (B, N, D) or (B, C, T, H, W), by its way."""
-        raise NotImplementedError
+from synth.condition_field import Field, Sizes
+from synth.condition_sequences import Embedding, Motion
 
 
 class _Waves(nn.Module):
@@ -171,54 +130,6 @@ class View(Field):
             if view not in (None, *self.known):
                 known = ", ".join(self.known) or "clips of no known view"
                 raise EchofmError(f"the generator knows no view {view!r}; it was trained on {known}")
-
-
-class _Tokens(Field):
-    """Tokens that are attended to, each with its learned position; a learned null of as many."""
-
-    way = "tokens"
-
-    def __init__(self, sizes: Sizes) -> None:
-        super().__init__()
-        count, numbers = sizes.tokens[self.field]
-        if count < 2:
-            raise EchofmError(
-                f"{self.field} has one token, which cross-attention cannot tell from a constant; give several "
-                "(one for each position or time)"
-            )
-        self.map = nn.Linear(numbers, sizes.width)
-        self.place = nn.Parameter(0.02 * torch.randn(count, sizes.width))
-        self.null = nn.Parameter(0.02 * torch.randn(count, sizes.width))
-
-    @staticmethod
-    def read(batch: ClipBatch) -> dict[str, Any]:
-        return {}  # The task reads it by a frozen network.
-
-    def unknown(self, clips: int, latent_shape: Sequence[int]) -> dict[str, Any]:
-        return {self.field: torch.full((clips, len(self.null), self.map.in_features), math.nan)}
-
-    def check(self, condition: Condition) -> None:
-        value_BND, wanted = getattr(condition, self.field), (len(self.null), self.map.in_features)
-        if value_BND is not None and tuple(value_BND.shape[1:]) != wanted:
-            given = tuple(value_BND.shape[1:])
-            raise EchofmError(f"{self.field} has {given} tokens and numbers a clip, the generator takes {wanted}")
-
-    def forward(self, condition: Condition) -> torch.Tensor:
-        value_BND = getattr(condition, self.field)
-        known_B = value_BND.isfinite().flatten(1).all(1)[:, None, None]
-        return torch.where(known_B, self.map(value_BND.nan_to_num().float()) + self.place, self.null)
-
-
-class Embedding(_Tokens):
-    """embedding: tokens of the EchoFM encoder, or one vector of each time."""
-
-    field = "embedding_BND"
-
-
-class Motion(_Tokens):
-    """motion: tokens or modes of a motion network."""
-
-    field = "motion_BND"
 
 
 class LabelMap(Field):

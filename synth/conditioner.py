@@ -14,7 +14,8 @@ from echofm.draws import Stream, bernoulli
 from echofm.errors import EchofmError
 from echofm.shards.carry import Carry
 from synth.condition import Condition
-from synth.condition_fields import FIELDS, Field, Sizes
+from synth.condition_field import Field, Sizes
+from synth.condition_fields import FIELDS
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,9 +91,15 @@ class Conditioner(nn.Module):
         ways: dict[str, list[torch.Tensor]] = {"vector": [], "tokens": [], "channels": []}
         for field in self.fields:
             encoded = field(condition)
-            ways[field.way].append(encoded.expand(-1, frames, -1) if field.way == "vector" else encoded)
+            ways[field.way].append(each_frame(encoded, frames) if field.way == "vector" else encoded)
         return Encoded(
             vector_BTD=torch.stack(ways["vector"]).sum(0) if ways["vector"] else None,
             tokens_BND=torch.cat(ways["tokens"], 1) if ways["tokens"] else None,
             channels_BCTHW=torch.cat(ways["channels"], 1) if ways["channels"] else None,
         )
+
+
+def each_frame(vector_BND: torch.Tensor, frames: int) -> torch.Tensor:
+    """(B, frames, D): of N times spread evenly over a clip the nearest to each frame."""
+    number = (torch.arange(frames, device=vector_BND.device) + 0.5) * (vector_BND.shape[1] / frames)
+    return vector_BND[:, number.long()]

@@ -11,7 +11,8 @@ from golden_tensors import tensors
 
 from echofm.errors import EchofmError
 from synth.condition import Condition, joined
-from synth.condition_fields import FIELDS, Sizes
+from synth.condition_field import Sizes
+from synth.condition_fields import FIELDS
 from synth.conditioner import Conditioner, Encoded
 from synth.generator.config import NetworkConfig
 from synth.generator.transformer import CrossAttention, Transformer
@@ -128,8 +129,10 @@ def test_dropping_is_each_clips_own_and_at_its_rate() -> None:
 
 def test_parts_and_windows() -> None:
     whole = every_field()
+    # Motion is spread over the whole clip, however many frames are cut of it.
+    whole = whole.without(["motion_BND"])
     again = joined([whole[:1], whole[1:]])
-    assert all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+    assert all(torch.equal(a.nan_to_num(), b.nan_to_num()) if isinstance(a, torch.Tensor) else a == b
                for a, b in zip(again.held().values(), whole.held().values()))  # fmt: skip
     cut, encoded = whole.window(2, 3), conditioner()(whole, FRAMES)
     assert cut.phase_BT is not None and torch.equal(cut.phase_BT, whole.phase_BT[:, 2:5])  # type: ignore[index]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import os
 from collections.abc import Callable
@@ -17,16 +18,26 @@ from pretrain_process import environments_of_two, finish, forked
 from safetensors.torch import load_file
 
 import echofm
+from echofm.contract import InputContract
 from echofm.engine.config import FitConfig, MonitorConfig, OptimConfig
 from echofm.engine.fit import fit
 from echofm.engine.monitor import Monitor
 from echofm.engine.run import Run
+from echofm.engine.update import Updater
 from echofm.errors import EchofmError
+from echofm.hub import Encoder, config_of
+from echofm.model.config import EncoderConfig
+from echofm.model.vit import VideoEncoder
 from echofm.shards.read import ShardSet
 from synth.condition import Condition
+from synth.condition_field import Sizes
 from synth.generator.config import DataConfig, GeneratorRecipe, NetworkConfig, RepaConfig
+from synth.generator.denoiser import Denoiser
 from synth.generator.task import GeneratorTask
 from synth.latent.codec import PixelCodec
+from synth.mafe.config import MafeConfig
+from synth.mafe.extract import MotionEncoder
+from synth.mafe.network import Mafe
 
 FEW, CURVE = 4, Path(__file__).parent / "golden" / "generator_curves.json"
 # As each recipe has it, at a size that takes a second.
@@ -35,6 +46,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "video-ef": {"conditions": ("ef", "phase", "view", "reference")},
     "x-prediction": {"conditions": ("ef", "heart-rate"), "path": "data-flow"},
     "v-prediction": {"conditions": ("ef", "reference"), "path": "diffusion"},
+    "video-motion": {"conditions": ("motion", "reference")},
+    "aligned": {"conditions": ("embedding",), "repa": RepaConfig(weight=0.5, until=0.5)},
     "video-onestep": {"conditions": ("ef", "phase", "reference"), "path": "average-velocity"},
     "unet": {
         "conditions": ("ef", "reference"),
@@ -67,7 +80,17 @@ def hearts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def task_of(recipe: GeneratorRecipe, hearts: Path) -> GeneratorTask:
-    return GeneratorTask(recipe, ShardSet.open(hearts, show_progress=False), codec=PixelCodec(size=16))
+    """With an encoder or a motion network of 8 frames at 25 Hz where the recipe takes one."""
+    torch.manual_seed(1)
+    sees = EncoderConfig(size=16, frames=8, channels=1, patch=8, tubelet=2, width=16, depth=1, heads=2)
+    networks: dict[str, Any] = {}
+    if recipe.repa.weight or "embedding" in recipe.conditions:
+        contract = InputContract(size=16, frames=8, frame_rate_hz=25.0)
+        net = VideoEncoder(sees)
+        networks["encoder"] = Encoder(net, config=config_of(net, card={}, contract=contract))
+    if "motion" in recipe.conditions:
+        networks["motion"] = MotionEncoder(Mafe(MafeConfig(encoder=sees)))
+    return GeneratorTask(recipe, ShardSet.open(hearts, show_progress=False), codec=PixelCodec(size=16), **networks)
 
 
 def run(
@@ -192,16 +215,53 @@ def test_padded_frames_count_for_nothing(hearts: Path) -> None:
         ({"conditions": ("motion",)}, "give --motion"),
         ({"conditions": ("embedding",)}, "give --encoder"),
         ({"repa": RepaConfig(weight=0.5)}, "give --encoder"),
+        ({"data": DataConfig(frames=8, frame_rate_hz=12.5), "conditions": ("motion",)}, "--motion sees 0.32 s"),
         ({"conditions": ("weather",)}, "no condition 'weather'"),
         ({"network": NetworkConfig(width=16, heads=2, patch=5)}, "--network.patch 5"),
         ({"network": NetworkConfig(width=16, heads=3, patch=4)}, "heads"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(changes: dict[str, Any], words: str, hearts: Path) -> None:
+    recipe = recipe_of("video-ef").model_copy(update=changes)
     with pytest.raises(EchofmError, match=words):
-        task_of(recipe_of("video-ef").model_copy(update=changes), hearts)
+        if "sees" in words:
+            task_of(recipe, hearts)
+        GeneratorTask(recipe, ShardSet.open(hearts, show_progress=False), codec=PixelCodec(size=16))
 
 
 def test_a_codec_of_larger_clips_is_refused(hearts: Path) -> None:
     with pytest.raises(EchofmError, match="16 pixels a side, the codec takes 64"):
         GeneratorTask(recipe_of("video-ef"), ShardSet.open(hearts), codec=PixelCodec(size=64))
+
+
+@pytest.mark.parametrize("name", ["image", "video_ef", "video_motion", "video_onestep"])
+@pytest.mark.parametrize("size", ["demo", "base", "published"])
+def test_every_recipe_builds(name: str, size: str) -> None:
+    recipe = getattr(importlib.import_module(f"synth.generator.recipes.{name}"), size)()
+    tokens = {"motion_BND": (16, 192)}
+    sizes = Sizes(width=recipe.network.width, latent=(4, 16, 16), views=("A4C",), tokens=tokens)
+    with torch.device("meta"):
+        net = Denoiser(recipe.network, path=recipe.path, conditions=recipe.conditions, sizes=sizes)
+    assert sum(weight.numel() for weight in net.parameters()) > 2e6 and recipe.name == size
+
+
+@pytest.mark.parametrize("name", ["video-ef", "video-motion", "aligned", "image"])
+def test_after_training_every_condition_changes_the_clip_and_the_null_is_trained(name: str, hearts: Path) -> None:
+    recipe = recipe_of(name, steps=30)
+    task, shards = task_of(recipe, hearts), ShardSet.open(hearts, show_progress=False)
+    updater, batches = Updater(task, recipe.fit), task.batches(shards, recipe.fit, start_step=0)
+    nulls = {key: weight.detach().clone() for key, weight in task.net.named_parameters() if key.endswith("null")}
+    for step in range(1, 31):
+        batch = next(batches)
+        updater(batch, step=step)
+    assert all(not torch.equal(weight, nulls[key]) for key, weight in task.net.named_parameters() if key in nulls)
+    generator = task.generator(task.net)
+    condition = task.condition_of(task.prepare(batch.to("cpu")))
+    made = generator.sample(condition, steps=2, frames=recipe.data.frames)
+    for field in task.net.conditioner.fields:
+        value = condition.held()[field.field]
+        turned = [*value[1:], *value[:1]] if isinstance(value, list) else torch.roll(value, 1, 0)
+        other = generator.sample(replace(condition, **{field.field: turned}), steps=2, frames=recipe.data.frames)
+        assert not torch.equal(other, made), field.field
+        unknown = generator.sample(condition.without([field.field]), steps=2, frames=recipe.data.frames)
+        assert not torch.equal(unknown, made), field.field

@@ -22,7 +22,7 @@ HELPS = [
         ["audit", "filter"],
         ["audit", "fit-reid"],
         ["synth"],
-        ["synth", "train"],
+        ["synth", "train"], ["synth", "evaluate"], ["synth", "compare"],
         ["synth", "motion"],
         ["synth", "train", "mafe", "demo"],
         ["synth", "sample"],

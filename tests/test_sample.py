@@ -14,7 +14,7 @@ from pretrain_process import environments_of_two, finish, forked
 from echofm.cli import main
 from echofm.errors import EchofmError
 from echofm.hub import save_model
-from synth.condition_fields import Sizes
+from synth.condition_field import Sizes
 from synth.generator.config import DataConfig, NetworkConfig
 from synth.generator.denoiser import Denoiser
 from synth.generator.model import Generator, GeneratorConfig

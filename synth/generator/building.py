@@ -24,10 +24,17 @@ class Inputs:
     """What it generates in: an autoencoder's export, or pixels."""
     encoder: Annotated[str | None, tyro.conf.arg(metavar="E")] = None
     """An encoder of ours, trained on the training split: for the condition `embedding` and for --repa.weight."""
+    motion: Annotated[str | None, tyro.conf.arg(metavar="RUN")] = None
+    """A motion network (`echofm synth train mafe echofm`), for the condition `motion`."""
 
 
 def build(
-    recipe: GeneratorRecipe, shards: ShardSet, *, codec: str = "pixels", encoder: str | None = None
+    recipe: GeneratorRecipe,
+    shards: ShardSet,
+    *,
+    codec: str = "pixels",
+    encoder: str | None = None,
+    motion: str | None = None,
 ) -> GeneratorTask:
     """The task of a recipe on shards of pixels, or of the codec's latents."""
     from echofm.hub import load_encoder
@@ -35,9 +42,13 @@ def build(
     from synth.latent.codec import open_codec
 
     opened = open_codec(codec, size=shards.manifest.settings.size)
-    return GeneratorTask(
-        recipe, shards, codec=opened, encoder=None if encoder is None else load_encoder(encoder)
-    )
+    moved = None
+    if motion is not None:
+        from synth.mafe.extract import MotionEncoder, load_mafe
+
+        moved = MotionEncoder(load_mafe(motion))
+    seen = None if encoder is None else load_encoder(encoder)
+    return GeneratorTask(recipe, shards, codec=opened, encoder=seen, motion=moved)
 
 
 def trainer_of(name: str, about: str, *sizes: Callable[[], Any]) -> Trainer:

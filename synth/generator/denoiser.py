@@ -15,7 +15,7 @@ from torch import nn
 
 from echofm.model.tokens import Grid
 from synth.condition import Condition
-from synth.condition_fields import Sizes
+from synth.condition_field import Sizes
 from synth.conditioner import Conditioner, Encoded
 from synth.generator.config import NetworkConfig, PathName
 from synth.generator.path import AverageVelocity, DataFlow, Diffusion, Flow, Path, Predict

@@ -15,9 +15,9 @@ from echofm.contract import InputContract
 from echofm.draws import Stream, integers, normal
 from echofm.errors import EchofmError
 from echofm.schema import FrozenModel
-from echofm.shards.order import draws
+from echofm.shards.windows import draws
 from synth.condition import Condition
-from synth.condition_fields import Sizes
+from synth.condition_field import Sizes
 from synth.generator.config import DataConfig, NetworkConfig, PathName
 from synth.generator.denoiser import Denoiser
 from synth.generator.path import Predict

@@ -25,13 +25,15 @@ from echofm.hub import Encoder, save_model
 from echofm.shards.carry import check_carry
 from echofm.shards.read import ShardSet
 from synth.condition import Condition
-from synth.condition_fields import FIELDS, Sizes
+from synth.condition_field import Sizes
+from synth.condition_fields import FIELDS
 from synth.generator.config import GeneratorRecipe
 from synth.generator.denoiser import Denoiser, Teacher
 from synth.generator.frozen import Seen, require_fit
 from synth.generator.model import Generator, GeneratorConfig
 from synth.generator.validate import Validation
 from synth.latent.codec import Codec
+from synth.mafe.extract import MotionEncoder
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,16 +58,17 @@ class GeneratorTask(Task):
         *,
         codec: Codec,
         encoder: Encoder | None = None,
-        motion: nn.Module | None = None,
+        motion: MotionEncoder | None = None,
     ) -> None:
         data = recipe.data
         self._recipe, self._codec, self._encoder, self._motion = recipe, codec, encoder, motion
         self.contract = InputContract(
             size=codec.contract.size, frames=data.frames, frame_rate_hz=data.frame_rate_hz if data.frames > 1 else None
         )
-        self._seen = Seen(encoder, data) if encoder is not None else None
         self._stored = shards.manifest.latents is not None
         require_fit(recipe, shards, codec, encoder=encoder, motion=motion)
+        self._seen = None if encoder is None else Seen(encoder, data, name="--encoder")
+        self._moved = None if motion is None else Seen(motion, data, name="--motion")
         self.carry = sorted({each for name in recipe.conditions for each in FIELDS[name].carry})
         train = shards.split("train")
         check_carry(self.carry, train)
@@ -77,7 +80,7 @@ class GeneratorTask(Task):
             conditions=recipe.conditions,
             sizes=self._sizes,
             aligned=max(0, round(recipe.repa.depth * recipe.network.depth) - 1) if recipe.repa.weight else None,
-            teacher_width=0 if self._seen is None else self._seen.width,
+            teacher_width=0 if encoder is None else encoder.net.config.width,
         )
         self._validation: Validation | None = None
         if recipe.monitor.every:
@@ -92,9 +95,11 @@ class GeneratorTask(Task):
                 f"latents of {rows} x {columns} are not tiled by --network.patch {patch}; take one that divides them"
             )
         views = sorted({record.meta.view for record in train.records if record.meta.view is not None})
-        tokens = {} if self._seen is None else {"embedding_BND": self._seen.summary}
-        if self._motion is not None:
-            tokens["motion_BND"] = self._motion.tokens  # type: ignore[assignment]
+        tokens: dict[str, tuple[int, int]] = {}
+        if self._encoder is not None:
+            tokens["embedding_BND"] = (self._encoder.grid.time, self._encoder.net.config.width)
+        if self._moved is not None:
+            tokens["motion_BND"] = self._moved.shape
         return Sizes(
             width=self._recipe.network.width, latent=(channels, rows, columns), views=tuple(views), tokens=tokens
         )
@@ -106,7 +111,8 @@ class GeneratorTask(Task):
 
     def frozen(self) -> Mapping[str, nn.Module]:
         """Codec, encoder and motion network."""
-        named = {"codec": self._codec, "encoder": self._encoder, "motion": self._motion}
+        motion = None if self._motion is None else self._motion.net
+        named = {"codec": self._codec, "encoder": self._encoder, "motion": motion}
         return {name: net for name, net in named.items() if net is not None}
 
     @torch.no_grad()
@@ -118,8 +124,8 @@ class GeneratorTask(Task):
         video = batch.video_BCTHW
         return LatentBatch(
             **replace(batch, video_BCTHW=self._codec.encode(video)).held(),
-            tokens_BND=None if self._seen is None else self._seen(video),
-            motion_BND=None if self._motion is None else self._motion(video),
+            tokens_BND=None if self._seen is None else self._seen(video).tokens_BND,
+            motion_BND=None if self._moved is None else self._moved(video).phase_BTD,
         )
 
     def loss(self, batch: ClipBatch, turn: Turn) -> Loss:
@@ -136,7 +142,7 @@ class GeneratorTask(Task):
         condition = self.net.conditioner.read(batch)
         if "embedding" in self._recipe.conditions:
             assert self._seen is not None and batch.tokens_BND is not None
-            condition = replace(condition, embedding_BND=self._seen.summarised(batch.tokens_BND))
+            condition = replace(condition, embedding_BND=self._seen.by_time(batch.tokens_BND))
         if "motion" in self._recipe.conditions:
             condition = replace(condition, motion_BND=batch.motion_BND)
         return condition

@@ -11,7 +11,7 @@ _CONDITIONS = ("ef", "phase", "view", "reference")
 
 
 def demo() -> GeneratorRecipe:
-    """1.9 M parameters on 16 frames of 16 x 16 latents (4x, 64 pixels): half an hour on two CPU cores.
+    """2.6 M parameters on 16 frames of 16 x 16 latents (4x, 64 pixels): half an hour on two CPU cores.
 
     echofm synth train video-ef demo --data SHARDS --codec RUN/export --out RUN
     """
@@ -28,7 +28,7 @@ def demo() -> GeneratorRecipe:
 
 
 def base() -> GeneratorRecipe:
-    """42 M parameters on 32 frames of 28 x 28 latents (4x, 112 pixels), one GPU.
+    """45 M parameters on 32 frames of 28 x 28 latents (4x, 112 pixels), one GPU.
 
     echofm synth train video-ef base --data SHARDS --codec RUN/export --out RUN
     """
