@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from echofm.embed.options import EmbedOptions
 from echofm.digest import tensor_digest
 from echofm.engine.parallel import on_main, processes
 from echofm.errors import EchofmError
@@ -72,7 +71,8 @@ def _judge(made: SyntheticSet, seer: str, against: Path | None) -> Callable[[Seq
 
     def taken_out(numbers: Sequence[int]) -> Sequence[int]:
         from synth.audit.api import audit_sets
-        from synth.audit.heads import is_head
+        from synth.audit.inputs import is_head
+        from synth.audit.settings import AuditSettings
 
         looked_at = made.out / "judged"
 
@@ -83,11 +83,9 @@ def _judge(made: SyntheticSet, seer: str, against: Path | None) -> Callable[[Seq
                 shutil.copy(made.path(number), looked_at)
 
         on_main(look)
-        named = {"reid": seer} if is_head(seer) else {"encoder": seer}
-        options = EmbedOptions(dataset=None)
-        found = audit_sets(
-            f"{against}:train", f"{against}:val", looked_at, **named, canaries=0, strips=0, embed=options  # type: ignore[arg-type]
-        )
+        reid, encoder = (seer, None) if is_head(seer) else (None, seer)
+        plain = AuditSettings(canaries=0, strips=0)
+        found = audit_sets(f"{against}:train", f"{against}:val", looked_at, encoder=encoder, reid=reid, settings=plain)
         flagged = set(found.removed_ids)
         rows = found.samples["clip_id"].tolist()
         on_main(lambda: shutil.rmtree(looked_at))
