@@ -89,6 +89,11 @@ def mean_of(values_N: npt.NDArray) -> Callable[[Array], Array]:
     return lambda weights_WN: ratio(weights_WN @ values_N, weights_WN.sum(1))
 
 
+def mean_where(values_WK: Array, known_WK: npt.NDArray[np.bool_]) -> Array:
+    """(W,) mean of each row's known values; NaN where there are none."""
+    return ratio(np.where(known_WK, values_WK, 0).sum(1), known_WK.sum(1).astype(np.float64))
+
+
 def ratio(above: Array, below: Array) -> Array:
     """Above over below; NaN where that is not defined."""
     return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 1e-300)

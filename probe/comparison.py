@@ -15,7 +15,7 @@ from echofm.schema import FrozenModel
 from probe.bootstrap import redraw
 from probe.labels.answers import Truth
 from probe.labels.metrics import METRICS, Metric
-from probe.protocol import require_counts, require_seed
+from probe.protocol import require_request
 from probe.result import ProbeResult
 
 PREDICTIONS = "predictions.parquet"
@@ -53,8 +53,7 @@ def compare(first: str | Path, second: str | Path, *, draws: int = 1000, seed: i
 
     Raises EchofmError where targets, tasks, classes, true values or test sets are unlike.
     """
-    require_counts(draws=draws)
-    require_seed(seed)
+    require_request(seed=seed, draws=draws)
     files = [_probe_json(path) for path in (first, second)]
     ours, theirs = map(ProbeResult.from_json, files)
     _require_alike(ours, theirs)

@@ -17,7 +17,7 @@ import pandas as pd
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from probe.bootstrap import Figure, Key, Redrawn, difference, redraw
-from probe.result import Comparison, Score
+from probe.result import Comparison, Probed, Score
 
 Chosen = dict[str, float | str]
 # What a result calls the probe itself and the predictors that look at no features.
@@ -47,21 +47,6 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Measured(Generic[Answered]):
-    """own: the probe's answers. chosen: by method, of those that choose anything."""
-
-    own: Answered
-    chosen: dict[str, Chosen]
-    scores: list[Score]
-    comparisons: list[Comparison]
-
-    @property
-    def scored(self) -> dict[str, Any]:
-        """What of it a ProbeResult holds."""
-        return {"chosen": self.chosen, "scores": self.scores, "comparisons": self.comparisons}
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
 class ProbeProtocol(ABC, Generic[Source, Answered]):
     """A probe of an encoder (Source: its table, its tokens, ...), with other encoders beside it under one name each.
 
@@ -76,6 +61,10 @@ class ProbeProtocol(ABC, Generic[Source, Answered]):
     def answer(self, method: str, source: Source) -> Answered:
         """Fit, choose, and answer for the test patients."""
 
+    @abstractmethod
+    def probed(self, own: Answered, scored: dict[str, Any]) -> Probed:
+        """The result and the rows behind it. scored: of a ProbeResult, what is measured alike for all probes."""
+
     def beside(self, own: Answered) -> Iterable[Entry]:
         """Methods that need no other encoder: chance, a constant, fewer labels."""
         return ()
@@ -88,10 +77,10 @@ class ProbeProtocol(ABC, Generic[Source, Answered]):
         """Whether both were asked the same, row by row."""
         return True
 
-    def measure(self, source: Source, baselines: Mapping[str, Source]) -> Measured[Answered]:
+    def probe(self, source: Source, baselines: Mapping[str, Source] | None) -> Probed:
         """Scores of the probe, of what stands beside it and of the baselines, and the probe minus each of these."""
         own = self.answer("probe", source)
-        others = (Entry(method=name, answers=self.answer(name, each)) for name, each in baselines.items())
+        others = (Entry(method=name, answers=self.answer(name, each)) for name, each in (baselines or {}).items())
         ours = redraw(own.figures, draws=self.draws, seed=self.seed)
         scores, comparisons = _scores(Entry(method="probe", answers=own), ours), []
         chosen = {"probe": own.chosen}
@@ -102,7 +91,7 @@ class ProbeProtocol(ABC, Generic[Source, Answered]):
                 comparisons += self._comparisons(own, ours, entry, theirs)
             if entry.answers.chosen:
                 chosen[entry.method] = entry.answers.chosen
-        return Measured(own=own, chosen=chosen, scores=scores, comparisons=comparisons)
+        return self.probed(own, {"chosen": chosen, "scores": scores, "comparisons": comparisons})
 
     def _comparisons(
         self, own: Answered, ours: Mapping[Key, Redrawn], entry: Entry, theirs: Mapping[Key, Redrawn]
@@ -118,30 +107,16 @@ class ProbeProtocol(ABC, Generic[Source, Answered]):
         return found
 
 
-def require_request(baselines: Iterable[str] | None, **counts: int) -> None:
-    """What can be refused before any work: a name that is taken, a count below 1."""
-    require_free_names(baselines or ())
-    require_counts(**counts)
-
-
-def require_counts(**counts: int | None) -> None:
-    """Raises EchofmError naming the first that is below 1; None is left to its default."""
-    for name, count in counts.items():
-        if count is not None and count < 1:
-            raise EchofmError(f"{name} is {count}; give 1 or more")
-
-
-def require_seed(seed: int) -> None:
-    """Raises EchofmError where random numbers cannot begin there."""
+def require_request(baselines: Iterable[str] | None = None, *, seed: int = 0, **counts: int) -> None:
+    """Raises EchofmError where a count is below 1, the seed below 0, or a baseline has a method's own name: its figures
+    would be taken for the method's."""
     if seed < 0:
         raise EchofmError(f"the seed is {seed}; give 0 or more")
-
-
-def require_free_names(baselines: Iterable[str]) -> None:
-    """Raises EchofmError where a baseline has a method's own name: its figures would be taken for the method's."""
-    taken = sorted(METHODS & set(baselines))
-    if taken:
+    if taken := sorted(METHODS & set(baselines or ())):
         raise EchofmError(f"a baseline cannot be named {taken[0]!r}, as a method of the result is; give another name")
+    for name, count in counts.items():
+        if count < 1:
+            raise EchofmError(f"{name} is {count}; give 1 or more")
 
 
 def same_clips(other: EmbeddingTable, table: EmbeddingTable, name: str, *, phase: bool = False) -> EmbeddingTable:

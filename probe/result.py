@@ -96,10 +96,10 @@ class ProbeResult(FrozenModel):
     schema_version: Literal[1] = 1
     target: str
     task: Task
-    kind: Kind
+    kind: Kind = "linear"
     features: str = "video"
     """What was read of a clip, one of `probe.labels.features.Features`: "video", its mean, "motion", how it moves."""
-    classes: list[str]
+    classes: list[str] = pydantic.Field(default_factory=list)
     """Classes, levels in rising order (ordinal), labels (multilabel) or structures (segmentation); else empty."""
     encoder_digest: str
     splits_from: str
@@ -108,7 +108,7 @@ class ProbeResult(FrozenModel):
     """By split."""
     patients: dict[str, int]
     """By split."""
-    seeds: int
+    seeds: int = 1
     chosen: dict[str, dict[str, float | str]]
     """Hyper-parameters chosen on validation patients with all labels, by method."""
     sanity: SanityFigures

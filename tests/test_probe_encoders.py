@@ -33,9 +33,8 @@ from probe.cli import main, parse_fractions
 from probe.inputs import open_inputs
 from probe.labels.baselines import component_scores, pixel_pca
 from probe.report import write_report
-from probe.requests import target_folder
 from probe.result import ProbeResult
-from probe.targets import ProbeRequest, probe_target
+from probe.targets import ProbeRequest, probe_target, target_folder
 
 TIMM = "timm:test_vit?random&frames=4&size=32"
 MODULE = """

@@ -130,10 +130,10 @@ class AttentiveClassifier(ClassifierMixin, _Attentive):
         features, classes = self._checked(X, y)
         check_classification_targets(classes)
         validation = None if X_val is None else Rows(features_ND=self._checked(X_val, y_val, reset=False)[0])
-        return self.fit_rows(Rows(features_ND=features), classes, validation=validation, classes_val=y_val)
+        return self.fit_rows(Rows(features_ND=features), classes, validation=validation, values_val=y_val)
 
     def fit_rows(
-        self, rows: Rows, classes_M: npt.NDArray, *, validation: Rows | None = None, classes_val: Any = None
+        self, rows: Rows, classes_M: npt.NDArray, *, validation: Rows | None = None, values_val: Any = None
     ) -> AttentiveClassifier:
         """The same of rows that may be mapped from disk; validation rows of classes not trained on are left out."""
         self.classes_, numbers = np.unique(classes_M, return_inverse=True)
@@ -143,9 +143,9 @@ class AttentiveClassifier(ClassifierMixin, _Attentive):
         weight_K = torch.from_numpy(weights[np.unique(numbers, return_index=True)[1]]).float()
         targets: tuple = (torch.from_numpy(numbers), None)
         if validation is not None:
-            known = np.flatnonzero(np.isin(classes_val, self.classes_))
+            known = np.flatnonzero(np.isin(values_val, self.classes_))
             validation = validation.some(known) if len(known) else None
-            targets = (targets[0], torch.from_numpy(np.searchsorted(self.classes_, np.asarray(classes_val)[known])))
+            targets = (targets[0], torch.from_numpy(np.searchsorted(self.classes_, np.asarray(values_val)[known])))
 
         def loss(scores_BK: torch.Tensor, numbers_B: torch.Tensor) -> torch.Tensor:
             # The mean of weighted losses, not over the batch's weights: small batches of one class stay small.

@@ -5,24 +5,40 @@ Shapes: B clips, C channels, T frames, H rows, W columns, D features.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from echofm.embed.inputs import Item
+from echofm.embed.inputs import Input, Item
 from echofm.encoder import AnyEncoder
 from echofm.errors import EchofmError
 from echofm.shards.windows import Windowing, cut_windows, joined
 from probe.result import Check
 
-CLIPS = 8
+# Clips looked at; read are enough to meet so many of different patients.
+_CLIPS, _LOOKED_AT = 8, 64
 # Changes are told in units of the distance between two clips. Round-off moves features by 1e-6 of it.
 _UNMOVED = 1e-3
 # A healthy encoder may move by more than one under a quarter more gain, in a direction that a probe learns to ignore.
 _MUCH, _TOO_MUCH = 1.0, 10.0
 _GAIN, _SPECKLE = 1.25, 0.25
+
+
+def check_encoder_on(encoder: AnyEncoder, source: Input, *, device: torch.device | str = "cpu") -> list[Check]:
+    """`check_encoder` on clips of 8 different patients of a source, where it has them."""
+    picked: dict[str, Item] = {}
+    for item in readable(source, range(0, len(source), max(1, len(source) // _LOOKED_AT))):
+        picked.setdefault(item.clip.patient_id, item)
+        if len(picked) == _CLIPS:
+            break
+    return check_encoder(encoder, windows_of(encoder, picked.values(), device=device))
+
+
+def readable(source: Input, indices: range) -> Iterator[Item]:
+    """Readable clips alone: what cannot be read is told when it is embedded."""
+    return (result for result in source.read(indices) if isinstance(result, Item))
 
 
 def windows_of(encoder: AnyEncoder, items: Iterable[Item], *, device: torch.device | str = "cpu") -> torch.Tensor:

@@ -16,16 +16,11 @@ from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.metrics import balanced_accuracy_score
 
 from echofm.embed.table import EmbeddingTable
-from probe.labels.target import Target, read_target
-from probe.partition import Partition, partition
+from probe.labels.target import Target, read_goal
+from probe.partition import Partition
 
 # What the constant is called in the results, by task.
-CONSTANT = {
-    "regression": "mean",
-    "classification": "majority",
-    "ordinal": "majority",
-    "multilabel": "prevalence",
-}
+CONSTANT = {"regression": "mean", "classification": "majority", "ordinal": "majority", "multilabel": "prevalence"}
 COMPONENTS = (4, 8, 16, 32, 64, 128, 256)
 _PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 # Enough for 256 directions; a larger training set would only cost memory.
@@ -47,23 +42,14 @@ def pixel_pca(
     whose ridge does best on validation patients; test patients are not looked at. Maps and tokens are left out.
     Raises EchofmError as the probe would on a target that does not fit.
     """
-    goal = read_target(pixels, target, task=task, order=order)
-    part = partition(pixels, goal.rows_M, seed=seed, test_clips=test_clips)
-    goal.require_known(training=part.train, validation=part.val)
+    goal, part = read_goal(pixels, target, task=task, order=order, test_clips=test_clips, seed=seed)
     scores_NK = component_scores(pixels.video_ND, part.train, seed=seed)
-    values = goal.values_M[np.searchsorted(goal.rows_M, np.concatenate([part.train, part.val]))]
-    train, val = values[: len(part.train)], values[len(part.train) :]
+    train, val = goal.of(part.train), goal.of(part.val)
     tried = [count for count in COMPONENTS if count < scores_NK.shape[1]] + [scores_NK.shape[1]]
     worth = [_worth(scores_NK[part.train, :count], train, scores_NK[part.val, :count], val) for count in tried]
     count = tried[int(np.argmax(worth))]
-    return replace(
-        pixels,
-        video_ND=np.ascontiguousarray(scores_NK[:, :count]),
-        motion_NRCD=None,
-        phase=None,
-        tokens=None,
-        settings={**pixels.settings, "components": count},
-    )
+    kept, settings = np.ascontiguousarray(scores_NK[:, :count]), {**pixels.settings, "components": count}
+    return replace(pixels, video_ND=kept, motion_NRCD=None, phase=None, tokens=None, settings=settings)
 
 
 def component_scores(

@@ -9,7 +9,7 @@ from echofm.embed.provenance import datasets
 from echofm.embed.table import EmbeddingTable
 from probe.report.canvas import in_words
 from probe.report.findings import Findings
-from probe.report.results import method_name, origin, shown, verdict
+from probe.report.results import by_line, main_scores, method_name, origin, shown, verdict
 from probe.result import Probed, ProbeResult
 
 _FEW_PATIENTS = 50
@@ -28,12 +28,7 @@ def card(probes: Sequence[Probed], *, found: Findings, table: EmbeddingTable | N
         lines += ["**Failed checks:** " + "; ".join(map(_plain, found.problems)) + ".", ""]
     lines += ["### Data and protocol", ""]
     lines += map(_bullet, [*_data(found, table), *(_protocol(each.result) for each in probes)])
-    lines += [
-        _bullet(_RULE),
-        "",
-        "### Figures",
-        "",
-    ]
+    lines += [_bullet(_RULE), "", "### Figures", ""]
     for each in probes:
         lines += [*_figures(each.result), ""]
     lines += ["### Limits", "", *map(_bullet, _limits(probes, found)), ""]
@@ -52,20 +47,18 @@ def _data(found: Findings, table: EmbeddingTable | None) -> list[str]:
 
 def _protocol(result: ProbeResult) -> str:
     counts = ", ".join(
-        f"{name} {result.clips[name]} clips of {result.patients[name]} patients" for name in result.clips
+        f"{name} {clips} clips of {result.patients[name]} patients" for name, clips in result.clips.items()
     )
     return f"{_plain(in_words(result.target))}: {result.kind} probe, {result.task}; {counts}; {origin(result)}."
 
 
 def _figures(result: ProbeResult) -> list[str]:
-    scores = [each for each in result.scores if each.label_fraction == 1.0 and each.level == "clip" and not each.of]
-    metrics = list(dict.fromkeys(each.metric for each in scores))
+    metrics, found = by_line(main_scores(result), lambda each: each.method)
     lines = [
         f"| {_plain(in_words(result.target))} | " + " | ".join(map(in_words, metrics)) + " |",
         "|---" * (len(metrics) + 1) + "|",
     ]
-    for method in dict.fromkeys(each.method for each in scores):
-        own = {each.metric: each.estimate for each in scores if each.method == method}
+    for method, own in found.items():
         cells = " | ".join(shown(own.get(metric)).replace("\N{NO-BREAK SPACE}", " ") for metric in metrics)
         lines.append(f"| {_plain(method_name(method))} | {cells} |")
     return lines

@@ -13,9 +13,8 @@ from echofm.atomic import write_whole
 from echofm.errors import EchofmError
 from echofm.schema import FrozenModel
 from probe.report.agreement import Agreement, agreement
-from probe.report.calibration import Calibration, calibration, of_classes
-from probe.report.classes import Confusion, class_words, confusion
-from probe.report.worst import WorstClips, worst_clips
+from probe.report.classes import Calibration, Confusion, calibration, class_words, confusion, of_classes
+from probe.report.clips import WorstClips, worst_clips
 from probe.result import Probed, ProbeResult, Subgroup
 
 _FEWEST_CLIPS = 3
@@ -82,25 +81,22 @@ def target_findings(probed: Probed) -> TargetFindings:
 
 
 def _calibrations(rows: pd.DataFrame, result: ProbeResult, *, one_class: bool) -> dict[str, Calibration]:
-    classes = list(result.classes)
+    classes, found = list(result.classes), {}
     if "patient_id" not in rows.columns:
         return {}
     patients = rows["patient_id"].to_numpy(str)
     if one_class:
-        place = {name: number for number, name in enumerate(classes)}
         predicted_NK = rows[[f"probability_{name}" for name in classes]].to_numpy(float)
-        true_N, answer_N = (rows[name].astype(str).map(place).to_numpy(np.int64) for name in ("true", "predicted"))
+        numbers = pd.Index(classes)
+        true_N, answer_N = (numbers.get_indexer(pd.Index(rows[name].astype(str))) for name in ("true", "predicted"))
         return {"": of_classes(predicted_NK, true_N, answer_N, patients, classes=class_words(result))}
-    if result.task != "multilabel":
-        return {}
-    found = {}
-    for name in classes:
-        known = rows[f"true_{name}"].notna().to_numpy(bool)
-        if known.any():
+    for name in classes if result.task == "multilabel" else ():
+        known = rows[rows[f"true_{name}"].notna()]
+        if len(known):
             found[name] = calibration(
-                rows[f"probability_{name}"].to_numpy(float)[known],
-                rows[f"true_{name}"].to_numpy(float)[known] > 0.5,
-                patients[known],
+                known[f"probability_{name}"].to_numpy(float),
+                known[f"true_{name}"].to_numpy(float) > 0.5,
+                known["patient_id"].to_numpy(str),
                 predicted_as=f"said probability of {name}",
                 seen_as=f"part that has {name}",
             )

@@ -43,15 +43,8 @@ def forest(rows: Sequence[Row], *, metric: str, reference: float | None = None) 
         label.set_color(text)
         label.set_fontweight("bold" if row.estimate is None else "normal")
         if row.note:
-            axes.annotate(
-                row.note,
-                (1.01, label.get_position()[1]),
-                xycoords=("axes fraction", "data"),
-                va="center",
-                fontsize=8,
-                color=quiet,
-                annotation_clip=False,
-            )
+            place, at = (1.01, label.get_position()[1]), ("axes fraction", "data")
+            axes.annotate(row.note, place, xycoords=at, va="center", fontsize=8, color=quiet, annotation_clip=False)
     axes.tick_params(axis="y", length=0)
     axes.set(xlabel=in_words(metric), ylim=(len(rows) - 0.4, -0.6))
     axes.grid(axis="y", visible=False)
@@ -91,12 +84,6 @@ def label_efficiency(curves: Mapping[str, Curve], *, metric: str) -> Figure:
         # matplotlib lists lines before error bars; here they come in the order given.
         found = dict(zip(*axes.get_legend_handles_labels()[::-1]))
         names = [cut(name) for name in curves]
-        axes.legend(
-            [found[name] for name in names],
-            names,
-            loc="lower left",
-            bbox_to_anchor=(0, 1),
-            borderpad=0,
-            ncols=min(3, len(curves)),
-        )
+        lines, columns = [found[name] for name in names], min(3, len(curves))
+        axes.legend(lines, names, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0, ncols=columns)
     return figure

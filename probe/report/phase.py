@@ -72,16 +72,14 @@ def _curves(rows: pd.DataFrame) -> list[Block]:
 
 
 def _together(rows: pd.DataFrame) -> Panels:
-    true, predicted = (rows[column].to_numpy(float) for column in ("true_phase", "predicted_phase"))
     drawn = [
         Picture(
-            draw=partial(phase_density, true, predicted),
+            draw=partial(phase_density, *(rows[name].to_numpy(float) for name in ("true_phase", "predicted_phase"))),
             alt="predicted against true phase of all test moments",
             caption="All test moments. Phase is a circle: the corners of this picture touch.",
         )
     ]
-    errors = _event_errors(rows)
-    if errors:
+    if errors := _event_errors(rows):
         drawn.append(
             Picture(
                 draw=partial(event_histogram, errors),
@@ -109,10 +107,8 @@ def like_frames(rows: pd.DataFrame, frames_of: FramesOf) -> list[Block]:
     if asked.empty or not isinstance(frames_of, TimedFrames):
         return []
     queries, matches, labels = [], [], []
-    clips = list(dict.fromkeys(asked["clip_id"].astype(str)))
-    for number, clip in enumerate(
-        np.array(clips)[np.unique(np.linspace(0, len(clips) - 1, _PAIRS).round().astype(int))]
-    ):
+    clips = asked["clip_id"].astype(str).unique()
+    for number, clip in enumerate(clips[np.unique(np.linspace(0, len(clips) - 1, _PAIRS).round().astype(int))]):
         frames, time_s = frames_of(clip), frames_of.time_s(clip)
         own = asked[asked["clip_id"].astype(str) == clip]
         if frames is None or time_s is None:
@@ -123,9 +119,8 @@ def like_frames(rows: pd.DataFrame, frames_of: FramesOf) -> list[Block]:
         small = shown(frames[pair])
         queries.append(small[0])
         matches.append(small[1])
-        labels.append(
-            f"{'same' if row['hit'] else 'other'} phase, {abs(row['match_time_s'] - row['time_s']):.1f} s apart"
-        )
+        apart_s = abs(row["match_time_s"] - row["time_s"])
+        labels.append(f"{'same' if row['hit'] else 'other'} phase, {apart_s:.1f} s apart")
     if not queries or len({each.shape for each in queries}) > 1:
         return []
     return [

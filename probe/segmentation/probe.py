@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,10 +67,14 @@ def probe_segmentation(
     the correlation of (ED - ES area) / ED area with the truth, a clip each. Intervals redraw test patients.
     predictions: see `frame_table`. Raises EchofmError where a split has no masks.
     """
-    require_request(baselines, draws=draws)
-    read = partial(
-        _read, shards, clips=clips, frames_per_clip=frames_per_clip, batch=batch, device=device, advance=advance
-    )
+    require_request(baselines, seed=seed, draws=draws)
+
+    def read(encoder: Encoder, name: str) -> dict[str, TracedFrames]:
+        how: dict[str, Any] = {"clips": clips, "frames_per_clip": frames_per_clip, "batch": batch, "device": device}
+        found = {split: traced_frames(encoder, shards, split=split, **how) for split in SPLITS}
+        advance(f"tokens of {name}")
+        return found
+
     data = read(encoder, "probe")
     classes = [number for number in STRUCTURES if (data["train"].mask_FHW == number).any()]
     if not classes:
@@ -89,20 +92,12 @@ def probe_segmentation(
         head=head,
         steps=steps,
         weight_decays=weight_decays,
+        notes=[*_left_out(shards, clips), *_notes(data, encoder.contract.size)],
         draws=draws,
         seed=seed,
         advance=advance,
     )
-    return protocol.probe(others, notes=_left_out(shards, clips))
-
-
-def _read(
-    shards: ShardSet, encoder: Encoder, name: str, *, advance: Callable[[str], None], **how: Any
-) -> dict[str, TracedFrames]:
-    """The traced frames of every split, as `traced_frames` reads them."""
-    found = {split: traced_frames(encoder, shards, split=split, **how) for split in SPLITS}
-    advance(f"tokens of {name}")
-    return found
+    return protocol.probe(_tokens(data), others)
 
 
 def _tokens(data: Mapping[str, TracedFrames]) -> Tokens:
@@ -127,16 +122,15 @@ class SegmentationProtocol(ProbeProtocol[Tokens, SegmentationAnswers]):
     head: HeadKind
     steps: int
     weight_decays: tuple[float, ...]
+    notes: Sequence[str]
 
     @property
     def names(self) -> list[str]:
         return [STRUCTURES[number] for number in self.classes]
 
-    def probe(self, baselines: Mapping[str, Tokens], *, notes: Sequence[str] = ()) -> Probed:
+    def probed(self, own: SegmentationAnswers, scored: dict[str, Any]) -> Probed:
         """The result, a row per test frame, and some frames with their outlines."""
         data, encoder = self.data, self.encoder
-        found = self.measure(_tokens(data), baselines)
-        own = found.own
         result = ProbeResult(
             target="mask",
             task="segmentation",
@@ -147,10 +141,9 @@ class SegmentationProtocol(ProbeProtocol[Tokens, SegmentationAnswers]):
             splits_from="table",
             clips={split: each.rows["clip_id"].nunique() for split, each in data.items()},
             patients={split: each.rows["patient_id"].nunique() for split, each in data.items()},
-            seeds=1,
-            **found.scored,
+            **scored,
             sanity=check_embedding(_mean_tokens(encoder, data)),
-            notes=[*notes, *_notes(data["test"], data["train"], encoder.contract.size)],
+            notes=list(self.notes),
         )
         overlays = _overlays(data["test"], own.predicted_FHW, own.frame, self.names)
         return Probed(result=result, predictions=own.frame, overlays=overlays)
@@ -198,12 +191,7 @@ class SegmentationProtocol(ProbeProtocol[Tokens, SegmentationAnswers]):
 
 
 def _overlays(
-    test: TracedFrames,
-    predicted_FHW: npt.NDArray[np.uint8],
-    frame: pd.DataFrame,
-    names: Sequence[str],
-    *,
-    count: int = 6,
+    test: TracedFrames, predicted_FHW: npt.NDArray[np.uint8], frame: pd.DataFrame, names: Sequence[str]
 ) -> list[Overlay]:
     """Test frames from the best to the worst, evenly spread."""
     merit = frame[[f"dice_{name}" for name in names]].mean(axis=1)
@@ -250,13 +238,13 @@ def _left_out(shards: ShardSet, clips: int | None) -> list[str]:
     return [f"Of the clips with masks ({', '.join(over)}) the first {clips} of a split were read."] if over else []
 
 
-def _notes(test: TracedFrames, train: TracedFrames, size: int) -> list[str]:
-    events = test.rows["event"].value_counts()
+def _notes(data: Mapping[str, TracedFrames], size: int) -> list[str]:
+    test = data["test"].rows
+    events = test["event"].value_counts()
     notes = [
-        f"{len(train.rows)} training and {len(test.rows)} test frames ({events.get('ed', 0)} ED, "
+        f"{len(data['train'].rows)} training and {len(test)} test frames ({events.get('ed', 0)} ED, "
         f"{events.get('es', 0)} ES); masks and outlines at {size} x {size} pixels, the encoder's own."
     ]
-    unknown = int(test.rows["row_mm"].isna().sum())
-    if unknown:
+    if unknown := int(test["row_mm"].isna().sum()):
         notes.append(f"The size of a pixel is unknown in {unknown} test frames; hd95_mm leaves them out.")
     return notes
