@@ -19,7 +19,7 @@ from echofm.errors import EchofmError
 if TYPE_CHECKING:
     from echofm.progress import Bar
     from probe.inputs import ProbeInputs
-    from probe.report.frames import FramesOf
+    from probe.report.clips import FramesOf
     from probe.result import ProbeResult
     from probe.targets import ProbeRequest
 
@@ -159,7 +159,7 @@ def _opened(arguments: Arguments) -> ProbeInputs:
 def _frames_of(data: Path | None) -> FramesOf | None:
     """Frames for the report's film strips where tables are probed: of shards alone, which tell a clip by its id."""
     from echofm.shards.manifest import MANIFEST
-    from probe.report.frames import ShardFrames
+    from probe.report.clips import ShardFrames
 
     return ShardFrames(data) if data is not None and (data / MANIFEST).is_file() else None
 

@@ -18,7 +18,7 @@ from echofm.intervals import Estimate
 from echofm.report.blocks import Block, Notice, Picture, Prose, Table
 from echofm.report.page import Page
 from probe.comparison import Compared, ComparedMetric, compare
-from probe.report import forest
+from probe.report import canvas
 from probe.report.canvas import in_words
 from probe.report.results import shown, verdict
 
@@ -105,10 +105,10 @@ def _protocol(found: Compared) -> str:
 
 
 def _picture(each: ComparedMetric) -> Picture:
-    rows = [forest.Row("A", each.first, shown(each.first)), forest.Row("B", each.second, shown(each.second))]
+    rows = [canvas.Row("A", each.first, shown(each.first)), canvas.Row("B", each.second, shown(each.second))]
     if each.difference is not None:
-        rows.append(forest.Row("A minus B", each.difference, shown(each.difference), True))
+        rows.append(canvas.Row("A minus B", each.difference, shown(each.difference), True))
     return Picture(
-        draw=partial(forest.forest, rows, metric=each.metric, reference=None if each.difference is None else 0.0),
+        draw=partial(canvas.forest, rows, metric=each.metric, reference=None if each.difference is None else 0.0),
         alt=f"{in_words(each.metric)} of A and B with intervals",
     )

@@ -25,7 +25,7 @@ from echofm.errors import EchofmError
 from probe.checks.embedding import check_embedding
 from probe.checks.encoder import check_encoder_on, readable
 from probe.protocol import METHODS
-from probe.report.frames import FileFrames, FramesOf, ShardFrames
+from probe.report.clips import FileFrames, FramesOf, ShardFrames
 from probe.result import Check
 
 RANDOM_INIT, PIXEL_PCA, PIXELS = "random init", "pixel PCA", "pixels"

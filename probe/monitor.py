@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +22,12 @@ from sklearn.preprocessing import StandardScaler
 from echofm.embed.extract import Extractor
 from echofm.embed.inputs import ShardInput
 from echofm.embed.table import EmbeddingTable
+from echofm.engine.monitor import leaving_no_trace
 from echofm.errors import EchofmError
 from echofm.estimators.neighbours import CosineNeighboursClassifier, CosineNeighboursRegressor
 from probe.labels.target import Target, read_target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from echofm.contract import InputContract
     from echofm.engine.hooks import Snapshot
     from echofm.model.tokens import Grid
@@ -127,7 +125,7 @@ def _embedded(snapshot: Snapshot, targets: Sequence[str]) -> EmbeddingTable:
         raise EchofmError(f"--monitor probe: no clip of the shards has the label {', '.join(targets)}")
     shards = replace(snapshot.shards, records=chosen)
     model = snapshot.model
-    with _at_rest(model):
+    with leaving_no_trace({"model": model}):
         extractor = Extractor(
             encoder=_Live(model, snapshot.contract, digest=f"step {snapshot.step}"),  # type: ignore[arg-type]
             windows=1,
@@ -162,17 +160,3 @@ class _Live:
         if self.contract.repeats_grey and video_BCTHW.shape[1] == 1:
             video_BCTHW = video_BCTHW.expand(-1, 3, -1, -1, -1)
         return self.model.encode(video_BCTHW)
-
-
-@contextmanager
-def _at_rest(model: torch.nn.Module) -> Iterator[None]:
-    """Every module in evaluation mode, then each in its own again; torch's random numbers as before."""
-    modes = {module: module.training for module in model.modules()}
-    device = next(model.parameters()).device
-    with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
-        model.eval()
-        try:
-            yield
-        finally:
-            for module, mode in modes.items():
-                module.training = mode

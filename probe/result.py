@@ -128,6 +128,11 @@ class ProbeResult(FrozenModel):
         except OSError as error:
             raise EchofmError(f"the probe's result cannot be written ({error.strerror}); check --out") from None
 
+    @property
+    def main_scores(self) -> list[Score]:
+        """Those with all labels, by clip, of all classes."""
+        return [each for each in self.scores if each.label_fraction == 1.0 and each.level == "clip" and not each.of]
+
     def score(
         self, metric: str, *, method: str = "probe", level: str = "clip", label_fraction: float = 1.0, of: str = ""
     ) -> Estimate:

@@ -13,9 +13,9 @@ from echofm.embed.rows import COLUMNS
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.shards.manifest import MANIFEST, read_manifest
+from probe.baselines import pixel_pca
 from probe.checks.embedding import with_checks
 from probe.inputs import PIXEL_PCA, PIXELS, ProbeInputs
-from probe.labels.baselines import pixel_pca
 from probe.labels.evaluate import evaluate, fits_of, require_clip_kind
 from probe.labels.features import Features, feature_choices
 from probe.labels.target import read_goal
@@ -244,7 +244,7 @@ def _shards(request: ProbeRequest, folder: Path) -> ShardSet:
 
 def _timed_tables(inputs: ProbeInputs) -> dict[str, EmbeddingTable]:
     """The baselines that have tokens by time, and the pixels of the same frames."""
-    from probe.phase.pixels import pixel_table
+    from probe.baselines import pixel_table
 
     baselines = {name: table for name, table in inputs.baselines.items() if table.phase is not None}
     if inputs.pixels is not None and inputs.clips is not None and inputs.table.phase is not None:

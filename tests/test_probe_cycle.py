@@ -21,7 +21,7 @@ from echofm.loss.periodic import motion_prior, pixel_prior
 from echofm.model.config import NetworkConfig
 from echofm.model.mae import VideoMae
 from echofm.model.vit import Encoding
-from probe.phase.pixels import pixel_table
+from probe.baselines import pixel_table
 from probe.retrieval.frames import Reading, encode_windows, frame_features, frame_similarity
 from probe.retrieval.lv_area import AreaMatch, encoder_similarity, match_frames, prior_similarity, rate_readings
 

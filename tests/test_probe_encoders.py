@@ -29,9 +29,9 @@ from echofm.model.config import NetworkConfig
 from echofm.model.mae import VideoMae
 from echofm.readers import read_clip
 from echofm.shards.write import write_shards
+from probe.baselines import component_scores, pixel_pca
 from probe.cli import main, parse_fractions
 from probe.inputs import open_inputs
-from probe.labels.baselines import component_scores, pixel_pca
 from probe.report import write_report
 from probe.result import ProbeResult
 from probe.targets import ProbeRequest, probe_target, target_folder

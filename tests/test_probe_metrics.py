@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from echofm.estimators.ordinal import median_level
-from probe.bootstrap import redraw
 from probe.labels import metrics
 from probe.labels.answers import Truth
+from probe.protocol import redraw
 
 CASES = settings(max_examples=40, deadline=None)
 Reference = Callable[[np.ndarray], float]

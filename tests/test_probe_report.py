@@ -32,10 +32,9 @@ from echofm.report.blocks import FilmStrip, Picture
 from probe.report import page, write_report
 from probe.report.agreement import agreement
 from probe.report.classes import calibration, of_classes
-from probe.report.clips import outlined, worst_clips
+from probe.report.clips import evenly, outlined, worst_clips
 from probe.report.embedding import feature_map, plane
 from probe.report.findings import Findings, target_findings
-from probe.report.frames import evenly
 from probe.report.results import digits, shown, verdict
 from probe.result import Overlay, Probed, Score
 

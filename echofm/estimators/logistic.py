@@ -10,9 +10,7 @@ import numpy.typing as npt
 from scipy.special import expit, log_expit, softmax
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from echofm.estimators.descent import Array, Loss, minimise
-from echofm.estimators.penalised import PenalisedClassifier, class_weights
-from echofm.estimators.rows import Rows, RowStatistics
+from echofm.estimators.penalised import Array, Loss, PenalisedClassifier
 
 
 class BlockLogistic(PenalisedClassifier):
@@ -38,27 +36,15 @@ class BlockLogistic(PenalisedClassifier):
         scores = self.decision_function(X)
         return self.classes_[(scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(1)]
 
-    def solve(
-        self, rows: Rows, stats: RowStatistics, numbers_M: npt.NDArray[np.int64], start: tuple[Array, Array] | None
-    ) -> tuple[Array, Array]:
-        """See `PenalisedClassifier`."""
+    def _problem(self, numbers_M: npt.NDArray[np.int64], weight_M: Array) -> tuple[Loss, int, Array, float]:
         classes = len(self.classes_)
         outputs = 1 if classes == 2 else classes
-        weight_M = class_weights(numbers_M, classes) if self.balanced else np.ones(len(numbers_M))
-        weights_DK, free, self.n_iter_ = minimise(
-            rows,
-            stats,
-            _two_classes(numbers_M, weight_M) if classes == 2 else _many_classes(numbers_M, weight_M),
-            start=start or (np.zeros((rows.dim, outputs)), np.zeros(outputs)),
-            penalty=1 / (self.C * len(rows)),
-            curvature=(1 - 1 / classes) / classes,
-            tolerance=self.tol,
-            most_steps=self.max_iter,
-        )
-        self.coef_ = (weights_DK / stats.scale_D[:, None]).T
-        self.intercept_ = free - self.coef_ @ stats.mean_D
-        self.n_features_in_ = rows.dim
-        return weights_DK, free
+        loss = (_two_classes if classes == 2 else _many_classes)(numbers_M, weight_M)
+        return loss, outputs, np.zeros(outputs), (1 - 1 / classes) / classes
+
+    def _keep(self, weights_DK: Array, free_E: Array, mean_D: Array) -> None:
+        self.coef_ = weights_DK.T
+        self.intercept_ = free_E - self.coef_ @ mean_D
 
 
 def _two_classes(numbers_M: npt.NDArray[np.int64], weight_M: Array) -> Loss:

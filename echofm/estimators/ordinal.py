@@ -11,9 +11,7 @@ from scipy.special import expit, log_expit
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from echofm.estimators.descent import Array, Loss, minimise
-from echofm.estimators.penalised import PenalisedClassifier, class_weights
-from echofm.estimators.rows import Rows, RowStatistics
+from echofm.estimators.penalised import Array, Loss, PenalisedClassifier
 
 
 class OrdinalLogistic(PenalisedClassifier):
@@ -42,26 +40,13 @@ class OrdinalLogistic(PenalisedClassifier):
         probability_NK = self.predict_proba(X)
         return self.classes_[probability_NK.argmax(1)]
 
-    def solve(
-        self, rows: Rows, stats: RowStatistics, numbers_M: npt.NDArray[np.int64], start: tuple[Array, Array] | None
-    ) -> tuple[Array, Array]:
-        """See `PenalisedClassifier`."""
-        levels = len(self.classes_)
-        weight_M = class_weights(numbers_M, levels) if self.balanced else np.ones(len(numbers_M))
-        weights_D1, free, self.n_iter_ = minimise(
-            rows,
-            stats,
-            _cumulative(numbers_M, weight_M),
-            start=start or (np.zeros((rows.dim, 1)), _first_thresholds(numbers_M, weight_M, levels)),
-            penalty=1 / (self.C * len(rows)),
-            curvature=0.25,
-            tolerance=self.tol,
-            most_steps=self.max_iter,
-        )
-        self.coef_ = weights_D1[:, 0] / stats.scale_D
-        self.thresholds_ = _rising(free) + self.coef_ @ stats.mean_D
-        self.n_features_in_ = rows.dim
-        return weights_D1, free
+    def _problem(self, numbers_M: npt.NDArray[np.int64], weight_M: Array) -> tuple[Loss, int, Array, float]:
+        first = _first_thresholds(numbers_M, weight_M, len(self.classes_))
+        return _cumulative(numbers_M, weight_M), 1, first, 0.25
+
+    def _keep(self, weights_DK: Array, free_E: Array, mean_D: Array) -> None:
+        self.coef_ = weights_DK[:, 0]
+        self.thresholds_ = _rising(free_E) + self.coef_ @ mean_D
 
 
 def median_level(probability_NK: npt.NDArray) -> npt.NDArray[np.int64]:

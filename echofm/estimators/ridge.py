@@ -58,8 +58,3 @@ def ridge_path(rows: Rows, values_M: npt.NDArray, *, alphas: Sequence[float] = A
     values = np.asarray(values_M, np.float64)
     stats = row_statistics(rows, values)
     return [GramRidge(alpha=alpha)._solve(stats, values.mean(0)) for alpha in alphas]
-
-
-def fit_ridge(X_ND: npt.NDArray, y_N: npt.NDArray, *, alphas: Sequence[float] = ALPHAS) -> list[GramRidge]:
-    """`ridge_path` over all rows of an array."""
-    return ridge_path(Rows(features_ND=np.asarray(X_ND)), y_N, alphas=alphas)

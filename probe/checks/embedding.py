@@ -5,7 +5,8 @@ A dead or leaking embedding probes well or badly for no good reason. Shapes: N c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -167,28 +168,24 @@ def _copies(
 
 
 def _frame_rate(table: EmbeddingTable) -> Check:
-    contract: Mapping[str, object] = table.contract or {}
-    wanted = contract.get("frame_rate_hz")
+    wanted: Any = (table.contract or {}).get("frame_rate_hz")
     rates = table.rows["frame_rate_hz"].to_numpy(np.float64)
     unknown = int(np.isnan(rates).sum())
-    figures = {"unknown": float(unknown)}
+    name, figures = "frame rate", {"unknown": float(unknown)}
     if table.contract is None:
-        return Check(name="frame rate", passed=None, says="the table does not tell its encoder's contract")
+        return Check(name=name, passed=None, says="the table does not tell its encoder's contract")
     if wanted is None:
         says = "the encoder takes consecutive frames of any rate"
-        return Check(name="frame rate", passed=True, says=says, figures=figures)
-    assert isinstance(wanted, int | float)
-    figures["slower"] = float((rates < 0.98 * wanted).sum())
-    if unknown > len(rates) / 2:
-        return Check(
-            name="frame rate",
-            passed=False,
-            says=f"{unknown} of {len(rates)} clips do not tell their frame rate and the encoder was trained at "
-            f"{wanted:g} Hz: their frames were taken one after another",
-            figures=figures,
+        return Check(name=name, passed=True, says=says, figures=figures)
+    slower = int((rates < 0.98 * wanted).sum())
+    figures["slower"] = float(slower)
+    says = f"brought to {wanted:g} Hz; {slower} clips are slower (frames repeated), {unknown} unknown"
+    if many := unknown > len(rates) / 2:
+        says = (
+            f"{unknown} of {len(rates)} clips do not tell their frame rate and the encoder was trained at {wanted:g} "
         )
-    says = f"brought to {wanted:g} Hz; {int(figures['slower'])} clips are slower (frames repeated), {unknown} unknown"
-    return Check(name="frame rate", passed=True, says=says, figures=figures)
+        says += "Hz: their frames were taken one after another"
+    return Check(name=name, passed=not many, says=says, figures=figures)
 
 
 def _length(table: EmbeddingTable) -> Check:
@@ -196,14 +193,11 @@ def _length(table: EmbeddingTable) -> Check:
     wanted = (table.contract or {}).get("frames")
     if not isinstance(wanted, int | float) or np.isnan(frames).all():
         return Check(name="length", passed=None, says="the table does not tell how long its clips are")
-    short = int((frames < wanted).sum())
-    half = int((frames < wanted / 2).sum())
+    short, half = (int((frames < least).sum()) for least in (wanted, wanted / 2))
     says = f"{short} of {len(frames)} clips are shorter than the encoder's {wanted:g} frames and were looped"
-    if half > len(frames) / 2:
+    if many := half > len(frames) / 2:
         says += f"; {half} have less than half of them"
-    return Check(
-        name="length", passed=half <= len(frames) / 2, says=says, figures={"short": short, "less_than_half": half}
-    )
+    return Check(name="length", passed=not many, says=says, figures={"short": short, "less_than_half": half})
 
 
 def _similarities(features_ND: npt.NDArray, patients_N: npt.NDArray) -> tuple[float | None, float | None]:

@@ -16,11 +16,10 @@ import pandas as pd
 from echofm.embed.table import EmbeddingTable
 from echofm.estimators.ordinal import median_level
 from echofm.intervals import rows_by_group
-from probe.bootstrap import Array, Figure, Key, redraw
 from probe.labels.metrics import METRICS, Metric, auroc, average_precision, of_label
 from probe.labels.target import ClipTask, Target
 from probe.partition import Partition
-from probe.protocol import Answers
+from probe.protocol import Answers, Array, Figure, Key, redraw
 from probe.result import Pooling, Subgroup
 
 Metrics = Mapping[tuple[str, str], Metric]

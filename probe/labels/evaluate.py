@@ -15,9 +15,9 @@ import numpy.typing as npt
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.estimators.rows import Rows
+from probe.baselines import CONSTANT, constant
 from probe.checks.embedding import check_embedding, check_split
 from probe.labels.answers import LabelAnswers, Truth, prediction_frame, subgroups, truth_of
-from probe.labels.baselines import CONSTANT, constant
 from probe.labels.choose import Fitted, Labels, Plan, fit_best
 from probe.labels.features import Features, Matrix, feature_choices, read_features
 from probe.labels.target import ClipTask, Target, read_goal

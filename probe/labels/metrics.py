@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echofm.estimators.ordinal import median_level
-from probe.bootstrap import Array, mean_of, mean_where, ratio
+from probe.protocol import Array, mean_of, mean_where, ratio
 
 Weighted = Callable[[npt.NDArray, npt.NDArray, Array], Array]
 # Which way is better decides on validation patients and in comparisons.

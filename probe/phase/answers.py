@@ -15,8 +15,8 @@ import pandas as pd
 from echofm.embed.phase import PhaseTokens
 from echofm.embed.table import EmbeddingTable
 from echofm.metric.circular import circular_distance
-from probe.bootstrap import Array, Figure, Key, ratio
 from probe.phase.match import APART_S, TOLERANCE
+from probe.protocol import Array, Figure, Key, ratio
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,13 +13,12 @@ from echofm.embed.positions import without_positions
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.estimators.phase import PhaseReader, fit_phase_reader
-from probe.bootstrap import Figure, Key
 from probe.checks.embedding import check_embedding
 from probe.partition import Partition, partition
 from probe.phase.answers import Matched, density_notes, phase_of
 from probe.phase.events import event_errors
 from probe.phase.match import COMPARINGS, Comparing, descriptors, in_another_beat, in_other_patients
-from probe.protocol import Answers, Chosen, Entry, ProbeProtocol, require_request, same_clips
+from probe.protocol import Answers, Chosen, Entry, Figure, Key, ProbeProtocol, require_request, same_clips
 from probe.result import Probed, ProbeResult
 
 
@@ -36,7 +35,7 @@ def probe_phase(
 
     systole: clip_id -> phase of end-systole (`probe.phase.events.systole_phases` reads them off masks);
         without it end-diastole alone is timed.
-    baselines: name -> table of another encoder, or of pixels (`probe.phase.pixels.pixel_table`), over the same clips.
+    baselines: name -> table of another encoder, or of pixels (`probe.baselines.pixel_table`), over the same clips.
 
     Scores, each with method "probe", the baselines and, where it has one, "chance":
       cycle_retrieval: part of tokens whose most similar token of the same clip, 0.5 s away or more, is within 5 % of a

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -35,7 +36,7 @@ class Agreement(FrozenModel):
 def agreement(predictions: pd.DataFrame) -> Agreement:
     """Of a frame with the columns patient_id, true, predicted; at least two clips of different true values."""
     groups = {"pairs_N2": (predictions[["true", "predicted"]].to_numpy(float), predictions["patient_id"].to_numpy(str))}
-    statistics = {
+    statistics: dict[str, Callable[..., float]] = {
         "bias": partial(_limit, deviations=0),
         "lower": partial(_limit, deviations=-_SD_95),
         "upper": partial(_limit, deviations=_SD_95),

@@ -9,7 +9,7 @@ from echofm.embed.provenance import datasets
 from echofm.embed.table import EmbeddingTable
 from probe.report.canvas import in_words
 from probe.report.findings import Findings
-from probe.report.results import by_line, main_scores, method_name, origin, shown, verdict
+from probe.report.results import by_line, method_name, origin, shown, verdict
 from probe.result import Probed, ProbeResult
 
 _FEW_PATIENTS = 50
@@ -53,7 +53,7 @@ def _protocol(result: ProbeResult) -> str:
 
 
 def _figures(result: ProbeResult) -> list[str]:
-    metrics, found = by_line(main_scores(result), lambda each: each.method)
+    metrics, found = by_line(result.main_scores, lambda each: each.method)
     lines = [
         f"| {_plain(in_words(result.target))} | " + " | ".join(map(in_words, metrics)) + " |",
         "|---" * (len(metrics) + 1) + "|",

@@ -1,11 +1,12 @@
-"""Test clips as film strips: those a probe is furthest off with, what retrieval found, outlines of structures.
+"""Clips on a page, their frames asked for by id: those furthest off, what retrieval found, outlines of structures.
 
-H rows, W columns.
+T frames, C channels, H rows, W columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +14,18 @@ import pandas as pd
 import scipy.ndimage
 from PIL import Image
 
-from echofm.clip import NOT_ANNOTATED
+from echofm.clip import NOT_ANNOTATED, Clip
+from echofm.embed.inputs import FileInput, Item
 from echofm.report.blocks import Block, FilmStrip, Table
 from echofm.schema import FrozenModel
+from echofm.shards.read import ShardSet
 from probe.report.canvas import in_words
-from probe.report.frames import FramesOf, evenly, read_ahead
 from probe.result import Overlay
 
+Frames = npt.NDArray[np.uint8]
+# (T, C, H, W) of a clip, None for a clip that is not at hand.
+FramesOf = Callable[[str], "Frames | None"]
+_LARGEST_SIDE = 160
 # Of the worst clips.
 _COUNT, _FRAMES = 10, 8
 _RETRIEVED = frozenset(["clip_id", "patient_id", "best_clip_id", "best_patient_id", "average_precision"])
@@ -27,6 +33,79 @@ _QUERIES, _QUERY_FRAMES = 5, 6
 _TRUE, _PREDICTED = (92, 196, 214), (240, 137, 111)
 # Outlines are drawn on an enlarged frame, so that they hide no pixel of it.
 _SIDE = 224
+
+
+class ShardFrames:
+    """Frames and their times from a folder of shards, or one already open; called with a clip's id.
+
+    Raises EchofmError where it is no such folder.
+    """
+
+    def __init__(self, folder: str | Path | ShardSet) -> None:
+        self._shards = folder if isinstance(folder, ShardSet) else ShardSet.open(folder, show_progress=False)
+        self._places = {record.clip_id: place for place, record in enumerate(self._shards.records)}
+
+    def __call__(self, clip_id: str) -> Frames | None:
+        """(T, C, H, W); None for a clip that is not there."""
+        place = self._places.get(clip_id)
+        return None if place is None else self._shards.clip(place).frames_TCHW
+
+    def time_s(self, clip_id: str) -> npt.NDArray[np.float64] | None:
+        """(T,) seconds; None where unknown."""
+        place = self._places.get(clip_id)
+        return None if place is None else self._shards.frame_time_s(place)
+
+
+class FileFrames:
+    """Frames of files under an encoder's contract; called with a clip's id. places: where in the input each clip is."""
+
+    def __init__(self, files: FileInput, positions: Mapping[str, int]) -> None:
+        self._files, self._places = files, positions
+        self._held: dict[str, Clip | None] = {}
+
+    def __call__(self, clip_id: str) -> Frames | None:
+        """(T, C, H, W); None for a clip that is not there or cannot be read any more."""
+        clip = self._clip(clip_id)
+        return None if clip is None else clip.frames_TCHW
+
+    def time_s(self, clip_id: str) -> npt.NDArray[np.float64] | None:
+        """(T,) seconds; None where unknown."""
+        clip = self._clip(clip_id)
+        return None if clip is None else clip.frame_time_s
+
+    def hold(self, clip_ids: Sequence[str]) -> None:
+        """Read clips at once and keep them until others are held: readers take longer to start than to read."""
+        there = [clip_id for clip_id in dict.fromkeys(clip_ids) if clip_id in self._places]
+        found = self._files.read([self._places[clip_id] for clip_id in there])
+        self._held = {clip_id: each.clip if isinstance(each, Item) else None for clip_id, each in zip(there, found)}
+
+    def _clip(self, clip_id: str) -> Clip | None:
+        if clip_id not in self._held:
+            self.hold([clip_id])
+        return self._held.get(clip_id)
+
+
+def read_ahead(frames_of: FramesOf, clip_ids: Sequence[str]) -> None:
+    """Tell which clips will be asked for, where that spares time."""
+    if isinstance(frames_of, FileFrames):
+        frames_of.hold(clip_ids)
+
+
+def evenly(frames_TCHW: Frames, count: int) -> Frames:
+    """`count` frames from the first to the last, a short clip's repeated: (count, H, W) or (count, H, W, 3)."""
+    return shown(frames_TCHW[np.linspace(0, len(frames_TCHW) - 1, count).round().astype(int)])
+
+
+def shown(frames_TCHW: Frames) -> Frames:
+    """As a film strip takes them, grey (T, H, W) or colour (T, H, W, 3), no side above 160 pixels."""
+    frames = frames_TCHW[:, 0] if frames_TCHW.shape[1] == 1 else frames_TCHW.transpose(0, 2, 3, 1)
+    height, width = frames.shape[1:3]
+    if max(height, width) <= _LARGEST_SIDE:
+        return frames
+    scale = _LARGEST_SIDE / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = [Image.fromarray(np.ascontiguousarray(each)).resize(size, Image.Resampling.BILINEAR) for each in frames]
+    return np.stack([np.asarray(each) for each in small])
 
 
 class WorstClip(FrozenModel):

@@ -122,14 +122,16 @@ def feature_map(
     figure, axes = canvas((SQUARE[0] + 0.9, SQUARE[1]))
     known = values_P.notna().to_numpy(bool)
     size = float(np.clip(600 / max(1, len(points_P2)) ** 0.5, 6, 26))
-    ring = {"facecolors": "none", "edgecolors": ink(axes), "linewidths": 0.5, "alpha": 0.25}
-    axes.scatter(*points_P2[~known].T, s=size, **ring)
+    x_P, y_P = points_P2.T
+    ring = ink(axes)
+    axes.scatter(x_P[~known], y_P[~known], s=size, facecolors="none", edgecolors=ring, linewidths=0.5, alpha=0.25)
     if pd.api.types.is_numeric_dtype(values_P.dtype):
         values = values_P[known].to_numpy(float)
         # A few extreme values must not take all the colours.
         low, high = np.quantile(values, [0.01, 0.99]) if len(values) else (0.0, 1.0)
-        scale = {"c": values, "cmap": "viridis", "vmin": low, "vmax": high}
-        dots = axes.scatter(*points_P2[known].T, s=size, alpha=0.85, linewidths=0, **scale)
+        dots = axes.scatter(
+            x_P[known], y_P[known], c=values, s=size, cmap="viridis", vmin=low, vmax=high, alpha=0.85, linewidths=0
+        )
         figure.colorbar(dots, ax=axes, label=in_words(name), shrink=0.85)
     else:
         _by_class(axes, points_P2[known], values_P[known].astype(str), size=size, classes=classes)

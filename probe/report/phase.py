@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from echofm.metric.circular import circular_distance
 from echofm.report.blocks import Block, FilmStrip, Panels, Picture
 from probe.report.canvas import WIDE, canvas, ink
-from probe.report.frames import FramesOf, shown
+from probe.report.clips import FramesOf, shown
 
 COLUMNS = frozenset(["clip_id", "time_s", "true_phase", "predicted_phase"])
 _EVENTS = {"ed": "end-diastole", "es": "end-systole"}

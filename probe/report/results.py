@@ -10,7 +10,7 @@ from typing import TypeVar
 from echofm.intervals import Estimate
 from echofm.report.blocks import Block, Picture, Prose, Table
 from probe.labels.metrics import LOWER_IS_BETTER
-from probe.report import forest
+from probe.report import canvas
 from probe.report.canvas import in_words
 from probe.result import Comparison, ProbeResult, Score
 
@@ -27,7 +27,7 @@ def overview(results: Sequence[ProbeResult]) -> Table:
     """A line per target and metric, a column per method: with all labels, by clip."""
     cells: dict[tuple[str, str], dict[str, Estimate]] = {}
     for result in results:
-        for each in main_scores(result):
+        for each in result.main_scores:
             cells.setdefault((result.target, each.metric), {})[_column(each.method)] = each.estimate
     found = list(dict.fromkeys(name for line in cells.values() for name in line))
     methods = sorted(found, key=lambda name: (name != _OURS, name == _BLIND))
@@ -46,27 +46,22 @@ def overview(results: Sequence[ProbeResult]) -> Table:
 
 def methods(result: ProbeResult) -> list[Block]:
     """All methods beneath one another in the first metric, with all labels, by clip."""
-    scores = main_scores(result)
+    scores = result.main_scores
     drawn = [each for each in scores if each.metric == scores[0].metric]
     if len(drawn) < 2:
         return []
     metric = drawn[0].metric
     rows = [
-        forest.Row(method_name(each.method), each.estimate, shown(each.estimate), each.method == "probe")
+        canvas.Row(method_name(each.method), each.estimate, shown(each.estimate), each.method == "probe")
         for each in drawn
     ]
     return [
         Picture(
-            draw=partial(forest.forest, rows, metric=metric),
+            draw=partial(canvas.forest, rows, metric=metric),
             alt=f"{in_words(metric)} of {in_words(result.target)} by method, with intervals",
             caption=f"{in_words(metric)}: {'lower' if lower_is_better(metric) else 'higher'} is better.",
         )
     ]
-
-
-def main_scores(result: ProbeResult) -> list[Score]:
-    """With all labels, by clip, of all classes."""
-    return [each for each in result.scores if each.label_fraction == 1.0 and each.level == "clip" and not each.of]
 
 
 def by_line(scores: Sequence[Score], key: Callable[[Score], Key]) -> tuple[list[str], dict[Key, dict[str, Estimate]]]:
@@ -189,20 +184,20 @@ def subgroups(result: ProbeResult) -> list[Block]:
     metrics = list(dict.fromkeys(metric for each in groups for metric in each.scores))
     metric = metrics[0]
     overall = next(
-        (each.estimate for each in main_scores(result) if (each.method, each.metric) == ("probe", metric)), None
+        (each.estimate for each in result.main_scores if (each.method, each.metric) == ("probe", metric)), None
     )
     rows, column = [], None
     if overall is not None:
-        rows.append(forest.Row("all test clips", overall, shown(overall), True))
+        rows.append(canvas.Row("all test clips", overall, shown(overall), True))
     for each in groups:
         if each.column != column:
             column = each.column
-            rows.append(forest.Row(in_words(column)))
+            rows.append(canvas.Row(in_words(column)))
         found = each.scores.get(metric)
         if found is not None:
-            rows.append(forest.Row(f"{each.value} (n = {each.clips})", found, shown(found)))
+            rows.append(canvas.Row(f"{each.value} (n = {each.clips})", found, shown(found)))
     picture = Picture(
-        draw=partial(forest.forest, rows, metric=metric, reference=None if overall is None else overall.value),
+        draw=partial(canvas.forest, rows, metric=metric, reference=None if overall is None else overall.value),
         alt=f"{in_words(metric)} by subgroup, with intervals",
         caption="n: test clips. Dashed: all of them. An interval that leaves the dashed line out is one of several "
         "looked at; expect one in twenty by chance.",
@@ -229,10 +224,10 @@ def label_efficiency(result: ProbeResult) -> list[Block]:
     for method in sorted({each.method: None for each in scores}, key=lambda name: name != "probe"):
         own = [each for each in scores if each.method == method]
         patients = [max(2, round(each.label_fraction * result.patients["train"])) for each in own]
-        curves[method_name(method)] = forest.Curve(patients, [each.estimate for each in own])
+        curves[method_name(method)] = canvas.Curve(patients, [each.estimate for each in own])
     return [
         Picture(
-            draw=partial(forest.label_efficiency, curves, metric=metric),
+            draw=partial(canvas.label_efficiency, curves, metric=metric),
             alt=f"{in_words(metric)} against the number of labelled training patients",
             caption=f"Labels of fewer training patients, drawn anew for each of {result.seeds} seeds; intervals are "
             "over redrawn test patients.",

@@ -15,9 +15,8 @@ from echofm.clip import Clip
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.estimators.left_ventricle import AreaCurve, mask_area
-from probe.bootstrap import Figure, Key, mean_of
 from probe.checks.embedding import check_embedding
-from probe.protocol import Answers, Chosen, Entry, ProbeProtocol, require_request
+from probe.protocol import Answers, Chosen, Entry, Figure, Key, ProbeProtocol, mean_of, require_request
 from probe.result import Probed, ProbeResult
 from probe.retrieval.frames import Reading, encode_windows, sources_of
 from probe.retrieval.lv_area import (

@@ -13,11 +13,10 @@ import pandas as pd
 from echofm.embed.positions import without_positions
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from probe.bootstrap import Figure, Key, mean_of
 from probe.checks.embedding import check_embedding
 from probe.partition import Partition, partition
 from probe.phase.probe import clips_of_known_phase
-from probe.protocol import Answers, Entry, ProbeProtocol, require_request, same_clips
+from probe.protocol import Answers, Entry, Figure, Key, ProbeProtocol, mean_of, require_request, same_clips
 from probe.result import Probed, ProbeResult
 from probe.retrieval.gallery import MOST_ROWS, Gallery, Ranked, clip_gallery, drawn, phase_gallery
 

@@ -14,8 +14,8 @@ import pandas as pd
 from echofm.clip import NOT_ANNOTATED
 from echofm.estimators.traced_frames import STRUCTURES, TracedFrames
 from echofm.metric.overlap import dice, hausdorff_95
-from probe.bootstrap import Array, Figure, Key, mean_where, ratio
 from probe.labels.metrics import pearson
+from probe.protocol import Array, Figure, Key, mean_where, ratio
 
 METRICS = ("dice", "hd95_px", "hd95_mm")
 

@@ -18,9 +18,8 @@ from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.estimators.head import HeadKind, fit_head
 from echofm.estimators.traced_frames import STRUCTURES, TracedFrames, traced_frames
-from probe.bootstrap import Key
 from probe.checks.embedding import check_embedding
-from probe.protocol import Answers, Entry, ProbeProtocol, require_request
+from probe.protocol import Answers, Entry, Key, ProbeProtocol, require_request
 from probe.result import Overlay, Probed, ProbeResult
 from probe.segmentation.frame_figures import METRICS, figures_of, frame_table
 
