@@ -81,19 +81,14 @@ def quick_probe(table: EmbeddingTable, *, target: str) -> dict[str, float]:
         )
     X = np.asarray(table.video_ND[goal.rows_M], np.float64)
     patients = table.patient_id[goal.rows_M[train]].astype(str)
-    ridge, neighbours, name = _models(goal, patients, clips=len(train))
-    predicted = [model.fit(X[train], goal.values_M[train]).predict(X[val]) for model in (ridge, neighbours)]
-    truth = goal.values_M[val]
-    return {
-        name: _worth(goal, truth, predicted[0]),
-        f"knn_{name}": _worth(goal, truth, predicted[1]),
-        "train_clips": float(len(train)),
-        "val_clips": float(len(val)),
-    }
+    name = "r2" if goal.task == "regression" else "balanced_accuracy"
+    models = zip((name, f"knn_{name}"), _models(goal, patients, clips=len(train)))
+    figures = {name: _worth(goal, model.fit(X[train], goal.values_M[train]), X[val], val) for name, model in models}
+    return figures | {"train_clips": float(len(train)), "val_clips": float(len(val))}
 
 
-def _models(goal: Target, patients: npt.NDArray[np.str_], *, clips: int) -> tuple[Any, Any, str]:
-    """A ridge and a neighbour probe, and what they are measured by."""
+def _models(goal: Target, patients: npt.NDArray[np.str_], *, clips: int) -> tuple[Any, Any]:
+    """A ridge and a neighbour probe."""
     number = goal.task == "regression"
     linear = Ridge() if number else RidgeClassifier(class_weight="balanced")
     step = "ridge" if number else "ridgeclassifier"
@@ -105,10 +100,11 @@ def _models(goal: Target, patients: npt.NDArray[np.str_], *, clips: int) -> tupl
         scoring = "neg_mean_absolute_error" if number else "balanced_accuracy"
         model = GridSearchCV(model, {f"{step}__alpha": _ALPHAS}, cv=dealt, scoring=scoring)
     kind = CosineNeighboursRegressor if number else CosineNeighboursClassifier
-    return model, kind(n_neighbors=min(_NEIGHBOURS, clips)), "r2" if number else "balanced_accuracy"
+    return model, kind(n_neighbors=min(_NEIGHBOURS, clips))
 
 
-def _worth(goal: Target, truth: npt.NDArray, predicted: npt.NDArray) -> float:
+def _worth(goal: Target, model: Any, X_val: npt.NDArray, val: npt.NDArray[np.int64]) -> float:
+    truth, predicted = goal.values_M[val], model.predict(X_val)
     if goal.task != "regression":
         return float(balanced_accuracy_score(truth, predicted))
     return float(r2_score(truth, predicted)) if np.ptp(truth) > 0 else math.nan

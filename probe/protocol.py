@@ -143,10 +143,12 @@ def _all(figure: Figure) -> npt.NDArray[np.bool_]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answers:
-    """What one method answers for the test patients: its figures, and what was chosen on validation patients."""
+    """What one method answers for the test patients: its figures, what was chosen on validation patients, and figures
+    by chance, which stand for themselves."""
 
     figures: Mapping[Key, Figure]
     chosen: Chosen = field(default_factory=dict)
+    chances: Mapping[Key, Figure] = field(default_factory=dict)
 
 
 Source = TypeVar("Source")
@@ -183,7 +185,7 @@ class ProbeProtocol(ABC, Generic[Source, Answered]):
         """The result and the rows behind it. scored: of a ProbeResult, what is measured alike for all probes."""
 
     def beside(self, own: Answered) -> Iterable[Entry]:
-        """Methods that need no other encoder: chance, a constant, fewer labels."""
+        """Methods that need no other encoder: a constant, fewer labels."""
         return ()
 
     def comparable(self, key: Key) -> bool:
@@ -201,7 +203,8 @@ class ProbeProtocol(ABC, Generic[Source, Answered]):
         ours = redraw(own.figures, draws=self.draws, seed=self.seed)
         scores, comparisons = _scores(Entry(method="probe", answers=own), ours), []
         chosen = {"probe": own.chosen}
-        for entry in (*self.beside(own), *others):
+        chance = Entry(method="chance", answers=Answers(figures=own.chances), compared=False)
+        for entry in (chance, *self.beside(own), *others):
             theirs = redraw(entry.answers.figures, draws=self.draws, seed=self.seed)
             scores += _scores(entry, theirs)
             if entry.compared and self.paired(own, entry.answers):

@@ -182,7 +182,7 @@ def _label(request: ProbeRequest, inputs: ProbeInputs) -> Probed:
 
 
 def _phase(request: ProbeRequest, inputs: ProbeInputs) -> Probed:
-    from probe.phase.events import systole_phases
+    from probe.phase.answers import systole_phases
     from probe.phase.probe import probe_phase
 
     systole = None if inputs.clips is None else systole_phases(inputs.clips())

@@ -13,9 +13,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from echofm.estimators.attentive import AttentiveClassifier, AttentiveRegressor
-from echofm.estimators.logistic import BlockLogistic
+from echofm.estimators.logistic import BlockLogistic, OrdinalLogistic, _cumulative
 from echofm.estimators.neighbours import CosineNeighboursClassifier, CosineNeighboursRegressor, fit_neighbours
-from echofm.estimators.ordinal import OrdinalLogistic, _cumulative
 from echofm.estimators.penalised import penalty_path
 from echofm.estimators.ridge import ALPHAS, GramRidge, ridge_path
 from echofm.estimators.rows import Rows, _of_many_rows, row_statistics

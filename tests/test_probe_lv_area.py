@@ -14,8 +14,7 @@ from test_probe_segment import SIZE, Discs, Patches
 from echofm.clip import Clip
 from echofm.embed.extract import embed_clips
 from echofm.errors import EchofmError
-from echofm.estimators.left_ventricle import fit_left_ventricle, mask_area
-from echofm.estimators.traced_frames import traced_frames
+from echofm.estimators.left_ventricle import fit_left_ventricle, mask_area, traced_frames
 from echofm.readers.source import Row
 from echofm.shards.read import ShardSet
 from echofm.shards.write import write_shards

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from echofm.estimators.ordinal import median_level
+from echofm.estimators.logistic import median_level
 from probe.labels import metrics
 from probe.labels.answers import Truth
 from probe.protocol import redraw

@@ -26,7 +26,7 @@ from sklearn.metrics import confusion_matrix
 from echofm.embed.provenance import is_simulated
 from echofm.embed.rows import tidy_rows
 from echofm.embed.table import EmbeddingTable
-from echofm.estimators.ordinal import median_level
+from echofm.estimators.logistic import median_level
 from echofm.intervals import Estimate
 from echofm.report.blocks import FilmStrip, Picture
 from probe.report import page, write_report

@@ -54,6 +54,15 @@ class PenalisedClassifier(ClassifierMixin, BaseEstimator, ABC):
         self.solve(rows, row_statistics(rows), numbers_N, None)
         return self
 
+    def predict(self, X: npt.ArrayLike) -> npt.NDArray:
+        """(N,) likeliest classes."""
+        probability_NK = self.predict_proba(X)
+        return self.classes_[probability_NK.argmax(1)]
+
+    @abstractmethod
+    def predict_proba(self, X: npt.ArrayLike) -> Array:
+        """(N, K) probabilities."""
+
     def solve(
         self, rows: Rows, stats: RowStatistics, numbers_M: npt.NDArray[np.int64], start: tuple[Array, Array] | None
     ) -> tuple[Array, Array]:
@@ -89,10 +98,9 @@ def penalty_path(
     numbers_M: npt.NDArray[np.int64],
     *,
     inverse_penalties: Sequence[float] = INVERSE_PENALTIES,
-    stats: RowStatistics | None = None,
 ) -> list[Classifier]:
-    """One fit per penalty, each begun where the last, stronger one ended. stats: of these rows, where known already."""
-    stats = stats or row_statistics(rows)
+    """One fit per penalty, each begun where the last, stronger one ended."""
+    stats = row_statistics(rows)
     classes, numbers = np.unique(numbers_M, return_inverse=True)
     path, start = [], None
     for c in sorted(inverse_penalties):

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from echofm.embed.table import EmbeddingTable
-from echofm.estimators.ordinal import median_level
+from echofm.estimators.logistic import median_level
 from echofm.intervals import rows_by_group
 from probe.labels.metrics import METRICS, Metric, auroc, average_precision, of_label
 from probe.labels.target import ClipTask, Target

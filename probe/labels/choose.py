@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from echofm.estimators.logistic import BlockLogistic
+from echofm.estimators.logistic import BlockLogistic, OrdinalLogistic
 from echofm.estimators.neighbours import NEIGHBOURS, fit_neighbours, mean_votes
-from echofm.estimators.ordinal import OrdinalLogistic
 from echofm.estimators.penalised import PenalisedClassifier, penalty_path
 from echofm.estimators.ridge import ridge_path
 from echofm.estimators.rows import Rows

@@ -23,7 +23,7 @@ from probe.labels.features import Features, Matrix, feature_choices, read_featur
 from probe.labels.target import ClipTask, Target, read_goal
 from probe.partition import Partition, some_patients
 from probe.protocol import Chosen, Entry, ProbeProtocol, require_request, same_clips
-from probe.result import Kind, Probed, ProbeResult, SanityFigures
+from probe.result import Kind, Probed, ProbeResult
 
 
 def evaluate(
@@ -40,7 +40,6 @@ def evaluate(
     baselines: Mapping[str, EmbeddingTable] | None = None,
     test_clips: Collection[str] | None = None,
     seed: int = 0,
-    sanity: SanityFigures | None = None,
     advance: Callable[[str], None] = lambda note: None,
 ) -> Probed:
     """What a frozen encoder's features tell about a label of a clip.
@@ -54,11 +53,8 @@ def evaluate(
         pairs.
     test_clips: ids of the clips to test on, another hospital's: `evaluate(EmbeddingTable.concat([ours, theirs]), ...,
         test_clips=theirs.clip_id)`. Fitted and chosen is on the others, as `probe.partition.partition` says.
-    sanity: what is known of the embedding already; near-duplicates across the split are looked for in any case.
     advance: called after each of `fits_of` fits with a note, for a progress bar.
-    Raises EchofmError on a target, split or baseline that does not fit, on one of several labels that no training or no
-    validation clip has, on another set to test on that has none of the training clips' classes, and on a patient in
-    two splits.
+    Raises EchofmError on a target, split or baseline that does not fit, and on a patient in two splits.
     """
     if not label_fractions or not all(0 < fraction <= 1 for fraction in label_fractions):
         raise EchofmError(f"label fractions {tuple(label_fractions)} must lie above 0 and at most at 1")
@@ -74,7 +70,6 @@ def evaluate(
         features=features,
         fractions=tuple(sorted({*label_fractions} - {1.0}, reverse=True)),
         seeds=seeds,
-        sanity=sanity or check_embedding(table),
         draws=draws,
         seed=seed,
         advance=advance,
@@ -106,7 +101,6 @@ class LabelProtocol(ProbeProtocol[EmbeddingTable, LabelAnswers]):
     features: Features
     fractions: tuple[float, ...]
     seeds: int
-    sanity: SanityFigures
     notes: list[str] = field(default_factory=list)
 
     def probed(self, own: LabelAnswers, scored: dict[str, Any]) -> Probed:
@@ -122,7 +116,7 @@ class LabelProtocol(ProbeProtocol[EmbeddingTable, LabelAnswers]):
             **part.described(table),
             seeds=self.seeds,
             **scored,
-            sanity=self.sanity.with_check(check_split(table, part, seed=self.seed)),
+            sanity=check_embedding(table).with_check(check_split(table, part, seed=self.seed)),
             subgroups=subgroups(rows, goal, self.truth, predicted_NS, draws=self.draws, seed=self.seed),
             notes=[*part.notes, *goal.class_notes(part), *self.notes],
         )

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from echofm.estimators.ordinal import median_level
+from echofm.estimators.logistic import median_level
 from probe.protocol import Array, mean_of, mean_where, ratio
 
 Weighted = Callable[[npt.NDArray, npt.NDArray, Array], Array]

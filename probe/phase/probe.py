@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,10 +15,9 @@ from echofm.errors import EchofmError
 from echofm.estimators.phase import PhaseReader, fit_phase_reader
 from probe.checks.embedding import check_embedding
 from probe.partition import Partition, partition
-from probe.phase.answers import Matched, density_notes, phase_of
-from probe.phase.events import event_errors
+from probe.phase.answers import Matched, density_notes, event_errors, phase_of
 from probe.phase.match import COMPARINGS, Comparing, descriptors, in_another_beat, in_other_patients
-from probe.protocol import Answers, Chosen, Entry, Figure, Key, ProbeProtocol, require_request, same_clips
+from probe.protocol import Answers, Chosen, Key, ProbeProtocol, require_request, same_clips
 from probe.result import Probed, ProbeResult
 
 
@@ -33,7 +32,7 @@ def probe_phase(
 ) -> Probed:
     """What the token-time features (`table.phase`) tell about the cardiac phase, on test patients.
 
-    systole: clip_id -> phase of end-systole (`probe.phase.events.systole_phases` reads them off masks);
+    systole: clip_id -> phase of end-systole (`probe.phase.answers.systole_phases` reads them off masks);
         without it end-diastole alone is timed.
     baselines: name -> table of another encoder, or of pixels (`probe.baselines.pixel_table`), over the same clips.
 
@@ -60,10 +59,9 @@ def probe_phase(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PhaseAnswers(Answers):
-    """chances: figures of the chance level."""
+    """Of the test clips."""
 
     matched: Matched
-    chances: Mapping[Key, Figure]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -118,10 +116,6 @@ class PhaseProtocol(ProbeProtocol[EmbeddingTable, PhaseAnswers]):
         figures, chances = matched.figures()
         chosen = _chosen(comparing, readers[read]) | {"tokens_compared": best, "tokens_read": read}
         return PhaseAnswers(figures=figures, chosen=chosen, matched=matched, chances=chances)
-
-    def beside(self, own: PhaseAnswers) -> Iterator[Entry]:
-        """Chance, which stands for itself."""
-        yield Entry(method="chance", answers=Answers(figures=own.chances), compared=False)
 
     def _beats(self, table: EmbeddingTable, features: npt.NDArray, comparing: Comparing) -> Any:
         return in_another_beat(table, features, reach_s=comparing.reach_s, systole=self.systole)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -23,17 +22,6 @@ from probe.report.clips import FramesOf, shown
 COLUMNS = frozenset(["clip_id", "time_s", "true_phase", "predicted_phase"])
 _EVENTS = {"ed": "end-diastole", "es": "end-systole"}
 _PAIRS = 8
-
-
-@runtime_checkable
-class TimedFrames(Protocol):
-    """Frames that also know when they were taken."""
-
-    def __call__(self, clip_id: str) -> npt.NDArray[np.uint8] | None: ...
-
-    def time_s(self, clip_id: str) -> npt.NDArray[np.float64] | None:
-        """(T,) seconds of the frames of a clip; None where unknown."""
-        ...
 
 
 def phase_blocks(predictions: pd.DataFrame, *, frames_of: FramesOf | None = None) -> list[Block]:
@@ -104,12 +92,14 @@ def _event_errors(rows: pd.DataFrame) -> dict[str, npt.NDArray]:
 def like_frames(rows: pd.DataFrame, frames_of: FramesOf) -> list[Block]:
     """Moments and what the features find most like them elsewhere in the clip, spread evenly over the clips asked."""
     asked = rows[rows["match_time_s"].notna() & rows["time_s"].notna()]
-    if asked.empty or not isinstance(frames_of, TimedFrames):
+    # Some frames know when they were taken.
+    time_of = getattr(frames_of, "time_s", None)
+    if asked.empty or time_of is None:
         return []
     queries, matches, labels = [], [], []
     clips = asked["clip_id"].astype(str).unique()
     for number, clip in enumerate(clips[np.unique(np.linspace(0, len(clips) - 1, _PAIRS).round().astype(int))]):
-        frames, time_s = frames_of(clip), frames_of.time_s(clip)
+        frames, time_s = frames_of(clip), time_of(clip)
         own = asked[asked["clip_id"].astype(str) == clip]
         if frames is None or time_s is None:
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.estimators.left_ventricle import AreaCurve, mask_area
 from probe.checks.embedding import check_embedding
-from probe.protocol import Answers, Chosen, Entry, Figure, Key, ProbeProtocol, mean_of, require_request
+from probe.protocol import Answers, Chosen, Figure, Key, ProbeProtocol, mean_of, require_request
 from probe.result import Probed, ProbeResult
 from probe.retrieval.frames import Reading, encode_windows, sources_of
 from probe.retrieval.lv_area import (
@@ -42,8 +42,7 @@ _SHORTEST_S = 1.1
 Similarity = Callable[[Clip], npt.NDArray]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class TracedClip:
+class TracedClip(NamedTuple):
     """A clip whose every frame has a left ventricle, and its area."""
 
     clip: Clip
@@ -108,7 +107,7 @@ def traced_clips(shards: ShardSet, *, most: int, views: set[str | None] | None =
         curve = mask_area(clip)
         if curve is not None and curve.time_s_F[-1] >= _SHORTEST_S and np.ptp(curve.area_F) > 0:
             found += 1
-            yield TracedClip(clip=clip, curve=curve)
+            yield TracedClip(clip, curve)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -153,19 +152,17 @@ class LvAreaProtocol(ProbeProtocol[Any, LvAreaAnswers]):
         similarity, chosen = self._similarity(source)
         matches = [match_frames(similarity(each.clip), each.curve) for each in self.test]
         self.advance(method)
-        figures = {
+        own = {
             "area_error_percent": [100 * each.difference_F.mean() for each in matches],
             "same_direction": [each.same_F.mean() for each in matches],
         }
-        return LvAreaAnswers(figures=self._figures(figures), chosen=chosen, matches=matches)
-
-    def beside(self, own: LvAreaAnswers) -> Iterator[Entry]:
-        """Chance, which stands for itself: all pairs of frames far enough apart."""
-        figures = {
-            "area_error_percent": [100 * each.chance_difference for each in own.matches],
-            "same_direction": [each.chance_same for each in own.matches],
+        # All pairs of frames far enough apart.
+        chance = {
+            "area_error_percent": [100 * each.chance_difference for each in matches],
+            "same_direction": [each.chance_same for each in matches],
         }
-        yield Entry(method="chance", answers=Answers(figures=self._figures(figures)), compared=False)
+        figures, chances = self._figures(own), self._figures(chance)
+        return LvAreaAnswers(figures=figures, chances=chances, chosen=chosen, matches=matches)
 
     def _figures(self, values: Mapping[str, Sequence[float]]) -> dict[Key, Figure]:
         patients_N = np.array([each.clip.patient_id for each in self.test])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from echofm.errors import EchofmError
 from probe.checks.embedding import check_embedding
 from probe.partition import Partition, partition
 from probe.phase.probe import clips_of_known_phase
-from probe.protocol import Answers, Entry, Figure, Key, ProbeProtocol, mean_of, require_request, same_clips
+from probe.protocol import Answers, Figure, Key, ProbeProtocol, mean_of, require_request, same_clips
 from probe.result import Probed, ProbeResult
 from probe.retrieval.gallery import MOST_ROWS, Gallery, Ranked, clip_gallery, drawn, phase_gallery
 
@@ -129,12 +129,6 @@ class RetrievalProtocol(ProbeProtocol[EmbeddingTable, RetrievalAnswers]):
         self.advance(method)
         return answers
 
-    def beside(self, own: RetrievalAnswers) -> Iterator[Entry]:
-        """Chance, which stands for itself."""
-        values = {"map": own.ranked.chance_precision_Q()}
-        values |= {f"recall@{k}": own.ranked.chance_recall_Q(k) for k in DEPTHS}
-        yield Entry(method="chance", answers=Answers(figures=_figures(values, own.gallery)), compared=False)
-
     def paired(self, own: RetrievalAnswers, other: Answers) -> bool:
         """Tokens of another encoder are other frames: no pairs to compare."""
         assert isinstance(other, RetrievalAnswers)
@@ -161,8 +155,10 @@ class RetrievalProtocol(ProbeProtocol[EmbeddingTable, RetrievalAnswers]):
         if gallery is None:
             raise EchofmError(_NOTHING[self.what])
         ranked = gallery.ranked(features_ND)
-        values = {"map": ranked.precision_Q} | {f"recall@{k}": ranked.recall_Q(k) for k in DEPTHS}
-        return RetrievalAnswers(figures=_figures(values, gallery), chosen=chosen, gallery=gallery, ranked=ranked)
+        own = {"map": ranked.precision_Q} | {f"recall@{k}": ranked.recall_Q(k) for k in DEPTHS}
+        chance = {"map": ranked.chance_precision_Q()} | {f"recall@{k}": ranked.chance_recall_Q(k) for k in DEPTHS}
+        figures, chances = _figures(own, gallery), _figures(chance, gallery)
+        return RetrievalAnswers(figures=figures, chances=chances, chosen=chosen, gallery=gallery, ranked=ranked)
 
 
 def _figures(values: Mapping[str, npt.NDArray[np.float64]], gallery: Gallery) -> dict[Key, Figure]:

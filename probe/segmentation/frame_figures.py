@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from echofm.clip import NOT_ANNOTATED
-from echofm.estimators.traced_frames import STRUCTURES, TracedFrames
+from echofm.estimators.left_ventricle import STRUCTURES, TracedFrames
 from echofm.metric.overlap import dice, hausdorff_95
 from probe.labels.metrics import pearson
 from probe.protocol import Array, Figure, Key, mean_where, ratio

@@ -17,7 +17,7 @@ import torch
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.estimators.head import HeadKind, fit_head
-from echofm.estimators.traced_frames import STRUCTURES, TracedFrames, traced_frames
+from echofm.estimators.left_ventricle import STRUCTURES, TracedFrames, traced_frames
 from probe.checks.embedding import check_embedding
 from probe.protocol import Answers, Entry, Key, ProbeProtocol, require_request
 from probe.result import Overlay, Probed, ProbeResult
