@@ -22,7 +22,7 @@ import torch
 from echofm.phantom import PhantomClip, render, render_clip
 from echofm.phantom.acquisition import VIEWS
 from echofm.phantom.anatomy import Patient
-from echofm.phantom.clip import build_scene, scene_pose
+from echofm.phantom.clip import make_scan
 from echofm.phantom.scene import BLOOD, Tissue
 
 Mask = npt.NDArray[np.bool_]
@@ -37,11 +37,10 @@ _PATIENTS = (1, 8, 40, 41, 42, 43)
 
 def regions(clip: PhantomClip) -> dict[str, Mask]:
     """(T - 1, H, W) each, inside the sector. Leaflets: pixels that show one, over blood; blood: the rest of it."""
-    scene = build_scene(clip.patient, clip.view, clip.cycle, device="cpu")
-    pose = scene_pose(scene, clip.acquisition, clip.patient, clip.time_s)
-    codes = render.tissue_codes(scene, pose, clip.sector)[:-1]
+    scan = make_scan(clip.patient, clip.acquisition, clip.number, clip.time_s, clip.cycle, size=clip.sector.size)
+    codes = scan.codes_THW[:-1]
     blood, outside = np.isin(codes, BLOOD), codes == Tissue.OUTSIDE
-    tissue_field = render.pixel_truth(scene, pose, clip.sector).displacement_T2HW
+    tissue_field = render.pixel_truth(scan).displacement_T2HW
     leaflets = (tissue_field != clip.pixels.displacement_T2HW).any(1)
     found = (codes == Tissue.MYOCARDIUM, ~blood & ~outside, leaflets, outside, blood & ~leaflets, np.ones_like(blood))
     return {name: mask & clip.sector_HW for name, mask in zip(REGIONS, found, strict=True)}

@@ -15,9 +15,8 @@ import scipy.stats
 import torch
 
 from echofm.phantom.acquisition import Acquisition
-from echofm.phantom.probe import make_sector
-from echofm.phantom.seeds import generator
-from echofm.phantom.speckle import PointSpread
+from echofm.phantom.anatomy import generator
+from echofm.phantom.probe import PointSpread, make_sector
 
 Array = npt.NDArray[np.float64]
 

@@ -7,9 +7,7 @@ taken for it.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +19,7 @@ from torch import nn
 from echofm import __version__
 from echofm.card import ModelConfig
 from echofm.contract import InputContract
+from echofm.digest import tensor_digest
 from echofm.errors import EchofmError
 from echofm.model.config import EncoderConfig, NetworkConfig
 from echofm.model.tokens import Grid
@@ -31,6 +30,9 @@ from echofm.saved import CONFIG, FILES, open_model, read_tensors, write_model
 KINDS = {
     "mae": "echofm.model.mae:VideoMae",
     "encoder": "echofm.model.vit:VideoEncoder",
+    "mafe": "synth.mafe.network:Mafe",
+    "autoencoder": "synth.latent.autoencoder:Autoencoder",
+    "mafe_published": "synth.mafe.published.network:PublishedMafe",
 }
 # Kind: its configuration, and what its encoder's tensors are called.
 _ENCODERS: dict[str, tuple[type[EncoderConfig], str]] = {
@@ -84,9 +86,9 @@ class Encoder(nn.Module):
         self.config, self.contract = config, _contract_of(config)
         architecture = {name: value for name, value in net.architecture.items() if not name.startswith("phase")}
         named = {name: tensor for name, tensor in net.state_dict().items() if not name.startswith("phase.")}
-        self.digest = _digest([architecture, self.contract.model_dump(mode="json")], named)
+        self.digest = tensor_digest(named, settings=[architecture, self.contract.model_dump(mode="json")])
         projector = {} if net.phase is None else net.phase.state_dict()
-        self.phase_digest = _digest([net.phase_centre], projector)
+        self.phase_digest = tensor_digest(projector, settings=[net.phase_centre])
 
     @property
     def sees_time(self) -> bool:
@@ -251,11 +253,3 @@ def _contract_of(config: ModelConfig) -> InputContract:
     if config.contract is None:
         raise EchofmError(f"{CONFIG}: an encoder needs a contract, the clips that it takes")
     return config.contract
-
-
-def _digest(settings: Any, tensors: Mapping[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"\0{name}\0".encode())
-        digest.update(tensor.cpu().contiguous().numpy().data)
-    return digest.hexdigest()

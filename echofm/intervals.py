@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated
 
 import numpy as np
@@ -92,3 +92,41 @@ def estimate(
         tail = float(scipy.special.ndtr(widened))
     low, high = np.quantile(known, [tail, 1 - tail]) if len(known) else (np.nan, np.nan)
     return Estimate(value=float(value), low=float(low), high=float(high))
+
+
+def half_samples(
+    statistics: Callable[..., npt.NDArray[np.float64]],
+    patients: Sequence[int],
+    *,
+    level: float = 0.95,
+    draws: int = 1000,
+    seed: int = 0,
+) -> list[Estimate]:
+    """Intervals of statistics of one or more sets from random halves of their patients, no patient drawn twice.
+
+    For what a redrawn patient's second copy would spoil: distances between all pairs, numbers of neighbours. A half
+    sample of an asymptotically linear statistic varies about the whole as the whole about the truth (delete-half
+    jackknife, Shao and Wu, https://doi.org/10.1214/aos/1176347263); one of pairs whose linear part vanishes, as where
+    two sets are drawn alike, three times as much in variance. Quarter samples tell which: V = 2 V_half - V_quarter / 3
+    is the variance of both. Deviations are taken from the halves' own mean, so that a bias that falls with the number
+    of patients moves the figure and not the interval's width.
+
+    patients: their number in each set. statistics: gets a set's chosen patients as 0 and 1, (draws, patients), for each
+    set, and gives (draws, statistics). Raises ValueError where a set has fewer than 4 patients.
+    """
+    if min(patients) < 4:
+        raise ValueError(f"{min(patients)} patients are too few for an interval; 4 or more are needed")
+    rng = np.random.default_rng(seed)
+    whole_S = statistics(*[np.ones((1, count)) for count in patients])[0]
+    quarter_RS, half_RS = (statistics(*[_subsets(count, part, draws, rng) for count in patients]) for part in (4, 2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio_S = 2 - np.nanvar(quarter_RS, axis=0) / (3 * np.nanvar(half_RS, axis=0))
+    deviation_RS = (half_RS - np.nanmean(half_RS, axis=0)) * np.sqrt(np.clip(ratio_S, 1 / 3, 1))
+    redrawn = (whole_S + np.where(np.isnan(ratio_S), 0, deviation_RS)).T
+    return [estimate(*each, level=level, patients=min(patients)) for each in zip(whole_S, redrawn)]
+
+
+def _subsets(count: int, part: int, draws: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """(draws, count) of 0 and 1: in each draw one of `part` equal parts, drawn at random."""
+    order = rng.permuted(np.tile(np.arange(count), (draws, 1)), axis=1)
+    return (order < count // part).astype(np.float64)

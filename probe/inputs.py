@@ -266,12 +266,11 @@ class _EncoderTables:
         options = self.options
         videos = open_videos(
             data,
-            key=options.key,
+            options=options.reading,
             processes=options.processes,
             # What the other set is, is found by looking.
             dataset=options.dataset if data == self.data else None,
             patient_from=options.patient_from,
-            limits=options.limits,
             show_progress=self.show_progress,
         )
         return videos.input(encoder.contract)

@@ -7,6 +7,8 @@ from importlib.metadata import EntryPoint
 from echofm.cli import chosen
 
 _COMMANDS = {
+    "motion": "synth.mafe.motion:main",
+    "latents": "synth.latent.cli:main",
     "train": "synth.train:main",
 }
 

@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from echofm.backbones import open_encoder
-from echofm.backbones.echoprime import EchoPrimeVideo
-from echofm.backbones.panecho import PanEchoVideo, published_name
+from echofm.backbones.published import EchoPrimeVideo, PanEchoVideo, published_name
 from echofm.errors import EchofmError
 from echofm.hub import load_encoder
 from echofm.model.config import NetworkConfig

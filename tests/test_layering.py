@@ -23,6 +23,10 @@ HELPS = [
         ["audit", "fit-reid"],
         ["synth"],
         ["synth", "train"],
+        ["synth", "motion"],
+        ["synth", "train", "mafe", "demo"],
+        ["synth", "latents"],
+        ["synth", "train", "latent", "demo"],
     ),
 ]
 MODULES = sorted(path for package in ("echofm", *UPPER) for path in (ROOT / package).rglob("*.py"))

@@ -15,9 +15,8 @@ from benchmarks.phantom_flow import JUDGES, errors, measure
 from echofm.phantom import generate, render_clip
 from echofm.phantom.acquisition import VIEWS, draw_acquisition
 from echofm.phantom.anatomy import draw_patient
-from echofm.phantom.clip import build_scene, scene_pose
+from echofm.phantom.clip import make_scan
 from echofm.phantom.cycle import cycle_curves
-from echofm.phantom.probe import make_sector
 from echofm.phantom.render import pixel_truth
 from echofm.phantom.video import write_mjpeg
 
@@ -78,11 +77,10 @@ def test_a_shift_by_half_a_pixel_wins_on_still_noise() -> None:
 @pytest.mark.parametrize("view", ["A4C", "A2C", "PLAX"])
 def test_a_pixel_on_a_leaflet_moves_with_it(view: str) -> None:
     clip = render_clip(1, view=view, frames=24)
-    scene = build_scene(clip.patient, view, clip.cycle, device="cpu")
-    pose = scene_pose(scene, clip.acquisition, clip.patient, clip.time_s)
+    scan = make_scan(clip.patient, clip.acquisition, clip.number, clip.time_s, clip.cycle, size=112)
     apart = []
-    for thread in scene.threads:
-        points = clip.sector.to_pixels(pose.to_image(thread.points_TP2))
+    for thread in scan.scene.threads:
+        points = clip.sector.to_pixels(scan.pose.to_image(thread.points_TP2))
         # Its free half: near the hinge the pixel may be the wall's.
         for point in range(points.shape[1] // 2, points.shape[1], 4):
             path = points[:, point]
@@ -135,13 +133,12 @@ def heart_shape(number: int, clip: int) -> npt.NDArray[np.float64]:
     taken = draw_acquisition(0, number, clip, view="A4C", frame_rate_hz=50.0, overlay=False, colour=False)
     time_s = np.array([0.0, 0.4])
     cycle = cycle_curves(time_s, np.array([0.0, 1.0]), atrial_kick=True)
-    scene = build_scene(patient, "A4C", cycle, device="cpu")
-    sector = make_sector(taken, 112)
+    scan = make_scan(patient, taken, clip, time_s, cycle, size=112)
     parts = []
-    for mask in pixel_truth(scene, scene_pose(scene, taken, patient, time_s), sector).mask_THW:
-        cavity_mm, length_mm = discs(mask, sector.spacing_mm, count=6)
-        outer_mm, _ = discs(np.where(mask == 2, 1, mask), sector.spacing_mm, count=6)
-        atrium_mm = np.sqrt((mask == 3).sum()) * sector.spacing_mm
+    for mask in pixel_truth(scan).mask_THW:
+        cavity_mm, length_mm = discs(mask, scan.sector.spacing_mm, count=6)
+        outer_mm, _ = discs(np.where(mask == 2, 1, mask), scan.sector.spacing_mm, count=6)
+        atrium_mm = np.sqrt((mask == 3).sum()) * scan.sector.spacing_mm
         parts += [*cavity_mm[:5], *outer_mm[:5], length_mm, atrium_mm]
     return np.array(parts)
 

@@ -6,8 +6,6 @@ Shapes: B clips, C channels, T frames or times, H rows, W columns, N tokens or f
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +14,7 @@ import torch
 from torch import nn
 
 from echofm.contract import InputContract
+from echofm.digest import tensor_digest
 from echofm.errors import EchofmError
 from echofm.model.tokens import Grid
 from echofm.model.vit import Encoding
@@ -54,8 +53,11 @@ class FrozenEncoder(nn.Module):
         self.contract, self.grid, self.sees_time = contract, grid, sees_time
         for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32)[:, None, None, None], persistent=False)
-        parts = [dict(settings), contract.model_dump(mode="json"), list(mean), list(std)]
-        self.digest = digest_of(parts, net.state_dict())
+        self.digest = tensor_digest(
+            net.state_dict(),
+            settings=[dict(settings), contract.model_dump(mode="json"), list(mean), list(std)],
+            label=lambda name, tensor: f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0",
+        )
 
     def train(self, mode: bool = True) -> FrozenEncoder:
         """Stays in evaluation mode: it is frozen."""
@@ -102,15 +104,6 @@ def encode_frames(
         else phase_BTD.new_zeros(clips, 0, phase_BTD.shape[2])
     )
     return Encoding(tokens_BND=tokens_BND, phase_BTD=phase_BTD, video_BD=phase_BTD.mean(1))
-
-
-def digest_of(settings: Any, tensors: Mapping[str, torch.Tensor]) -> str:
-    """sha256 over JSON-like settings and tensors of any type, in the order of their names."""
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from echofm.encoder import AnyEncoder
 from echofm.errors import EchofmError
 from echofm.model.tokens import Grid
 from echofm.model.vit import Encoding
+from echofm.schema import first_problem
 
 # Part of the largest feature by which half precision and other orders of summation may differ.
 _SAME = 0.02
@@ -88,16 +89,7 @@ def whole_encoder(made: Any, name: str) -> AnyEncoder:
     if isinstance(made, nn.Module):
         made.eval()
     encoder = _Complete(made, name)
-    try:
-        alone, beside = _tried(encoder)
-    except RuntimeError:
-        # It may live on a device that it is yet to be moved from, or to; what fails is told where it is used.
-        return encoder
-    except EchofmError:
-        raise
-    except Exception as error:  # whatever somebody's code raises
-        raise EchofmError(f"{name} fails on a clip of its own contract: {first_line(error)}") from None
-    _require_one_answer(alone, beside, name)
+    _tried(encoder, name, may_be_elsewhere=True)
     return encoder
 
 
@@ -123,35 +115,37 @@ def interpreted(
         settings={"encoder": name, "per_frame": net.per_frame, "code": code},
         **pixels,
     )
-    try:
-        tried, beside = _tried(encoder)
-    except EchofmError as error:
-        raise EchofmError(f"{name}: {error}") from None
-    except Exception as error:  # whatever somebody's code raises
-        raise EchofmError(f"{name} fails on a clip of its own contract: {first_line(error)}") from None
+    tried = _tried(encoder, name)
+    assert tried is not None
     times = tried.phase_BTD.shape[1]
     if times and contract.frames % times:
         raise EchofmError(
             f"{name}: {times} times do not divide the {contract.frames} frames of its contract; three axes are "
             "(clips, times, D), and tokens of places have axes of their own: (clips, times, rows, columns, D)"
         )
-    _require_one_answer(tried, beside, name)
     encoder.grid = _found_grid(tried, grid if grid is not None else net.axes, name)
     return encoder
 
 
-def _tried(encoder: AnyEncoder) -> tuple[Encoding, Encoding]:
-    """An even grey clip encoded alone, and beside a brighter one."""
+def _tried(encoder: AnyEncoder, name: str, *, may_be_elsewhere: bool = False) -> Encoding | None:
+    """An even grey clip encoded alone.
+
+    may_be_elsewhere: on a device that it is yet to be moved from, or to; None where it therefore fails.
+    Raises EchofmError where it fails, or gives the clip other features beside a brighter one: tables would hold what
+    chance made.
+    """
     contract = encoder.contract
     low, high = contract.value_range
     shape = (1, contract.channels, contract.frames, contract.size, contract.size)
     grey, brighter = (torch.full(shape, low + part * (high - low)) for part in (0.5, 0.75))
-    beside = encoder.encode(torch.cat([grey, brighter]))
-    return encoder.encode(grey), beside
-
-
-def _require_one_answer(alone: Encoding, beside: Encoding, name: str) -> None:
-    """Raises EchofmError where a clip has other features beside another clip: tables would hold what chance made."""
+    try:
+        beside, alone = encoder.encode(torch.cat([grey, brighter])), encoder.encode(grey)
+    except EchofmError as error:
+        raise EchofmError(f"{name}: {error}") from None
+    except Exception as error:  # whatever somebody's code raises
+        if may_be_elsewhere and isinstance(error, RuntimeError):
+            return None
+        raise EchofmError(f"{name} fails on a clip of its own contract: {first_line(error)}") from None
     one, other = (encoding.video_BD[0].detach().float() for encoding in (alone, beside))
     # Rounding differs with the size of a batch; a network may have no finite answer to a clip without contrast.
     if not torch.allclose(one, other, rtol=_SAME, atol=_SAME * float(one.nan_to_num().abs().max()), equal_nan=True):
@@ -159,6 +153,7 @@ def _require_one_answer(alone: Encoding, beside: Encoding, name: str) -> None:
             f"{name} gives one clip other features from call to call, or beside another clip; switch off dropout, "
             "random masks and statistics of the batch (`.eval()`)"
         )
+    return alone
 
 
 def _found_grid(tried: Encoding, given: Any, name: str) -> Grid | None:
@@ -182,10 +177,9 @@ def contract_of(given: object, name: str) -> InputContract:
     try:
         return InputContract.model_validate(given)
     except pydantic.ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
         raise EchofmError(
-            f"{name}: its attribute `contract` is no InputContract ({'.'.join(map(str, first['loc'])) or 'all'}: "
-            f"{first['msg']}); give one, e.g. InputContract(size=224, frames=16, channels=3)"
+            f"{name}: its attribute `contract` is no InputContract ({first_problem(error)}); give one, e.g. "
+            "InputContract(size=224, frames=16, channels=3)"
         ) from None
 
 
@@ -196,9 +190,8 @@ def _vectors(output: object) -> torch.Tensor:
 
 
 def first_line(error: Exception) -> str:
-    """What went wrong in somebody\'s code, in one line."""
+    """What went wrong in somebody's code, in one line."""
+    # A validation's own first line counts the faults and names none.
     if isinstance(error, pydantic.ValidationError):
-        # Its own first line counts the faults and names none.
-        first = error.errors(include_url=False, include_input=False)[0]
-        return f"{error.title}: {'.'.join(map(str, first['loc'])) or 'all'}: {first['msg']}"
+        return f"{error.title}: {first_problem(error)}"
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,16 @@ from echofm.backbones.pixels import PixelEncoder
 from echofm.backbones.spec import Spec, parse_spec
 from echofm.contract import InputContract
 from echofm.encoder import AnyEncoder
-from echofm.errors import EchofmError
+
+# By kind of spec; imported where it is needed.
+_LOADERS = {
+    "timm": "images:open_timm",
+    "hf": "huggingface:open_hf",
+    "echoprime": "published:open_echoprime",
+    "panecho": "published:open_panecho",
+    "torchhub": "own:open_torchhub",
+    "own": "own:open_own",
+}
 
 
 def open_encoder(spec: str | Path, *, seed: int = 0, trust_remote_code: bool = False) -> AnyEncoder:
@@ -24,8 +34,7 @@ def open_encoder(spec: str | Path, *, seed: int = 0, trust_remote_code: bool = F
     seed: of untrained weights. trust_remote_code: needed for torchhub, which runs the repository's code.
     Raises EchofmError naming what cannot be had and why.
     """
-    parsed = replace(parse_spec(str(spec)), seed=seed)
-    opened = _open(parsed, trust=trust_remote_code)
+    opened = _open(replace(parse_spec(str(spec)), seed=seed, trusted=trust_remote_code))
     # What a loader left in training mode or with gradients would cost memory and change features.
     if isinstance(opened, torch.nn.Module):
         opened.eval().requires_grad_(False)
@@ -38,35 +47,12 @@ def random_spec(spec: str | Path) -> str | None:
     return None if parsed.random or parsed.kind == "pixels" else f"random:{spec}"
 
 
-def _open(spec: Spec, *, trust: bool) -> AnyEncoder:
-    if spec.kind == "torchhub":
-        from echofm.backbones.own import open_torchhub
-
-        return open_torchhub(spec, trust=trust)
-    if spec.kind == "own":
-        from echofm.backbones.own import open_own
-
-        return open_own(spec)
-    if spec.kind == "timm":
-        from echofm.backbones.images import open_timm
-
-        return open_timm(spec)
-    if spec.kind == "hf":
-        from echofm.backbones.huggingface import open_hf
-
-        return open_hf(spec)
-    if spec.kind == "echoprime":
-        from echofm.backbones.echoprime import open_echoprime
-
-        return open_echoprime(spec)
-    if spec.kind == "panecho":
-        from echofm.backbones.panecho import open_panecho
-
-        return open_panecho(spec)
-    return _open_ours(spec)
-
-
-def _open_ours(spec: Spec) -> AnyEncoder:
+def _open(spec: Spec) -> AnyEncoder:
+    if spec.kind in _LOADERS:
+        module, _, function = _LOADERS[spec.kind].partition(":")
+        loader = getattr(importlib.import_module(f"echofm.backbones.{module}"), function)
+        opened: AnyEncoder = loader(spec)
+        return opened
     from echofm.hub import load_encoder, untrained_encoder
     from echofm.model.convert import read_official
 
@@ -77,8 +63,4 @@ def _open_ours(spec: Spec) -> AnyEncoder:
     with seeded(spec.seed):
         if spec.kind == "official":
             return read_official(spec.name, untrained=spec.random)
-        if spec.random:
-            return untrained_encoder(spec.name)
-    if spec.kind != "folder":
-        raise EchofmError(f"encoder {spec.name!r}: unknown kind {spec.kind!r}")
-    return load_encoder(spec.name)
+        return untrained_encoder(spec.name) if spec.random else load_encoder(spec.name)

@@ -38,19 +38,18 @@ def open_own(spec: Spec) -> AnyEncoder:
     if not isinstance(made, nn.Module):
         raise EchofmError(f"{spec.name} returned a {type(made).__name__}; an nn.Module or an encoder is needed")
     contract = contract_of(getattr(made, "contract", None), spec.name)
-    sees_time = bool(getattr(made, "sees_time", True))
-    grid = getattr(made, "grid", None)
+    sees_time, grid = bool(getattr(made, "sees_time", True)), getattr(made, "grid", None)
     return interpreted(
         spec.name, Interpreted(made), contract, sees_time=sees_time, grid=grid, code=_code(made, function)
     )
 
 
-def open_torchhub(spec: Spec, *, trust: bool) -> AnyEncoder:
-    """`torchhub:OWNER/REPO:MODEL` or `torchhub:FOLDER:MODEL`. It runs the repository's code, so `trust` must say so.
+def open_torchhub(spec: Spec) -> AnyEncoder:
+    """`torchhub:OWNER/REPO:MODEL` or `torchhub:FOLDER:MODEL`. It runs the repository's code, which must be trusted.
 
     Options: frames (16), size (224), image (the model takes single images), mean, std (ImageNet's), random.
     """
-    if not trust:
+    if not spec.trusted:
         raise EchofmError(
             f"torchhub:{spec.name}: this would run code from that repository on this machine; "
             "read it first, then give --trust-remote-code"

@@ -17,6 +17,7 @@ class Spec:
     """kind: one of PREFIXES, "folder" (an export of ours or its hub id), "own" (module:function) or "pixels".
 
     name: what follows the prefix. options: what follows "?". random: the same architecture with weights of `seed`.
+    trusted: whether code of a repository may run.
     """
 
     kind: str
@@ -24,6 +25,7 @@ class Spec:
     options: Mapping[str, str] = field(default_factory=dict)
     random: bool = False
     seed: int = 0
+    trusted: bool = False
 
     def only(self, *known: str) -> Mapping[str, str]:
         """The options. Raises EchofmError on one that this kind of encoder does not have."""
@@ -59,7 +61,9 @@ def parse_spec(text: str) -> Spec:
         return replace(parse_spec(text.removeprefix("random:")), random=True)
     if Path(text).is_dir():
         return Spec(kind="folder", name=text)
-    plain, options = _options(text)
+    plain, _, tail = text.partition("?")
+    pairs = (part.partition("=") for part in tail.split("&") if part)
+    options = {name: value for name, _, value in pairs}
     random = options.pop("random", None) is not None
     kind, colon, name = plain.partition(":")
     if plain == "pixels":
@@ -76,12 +80,3 @@ def parse_spec(text: str) -> Spec:
             + ", ".join(f"{prefix}:" for prefix in PREFIXES)
         )
     return Spec(kind="folder", name=plain, options=options, random=random)
-
-
-def _options(text: str) -> tuple[str, dict[str, str]]:
-    plain, _, tail = text.partition("?")
-    options = {}
-    for part in filter(None, tail.split("&")):
-        name, _, value = part.partition("=")
-        options[name] = value
-    return plain, options

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import subprocess
@@ -15,6 +14,7 @@ import torch
 from torch import nn
 
 import echofm
+from echofm.digest import tensor_digest
 from echofm.engine.parallel import processes
 
 _PACKAGES = ("torch", "accelerate", "timm", "numpy", "safetensors", "webdataset")
@@ -68,11 +68,7 @@ def digest_of(net: nn.Module) -> str:
     own = getattr(net, "digest", None)
     if isinstance(own, str):
         return own
-    found = hashlib.sha256()
-    for name, tensor in sorted(net.state_dict().items()):
-        found.update(f"{name} {tensor.dtype} {list(tensor.shape)};".encode())
-        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
+    return tensor_digest(net.state_dict(), label=lambda name, each: f"{name} {each.dtype} {list(each.shape)};")
 
 
 def git_sha() -> str | None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from echofm.phantom.seeds import generator
+from echofm.phantom.anatomy import generator
 
 VIEWS = ("A4C", "A2C", "PLAX", "PSAX")
 Spread = Literal["usual", "varied"]

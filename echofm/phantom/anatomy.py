@@ -1,5 +1,7 @@
 """Patient: one heart in millimetres. Fixed across the clips of a patient; drawn from (seed, patient) alone.
 
+Every random choice of the phantom comes from `generator`: (seed, what for, patient, clip) and nothing else.
+
 Sizes follow the reference ranges of Lang et al., Recommendations for cardiac chamber quantification (JASE 2015,
 https://doi.org/10.1016/j.echo.2014.10.003), widened to disease.
 """
@@ -10,8 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
-from echofm.phantom.seeds import generator
 
 RHYTHMS = ("regular", "respiratory", "atrial_fibrillation")
 
@@ -160,3 +160,11 @@ def _shape(normal: Any, size: float, length: float) -> dict[str, float]:
         "blood_gain": normal(0.024, 0.009, 0.008, 0.06),
         "torsion_deg": normal(11, 3, 3, 18),
     }
+
+
+_PURPOSES = ("patient", "acquisition", "texture", "noise", "beats", "split", "tags", "doppler", "varied")
+
+
+def generator(seed: int, purpose: str, *keys: int) -> np.random.Generator:
+    """An independent stream per purpose, so that a new draw in one never moves another."""
+    return np.random.default_rng([seed, _PURPOSES.index(purpose), *keys])

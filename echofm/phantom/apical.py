@@ -11,23 +11,21 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from echofm.phantom.anatomy import Patient
-from echofm.phantom.atrium import ATRIAL_WALL_MM, atrium_width
+from echofm.phantom.anatomy import Patient, generator
 from echofm.phantom.cycle import Cycle
 from echofm.phantom.layers import Extent, Layers, longitudinal_tables
-from echofm.phantom.paint import paint_gain
 from echofm.phantom.scene import (
-    OUTLINE_POINTS,
     PAINT_STEP_MM,
     Scene,
     Stream,
     Thread,
     Tissue,
+    outline_levels,
     paint_borders,
+    paint_gain,
 )
-from echofm.phantom.seeds import generator
 from echofm.phantom.valves import stream, two_leaflets
-from echofm.phantom.ventricle import VIEW_ANGLES, Ventricle, build_ventricle
+from echofm.phantom.ventricle import ATRIAL_WALL_MM, VIEW_ANGLES, Ventricle, atrium_width, build_ventricle
 
 Array = npt.NDArray[np.float64]
 
@@ -47,7 +45,7 @@ def build_apical(patient: Patient, view: str, cycle: Cycle, *, device: torch.dev
         tissue_NM=tissue,
         gain_NM=paint_gain(patient, view, tissue, across, along, probe_mm=(-8.0, -27.0)),
         tables=longitudinal_tables(layers, _EXTENT, device=device),
-        outline_TSL2=_outline(layers, patient, view),
+        outline_TSL2=layers.border_points((3, 4) if view == "A4C" else (1, 2), outline_levels(patient)),
         threads=_threads(patient, view, layers, cycle),
         streams=_streams(patient, view, layers, cycle),
     )
@@ -166,27 +164,13 @@ def _paint_tissue(p: Patient, view: str, layers: Layers, across: Array, along: A
     return tissue.astype(np.uint8)
 
 
-def _outline(layers: Layers, p: Patient, view: str) -> Array:
-    sides = []
-    level = np.linspace(0, 1, OUTLINE_POINTS) * p.lv_length_mm
-    for border in (3, 4) if view == "A4C" else (1, 2):
-        across = np.interp(level, layers.level_Z, layers.reference_ZK[:, border])
-        sides.append(layers.move(np.stack([across, level], -1)))
-    return np.stack(sides, 1)
-
-
-def _hinges(layers: Layers, p: Patient, level: float, borders: tuple[int, int]) -> Array:
-    points = [[np.interp(level, layers.level_Z, layers.reference_ZK[:, k]), level] for k in borders]
-    return layers.move(np.array(points))
-
-
 def _threads(p: Patient, view: str, layers: Layers, cycle: Cycle) -> list[Thread]:
     rng = generator(p.seed, "texture", p.number, 10 + int(view == "A2C"))
     frames = len(cycle.phase_T)
     apexwards = np.tile([0.0, -1.0], (frames, 1))
     mitral = (3, 4) if view == "A4C" else (2, 1)
     threads = two_leaflets(
-        _hinges(layers, p, p.lv_length_mm, mitral),
+        layers.hinges(p.lv_length_mm, mitral),
         lengths_mm=(p.anterior_leaflet, p.posterior_leaflet),
         opening_T=cycle.mitral_T,
         open_rad=np.deg2rad(p.mitral_opening_deg),
@@ -196,7 +180,7 @@ def _threads(p: Patient, view: str, layers: Layers, cycle: Cycle) -> list[Thread
     )
     if view == "A4C":
         threads += two_leaflets(
-            _hinges(layers, p, p.lv_length_mm - p.tricuspid_offset_mm, (2, 1)),
+            layers.hinges(p.lv_length_mm - p.tricuspid_offset_mm, (2, 1)),
             lengths_mm=(0.5, 0.6),
             opening_T=cycle.mitral_T,
             open_rad=np.deg2rad(p.mitral_opening_deg),
@@ -209,10 +193,10 @@ def _threads(p: Patient, view: str, layers: Layers, cycle: Cycle) -> list[Thread
 
 def _streams(p: Patient, view: str, layers: Layers, cycle: Cycle) -> list[Stream]:
     apexwards = np.tile([0.0, -1.0], (len(cycle.phase_T), 1))
-    mitral = _hinges(layers, p, p.lv_length_mm, (3, 4) if view == "A4C" else (2, 1))
+    mitral = layers.hinges(p.lv_length_mm, (3, 4) if view == "A4C" else (2, 1))
     streams = [stream(mitral, patient=p, rate_T=cycle.filling_T, towards_T2=apexwards, area_cm2=4.5, length_mm=42)]
     if view == "A4C":
-        tricuspid = _hinges(layers, p, p.lv_length_mm - p.tricuspid_offset_mm, (2, 1))
+        tricuspid = layers.hinges(p.lv_length_mm - p.tricuspid_offset_mm, (2, 1))
         outflow = mitral.copy()
         # The outflow tract leaves beside the septum and out of this plane: the stream ends at the base.
         outflow[:, 1] = 0.55 * outflow[:, 0] + 0.45 * outflow[:, 1]

@@ -18,9 +18,9 @@ from echofm.phantom.cycle import Cycle, cycle_curves, draw_onsets
 from echofm.phantom.doppler import colour_flow, true_velocity
 from echofm.phantom.leaflet_motion import with_leaflets
 from echofm.phantom.plax import build_plax
-from echofm.phantom.probe import Pose, Sector, make_pose, make_sector
+from echofm.phantom.probe import Sector, make_pose, make_sector
 from echofm.phantom.psax import build_psax
-from echofm.phantom.render import Noise, PixelTruth, drawn_noise, no_noise, pixel_truth, render_envelope, render_grey
+from echofm.phantom.render import Noise, PixelTruth, Scan, drawn_noise, no_noise, pixel_truth, render_grey
 from echofm.phantom.scene import Scene
 from echofm.phantom.truth import FURTHER, Truth
 
@@ -158,52 +158,61 @@ def render_clip(
     )
     count = frames or int(np.ceil(_BEATS * 60 / person.heart_rate_bpm * taken.frame_rate_hz))
     time_s = np.arange(count) / taken.frame_rate_hz
-    with one_thread(), torch.inference_mode():
-        return _rendered(person, taken, clip, time_s, size=size, device=device, noise=noise, truth=truth)
-
-
-def _rendered(
-    person: Patient,
-    taken: Acquisition,
-    clip: int,
-    time_s: Array,
-    *,
-    size: int,
-    device: torch.device | str,
-    noise: Noise,
-    truth: Collection[Truth],
-) -> PhantomClip:
     onset_s = draw_onsets(person, clip, float(time_s[-1]))
     cycle = cycle_curves(time_s, onset_s, atrial_kick=person.rhythm != "atrial_fibrillation")
-    scene = build_scene(person, taken.view, cycle, device=device)
-    sector = make_sector(taken, size)
-    pose = scene_pose(scene, taken, person, time_s)
+    with one_thread(), torch.inference_mode():
+        scan = make_scan(person, taken, clip, time_s, cycle, size=size, device=device)
+        return _rendered(scan, noise=noise, truth=truth)
 
-    def shown(noise: Noise) -> npt.NDArray[np.uint8]:
-        envelope = render_envelope(scene, pose, sector, taken, person, clip, time_s, noise=noise)
-        return render_grey(envelope, sector, taken)
 
-    grey = shown(noise)
-    pixels = pixel_truth(scene, pose, sector)
+def _rendered(scan: Scan, *, noise: Noise, truth: Collection[Truth]) -> PhantomClip:
+    grey = render_grey(scan, noise=noise)
+    pixels = pixel_truth(scan)
     frames_THWC, tissue_px = grey[..., None], pixels.displacement_T2HW
-    if taken.colour and scene.streams:
-        frames_THWC = colour_flow(grey, scene, pose, sector, taken, person, clip, tissue_px)
+    if scan.acquisition.colour and scan.scene.streams:
+        frames_THWC = colour_flow(scan, grey, tissue_px)
         pixels = replace(pixels, grey_THW=grey)
     if "velocity" in truth:
-        pixels = replace(pixels, velocity_THW=true_velocity(scene, pose, sector, taken, tissue_px))
+        pixels = replace(pixels, velocity_THW=true_velocity(scan, tissue_px))
     if "clean" in truth:
-        pixels = replace(pixels, clean_THW=shown(no_noise))
+        pixels = replace(pixels, clean_THW=render_grey(scan, noise=no_noise))
+    outline_TSL2 = scan.scene.outline_TSL2
+    outline_mm = scan.pose.to_image(outline_TSL2.reshape(len(outline_TSL2), -1, 2)).reshape(outline_TSL2.shape)
     return PhantomClip(
-        patient=person,
-        acquisition=taken,
-        number=clip,
+        patient=scan.patient,
+        acquisition=scan.acquisition,
+        number=scan.number,
         frames_THWC=frames_THWC,
+        time_s=scan.time_s,
+        cycle=scan.scene.cycle,
+        sector=scan.sector,
+        sector_HW=scan.sector.inside(),
+        pixels=with_leaflets(scan, pixels),
+        outline_TSL2=scan.sector.to_pixels(outline_mm),
+    )
+
+
+def make_scan(
+    patient: Patient,
+    acquisition: Acquisition,
+    number: int,
+    time_s: Array,
+    cycle: Cycle,
+    *,
+    size: int,
+    device: torch.device | str = "cpu",
+) -> Scan:
+    """The patient's heart where the usual window of the acquisition's view, and the operator's hand, put it."""
+    angle, pivot, position = _POSITIONS[acquisition.view]
+    pivot_mm = (pivot[0] * patient.lv_length_mm, pivot[1] * patient.lv_length_mm)
+    return Scan(
+        patient=patient,
+        acquisition=acquisition,
+        number=number,
         time_s=time_s,
-        cycle=cycle,
-        sector=sector,
-        sector_HW=sector.inside(),
-        pixels=with_leaflets(pixels, scene, pose, sector, taken),
-        outline_TSL2=_outline_pixels(scene, pose, sector),
+        scene=build_scene(patient, acquisition.view, cycle, device=device),
+        sector=make_sector(acquisition, size),
+        pose=make_pose(acquisition, time_s, angle_deg=angle, pivot_mm=pivot_mm, at_mm=position),
     )
 
 
@@ -214,21 +223,6 @@ def build_scene(patient: Patient, view: str, cycle: Cycle, *, device: torch.devi
     if view == "PSAX":
         return build_psax(patient, cycle, device=device)
     return build_apical(patient, view, cycle, device=device)
-
-
-def scene_pose(scene: Scene, acquisition: Acquisition, patient: Patient, time_s: Array) -> Pose:
-    """Where the usual window of this view puts the heart."""
-    angle, pivot, position = _POSITIONS[scene.view]
-    length = patient.lv_length_mm
-    return make_pose(
-        acquisition, time_s, angle_deg=angle, pivot_mm=(pivot[0] * length, pivot[1] * length), at_mm=position
-    )
-
-
-def _outline_pixels(scene: Scene, pose: Pose, sector: Sector) -> Array:
-    shape = scene.outline_TSL2.shape
-    points = pose.to_image(scene.outline_TSL2.reshape(shape[0], -1, 2)).reshape(shape)
-    return sector.to_pixels(points)
 
 
 def truth_arrays(clip: PhantomClip, truth: Collection[Truth] = tuple(FURTHER)) -> dict[str, np.ndarray]:

@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.interpolate import PchipInterpolator
 
-from echofm.phantom.anatomy import Patient
-from echofm.phantom.seeds import generator
+from echofm.phantom.anatomy import Patient, generator
 
 Curve = npt.NDArray[np.float64]
 

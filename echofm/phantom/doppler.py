@@ -8,14 +8,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
-import torch
 
-from echofm.phantom.acquisition import Acquisition
-from echofm.phantom.anatomy import Patient
-from echofm.phantom.probe import Pose, Sector
-from echofm.phantom.render import tissue_codes
-from echofm.phantom.scene import BLOOD, Scene, Stream
-from echofm.phantom.seeds import generator
+from echofm.phantom.render import Scan
+from echofm.phantom.scene import Stream
 
 Array = npt.NDArray[np.float64]
 
@@ -28,23 +23,16 @@ _BEGINS_MM, _BOX_HALF_RAD = 18.0, 0.36
 
 
 def colour_flow(
-    grey_THW: npt.NDArray[np.uint8],
-    scene: Scene,
-    pose: Pose,
-    sector: Sector,
-    acquisition: Acquisition,
-    patient: Patient,
-    clip: int,
-    tissue_px_T2HW: npt.NDArray[np.float16],
+    scan: Scan, grey_THW: npt.NDArray[np.uint8], tissue_px_T2HW: npt.NDArray[np.float16]
 ) -> npt.NDArray[np.uint8]:
     """(T, H, W, 3) grey under aliased, wall-filtered, noisy velocities in a box; flashes where tissue moves fast."""
-    rng = generator(patient.seed, "doppler", patient.number, clip, 1)
-    box = _box(scene, pose, sector)
-    velocity = blood_velocity(scene, pose, sector) * box
-    tissue = tissue_velocity(tissue_px_T2HW, sector, acquisition)
+    rng = scan.generator("doppler", 1)
+    box = _box(scan)
+    velocity = blood_velocity(scan) * box
+    tissue = tissue_velocity(scan, tissue_px_T2HW)
     smooth = (0.0, 1.2, 1.2)
     noise = scipy.ndimage.gaussian_filter(rng.standard_normal(velocity.shape), smooth) * 4.3
-    nyquist = acquisition.nyquist_m_per_s
+    nyquist = scan.acquisition.nyquist_m_per_s
     blood = np.abs(velocity) > 0
     flashing = (np.abs(tissue) > _FLASH_M_PER_S) & (noise > 0.4) & box
     # A flash shows the wall's motion, exaggerated by the echo's strength.
@@ -56,48 +44,41 @@ def colour_flow(
     return np.where(shown[..., None], _colour_map(seen / nyquist), grey_THW[..., None]).astype(np.uint8)
 
 
-def _box(scene: Scene, pose: Pose, sector: Sector) -> npt.NDArray[np.bool_]:
+def _box(scan: Scan) -> npt.NDArray[np.bool_]:
     """(H, W) the operator's box: round the valves."""
-    starts = np.concatenate([pose.to_image(stream.start_T2[:, None]) for stream in scene.streams], 1)
+    starts = np.concatenate([scan.pose.to_image(stream.start_T2[:, None]) for stream in scan.scene.streams], 1)
     middle = starts.mean((0, 1))
-    points = sector.pixel_points()
+    points = scan.sector.pixel_points()
     distance, angle = np.linalg.norm(points, axis=-1), np.arctan2(points[..., 0], points[..., 1])
     about = np.arctan2(middle[0], middle[1])
     ahead = (distance > _BEGINS_MM) & (distance < np.linalg.norm(middle) + 30)
-    return ahead & (np.abs(angle - about) < _BOX_HALF_RAD) & sector.inside()
+    return ahead & (np.abs(angle - about) < _BOX_HALF_RAD) & scan.sector.inside()
 
 
-def true_velocity(
-    scene: Scene, pose: Pose, sector: Sector, acquisition: Acquisition, tissue_px_T2HW: npt.NDArray[np.float16]
-) -> npt.NDArray[np.float16]:
+def true_velocity(scan: Scan, tissue_px_T2HW: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
     """(T, H, W) m/s along the beam: of the jets where there is blood, else of the tissue; 0 outside the sector."""
-    tissue = tissue_velocity(tissue_px_T2HW, sector, acquisition)
-    velocity = np.where(_is_blood(scene, pose, sector), blood_velocity(scene, pose, sector), tissue)
-    return (velocity * sector.inside()).astype(np.float16)
+    velocity = np.where(scan.blood_THW, blood_velocity(scan), tissue_velocity(scan, tissue_px_T2HW))
+    return (velocity * scan.sector.inside()).astype(np.float16)
 
 
-def tissue_velocity(tissue_px_T2HW: npt.NDArray[np.float16], sector: Sector, acquisition: Acquisition) -> Array:
+def tissue_velocity(scan: Scan, tissue_px_T2HW: npt.NDArray[np.float16]) -> Array:
     """(T, H, W) displacement along the beam over the time of a frame; the last frame has the one before's."""
     moved = np.concatenate([tissue_px_T2HW, tissue_px_T2HW[-1:]]).astype(np.float64)
-    points = sector.pixel_points()
+    points = scan.sector.pixel_points()
     beam = points / np.linalg.norm(points, axis=-1, keepdims=True)
-    return -(moved * np.moveaxis(beam, -1, 0)).sum(1) * sector.spacing_mm * 1e-3 * acquisition.frame_rate_hz
+    along_px = -(moved * np.moveaxis(beam, -1, 0)).sum(1)
+    return along_px * scan.sector.spacing_mm * 1e-3 * scan.acquisition.frame_rate_hz
 
 
-def _is_blood(scene: Scene, pose: Pose, sector: Sector) -> npt.NDArray[np.bool_]:
-    return np.isin(tissue_codes(scene, pose, sector), BLOOD)
-
-
-def blood_velocity(scene: Scene, pose: Pose, sector: Sector) -> Array:
+def blood_velocity(scan: Scan) -> Array:
     """(T, H, W) along the beam, of the jets in blood; 0 in tissue."""
-    device = scene.tables.to_reference.device
-    pixels = sector.pixel_points().reshape(-1, 2)
-    here = pose.to_heart(torch.tensor(pixels, dtype=torch.float32, device=device)).cpu().numpy().astype(np.float64)
-    flow = sum((_stream_velocity(stream, here) for stream in scene.streams), np.zeros_like(here))
-    in_image = flow @ pose.rotation_T22.transpose(0, 2, 1)
+    pixels, size = scan.sector.pixel_points().reshape(-1, 2), scan.sector.size
+    here = scan.pose.to_heart(scan.pixels_P2).cpu().numpy().astype(np.float64)
+    flow = sum((_stream_velocity(stream, here) for stream in scan.scene.streams), np.zeros_like(here))
+    in_image = flow @ scan.pose.rotation_T22.transpose(0, 2, 1)
     beam = pixels / np.linalg.norm(pixels, axis=-1, keepdims=True)
     along = -(in_image * beam).sum(-1)
-    return along.reshape(-1, sector.size, sector.size) * _is_blood(scene, pose, sector)
+    return along.reshape(-1, size, size) * scan.blood_THW
 
 
 def _stream_velocity(stream: Stream, points_TP2: Array) -> Array:

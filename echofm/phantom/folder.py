@@ -1,81 +1,126 @@
-"""A folder of phantom clips in the layout of a public set, truth beside them, by as many processes as wanted."""
+"""A folder of phantom clips in the layout of a public set, truth beside them, by as many processes as wanted.
+
+Until it is whole OUT/phantom-unfinished.json holds the settings, OUT/unfinished/ a record of every clip, written after
+the clip's own files. Then the records go and the settings are renamed to phantom.json, so that a killed command can go
+on where it ended and a whole folder tells nothing of it.
+"""
 
 from __future__ import annotations
 
-import csv
+import json
 import multiprocessing
 import os
+import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from echofm import __version__
+from echofm.atomic import write_whole
 from echofm.errors import EchofmError
 from echofm.machine import processors
-from echofm.phantom import LayoutName, unfinished
-from echofm.phantom.acquisition import VIEWS, Spread
+from echofm.phantom.acquisition import VIEWS
+from echofm.phantom.anatomy import generator
 from echofm.phantom.clip import render_clip, truth_arrays
-from echofm.phantom.layout import Layout
-from echofm.phantom.layout_camus import Camus
+from echofm.phantom.layout import Camus, EchoNetDynamic, EchoNetPediatric, Layout, write_csv
 from echofm.phantom.layout_dicom import Dicom
-from echofm.phantom.layout_echonet import EchoNetDynamic, EchoNetPediatric
-from echofm.phantom.seeds import generator
-from echofm.phantom.truth import FOLDER, FURTHER, Truth, truth_path, write_truth
+from echofm.phantom.settings import Settings
+from echofm.phantom.truth import FOLDER, FURTHER, truth_path, write_truth
 from echofm.progress import progress_bar
 from echofm.readers.limits import PLAUSIBLE_RATE_HZ
 
+MARKER = "phantom.json"
+_SETTINGS = "phantom-unfinished.json"
+_RECORDS = "unfinished"
 _KINDS: tuple[type[Layout], ...] = (EchoNetDynamic, EchoNetPediatric, Camus, Dicom)
 _LAYOUTS = {kind.name: kind for kind in _KINDS}
 
+Result = dict[str, Any]
 
-@dataclass(frozen=True, kw_only=True)
+
+def generate(
+    out: str | Path,
+    *,
+    processes: int | None = None,
+    device: str = "cpu",
+    show_progress: bool = True,
+    **settings: Any,
+) -> None:
+    """Make a folder of clips with known answers, or go on with one that was begun with the same settings.
+
+    out: an empty or new folder, or one that a killed or failed call left behind: its whole clips are kept.
+    settings: fields of `echofm.phantom.settings.Settings`, which has the options of `echofm phantom`.
+    processes: None: one per core. The files' bytes do not depend on it.
+
+    Raises EchofmError on a folder that holds something else, on views that the layout cannot hold, and on a size,
+    length or rate that no clip has.
+    """
+    root, chosen = Path(out), _checked(Settings(**settings))
+    _begin(root, {"phantom": True, "schema_version": 1, "echofm_version": __version__, **asdict(chosen)})
+    jobs = [
+        _Job(root, chosen, patient, clip, device)
+        for patient in range(chosen.patients)
+        for clip in range(chosen.clips_per_patient)
+    ]
+    (root / FOLDER).mkdir(exist_ok=True)
+    done = _finished(jobs, processes or processors(), show_progress)
+    _LAYOUTS[chosen.layout]().finish(root, [result["row"] for result in done])
+    write_csv(root / FOLDER / "clips.csv", [result["index"] for result in done])
+    # The marker last: a folder that has it is whole.
+    shutil.rmtree(root / _RECORDS)
+    os.replace(root / _SETTINGS, root / MARKER)
+
+
+@dataclass(frozen=True)
 class _Job:
+    """One clip to render and write."""
+
     root: Path
-    layout: str
-    seed: int
+    settings: Settings
     patient: int
     clip: int
-    view: str
-    size: int
-    frames: int | None
-    frame_rate_hz: float | None
-    colour: bool
-    overlay: bool
-    acquisitions: Spread
-    truth: tuple[Truth, ...]
     device: str
 
     @property
-    def name(self) -> str:
-        """Of this clip's record."""
-        return f"{self.patient:06d}-{self.clip:03d}"
+    def record(self) -> Path:
+        """The record that its files are written."""
+        return self.root / _RECORDS / f"{self.patient:06d}-{self.clip:03d}.json"
 
-    def run(self) -> dict[str, Any]:
-        """Render and write one clip; what the tables need is noted when its files are whole."""
+    def recorded(self) -> Result | None:
+        """What `run` noted; None where it is still to be run."""
+        return json.loads(self.record.read_text(encoding="utf-8")) if self.record.is_file() else None
+
+    def run(self) -> Result:
+        """Render and write; what the tables need is noted when the files are whole."""
+        chosen = self.settings
+        assert chosen.views is not None and chosen.size is not None, "settled when they were checked"
         clip = render_clip(
             self.patient,
             clip=self.clip,
-            view=self.view,
-            seed=self.seed,
-            size=self.size,
-            frames=self.frames,
-            frame_rate_hz=self.frame_rate_hz,
-            colour=self.colour,
-            overlay=self.overlay,
-            spread=self.acquisitions,
+            view=chosen.views[(self.patient + self.clip) % len(chosen.views)],
+            seed=chosen.seed,
+            size=chosen.size,
+            frames=chosen.frames,
+            frame_rate_hz=chosen.frame_rate_hz,
+            colour=bool(generator(chosen.seed, "doppler", self.patient, self.clip).uniform() < chosen.colour_fraction),
+            overlay=bool(chosen.overlay),
+            spread=chosen.acquisitions,
             device=self.device,
-            truth=self.truth,
+            truth=chosen.truth,
         )
-        split = patient_split(self.seed, self.patient)
-        layout = _LAYOUTS[self.layout]()
+        split = patient_split(chosen.seed, self.patient)
+        layout = _LAYOUTS[chosen.layout]()
         stem, clip = layout.prepare(clip)
         row = layout.write_clip(self.root, stem, clip, split)
-        write_truth(truth_path(self.root, stem), truth_arrays(clip, self.truth))
+        write_truth(truth_path(self.root, stem), truth_arrays(clip, chosen.truth))
         index = {"stem": stem, "patient": clip.patient.name, "view": clip.view, "kind": clip.kind, "split": split}
-        return unfinished.record(self.root, self.name, {"row": row, "index": index})
+        # Read back as it will be when it is resumed: numpy's numbers are plain ones then.
+        text = json.dumps({"row": row, "index": index}, default=lambda number: number.item())
+        write_whole(self.record, text, durable=False)
+        return json.loads(text)
 
 
 def patient_split(seed: int, patient: int) -> str:
@@ -84,111 +129,69 @@ def patient_split(seed: int, patient: int) -> str:
     return "train" if draw < 0.7 else "val" if draw < 0.85 else "test"
 
 
-def generate(
-    out: str | Path,
-    *,
-    patients: int = 200,
-    clips_per_patient: int = 2,
-    views: Sequence[str] | None = None,
-    layout: LayoutName = "echonet-dynamic",
-    seed: int = 0,
-    size: int | None = None,
-    frames: int | None = None,
-    frame_rate_hz: float | None = None,
-    colour_fraction: float = 0.0,
-    overlay: bool | None = None,
-    acquisitions: Spread = "usual",
-    truth: Sequence[Truth] = (),
-    processes: int | None = None,
-    device: str = "cpu",
-    show_progress: bool = True,
-) -> None:
-    """Make a folder of clips with known answers, or go on with one that was begun with the same options.
-
-    out: an empty or new folder, or one that a killed or failed call left behind: its whole clips are kept.
-    views: of A4C, A2C, PLAX, PSAX, taken in turn; None: those that the layout's real set holds.
-    size: pixels a side of the image; None: the layout's own. frames: per clip; None: as many as 2.4 beats take.
-    frame_rate_hz: None: drawn per clip, 20 to 80 Hz. colour_fraction: share of clips with a colour-Doppler overlay.
-    overlay: burned-in text and ECG trace; None: where the layout's real set has them.
-    acquisitions: "usual", as of one laboratory, or "varied", as of many.
-    truth: dense truth to keep as well, about 1 MB a clip each: "displacement"; "velocity", along the beam; "grey", of
-        colour clips; "clean", the frames without noise (rendered once more).
-    processes: None: one per core. The files' bytes do not depend on it.
-
-    Raises EchofmError on a folder that holds something else, on views that the layout cannot hold, and on a size,
-    length or rate that no clip has.
-    """
-    root = Path(out)
-    kind = _LAYOUTS[layout]
-    chosen = tuple(views or kind.views)
-    _check(kind, chosen, patients, clips_per_patient, colour_fraction)
-    moving = colour_fraction > 0 or "velocity" in truth
-    _check_images(size=size, frames=frames, frame_rate_hz=frame_rate_hz, moving=moving)
-    _check_truth(truth)
-    shared: dict[str, Any] = {
-        "layout": layout,
-        "seed": seed,
-        "size": size or kind.size,
-        "frames": frames,
-        "frame_rate_hz": frame_rate_hz,
-        "overlay": kind.overlay if overlay is None else overlay,
-        "acquisitions": acquisitions,
-        "truth": tuple(name for name in FURTHER if name in truth),
-    }
-    folder = {"patients": patients, "clips_per_patient": clips_per_patient, "views": chosen}
-    folder["colour_fraction"] = colour_fraction
-    unfinished.begin(root, {"phantom": True, "schema_version": 1, "echofm_version": __version__, **shared, **folder})
-    jobs = [
-        _job(patient, clip, views=chosen, colour_fraction=colour_fraction, root=root, device=device, **shared)
-        for patient in range(patients)
-        for clip in range(clips_per_patient)
-    ]
-    _write(root, kind(), jobs, processes or processors(), show_progress)
+def _begin(root: Path, settings: dict[str, Any]) -> None:
+    """Take an empty or new folder, or one that was begun with the same settings."""
+    if root.exists() and not root.is_dir():
+        raise EchofmError(f"{root}: is no folder; name an empty or a new one")
+    path = root / _SETTINGS
+    if path.is_file():
+        known = json.loads(path.read_text(encoding="utf-8"))
+        wanted = json.loads(json.dumps(settings))
+        name = next((name for name in {**known, **wanted} if known.get(name) != wanted.get(name)), None)
+        if name is not None:
+            raise EchofmError(
+                f"{root}: begun with {name} {known.get(name)}, now {wanted.get(name)} is asked for; "
+                "give the same options to finish it, or name another folder"
+            )
+    elif root.exists() and any(root.iterdir()):
+        raise EchofmError(f"{root}: holds something already; name an empty or a new folder")
+    root.mkdir(parents=True, exist_ok=True)
+    if not path.is_file():
+        write_whole(path, json.dumps(settings, indent=2) + "\n", durable=False)
+    (root / _RECORDS).mkdir(exist_ok=True)
 
 
-def _job(patient: int, clip: int, *, views: tuple[str, ...], seed: int, colour_fraction: float, **others: Any) -> _Job:
-    colour = bool(generator(seed, "doppler", patient, clip).uniform() < colour_fraction)
-    view = views[(patient + clip) % len(views)]
-    return _Job(patient=patient, clip=clip, view=view, seed=seed, colour=colour, **others)
-
-
-def _write(root: Path, layout: Layout, jobs: list[_Job], processes: int, show_progress: bool) -> None:
-    """The clips, then the tables, then the marker: a folder that has it is whole."""
-    (root / FOLDER).mkdir(parents=True, exist_ok=True)
-    done = _finished(root, jobs, processes, show_progress)
-    layout.finish(root, [result["row"] for result in done])
-    with (root / FOLDER / "clips.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(done[0]["index"]))
-        writer.writeheader()
-        writer.writerows(result["index"] for result in done)
-    unfinished.finish(root)
-
-
-def _finished(root: Path, jobs: list[_Job], processes: int, show_progress: bool) -> list[dict[str, Any]]:
+def _finished(jobs: list[_Job], processes: int, show_progress: bool) -> list[Result]:
     """The result of every job, in order: those recorded earlier, and the others' once they are run."""
-    done = [unfinished.recorded(root, job.name) for job in jobs]
+    done = [job.recorded() for job in jobs]
     missing = [number for number, result in enumerate(done) if result is None]
+    kept = len(jobs) - len(missing)
     with progress_bar("phantom", len(jobs), show=show_progress) as bar:
-        bar.advance(
-            len(jobs) - len(missing), note=f"{len(jobs) - len(missing)} kept" if len(missing) < len(jobs) else None
-        )
+        bar.advance(kept, note=f"{kept} kept" if kept else None)
         for index, result in _run([jobs[number] for number in missing], processes):
             done[missing[index]] = result
             bar.advance()
     return [result for result in done if result is not None]
 
 
-def _check(kind: type[Layout], views: tuple[str, ...], patients: int, clips: int, colour_fraction: float) -> None:
-    if patients < 1 or clips < 1:
+def _checked(asked: Settings) -> Settings:
+    """The settings with the layout's own where nothing was asked. Raises EchofmError on what cannot be made."""
+    kind = _LAYOUTS[asked.layout]
+    views = tuple(asked.views or kind.views)
+    _check_clips(kind, asked, views)
+    _check_images(asked)
+    if unknown := [name for name in asked.truth if name not in FURTHER]:
+        raise EchofmError(f"no truth {unknown[0]!r}; the phantom has {', '.join(FURTHER)}")
+    return replace(
+        asked,
+        views=views,
+        size=asked.size or kind.size,
+        overlay=kind.overlay if asked.overlay is None else asked.overlay,
+        truth=tuple(name for name in FURTHER if name in asked.truth),
+    )
+
+
+def _check_clips(kind: type[Layout], asked: Settings, views: tuple[str, ...]) -> None:
+    exactly = kind.clips_per_patient
+    if asked.patients < 1 or asked.clips_per_patient < 1:
         raise EchofmError("a phantom needs at least one patient and one clip of each")
-    if kind.clips_per_patient not in (None, clips):
-        raise EchofmError(f"layout {kind.name} has {kind.clips_per_patient} clips of each patient; name that number")
-    if colour_fraction and not kind.colour:
+    if exactly not in (None, asked.clips_per_patient):
+        raise EchofmError(f"layout {kind.name} has {exactly} clips of each patient; name that number")
+    if asked.colour_fraction and not kind.colour:
         raise EchofmError(f"layout {kind.name} holds no colour Doppler; take --layout dicom or echonet-dynamic")
-    if not 0 <= colour_fraction <= 1:
-        raise EchofmError(f"colour fraction {colour_fraction}: a share of the clips, 0 to 1")
-    unknown = [view for view in views if view not in VIEWS]
-    if unknown:
+    if not 0 <= asked.colour_fraction <= 1:
+        raise EchofmError(f"colour fraction {asked.colour_fraction}: a share of the clips, 0 to 1")
+    if unknown := [view for view in views if view not in VIEWS]:
         raise EchofmError(f"no view {unknown[0]!r}; the phantom has {', '.join(VIEWS)}")
     foreign = [view for view in views if view not in kind.views]
     if foreign and not kind.other_views:
@@ -196,29 +199,24 @@ def _check(kind: type[Layout], views: tuple[str, ...], patients: int, clips: int
             f"layout {kind.name} holds {' and '.join(kind.views)}, not {foreign[0]}; "
             "take --layout dicom or echonet-dynamic for other views"
         )
-    if kind.clips_per_patient is not None and len(set(views)) < kind.clips_per_patient:
+    if exactly is not None and len(set(views)) < exactly:
         raise EchofmError(
             f"layout {kind.name} holds one clip of each view of a patient; take the views {', '.join(kind.views)}"
         )
 
 
-def _check_images(*, size: int | None, frames: int | None, frame_rate_hz: float | None, moving: bool) -> None:
-    if size is not None and size < 1:
-        raise EchofmError(f"size {size}: an image has at least one pixel a side")
+def _check_images(asked: Settings) -> None:
+    if asked.size is not None and asked.size < 1:
+        raise EchofmError(f"size {asked.size}: an image has at least one pixel a side")
     # Colour and velocity are measured between a frame and the next.
+    moving = asked.colour_fraction > 0 or "velocity" in asked.truth
     fewest = 2 if moving else 1
-    if frames is not None and frames < fewest:
+    if asked.frames is not None and asked.frames < fewest:
         clip = "a clip with colour or velocity" if moving else "a clip"
-        raise EchofmError(f"frames {frames}: {clip} has at least {fewest}")
-    low_hz, high_hz = PLAUSIBLE_RATE_HZ
-    if frame_rate_hz is not None and not low_hz <= frame_rate_hz <= high_hz:
-        raise EchofmError(f"frame rate {frame_rate_hz:g} Hz: no reader takes one outside {low_hz:g} to {high_hz:g}")
-
-
-def _check_truth(truth: Sequence[str]) -> None:
-    unknown = [name for name in truth if name not in FURTHER]
-    if unknown:
-        raise EchofmError(f"no truth {unknown[0]!r}; the phantom has {', '.join(FURTHER)}")
+        raise EchofmError(f"frames {asked.frames}: {clip} has at least {fewest}")
+    (low_hz, high_hz), rate_hz = PLAUSIBLE_RATE_HZ, asked.frame_rate_hz
+    if rate_hz is not None and not low_hz <= rate_hz <= high_hz:
+        raise EchofmError(f"frame rate {rate_hz:g} Hz: no reader takes one outside {low_hz:g} to {high_hz:g}")
 
 
 def _run(jobs: list[_Job], processes: int) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -67,6 +67,15 @@ class Layers:
         along = np.stack([np.interp(points_P2[:, 1], self.level_Z, row) for row in self.level_TZ])
         return np.stack([across[..., 0].numpy(), along], -1)
 
+    def border_points(self, borders: tuple[int, int], level_L: Array) -> Array:
+        """(T, 2, L, 2) where the points of two borders at these levels are in every frame."""
+        across = [np.interp(level_L, self.level_Z, self.reference_ZK[:, k]) for k in borders]
+        return np.stack([self.move(np.stack([across_L, level_L], -1)) for across_L in across], 1)
+
+    def hinges(self, level: float, borders: tuple[int, int]) -> Array:
+        """(T, 2, 2) the same at one level, as leaflets hang there."""
+        return self.border_points(borders, np.array([level]))[:, :, 0]
+
 
 def stretch(position: torch.Tensor, source_K: torch.Tensor, target_K: torch.Tensor) -> torch.Tensor:
     """Positions (..., Y) moved by the map that carries borders source (..., K) onto target (..., K).

@@ -12,10 +12,8 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from echofm.phantom.acquisition import Acquisition
-from echofm.phantom.probe import Pose, Sector
-from echofm.phantom.render import STEPS_PER_PIXEL, PixelTruth, tissue_codes
-from echofm.phantom.scene import BLOOD, Scene
-from echofm.phantom.speckle import axial_blur_mm, lateral_blur_rad
+from echofm.phantom.probe import Sector, axial_blur_mm, lateral_blur_rad
+from echofm.phantom.render import STEPS_PER_PIXEL, PixelTruth, Scan
 
 Array = npt.NDArray[np.float64]
 
@@ -26,14 +24,15 @@ Blood is some 50 dB below a leaflet (-32 dB against +18 dB of myocardium), and e
 """
 
 
-def with_leaflets(pixels: PixelTruth, scene: Scene, pose: Pose, sector: Sector, acquisition: Acquisition) -> PixelTruth:
+def with_leaflets(scan: Scan, pixels: PixelTruth) -> PixelTruth:
     """The truth with the motion of the nearest leaflet point on pixels of blood that show its echo."""
-    if not scene.threads:
+    threads, sector = scan.scene.threads, scan.sector
+    if not threads:
         return pixels
-    points_TP2 = pose.to_image(np.concatenate([thread.points_TP2 for thread in scene.threads], 1))
-    scale = _Widths(sector, acquisition)
+    points_TP2 = scan.pose.to_image(np.concatenate([thread.points_TP2 for thread in threads], 1))
+    scale = _Widths(sector, scan.acquisition)
     pixels_Q2 = scale(sector.pixel_points().reshape(-1, 2))
-    is_blood_TQ = (np.isin(tissue_codes(scene, pose, sector), BLOOD) & sector.inside()).reshape(len(points_TP2), -1)
+    is_blood_TQ = (scan.blood_THW & sector.inside()).reshape(len(points_TP2), -1)
     field = pixels.displacement_T2HW.copy()
     for frame, moved_P2 in enumerate(np.diff(points_TP2, axis=0) / sector.spacing_mm):
         near_P2, blood = scale(points_TP2[frame]), np.flatnonzero(is_blood_TQ[frame])

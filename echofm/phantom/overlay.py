@@ -10,8 +10,8 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from echofm.metric.circular import circular_difference
+from echofm.phantom.anatomy import generator
 from echofm.phantom.clip import PhantomClip
-from echofm.phantom.seeds import generator
 
 Array = npt.NDArray[np.float64]
 Frames = npt.NDArray[np.uint8]

@@ -11,15 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from echofm.phantom.anatomy import Patient
-from echofm.phantom.atrium import ATRIAL_WALL_MM, atrium_width
+from echofm.phantom.anatomy import Patient, generator
 from echofm.phantom.cycle import Cycle
 from echofm.phantom.layers import Extent, Layers, longitudinal_tables
-from echofm.phantom.paint import paint_gain
-from echofm.phantom.scene import OUTLINE_POINTS, PAINT_STEP_MM, Scene, Stream, Thread, Tissue, paint_borders
-from echofm.phantom.seeds import generator
+from echofm.phantom.scene import PAINT_STEP_MM, Scene, Stream, Thread, Tissue, outline_levels, paint_borders, paint_gain
 from echofm.phantom.valves import stream, two_leaflets
-from echofm.phantom.ventricle import VIEW_ANGLES, Ventricle, build_ventricle
+from echofm.phantom.ventricle import ATRIAL_WALL_MM, VIEW_ANGLES, Ventricle, atrium_width, build_ventricle
 
 Array = npt.NDArray[np.float64]
 
@@ -45,7 +42,7 @@ def build_plax(patient: Patient, cycle: Cycle, *, device: torch.device | str = "
         tissue_NM=tissue,
         gain_NM=paint_gain(patient, "PLAX", tissue, across, along, probe_mm=probe),
         tables=longitudinal_tables(layers, _EXTENT, device=device),
-        outline_TSL2=_outline(patient, layers),
+        outline_TSL2=layers.border_points((1, 4), outline_levels(patient)),
         threads=_valves(patient, layers, cycle),
         streams=_streams(patient, layers, cycle),
     )
@@ -133,17 +130,11 @@ def _paint_tissue(p: Patient, layers: Layers, across: Array, along: Array) -> np
     return tissue
 
 
-def _points(layers: Layers, level: float, borders: tuple[int, ...]) -> Array:
-    """(T, len(borders), 2) of the current place of border points at a reference level."""
-    across = [float(np.interp(level, layers.level_Z, layers.reference_ZK[:, k])) for k in borders]
-    return layers.move(np.array([[value, level] for value in across]))
-
-
 def _valves(p: Patient, layers: Layers, cycle: Cycle) -> list[Thread]:
     rng = generator(p.seed, "texture", p.number, 20)
     along = np.tile([0.0, 1.0], (len(cycle.phase_T), 1))
     mitral = two_leaflets(
-        _points(layers, p.lv_length_mm, (2, 1)),
+        layers.hinges(p.lv_length_mm, (2, 1)),
         lengths_mm=(p.anterior_leaflet + 0.15, p.posterior_leaflet),
         opening_T=cycle.mitral_T,
         open_rad=np.deg2rad(p.mitral_opening_deg),
@@ -152,7 +143,7 @@ def _valves(p: Patient, layers: Layers, cycle: Cycle) -> list[Thread]:
         rng=rng,
     )
     aortic = two_leaflets(
-        _points(layers, p.lv_length_mm + _CUSPS_BEYOND_MM, (4, 3)),
+        layers.hinges(p.lv_length_mm + _CUSPS_BEYOND_MM, (4, 3)),
         lengths_mm=(0.53, 0.53),
         opening_T=cycle.aortic_T,
         open_rad=np.deg2rad(82),
@@ -163,19 +154,10 @@ def _valves(p: Patient, layers: Layers, cycle: Cycle) -> list[Thread]:
     return mitral + aortic
 
 
-def _outline(p: Patient, layers: Layers) -> Array:
-    level = np.linspace(0, 1, OUTLINE_POINTS) * p.lv_length_mm
-    sides = []
-    for border in (1, 4):
-        across = np.interp(level, layers.level_Z, layers.reference_ZK[:, border])
-        sides.append(layers.move(np.stack([across, level], -1)))
-    return np.stack(sides, 1)
-
-
 def _streams(p: Patient, layers: Layers, cycle: Cycle) -> list[Stream]:
     basewards = np.tile([0.0, 1.0], (len(cycle.phase_T), 1))
-    mitral = _points(layers, p.lv_length_mm, (2, 1))
-    aortic = _points(layers, p.lv_length_mm + _CUSPS_BEYOND_MM, (4, 3))
+    mitral = layers.hinges(p.lv_length_mm, (2, 1))
+    aortic = layers.hinges(p.lv_length_mm + _CUSPS_BEYOND_MM, (4, 3))
     return [
         stream(mitral, patient=p, rate_T=cycle.filling_T, towards_T2=-basewards, area_cm2=4.5, length_mm=40),
         stream(aortic, patient=p, rate_T=cycle.ejection_T, towards_T2=basewards, area_cm2=3.5, length_mm=45),

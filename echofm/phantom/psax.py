@@ -14,8 +14,7 @@ import torch
 from echofm.phantom.anatomy import Patient
 from echofm.phantom.cycle import Cycle
 from echofm.phantom.layers import Extent, MotionTables, stretch
-from echofm.phantom.paint import paint_gain
-from echofm.phantom.scene import OUTLINE_POINTS, PAINT_STEP_MM, Scene, Tissue
+from echofm.phantom.scene import OUTLINE_POINTS, PAINT_STEP_MM, Scene, Tissue, paint_gain
 from echofm.phantom.ventricle import VIEW_ANGLES, build_ventricle
 
 Array = npt.NDArray[np.float64]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +17,9 @@ import torch.nn.functional as F
 
 from echofm.clip import LEFT_ATRIUM, LEFT_VENTRICLE, MYOCARDIUM
 from echofm.phantom.acquisition import ON_SCREEN_DB, Acquisition
-from echofm.phantom.anatomy import Patient
-from echofm.phantom.probe import Pose, Sector
-from echofm.phantom.scene import BLOOD, PAINT_STEP_MM, Scene, Thread, Tissue, smooth_noise
-from echofm.phantom.seeds import generator
-from echofm.phantom.speckle import PointSpread, compress
+from echofm.phantom.anatomy import Patient, generator
+from echofm.phantom.probe import PointSpread, Pose, Sector, compress
+from echofm.phantom.scene import BLOOD, PAINT_STEP_MM, Scene, Tissue, smooth_noise
 
 # Tissue code to class of Clip.mask_THW; papillary muscles and leaflets count as cavity, as readers trace them.
 _CLASS = np.zeros(len(Tissue), np.uint8)
@@ -40,11 +39,53 @@ _BREATHING_RAD = 0.15
 _OUT_OF_PLANE_RAD = {"A4C": 0.35, "A2C": 0.35, "PLAX": 0.3, "PSAX": 0.6}
 
 
-def heart_points(scene: Scene, pose: Pose, points_P2: torch.Tensor) -> torch.Tensor:
-    """(T, P, 2) the end-diastolic heart-frame position of what lies at image points (P, 2) in every frame."""
-    here = pose.to_heart(points_P2)
-    grid = scene.extent.normalise(here)[:, :, None]
-    return F.grid_sample(scene.tables.to_reference, grid, align_corners=True, padding_mode="border")[..., 0].mT
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scan:
+    """One heart as one acquisition sees it. number: of the patient's clip. time_s: (T,) of its frames."""
+
+    patient: Patient
+    acquisition: Acquisition
+    number: int
+    time_s: npt.NDArray[np.float64]
+    scene: Scene
+    sector: Sector
+    pose: Pose
+
+    @property
+    def device(self) -> torch.device:
+        """That renders."""
+        return self.scene.tables.to_reference.device
+
+    def send(self, array: npt.ArrayLike) -> torch.Tensor:
+        """In float32 to the device."""
+        return torch.tensor(array, dtype=torch.float32, device=self.device)
+
+    def generator(self, purpose: str, *keys: int) -> np.random.Generator:
+        """Of what is drawn for this clip."""
+        return generator(self.patient.seed, purpose, self.patient.number, self.number, *keys)
+
+    def material(self, points_P2: torch.Tensor) -> torch.Tensor:
+        """(T, P, 2) where what lies at image points in every frame was at end-diastole, as grid_sample wants it."""
+        grid = self.scene.extent.normalise(self.pose.to_heart(points_P2))[:, :, None]
+        found = F.grid_sample(self.scene.tables.to_reference, grid, align_corners=True, padding_mode="border")
+        return self.scene.extent.normalise(found[..., 0].mT)
+
+    @cached_property
+    def pixels_P2(self) -> torch.Tensor:
+        """Image points of the pixels' centres."""
+        return self.send(self.sector.pixel_points().reshape(-1, 2))
+
+    @cached_property
+    def codes_THW(self) -> npt.NDArray[np.uint8]:
+        """The Tissue at each pixel; beyond the painted plane Tissue.OUTSIDE, outside the sector any."""
+        material = self.material(self.pixels_P2).view(1, len(self.time_s), -1, 2)
+        codes = F.grid_sample(self.send(self.scene.tissue_NM)[None, None], material, mode="nearest", align_corners=True)
+        return codes.view(-1, self.sector.size, self.sector.size).to(torch.uint8).cpu().numpy()
+
+    @property
+    def blood_THW(self) -> npt.NDArray[np.bool_]:
+        """Pixels of blood, and any outside the sector."""
+        return np.isin(self.codes_THW, BLOOD)
 
 
 def drawn_noise(patient: Patient, clip: int, shape: tuple[int, ...]) -> torch.Tensor:
@@ -58,59 +99,42 @@ def no_noise(patient: Patient, clip: int, shape: tuple[int, ...]) -> torch.Tenso
     return torch.zeros(shape)
 
 
-def render_envelope(
-    scene: Scene,
-    pose: Pose,
-    sector: Sector,
-    acquisition: Acquisition,
-    patient: Patient,
-    clip: int,
-    time_s: npt.NDArray[np.float64],
-    *,
-    noise: Noise = drawn_noise,
-) -> torch.Tensor:
+def render_envelope(scan: Scan, *, noise: Noise = drawn_noise) -> torch.Tensor:
     """(T, A, L) envelope before compression, myocardium of mean square 2 at full gain."""
-    device = scene.tables.to_reference.device
-    frames, samples, beams = len(scene.cycle.phase_T), sector.samples, sector.beams
-    points = torch.tensor(sector.polar_points().reshape(-1, 2), dtype=torch.float32, device=device)
-    material = heart_points(scene, pose, points)
-    painted = torch.tensor(_painted(scene, patient), device=device)
-    grid = scene.extent.normalise(material).view(1, frames, samples * beams, 2)
+    scene, sector, taken = scan.scene, scan.sector, scan.acquisition
+    frames, samples, beams = len(scan.time_s), sector.samples, sector.beams
+    grid = scan.material(scan.send(sector.polar_points().reshape(-1, 2))).view(1, frames, samples * beams, 2)
+    painted = scan.send(_painted(scene, scan.patient))
     sampled = F.grid_sample(painted[None], grid, align_corners=True, padding_mode="border")[0]
     # Through-plane motion brings other scatterers into the slice: the texture turns into a second one and back.
-    breath_T = np.sin(2 * np.pi * time_s / acquisition.breathing_s + acquisition.tilt_deg)
-    turn_T = (
-        _OUT_OF_PLANE_RAD[scene.view] * (1 - scene.cycle.volume_T)
-        + _BREATHING_RAD * acquisition.breathing_mm * breath_T
-    )
-    turn = torch.tensor(turn_T, dtype=torch.float32, device=device)
+    breath_T = np.sin(2 * np.pi * scan.time_s / taken.breathing_s + taken.tilt_deg)
+    out_of_plane_T = _OUT_OF_PLANE_RAD[scene.view] * (1 - scene.cycle.volume_T)
+    turn = scan.send(out_of_plane_T + _BREATHING_RAD * taken.breathing_mm * breath_T)
     cos, sin = turn.cos()[:, None], turn.sin()[:, None]
-    noise_2TQ = noise(patient, clip, (2, frames, samples * beams)).to(device)
-    static = _static_clutter(acquisition, sector, patient, clip, device)
+    noise_2TQ = noise(scan.patient, scan.number, (2, frames, samples * beams)).to(scan.device)
+    static = _static_clutter(scan)
     blood = sampled[4]
     parts = []
     for part in (0, 1):
         field = sampled[part] * cos + sampled[2 + part] * sin + blood * noise_2TQ[part]
         parts.append(field.view(frames, samples, beams) + static[part])
-    parts[0] += splat(scene.threads, pose, sector, frames, device)
+    parts[0] += _splat(scan)
     # One stack along the last axis, so that one matrix product serves all frames.
     stacked = torch.cat(parts).permute(1, 2, 0).contiguous()
-    blurred = PointSpread(acquisition, sector, device)(stacked).view(samples, beams, 2, frames)
+    blurred = PointSpread(taken, sector, scan.device)(stacked).view(samples, beams, 2, frames)
     electronic = noise_2TQ.view(2, frames, samples, beams).roll((7, 13), (2, 3)).permute(2, 3, 0, 1)
-    sensitivity_db = _beam_profile_db(acquisition, sector) + _shading_db(acquisition, sector, patient, clip)
-    sensitivity = torch.tensor(10 ** (sensitivity_db / 20), dtype=torch.float32, device=device)
-    blurred = blurred * sensitivity[..., None, None] + electronic * 10 ** (acquisition.noise_db / 20)
+    sensitivity = scan.send(10 ** ((_beam_profile_db(taken, sector) + _shading_db(scan)) / 20))
+    blurred = blurred * sensitivity[..., None, None] + electronic * 10 ** (taken.noise_db / 20)
     return torch.hypot(blurred[:, :, 0], blurred[:, :, 1]).permute(2, 0, 1)
 
 
-def render_grey(envelope_TAL: torch.Tensor, sector: Sector, acquisition: Acquisition) -> npt.NDArray[np.uint8]:
-    """(T, H, W) uint8: gains, compression and scan conversion of an envelope."""
-    device = envelope_TAL.device
-    a = acquisition
+def render_grey(scan: Scan, *, noise: Noise = drawn_noise) -> npt.NDArray[np.uint8]:
+    """(T, H, W) uint8: gains, compression and scan conversion of the envelope."""
+    a, sector = scan.acquisition, scan.sector
     share = np.linspace(0, len(a.tgc_db) - 1, sector.samples)
     depth_db = np.interp(share, np.arange(len(a.tgc_db)), a.tgc_db) + a.gain_db - ON_SCREEN_DB
-    gain = torch.tensor(depth_db[:, None], dtype=torch.float32, device=device)
-    grey = sector.scan_convert(compress(envelope_TAL, gain, a.dynamic_range_db))
+    envelope = render_envelope(scan, noise=noise)
+    grey = sector.scan_convert(compress(envelope, scan.send(depth_db[:, None]), a.dynamic_range_db))
     return (grey * 255).round().to(torch.uint8).cpu().numpy()
 
 
@@ -125,9 +149,9 @@ def _painted(scene: Scene, patient: Patient) -> npt.NDArray[np.float32]:
     return np.concatenate([texture * scene.gain_NM, blood[None]])
 
 
-def _static_clutter(a: Acquisition, sector: Sector, patient: Patient, clip: int, device: torch.device) -> torch.Tensor:
+def _static_clutter(scan: Scan) -> torch.Tensor:
     """(2, A, L) what does not move with the heart: near-field haze and reverberation bands under the chest wall."""
-    rng = generator(patient.seed, "noise", patient.number, clip, 1)
+    a, sector, rng = scan.acquisition, scan.sector, scan.generator("noise", 1)
     depth = sector.range_mm[:, None]
     haze = 10 ** (a.clutter_db / 20) * np.exp(-depth / a.clutter_mm)
     skin = 2.0 * np.exp(-depth / 2.5)
@@ -135,20 +159,20 @@ def _static_clutter(a: Acquisition, sector: Sector, patient: Patient, clip: int,
     bands = 10 ** (a.reverberation_db / 20) * bands * np.exp(-depth / 30) * (depth > 4)
     patches = np.exp(0.6 * smooth_noise(rng, (sector.samples, sector.beams), 6 * PAINT_STEP_MM))
     noise = rng.standard_normal((2, sector.samples, sector.beams))
-    return torch.tensor(noise * (haze * patches + bands + skin), dtype=torch.float32, device=device)
+    return scan.send(noise * (haze * patches + bands + skin))
 
 
-def splat(threads: list[Thread], pose: Pose, sector: Sector, frames: int, device: torch.device) -> torch.Tensor:
+def _splat(scan: Scan) -> torch.Tensor:
     """(T, A, L) the echo amplitudes of all threads, shared bilinearly among the nearest samples."""
-    image = torch.zeros(frames * sector.samples * sector.beams, device=device)
+    threads, sector, frames = scan.scene.threads, scan.sector, len(scan.time_s)
+    image = torch.zeros(frames * sector.samples * sector.beams, device=scan.device)
     if threads:
-        points = np.concatenate([pose.to_image(thread.points_TP2) for thread in threads], 1)
-        gain = np.concatenate([thread.gain_P for thread in threads])
-        index = sector.to_polar(torch.tensor(points, dtype=torch.float32, device=device))
-        amplitude = torch.tensor(gain, dtype=torch.float32, device=device).expand(frames, -1)
+        points = np.concatenate([scan.pose.to_image(thread.points_TP2) for thread in threads], 1)
+        amplitude = scan.send(np.concatenate([thread.gain_P for thread in threads])).expand(frames, -1)
+        index = sector.to_polar(scan.send(points))
         low = index.floor()
         share = index - low
-        frame = torch.arange(frames, device=device)[:, None]
+        frame = torch.arange(frames, device=scan.device)[:, None]
         for right in (0, 1):
             for below in (0, 1):
                 beam, sample = low[..., 0].long() + right, low[..., 1].long() + below
@@ -171,12 +195,12 @@ def _beam_profile_db(a: Acquisition, sector: Sector) -> np.ndarray:
     return np.broadcast_to(profile, (sector.samples, sector.beams))
 
 
-def _shading_db(a: Acquisition, sector: Sector, patient: Patient, clip: int) -> np.ndarray:
+def _shading_db(scan: Scan) -> np.ndarray:
     """(A, L) loss on the way through the chest, in wide patches: at most zero."""
-    rng = generator(patient.seed, "noise", patient.number, clip, 2)
+    sector, rng = scan.sector, scan.generator("noise", 2)
     noise = rng.standard_normal((sector.samples, sector.beams))
     patches = scipy.ndimage.gaussian_filter(noise, (0.13 * sector.samples, 0.11 * sector.beams), mode="wrap")
-    return -a.shading_db * np.clip(patches / patches.std() + 0.5, 0, None)
+    return -scan.acquisition.shading_db * np.clip(patches / patches.std() + 0.5, 0, None)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -209,32 +233,14 @@ class PixelTruth:
         )
 
 
-def tissue_codes(scene: Scene, pose: Pose, sector: Sector) -> npt.NDArray[np.uint8]:
-    """(T, H, W) the Tissue that lies at each pixel; beyond the painted plane Tissue.OUTSIDE, outside the sector any."""
-    device = scene.tables.to_reference.device
-    points = torch.tensor(sector.pixel_points().reshape(-1, 2), dtype=torch.float32, device=device)
-    return _codes_at(scene, scene.extent.normalise(heart_points(scene, pose, points)), sector)
-
-
-def _codes_at(scene: Scene, material_TQ2: torch.Tensor, sector: Sector) -> npt.NDArray[np.uint8]:
-    frames = len(material_TQ2)
-    tissue = torch.tensor(scene.tissue_NM, dtype=torch.float32, device=material_TQ2.device)[None, None]
-    codes = F.grid_sample(tissue, material_TQ2.view(1, frames, -1, 2), mode="nearest", align_corners=True)
-    return codes.view(frames, sector.size, sector.size).to(torch.uint8).cpu().numpy()
-
-
-def pixel_truth(scene: Scene, pose: Pose, sector: Sector) -> PixelTruth:
+def pixel_truth(scan: Scan) -> PixelTruth:
     """Masks and the tissue's displacement on the image's pixels."""
-    device = scene.tables.to_reference.device
-    size, frames = sector.size, len(scene.cycle.phase_T)
-    points = torch.tensor(sector.pixel_points().reshape(-1, 2), dtype=torch.float32, device=device)
-    material = heart_points(scene, pose, points)
-    grid = scene.extent.normalise(material)
+    size, frames, sector, pose = scan.sector.size, len(scan.time_s), scan.sector, scan.pose
     inside = sector.inside()
-    mask_THW = _CLASS[_codes_at(scene, grid, sector)] * inside
-    following = F.grid_sample(scene.tables.to_current[1:], grid[:-1, :, None], align_corners=True)[..., 0].mT
+    material = scan.material(scan.pixels_P2)[:-1, :, None]
+    following = F.grid_sample(scan.scene.tables.to_current[1:], material, align_corners=True)[..., 0].mT
     later = Pose(rotation_T22=pose.rotation_T22[1:], offset_T2=pose.offset_T2[1:])
-    moved = (later.to_image_torch(following) - points) / sector.spacing_mm
+    moved = (later.to_image_torch(following) - scan.pixels_P2) / sector.spacing_mm
     steps = (moved * STEPS_PER_PIXEL).round() / STEPS_PER_PIXEL
     field = steps.mT.reshape(frames - 1, 2, size, size).cpu().numpy().astype(np.float16)
-    return PixelTruth(mask_THW=mask_THW, displacement_T2HW=field * inside)
+    return PixelTruth(mask_THW=_CLASS[scan.codes_THW] * inside, displacement_T2HW=field * inside)

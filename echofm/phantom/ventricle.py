@@ -108,3 +108,15 @@ def build_ventricle(patient: Patient) -> Ventricle:
     diameters = [sum(unit.radius(level, angle) for angle in VIEW_ANGLES[view]) for view in ("A4C", "A2C")]
     volume_mm3 = np.pi / 4 * patient.lv_length_mm * np.mean(diameters[0] * diameters[1])
     return Ventricle(patient=patient, radius_mm=float(np.sqrt(patient.edv_ml * 1000 / volume_mm3)))
+
+
+ATRIAL_WALL_MM = 3.0
+_WIDEST_AT = 0.42
+
+
+def atrium_width(level_mm: Array, start_mm: float, annulus_mm: float, widest_mm: float, height_mm: float) -> Array:
+    """Width at levels beyond the annulus: widening to 42 % of the height, then a rounded roof. 0 beyond it."""
+    q = np.clip((level_mm - start_mm) / height_mm, 0, 1)
+    opening = annulus_mm + (widest_mm - annulus_mm) * np.sin(np.pi / 2 * np.clip(q / _WIDEST_AT, 0, 1))
+    roof = widest_mm * np.sqrt(np.clip(1 - ((q - _WIDEST_AT) / (1 - _WIDEST_AT)) ** 2, 0, 1))
+    return np.where(q < _WIDEST_AT, opening, roof)

@@ -18,10 +18,9 @@ Echo = npt.NDArray[np.float32]
 # Frames looked at, evenly spread; from _ROBUST on the range leaves out tenths.
 _FRAMES, _ROBUST = 24, 8
 # Grey levels by which an echo changes, or differs from the background on average: sought in this order. Screens differ
-# in gain and in codec noise, and one level often shows an edge that the others blur. In images as small as the public
-# sets' a codec's blocks spread change over the edge, and the mean shows it best.
-_LEVELS = (("change", 8), ("mean", 8), ("change", 16), ("mean", 16), ("change", 4))
-_LEVELS_SMALL = (("mean", 16), ("change", 8), ("mean", 8), ("change", 16), ("change", 4))
+# in gain and in codec noise, and one level often shows an edge that the others blur. A low mean shows dark tissue, and a
+# codec's blocks spread change over the edge.
+_LEVELS = (("mean", 8), ("change", 8), ("mean", 16), ("change", 16), ("change", 4))
 # A frame's brightest shows the dimmest rim of an echo; only to complete a fan that is found.
 _DIMMEST, _DIM, _BRIGHT, _CHANGES = 8, 4, 32, 8
 # Pixels of the shorter side that a fan is sought on: an edge is no sharper than the speckle that shows it.
@@ -73,7 +72,7 @@ def evidence_of(grey_THW: Grey) -> Evidence:
     bright_HW = _differs(grey_THW.max(axis=0), ground)
     kinds = {"mean": np.abs(mean_HW - ground), "change": bright_HW if is_still else robust_range(grey_THW)}
     step = max(1, min(mean_HW.shape) // _WORKING_PIXELS)
-    levels = [level for level in (_LEVELS_SMALL if step == 1 else _LEVELS) if level[0] == "change" or not is_still]
+    levels = [level for level in _LEVELS if level[0] == "change" or not is_still]
     return Evidence(
         maps=tuple(_cells(kinds[kind] >= level, step) for kind, level in levels),
         dimmest=_cells(bright_HW >= _DIMMEST, step),

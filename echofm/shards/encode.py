@@ -18,7 +18,7 @@ from echofm.split import split_of
 
 
 class Written(pydantic.BaseModel):
-    """A clip that went into a tar. Size, rate and dropped_frames are as read, frames as written.
+    """A clip that went into a tar. Size, rate, dropped_frames and lit_outside are as read, frames as written.
 
     end: the tar's length with it.
     """
@@ -35,6 +35,7 @@ class Written(pydantic.BaseModel):
     native_rate_hz: str
     frames: int
     dropped_frames: int = 0
+    lit_outside: float | None = None
     tar: str = ""
     end: int = 0
 
@@ -55,6 +56,8 @@ class NotSelected(pydantic.BaseModel):
 
 
 Outcome = Written | SetAside | NotSelected
+# A sound clip, and its files in a tar.
+Encoded = tuple[Written | NotSelected, dict[str, bytes]]
 
 
 def unusable(file_id: str, error: UnreadableFile) -> SetAside | NotSelected:
@@ -69,16 +72,19 @@ def unusable(file_id: str, error: UnreadableFile) -> SetAside | NotSelected:
 
 @dataclass(frozen=True, kw_only=True)
 class Encode:
-    """What the reader processes do with a clip as read. Picklable: it is sent to each of them once."""
+    """What the reader processes do with a file's clips as read. Picklable: it is sent to each of them once."""
 
     settings: Settings
     dataset: str
 
-    def __call__(self, row: Row, clip: Clip) -> tuple[Written | NotSelected, dict[str, bytes]]:
-        """What becomes of the clip, and its files.
+    def __call__(self, row: Row, clips: list[Clip]) -> list[Encoded]:
+        """What becomes of each clip, and its files.
 
         Where the set gives no split it is drawn here, as only the file may know its patient.
         """
+        return [self._encoded(row, clip) for clip in clips]
+
+    def _encoded(self, row: Row, clip: Clip) -> Encoded:
         settings = self.settings
         if not settings.selects(clip.kind):
             return NotSelected(not_selected=clip.kind), {}
@@ -99,5 +105,6 @@ class Encode:
             native_rate_hz="unknown" if rate is None else f"{rate:.0f}",
             frames=len(done.frames_TCHW),
             dropped_frames=clip.dropped_frames,
+            lit_outside=clip.lit_outside,
         )
         return outcome, members(done, split=split, dataset=self.dataset)

@@ -66,7 +66,7 @@ def write_latents(
             bar.advance(len(staging.outcomes))
             for index in range(len(staging.outcomes), len(shards)):
                 written, files = _encoded(shards, index, encode, latents)
-                staging.add(written, tar_blocks(written.clip_id, files))
+                staging.add((written, tar_blocks(written.clip_id, files)))
                 bar.advance()
         tars = staging.close_tars()
         size = {name: sum(entry.bytes for entry in tars if entry.split == name) for name in manifest.splits}

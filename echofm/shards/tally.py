@@ -9,6 +9,7 @@ from typing import get_args
 
 import echofm
 from echofm.errors import EchofmError
+from echofm.readers.sector import LOST
 from echofm.shards.encode import NotSelected, Outcome, SetAside, Written
 from echofm.shards.manifest import Manifest, Settings, Split, SplitCounts, TarEntry
 
@@ -57,6 +58,7 @@ def tally(
         not_selected=_sorted(not_selected),
         set_aside=sum(isinstance(outcome, SetAside) for outcome in outcomes),
         dropped_frames=sum(clip.dropped_frames for clip in written),
+        sector_loses=sum(clip.frames > 1 and (clip.lit_outside or 0) > LOST for clip in written),
         tars=tars,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from echofm.errors import EchofmError
@@ -21,6 +21,8 @@ class Adapter:
     recognises: whether a folder is this set; looks at names and table headers only.
     rows: the set's files, sorted; counts in `notes` what it passes over. Raises EchofmError on a wrong table.
     patient_rule: how files are grouped by patient, for reports.
+    is_cut: whether the publisher has cut the images to the sector. A hospital's folder may have the same layout, so that
+        is believed only where the user names the set.
     """
 
     name: str
@@ -28,16 +30,21 @@ class Adapter:
     recognises: Callable[[Folder], bool]
     rows: Callable[[Path, Notes], Iterator[Row]]
     patient_rule: str
+    is_cut: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class FolderSource:
-    """A folder, understood. `notes` says what the last walk through `rows()` passed over, and how often."""
+    """A folder, understood. `notes` says what the last walk through `rows()` passed over, and how often.
+
+    is_cut: the user named a set whose publisher has cut the images.
+    """
 
     name: str
     root: Path
     patient_rule: str
     make_rows: Callable[[Path, Notes], Iterator[Row]]
+    is_cut: bool = False
     notes: Notes = field(default_factory=Notes)
 
     @property
@@ -53,7 +60,8 @@ class FolderSource:
         """
         self.notes.clear()
         try:
-            yield from self.make_rows(self.root, self.notes)
+            for row in self.make_rows(self.root, self.notes):
+                yield replace(row, cut_by_publisher=True) if self.is_cut else row
         except OSError as error:
             # Its text holds a path.
             raise EchofmError(

@@ -141,4 +141,5 @@ CAMUS = Adapter(
     recognises=_is_camus,
     rows=_rows,
     patient_rule="the patientNNNN folder",
+    is_cut=True,
 )

@@ -49,4 +49,5 @@ DYNAMIC = Adapter(
     recognises=is_list,
     rows=_rows,
     patient_rule="one video per patient; in a phantom the first part of the name",
+    is_cut=True,
 )

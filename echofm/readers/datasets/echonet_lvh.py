@@ -90,4 +90,5 @@ LVH = Adapter(
     recognises=_is_lvh,
     rows=_rows,
     patient_rule="one video per patient",
+    is_cut=True,
 )

@@ -88,4 +88,5 @@ PEDIATRIC = Adapter(
     recognises=_is_pediatric,
     rows=_rows,
     patient_rule="the first part of the file's name",
+    is_cut=True,
 )

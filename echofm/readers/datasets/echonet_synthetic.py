@@ -81,4 +81,5 @@ SYNTHETIC = Adapter(
     recognises=_is_synthetic,
     rows=_rows,
     patient_rule="one video per (generated) patient",
+    is_cut=True,
 )

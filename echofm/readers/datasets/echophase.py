@@ -14,7 +14,7 @@ from echofm.readers.datasets.adapter import Adapter
 from echofm.readers.datasets.folder import Folder
 from echofm.readers.datasets.split_column import LEFT_OUT, with_splits
 from echofm.readers.datasets.table import read_table
-from echofm.readers.datasets.walk import Notes, media_files
+from echofm.readers.datasets.walk import TABLES, Notes, media_files
 from echofm.readers.source import Row
 from echofm.readers.suffixes import MEDIA, media_suffix, stem_of
 
@@ -35,7 +35,7 @@ def _rows(root: Path, notes: Notes) -> Iterator[Row]:
     home = _home(Folder(root))
     table = with_splits(read_table(home.needed(_TABLE), columns=_COLUMNS), "Dataset", notes, name=_TABLE)
     splits = {_stem(name): split for name, split in zip(table["Video filename"], table["split"])}
-    for path in media_files(home.path, notes):
+    for path in media_files(home.path, notes, tables=TABLES):
         split = splits.pop(stem_of(path), None)
         if split is None:
             notes[f"videos that {_TABLE} does not name (left out)"] += 1

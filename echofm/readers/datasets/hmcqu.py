@@ -14,7 +14,7 @@ from pathlib import Path
 from echofm.readers.datasets.adapter import Adapter
 from echofm.readers.datasets.folder import Folder
 from echofm.readers.datasets.spreadsheet import read_any
-from echofm.readers.datasets.walk import Notes, media_files
+from echofm.readers.datasets.walk import TABLES, Notes, media_files
 from echofm.readers.source import Row
 from echofm.readers.suffixes import stem_of
 
@@ -36,7 +36,7 @@ def _is_hmcqu(root: Folder) -> bool:
 
 def _rows(root: Path, notes: Notes) -> Iterator[Row]:
     labels = _labels(Folder(root), notes)
-    for path in media_files(root, notes):
+    for path in media_files(root, notes, tables=TABLES):
         match = _match(path)
         if match is None:
             notes["files whose name is none of the set's (left out)"] += 1

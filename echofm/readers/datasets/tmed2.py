@@ -18,7 +18,7 @@ from echofm.readers.datasets.folder import Folder
 from echofm.readers.datasets.labels import word
 from echofm.readers.datasets.split_column import WORDS
 from echofm.readers.datasets.table import read_table, shown
-from echofm.readers.datasets.walk import Notes, media_files
+from echofm.readers.datasets.walk import TABLES, Notes, media_files
 from echofm.readers.source import Row
 
 _TABLE = "labels_per_image.csv"
@@ -45,7 +45,7 @@ def _rows(root: Path, notes: Notes) -> Iterator[Row]:
     )
     known = {_key(cells): cells for cells in table.to_dict("records")}
     splits = _splits(home, Folder(root), notes)
-    for path in media_files(home.path, notes):
+    for path in media_files(home.path, notes, tables=TABLES):
         match = _NAME.fullmatch(path.name)
         if match is None:
             notes["images whose name is no query_key (left out)"] += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from echofm.readers.formats import HEAD_BYTES, is_known
@@ -14,6 +14,8 @@ from echofm.readers.suffixes import UNREAD, is_companion, is_media, unread_kind
 
 # A table of one's own about the files of a folder.
 MANIFEST = "manifest.csv"
+# Of a public set's own tables.
+TABLES = (".csv", ".xlsx", ".xls")
 
 
 class Notes(Counter[str]):
@@ -47,10 +49,13 @@ def is_echo_file(path: Path) -> bool:
         return False
 
 
-def media_files(root: Path, notes: Notes, *, frames_as_clips: bool = False) -> Iterator[Path]:
+def media_files(
+    root: Path, notes: Notes, *, frames_as_clips: bool = False, tables: Collection[str] = ()
+) -> Iterator[Path]:
     """Echo files below `root`, folder by folder, sorted by the bytes of their names.
 
     frames_as_clips: a folder of nothing but the numbered frames of one recording is yielded itself, as one clip.
+    tables: suffixes of the set's own tables, which are no files passed over.
 
     Links to folders are followed, each folder once. What is passed over is counted in `notes`: folders that cannot
     be listed, links in a loop, pipes and devices (opening one would wait for ever), files of kinds that are not read.
@@ -79,7 +84,7 @@ def media_files(root: Path, notes: Notes, *, frames_as_clips: bool = False) -> I
                 continue
             if not name.startswith(".") and is_echo_file(path):
                 yield path
-            elif not is_companion(path):
+            elif not is_companion(path) and path.suffix.lower() not in tables:
                 notes.unread[unread_kind(path)] += 1
 
 

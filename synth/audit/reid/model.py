@@ -5,8 +5,6 @@ N clips, T frames, E = 128 features.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -14,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from echofm.digest import tensor_digest
 from echofm.embed.phase import PhaseTokens
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
@@ -75,11 +74,7 @@ class Reid:
         """sha256 over the base encoder's digest, the level and all that its head computes with."""
         model = self._level(level)
         made = model.config.model_dump(mode="json", include={"level", "source", "bins", "features", "hidden"})
-        digest = hashlib.sha256(json.dumps([self.config.base_encoder_digest, made], sort_keys=True).encode())
-        for name, tensor in sorted(model.tensors().items()):
-            digest.update(f"\0{name}\0".encode())
-            digest.update(tensor.numpy().data)
-        return digest.hexdigest()
+        return tensor_digest(model.tensors(), settings=[self.config.base_encoder_digest, made])
 
     def usable(self, table: EmbeddingTable, *, level: Level = "clip") -> npt.NDArray[np.bool_]:
         """(N,) the clips that have features at a level: all, but at the motion level those with a whole cycle alone."""

@@ -1,0 +1,1 @@
+"""Codecs: autoencoders that turn clips into latents and back, and the pixels themselves."""

@@ -1,0 +1,1 @@
+"""The published frame-pair network, equal to it tensor by tensor."""
