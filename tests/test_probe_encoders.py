@@ -16,7 +16,6 @@ from lookalikes import heart
 from shardfolder import KEY, Hearts, read_heart
 
 import probe.segmentation.probe
-from echofm.readers.options import ReadOptions
 from echofm.conform import conform
 from echofm.contract import InputContract
 from echofm.embed.cache import embedded
@@ -29,6 +28,7 @@ from echofm.hub import save_model
 from echofm.model.config import NetworkConfig
 from echofm.model.mae import VideoMae
 from echofm.readers import read_clip
+from echofm.readers.options import ReadOptions
 from echofm.shards.write import write_shards
 from probe.baselines import component_scores, pixel_pca
 from probe.cli import main, parse_fractions
