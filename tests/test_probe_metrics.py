@@ -129,7 +129,7 @@ def test_labels_count_where_they_are_known() -> None:
         for label in range(3)
         for known in [~np.isnan(true[:, label])]
     ]
-    assert metrics.MULTILABEL["auroc"](true, guess) == pytest.approx(np.mean(areas))
+    assert metrics.METRICS["multilabel"]["auroc"](true, guess) == pytest.approx(np.mean(areas))
     assert metrics.of_label(metrics.auroc, 2)(true, guess) == pytest.approx(areas[2])
 
 
