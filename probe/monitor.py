@@ -29,7 +29,7 @@ from probe.labels.target import Target, read_target
 
 if TYPE_CHECKING:
     from echofm.contract import InputContract
-    from echofm.engine.hooks import Snapshot
+    from echofm.engine.monitor import Snapshot
     from echofm.model.tokens import Grid
     from echofm.shards.index import ClipRecord
 

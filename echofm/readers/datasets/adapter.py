@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from echofm.errors import EchofmError
-from echofm.readers.datasets.folder import Folder
-from echofm.readers.datasets.walk import Notes
+from echofm.readers.datasets.folder import Folder, Notes
 from echofm.readers.source import Row
 
 
@@ -21,8 +20,8 @@ class Adapter:
     recognises: whether a folder is this set; looks at names and table headers only.
     rows: the set's files, sorted; counts in `notes` what it passes over. Raises EchofmError on a wrong table.
     patient_rule: how files are grouped by patient, for reports.
-    is_cut: whether the publisher has cut the images to the sector. A hospital's folder may have the same layout, so that
-        is believed only where the user names the set.
+    is_cut: whether the publisher has cut the images to the sector. A hospital's folder may have the same layout, so
+        that is believed only where the user names the set.
     """
 
     name: str

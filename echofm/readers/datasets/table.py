@@ -8,13 +8,16 @@ import re
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from echofm.errors import EchofmError
-from echofm.readers.datasets.walk import Notes
+
+if TYPE_CHECKING:
+    from echofm.readers.datasets.folder import Notes
 
 MAX_TABLE_MB = 1024
 _CHUNK_ROWS = 200_000
