@@ -100,6 +100,7 @@ def test_what_has_no_traced_clips_is_refused(tmp_path: Path) -> None:
     table.save(tmp_path / "table")
     with pytest.raises(EchofmError, match="masks are pixels"):
         main([str(tmp_path / "table"), "--target", "retrieval:lv_area", "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists(), "a refused probe leaves no empty folder"
 
 
 def test_the_area_is_read_in_every_frame(shards: Path) -> None:
