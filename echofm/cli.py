@@ -22,6 +22,49 @@ from echofm.errors import EchofmError
 GROUP = "echofm.commands"
 
 
+class _Unbroken:
+    """A stream that swallows what nobody reads any more; all else is the stream's own."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._or_nowhere(self._stream.write, text) or len(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        self._or_nowhere(self._stream.flush)
+
+    def _or_nowhere(self, act: Any, *arguments: Any) -> Any:
+        try:
+            return act(*arguments)
+        except BrokenPipeError:
+            # The descriptor itself: what is still in the buffer, and Python's own last flush, go there too.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            return None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def unbroken_pipes() -> Iterator[None]:
+    """Within the block a closed pipe at standard output or error ends nothing."""
+    before = sys.stdout, sys.stderr
+    wrapped = tuple(stream and _Unbroken(stream) for stream in before)
+    sys.stdout, sys.stderr = wrapped
+    try:
+        yield
+    finally:
+        for stream in wrapped:
+            if stream is not None:
+                stream.flush()
+        sys.stdout, sys.stderr = before
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one sub-command and turn its errors into one line and an exit code."""
     argv = sys.argv[1:] if argv is None else argv
@@ -126,46 +169,3 @@ def _summary(entry: EntryPoint) -> str:
 
 if __name__ == "__main__":
     sys.exit(main())
-
-
-class _Unbroken:
-    """A stream that swallows what nobody reads any more; all else is the stream's own."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        return self._or_nowhere(self._stream.write, text) or len(text)
-
-    def writelines(self, lines: Any) -> None:
-        for line in lines:
-            self.write(line)
-
-    def flush(self) -> None:
-        self._or_nowhere(self._stream.flush)
-
-    def _or_nowhere(self, act: Any, *arguments: Any) -> Any:
-        try:
-            return act(*arguments)
-        except BrokenPipeError:
-            # The descriptor itself: what is still in the buffer, and Python's own last flush, go there too.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
-            return None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
-@contextmanager
-def unbroken_pipes() -> Iterator[None]:
-    """Within the block a closed pipe at standard output or error ends nothing."""
-    before = sys.stdout, sys.stderr
-    wrapped = tuple(stream and _Unbroken(stream) for stream in before)
-    sys.stdout, sys.stderr = wrapped
-    try:
-        yield
-    finally:
-        for stream in wrapped:
-            if stream is not None:
-                stream.flush()
-        sys.stdout, sys.stderr = before

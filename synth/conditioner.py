@@ -18,6 +18,9 @@ from synth.condition_field import Field, Sizes
 from synth.condition_fields import FIELDS
 
 
+_RATES = ("heart_rate_bpm_B", "frame_rate_hz_B")
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Encoded:
     """What a network is given, each None where no field has that way in."""
@@ -58,6 +61,12 @@ class Conditioner(nn.Module):
         """In their order."""
         return [cast(Field, part) for part in self.parts.values()]
 
+    @property
+    def taken(self) -> set[str]:
+        """Fields of Condition that it takes."""
+        own = {field.field for field in self.fields}
+        return own | ({"observed_BT"} if "reference_BCTHW" in own else set())
+
     def read(self, batch: ClipBatch) -> Condition:
         """What training clips, whose video is latents, say of themselves."""
         held: dict[str, Any] = {}
@@ -76,15 +85,18 @@ class Conditioner(nn.Module):
 
     def complete(self, condition: Condition, clips: int, latent_shape: Sequence[int]) -> Condition:
         """With what is not asked as unknown. Raises EchofmError where something is asked that it does not take."""
-        taken = {field.field for field in self.fields}
-        for name in condition.held():
-            if name not in taken and not (name == "observed_BT" and "reference_BCTHW" in taken):
+        held = condition.held()
+        if condition.phase_BT is not None:
+            # The frames' phases say both already.
+            held = {name: value for name, value in held.items() if name in self.taken or name not in _RATES}
+        for name in held:
+            if name not in self.taken:
                 raise EchofmError(f"the generator takes no {name}; it was trained with {', '.join(self.parts) or 'none'}")
         unknown: dict[str, Any] = {}
         for field in self.fields:
             field.check(condition)
             unknown |= field.unknown(clips, latent_shape)
-        return Condition(**{**unknown, **condition.held()})
+        return Condition(**{**unknown, **held})
 
     def forward(self, condition: Condition, frames: int) -> Encoded:
         """Of a complete condition, of clips of so many frames."""

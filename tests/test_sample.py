@@ -13,7 +13,8 @@ from pretrain_process import environments_of_two, finish, forked
 
 from echofm.cli import main
 from echofm.errors import EchofmError
-from echofm.hub import save_model
+from echofm.hub import load_model, save_model
+from synth.condition import Condition
 from synth.condition_field import Sizes
 from synth.generator.config import DataConfig, NetworkConfig
 from synth.generator.denoiser import Denoiser
@@ -153,3 +154,18 @@ def test_the_filter_takes_copies_out_and_makes_others(run: Path, tmp_path: Path)
     assert kept == [0, 2, 4, 6] and removed == 3 and len(pixels(tmp_path / "set")) == 7
     with pytest.raises(EchofmError, match="copies"):
         accepted(made, 2, lambda numbers: numbers)
+
+
+def test_from_python_as_the_docs_have_it(run: Path) -> None:
+    docs = (Path(__file__).parents[1] / "docs" / "generators.md").read_text()
+    code = docs.partition("```python\n")[2].partition("```")[0]
+    held: dict[str, torch.Tensor] = {}
+    # The generator here makes 4 frames, not 16.
+    exec(code.replace("RUN/export", str(run / "export")).replace("frames=16", "frames=4"), held)
+    assert held["video_BCTHW"].shape == (4, 1, 4, 16, 16)
+
+
+def test_another_frame_rate_is_refused(run: Path) -> None:
+    condition = Condition.of(1, frames=4, frame_rate_hz=50, heart_rate_bpm=70, first_phase=0)
+    with pytest.raises(EchofmError, match=r"50 frames a second are asked, the generator makes 12\.5"):
+        load_model(run / "export").sample(condition)

@@ -50,7 +50,7 @@ class ShardSet:
         verify: Literal["once", "always", "never"] = "once",
         show_progress: bool = True,
     ) -> ShardSet:
-        """Open a folder of pixels that `echofm shards` wrote, or one of `latents` (`echofm.shards.latents`); None: either.
+        """Open pixels that `echofm shards` wrote, or `latents` (echofm.shards.latents; None: either).
 
         The manifest, every tar's header chain, every array's header and every description are checked, and the sha256
         of each tar: the first time that this user opens it in this state ("once"; remembered under ECHOFM_HOME),

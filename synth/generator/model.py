@@ -15,7 +15,7 @@ from echofm.contract import InputContract
 from echofm.draws import Stream, integers, normal
 from echofm.errors import EchofmError
 from echofm.schema import FrozenModel
-from echofm.shards.order import draws
+from echofm.shards.windows import draws
 from synth.condition import Condition
 from synth.condition_field import Sizes
 from synth.generator.config import DataConfig, NetworkConfig, PathName
@@ -99,6 +99,9 @@ class Generator(nn.Module):
 
     def check(self, condition: Condition, clips: int, frames: int) -> Condition:
         """The condition completed for so many clips and frames. Raises EchofmError where it asks what cannot be."""
+        rate_hz, asked_B = self.contract.frame_rate_hz, condition.frame_rate_hz_B
+        if rate_hz is not None and asked_B is not None and ((asked_B / rate_hz - 1).abs() > 0.02).any():
+            raise EchofmError(f"{float(asked_B[0]):g} frames a second are asked, the generator makes {rate_hz:g}")
         return self.denoiser.conditioner.complete(condition, clips, self.codec.latent_shape(frames))
 
     @torch.no_grad()

@@ -43,7 +43,7 @@ class Plan:
     def __init__(self, generator: Generator, asked: Asked) -> None:
         self._generator, self._asked = generator, asked
         self.frames = asked.frames or generator.contract.frames
-        self._taken = {field.field for field in generator.denoiser.conditioner.fields}
+        self._taken = generator.denoiser.conditioner.taken
         self._references = None if asked.reference is None else _References(generator, asked.reference)
         if isinstance(asked.ef, str) and "ef_percent" not in generator.config.spread:
             raise EchofmError("the generator knows no ejection fractions; leave --ef out")
@@ -72,8 +72,7 @@ class Plan:
             rate = self._spread("heart_rate_bpm", chance_3[1]) or 70.0
             fields |= {"heart_rate_bpm": rate, "first_phase": chance_3[2], "frame_rate_hz": rate_hz}
         made = Condition.of(1, frames=self.frames, **{key: each for key, each in fields.items() if each is not None})
-        kept = {key: value for key, value in made.held().items() if key in self._taken or key == "ef_percent_B"}
-        return Condition(**{**kept, **tensors, **({"views": [asked.view]} if asked.view else {})})
+        return Condition(**{**made.held(), **tensors})
 
     def _ef(self, number: int, chance: float) -> float | None:
         ef = self._asked.ef
@@ -92,7 +91,7 @@ class _References:
 
     def __init__(self, generator: Generator, spec: str) -> None:
         folder, _, split = spec.rpartition(":")
-        if not folder or "reference_BCTHW" not in {field.field for field in generator.denoiser.conditioner.fields}:
+        if not folder or "reference_BCTHW" not in generator.denoiser.conditioner.taken:
             raise EchofmError(
                 "--reference is SHARDS:SPLIT, for a generator trained with the condition `reference`"
             )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from echofm.embed.options import EmbedOptions
-from echofm.engine.environment import digest_of
+from echofm.digest import tensor_digest
 from echofm.engine.parallel import on_main, processes
 from echofm.errors import EchofmError
 from echofm.hub import load_model
@@ -39,7 +39,7 @@ def sample_set(args: SampleSet, *, ef: str | Sequence[float] | None) -> None:
     asked = Asked(ef=ef, view=args.view, frames=frames, reference=args.reference, seed=args.seed)
     how = How(steps=args.steps, guidance=Guidance(scale=args.guidance))
     settings: dict[str, Any] = {
-        "generator": digest_of(generator.denoiser),
+        "generator": tensor_digest(generator.denoiser.state_dict(), settings=generator.architecture),
         "codec": generator.codec.digest,
         "seed": args.seed,
         "steps": args.steps,

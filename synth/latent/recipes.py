@@ -25,7 +25,7 @@ def demo() -> LatentRecipe:
             workers=0,
             save_every=100,
             ema_decay=0.99,
-            optim=OptimConfig(base_lr=0.256, warmup_steps=20, weight_decay=0.0, max_grad_norm=1.0),
+            optim=OptimConfig(base_lr=0.384, warmup_steps=20, weight_decay=0.0, max_grad_norm=1.0),
         ),
         monitor=MonitorConfig(every=100, clips=8),
     )

@@ -16,15 +16,14 @@ from pathlib import Path
 
 from echofm.clip import LABEL_NAME, Label
 from echofm.errors import EchofmError
-from echofm.readers.datasets.adapter import Adapter
-from echofm.readers.datasets.folder import MANIFEST, Folder, Notes, is_regular, media_files
+from echofm.readers.datasets.folder import Folder, Notes, is_regular, media_files
 from echofm.readers.datasets.labels import WORDS, given_split, has_unit, numbers, sex, word
 from echofm.readers.datasets.table import header, read_table
 from echofm.readers.datasets.truth import phantom_truth
 from echofm.readers.frames import frame_files
 from echofm.readers.kinds import KINDS
 from echofm.readers.limits import PLAUSIBLE_RATE_HZ
-from echofm.readers.patients import RULE_TEXTS, Doubts, Namesakes, PatientFrom, patient_of
+from echofm.readers.patients import Doubts, Namesakes, PatientFrom, patient_of
 from echofm.readers.source import Row
 from echofm.readers.suffixes import stem_of
 
@@ -154,20 +153,6 @@ def _labels(cells: dict[str, str], notes: Notes) -> dict[str, Label]:
         elif cells[name]:
             notes[f"cells of {name} that are no word"] += 1
     return dict(sorted(labels.items()))
-
-
-def _rows(root: Path, notes: Notes) -> Iterator[Row]:
-    manifest = root / MANIFEST
-    yield from rows(root, notes, manifest=manifest if manifest.is_file() else None)
-
-
-GENERIC = Adapter(
-    name="folder",
-    title="any folder",
-    recognises=lambda _: True,
-    rows=_rows,
-    patient_rule=RULE_TEXTS["dicom"],
-)
 
 
 def unread_tables(root: Path) -> Counter[str]:

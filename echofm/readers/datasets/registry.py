@@ -5,8 +5,9 @@ A new one: its file, its line here, its look-alike in tests/lookalikes.py.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,10 @@ from echofm.readers.datasets import (
     segrwma,
     tmed2,
 )
-from echofm.readers.datasets.adapter import Adapter
 from echofm.readers.datasets.folder import MANIFEST, Folder, Notes, media_files
-from echofm.readers.datasets.generic import GENERIC
+from echofm.readers.datasets.generic import rows as any_rows
+from echofm.readers.patients import RULE_TEXTS
+from echofm.readers.source import Row
 from echofm.readers.suffixes import STILL, media_suffix
 
 # physionet.org/files/mimic-iv-echo/1.0 below the folder of downloads.
@@ -40,6 +42,64 @@ _SETS_WORDS: tuple[str, ...] = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """One data set.
+
+    name: as given to `--dataset`. title: as people call it.
+    recognises: whether a folder is this set; looks at names and table headers only.
+    rows: the set's files, sorted; counts in `notes` what it passes over. Raises EchofmError on a wrong table.
+    patient_rule: how files are grouped by patient, for reports.
+    is_cut: whether the publisher has cut the images to the sector. A hospital's folder may have the same layout, so
+        that is believed only where the user names the set.
+    """
+
+    name: str
+    title: str
+    recognises: Callable[[Folder], bool]
+    rows: Callable[[Path, Notes], Iterator[Row]]
+    patient_rule: str
+    is_cut: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderSource:
+    """A folder, understood. `notes` says what the last walk through `rows()` passed over, and how often.
+
+    is_cut: the user named a set whose publisher has cut the images.
+    """
+
+    name: str
+    root: Path
+    patient_rule: str
+    make_rows: Callable[[Path, Notes], Iterator[Row]]
+    is_cut: bool = False
+    notes: Notes = field(default_factory=Notes)
+
+    @property
+    def unread(self) -> Counter[str]:
+        """Files of kinds that are not read, by suffix, of the last walk."""
+        return self.notes.unread
+
+    def rows(self, *, doubtful: bool = False) -> Iterator[Row]:
+        """Every file, lazily, sorted, the same on each call.
+
+        Raises EchofmError on a missing or wrong table and, after the last row, where it is not known who the patients
+        are, with the ways out. doubtful: not then.
+        """
+        self.notes.clear()
+        try:
+            for row in self.make_rows(self.root, self.notes):
+                yield replace(row, cut_by_publisher=True) if self.is_cut else row
+        except OSError as error:
+            # Its text holds a path.
+            raise EchofmError(
+                f"a folder of this data set cannot be read ({error.strerror}); check its rights"
+            ) from None
+        if self.notes.doubt is not None and not doubtful:
+            raise EchofmError(self.notes.doubt)
+
+
 def _set(name: str, title: str, home: Any, patient_rule: str, *, is_cut: bool = False) -> Adapter:
     """home: the module with `recognises(folder)` and `rows(root, notes)`."""
     return Adapter(
@@ -47,6 +107,13 @@ def _set(name: str, title: str, home: Any, patient_rule: str, *, is_cut: bool = 
     )
 
 
+GENERIC = Adapter(
+    name="folder",
+    title="any folder",
+    recognises=lambda _: True,
+    rows=any_rows,
+    patient_rule=RULE_TEXTS["dicom"],
+)
 # In the order in which they are tried: a set that shares another's layout comes before it, any folder last.
 ADAPTERS: tuple[Adapter, ...] = (
     _set("echonet-synthetic", "EchoNet-Synthetic", echonet_synthetic, "one video per (generated) patient", is_cut=True),
