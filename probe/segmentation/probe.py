@@ -41,10 +41,8 @@ def probe_segmentation(
     head: HeadKind = "linear",
     baselines: Mapping[str, Encoder] | None = None,
     clips: int | None = 400,
-    frames_per_clip: int = 2,
     steps: int = 600,
     weight_decays: tuple[float, ...] = (1e-4, 1e-2, 1.0),
-    batch: int = 16,
     device: torch.device | str = "cpu",
     draws: int = 1000,
     seed: int = 0,
@@ -55,7 +53,7 @@ def probe_segmentation(
     shards: clips with masks (`Clip.mask_THW`: CAMUS, EchoNet-Dynamic, the phantom) in the splits train, val and test.
     head: "linear", one linear layer a token; "upsampling", a few convolutions.
     baselines: other encoders of the same input, such as one of the same architecture with random weights.
-    clips: at most so many with masks per split. frames_per_clip: ED and ES first, then others.
+    clips: at most so many with masks per split; of each its ED and ES.
     steps: of the head's training. weight_decays: to choose among, on validation patients.
     device: of the encoders; heads train on the CPU.
 
@@ -69,8 +67,7 @@ def probe_segmentation(
     require_request(baselines, seed=seed, draws=draws)
 
     def read(encoder: Encoder, name: str) -> dict[str, TracedFrames]:
-        how: dict[str, Any] = {"clips": clips, "frames_per_clip": frames_per_clip, "batch": batch, "device": device}
-        found = {split: traced_frames(encoder, shards, split=split, **how) for split in SPLITS}
+        found = {split: traced_frames(encoder, shards, split=split, clips=clips, device=device) for split in SPLITS}
         advance(f"tokens of {name}")
         return found
 
