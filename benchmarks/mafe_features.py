@@ -24,7 +24,7 @@ from echofm.nearest import unit_rows
 from echofm.progress import progress_bar
 from echofm.shards.read import ShardSet
 from echofm.shards.windows import Windowing, cut_windows
-from synth.mafe.extract import motion_appearance
+from synth.mafe.extract import of_followed
 from synth.mafe.follow import STRIDE, follow
 from synth.mafe.network import Mafe
 from synth.mafe.published.condition import pooled_motion
@@ -41,14 +41,13 @@ def of_mafe(net: Mafe) -> Reader:
     """The coarse grid's deviation over time, as a table's `motion_NRCD`; the appearance vector."""
 
     def read(video: torch.Tensor) -> dict[str, Floats]:
-        found, followed = motion_appearance(net, video), follow(net, video)
-        with torch.no_grad():
-            looks = net.appearance(followed.features_BThwD[0])
+        followed = follow(net, video)
+        found = of_followed(net, followed)
         return {
             "motion": found.motion_BTRCD[0].std(0, correction=0).flatten().numpy(),
             "appearance": found.appearance_BD[0].numpy(),
             "motion_T": found.motion_BTRCD[0].flatten(1).numpy(),
-            "appearance_T": looks.numpy(),
+            "appearance_T": followed.looks_BTD[0].numpy(),
         }
 
     return read

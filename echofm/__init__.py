@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from echofm.readers import read_clip, read_clips
 
 __version__ = "0.1.0"
-__all__ = ["Clip", "ClipBatch", "EchofmError", "EmbeddingTable", "load_encoder", "load_model", "read_clip", "read_clips"]
+__all__ = [
+    "Clip",
+    "ClipBatch",
+    "EchofmError",
+    "EmbeddingTable",
+    "load_encoder",
+    "load_model",
+    "read_clip",
+    "read_clips",
+]
 
 _LAZY = {
     "EmbeddingTable": "echofm.embed.table",

@@ -11,6 +11,10 @@ from echofm.engine import command
 _TRAINERS: dict[str, str] = {
     "mafe": "synth.mafe.train:TRAINER",
     "latent": "synth.latent.trainer:TRAINER",
+    "image": "synth.generator.recipes.image:TRAINER",
+    "video-ef": "synth.generator.recipes.video_ef:TRAINER",
+    "video-motion": "synth.generator.recipes.video_motion:TRAINER",
+    "video-onestep": "synth.generator.recipes.video_onestep:TRAINER",
 }
 
 

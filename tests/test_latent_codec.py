@@ -75,7 +75,7 @@ def test_latents_are_the_mean_standardised_and_no_sample(run: Path) -> None:
         mean, logvar = net.posterior(net.seen(video_BCTHW[0].transpose(0, 1)))
     wanted = (mean - net.mean_C[:, None, None]) / net.std_C[:, None, None]
     assert torch.allclose(codec.encode(video_BCTHW)[0].transpose(0, 1), wanted, atol=1e-6)
-    assert logvar.exp().mean() > 0.1, "a sample would be another"
+    assert logvar.exp().mean() > 1e-3, "a sample would be another"
 
 
 def test_what_does_not_fit_is_refused_by_name(codec: Codec) -> None:

@@ -211,6 +211,20 @@ def test_a_channel_that_never_changes_is_not_exported(shards: ShardSet, tmp_path
         task.export(tmp_path, {"autoencoder": task.net}, card={})
 
 
+def test_bf16_stays_near_fp32(shards: ShardSet) -> None:
+    """The published network gives NaN in half precision (facts2, section 3)."""
+    figures = []
+    for precision in ("fp32", "bf16"):
+        recipe = tiny_recipe(precision=precision)
+        task = LatentTask(recipe, shards)
+        updater, batches = Updater(task, recipe.fit), batches_of(task, shards)
+        figures.append([updater(next(batches), step=step).figures for step in range(START - 2, START + 1)])
+        assert all(weight.dtype == torch.float32 for weight in task.net.parameters())
+    for one, other in zip(*figures):
+        for name in ("nll", "kl", "loss"):
+            assert one[f"autoencoder/{name}"] == pytest.approx(other[f"autoencoder/{name}"], rel=0.1, abs=1e-3), name
+
+
 def test_without_adversary_there_is_one_player(shards: ShardSet) -> None:
     recipe = tiny_recipe()
     task = LatentTask(recipe.model_copy(update={"adversary": recipe.adversary.model_copy(update={"weight": 0.0})}), shards)

@@ -18,6 +18,7 @@ from synth.mafe.config import MafeConfig
 from synth.mafe.extract import MotionEncoder, motion_appearance
 from synth.mafe.flow import dis_flow, divergence
 from synth.mafe.follow import animated, follow
+from synth.mafe.learner import EchofmLearner
 from synth.mafe.losses import flow_distance, identity_distance, reconstruction
 from synth.mafe.modes import clip_modes
 from synth.mafe.network import Mafe
@@ -204,6 +205,20 @@ def test_dis_flow_finds_a_shift() -> None:
     moved = np.roll(frame, (2, -1), (0, 1))
     flow = dis_flow(frame, moved)[:, 20:-20, 20:-20]
     assert np.median(flow[0]) == pytest.approx(-1, abs=0.3) and np.median(flow[1]) == pytest.approx(2, abs=0.3)
+
+
+def test_an_appearance_teacher_teaches_the_appearance_alone() -> None:
+    batch = lesson(2)
+    first, middle, last = batch.video_BCTHW.unbind(2)
+    with_teacher, without = (EchofmLearner(network().train(), identity=width) for width in (8, 0))
+    found = with_teacher(first, last, batch.time_B, (first, last))
+    assert found.identity is not None
+    identity_distance(found.identity, F.normalize(torch.randn(2, 8), dim=1)).sum().backward()
+    taught = {name for name, weight in with_teacher.named_parameters() if weight.grad is not None and weight.grad.any()}
+    assert "net.appearance.linear.weight" in taught and not [name for name in taught if "decoder" in name or "motion" in name]
+    assert without(first, last, batch.time_B, (first, last)).identity is None
+    assert not any(weight.requires_grad for weight in without.net.appearance.parameters())
+    assert not any(weight.requires_grad for weight in with_teacher.net.frame.encoder.parameters())
 
 
 def test_features_of_windows() -> None:

@@ -9,17 +9,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from heart_shards import write_heart_shards
 from pretrain_process import environments_of_two, finish, forked, records, wait_for_step, weights_sha256
 
+from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.hub import load_model, save_model
 from echofm.model.mae import VideoMae
 from echofm.shards.read import ShardSet
 from pretrain.recipes import RECIPES
 from synth.mafe import lessons
+from synth.mafe.modes import load_modes
+from synth.mafe.motion import main as motion
 from synth.mafe.network import Mafe
 from synth.train import main
 
@@ -129,8 +133,29 @@ def test_every_weight_that_is_trained_learns(home: Path) -> None:
     assert all(torch.equal(after.frame.encoder.state_dict()[name], weight) for name, weight in frozen.items())
     torch.manual_seed(0)
     fresh = Mafe(after.config, None).state_dict()
-    trained = {name for name in fresh if not name.startswith(("frame.encoder", "look"))}
+    trained = {name for name in fresh if not name.startswith(("frame.encoder", "appearance"))}
     assert not [name for name in trained if torch.equal(fresh[name], after.state_dict()[name]) and fresh[name].any()]
+
+
+def test_motion_table(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The exact files, and what is in them."""
+    out, run = tmp_path / "table", home / "unbroken-demo"
+    command = [str(run), str(home / "shards"), str(out), "--modes", "2", "--pictures", "2", "--cache", str(tmp_path)]
+    assert motion(command) == 0 and "13 clips" in capsys.readouterr().out
+    kept = {"features.safetensors", "rows.parquet", "meta.json", "request.json", "set_aside.jsonl"}
+    assert {path.name for path in out.iterdir()} == {*kept, "modes.safetensors", "motion.html"}
+    table, modes = EmbeddingTable.load(out), load_modes(out)
+    assert table.motion_NRCD is not None and table.motion_NRCD.shape == (13, 4, 4, 16)
+    assert table.video_ND.shape == (13, 128) and table.phase is not None and len(modes) == 13
+    assert modes[0].mode_K2RC.shape == (2, 2, 14, 14) and np.isfinite(modes[0].harmonic_KP).all()
+    page = (out / "motion.html").read_text()
+    assert "Doe_Jane" not in page and "Swaps" in page
+    changed = (out / "modes.safetensors").stat().st_mtime_ns
+    assert motion(command) == 0 and (out / "modes.safetensors").stat().st_mtime_ns == changed
+    with pytest.raises(EchofmError, match="echofm synth train mafe echofm"):
+        motion([str(home / "unbroken-published_small"), *command[1:]])
+    with pytest.raises(EchofmError, match="no modes"):
+        load_modes(tmp_path)
 
 
 def test_mistakes(home: Path, tmp_path: Path) -> None:

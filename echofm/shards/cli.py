@@ -77,7 +77,6 @@ class Shards(FrozenModel):
 
 
 def main(argv: list[str]) -> int:
-    """Entry point of `echofm shards`."""
     options = tyro.cli(Shards, args=argv, prog="echofm shards", description=__doc__)
     source = open_source(options.src, dataset=options.dataset, patient_from=options.patient_from)
     is_here = os.path.realpath(options.out) == os.path.realpath(os.curdir)

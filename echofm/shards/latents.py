@@ -98,11 +98,7 @@ def _encoded(shards: ShardSet, index: int, encode: Encode, latents: Latents) -> 
     del files["frames.npy"]
     files["latents.npy"] = npy_bytes(stored)
     written = Written(
-        clip_id=record.clip_id,
-        patient_id=meta.patient_id,
-        split=meta.split,
-        view=meta.view,
-        kind=meta.kind,
+        **meta.model_dump(include={"clip_id", "patient_id", "split", "view", "kind"}),
         labels=tuple(meta.labels),
         native_size="",
         native_rate_hz="",

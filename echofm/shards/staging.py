@@ -1,8 +1,9 @@
 """Staging: the folder in which shards grow, with a journal, so that a killed run goes on where it was.
 
 Beside OUT stands OUT.partial with a folder of tars and journal.jsonl: first the fingerprint of the job, then one line
-per file, with what became of each of its clips, in the order of the job. Tars are on the disk before the lines that speak of them, so the journal promises no
-more than there is; what the tars hold beyond it is cut off on resuming. At the end the tars' folder becomes OUT.
+per file, with what became of each of its clips, in the order of the job. Tars are on the disk before the lines that
+speak of them, so the journal promises no more than there is; what the tars hold beyond it is cut off on resuming. At
+the end the tars' folder becomes OUT.
 """
 
 from __future__ import annotations

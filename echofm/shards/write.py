@@ -22,12 +22,21 @@ from echofm.readers.guarded import ReaderPool
 from echofm.readers.options import ReadOptions
 from echofm.readers.patients import Doubts
 from echofm.readers.source import Row, Source
-from echofm.shards.encode import Encode, Encoded, NotSelected, Outcome, SetAside, Written, unusable
+from echofm.shards.encode import (
+    Encode,
+    Encoded,
+    NotSelected,
+    Outcome,
+    SetAside,
+    Written,
+    set_aside_lines,
+    tally,
+    unusable,
+)
 from echofm.shards.manifest import MANIFEST, SET_ASIDE, Manifest, Settings, Split, as_json, checked
 from echofm.shards.sample import tar_blocks
 from echofm.shards.splits import given_splits, put, stratified
 from echofm.shards.staging import Staging, new_folder, staged
-from echofm.shards.tally import set_aside_lines, tally
 from echofm.split import split_of
 
 # What a reader process answers.

@@ -16,6 +16,8 @@ from torch import nn
 from echofm.errors import EchofmError
 from synth.latent.config import AutoencoderConfig
 
+# Of the untrained posterior. At 0, noise as large as the latents, the first hundred steps go into making it small.
+_FIRST_LOGVAR = -6.0
 _ABOUT = """# An autoencoder of echocardiography frames
 
 Turns clips into latents, standardised by channel, and back.
@@ -57,6 +59,8 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.config = config
         self.net = _diffusers_network(config)
+        with torch.no_grad():
+            self.net.quant_conv.bias[config.latent_channels :] = _FIRST_LOGVAR
         self.register_buffer("mean_C", torch.zeros(config.latent_channels))
         self.register_buffer("std_C", torch.ones(config.latent_channels))
 
@@ -98,11 +102,12 @@ class Autoencoder(nn.Module):
     def posterior(self, seen_NCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and log variance (N, C, h, w) of the latents, the latter clamped to [-30, 20]."""
         found = self.net.encode(F.pixel_unshuffle(seen_NCHW, self.config.patch)).latent_dist
-        return found.mean, found.logvar
+        # Not in bfloat16, where half of the divergence's digits are lost.
+        return found.mean.float(), found.logvar.float()
 
     def output(self, latents_NChw: torch.Tensor) -> torch.Tensor:
         """Frames in the network's units of latents that are not standardised."""
-        return F.pixel_shuffle(self.net.decode(latents_NChw).sample, self.config.patch)
+        return F.pixel_shuffle(self.net.decode(latents_NChw).sample.float(), self.config.patch)
 
 
 def _diffusers_network(config: AutoencoderConfig) -> Any:

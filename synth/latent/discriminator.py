@@ -33,7 +33,7 @@ class PatchDiscriminator(nn.Sequential):
 
     def forward(self, frames_NCHW: torch.Tensor) -> torch.Tensor:
         """Scores of the patches."""
-        return super().forward(frames_NCHW)
+        return super().forward(frames_NCHW).float()
 
 
 def _initialise(layer: nn.Module) -> None:

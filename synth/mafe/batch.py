@@ -14,7 +14,7 @@ import torch
 
 from echofm.clip import ClipBatch
 from echofm.errors import EchofmError
-from echofm.shards.order import draws, epoch_order
+from echofm.shards.windows import draws, epoch_order
 from echofm.shards.read import ShardSet
 from synth.mafe.lessons import Lessons
 

@@ -18,7 +18,7 @@ from echofm.errors import EchofmError
 from echofm.hub import load_model
 from echofm.model.tokens import Grid
 from echofm.model.vit import Encoding
-from synth.mafe.follow import STRIDE, follow
+from synth.mafe.follow import STRIDE, Followed, follow
 from synth.mafe.network import Mafe
 
 
@@ -31,20 +31,23 @@ class MotionAppearance:
     appearance_BD: torch.Tensor
 
 
-@torch.no_grad()
 def motion_appearance(net: Mafe, video_BCTHW: torch.Tensor) -> MotionAppearance:
     """Of windows of the network's contract."""
-    followed = follow(net, video_BCTHW)
+    return of_followed(net, follow(net, video_BCTHW))
+
+
+@torch.no_grad()
+def of_followed(net: Mafe, followed: Followed) -> MotionAppearance:
+    """Of windows that are followed already."""
     windows, times = followed.forth.shape[:2]
     features = followed.features_BThwD
     next_BTJhw = net.motion(features[:, :-1].flatten(0, 1), features[:, 1:].flatten(0, 1)).unflatten(0, (windows, -1))
     # The last time has no next; its motion is taken to go on.
     next_BTJhw = torch.cat([next_BTJhw, next_BTJhw[:, -1:]], 1)
     both = torch.cat([followed.forth, next_BTJhw], 2).flatten(0, 1)
-    looks_BTD = net.appearance(features.flatten(0, 1)).unflatten(0, (windows, times))
     return MotionAppearance(
         motion_BTRCD=net.coarse(both).unflatten(0, (windows, times)),
-        appearance_BD=F.normalize(looks_BTD.mean(1), dim=1),
+        appearance_BD=F.normalize(followed.looks_BTD.mean(1), dim=1),
     )
 
 

@@ -19,12 +19,14 @@ STRIDE = 2
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Followed:
-    """frames_BTHW: grey, [0, 1]. features_BThwD: of each frame alone. reference_B: the fullest time, opposite_B: the
+    """frames_BTHW: grey, [0, 1]. features_BThwD, looks_BTD: of each frame alone, the latter
+    its appearance. reference_B: the fullest time, opposite_B: the
     emptiest. forth, back: motion (B, T, 2J, h, w) from the reference to each time and the reverse; back None unless
     asked for."""
 
     frames_BTHW: torch.Tensor
     features_BThwD: torch.Tensor
+    looks_BTD: torch.Tensor
     reference_B: torch.Tensor
     opposite_B: torch.Tensor
     forth: torch.Tensor
@@ -45,7 +47,8 @@ def follow(net: Mafe, video_BCTHW: torch.Tensor, *, both_ways: bool = False) -> 
     """
     frames_BTHW = video_BCTHW.mean(1)[:, ::STRIDE]
     windows, times = frames_BTHW.shape[:2]
-    features_BThwD = net.frame(frames_BTHW.flatten(0, 1)[:, None]).unflatten(0, (windows, times))
+    features, tokens = net.frame(frames_BTHW.flatten(0, 1)[:, None])
+    features_BThwD = features.unflatten(0, (windows, times))
     similarity_BTT = pixel_prior(frames_BTHW[:, None], tubelet=1)
     # On the CPU and in double: the same direction on every device.
     leading_BT = torch.linalg.eigh(similarity_BTT.double().cpu())[1][:, :, -1].to(frames_BTHW.device)
@@ -61,6 +64,7 @@ def follow(net: Mafe, video_BCTHW: torch.Tensor, *, both_ways: bool = False) -> 
     return Followed(
         frames_BTHW=frames_BTHW,
         features_BThwD=features_BThwD,
+        looks_BTD=net.appearance(tokens).unflatten(0, (windows, times)),
         reference_B=reference_B,
         opposite_B=opposite_B,
         forth=net.motion(start, every).unflatten(0, (windows, times)),

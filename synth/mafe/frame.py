@@ -5,12 +5,26 @@ N frames, H rows, W columns, h = H / 4, w = W / 4, D features.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from echofm.model.tokens import Grid
 from echofm.model.vit import VideoEncoder
 from synth.mafe.warp import resized
+
+
+# Rows and columns of the encoder's tokens that appearance is read from: where a wall stands tells who it is.
+POOLED = 4
+
+
+class Seen(NamedTuple):
+    """features_NhwD: for motion and flow. tokens_NF: the encoder's own, pooled to 4 x 4, for the appearance."""
+
+    features_NhwD: torch.Tensor
+    tokens_NF: torch.Tensor
 
 
 class FrameFeatures(nn.Module):
@@ -33,12 +47,15 @@ class FrameFeatures(nn.Module):
         self.coarse = nn.Linear(encoder.embed_dim, width)
         self.norm = nn.LayerNorm(2 * width)
 
-    def forward(self, frame_N1HW: torch.Tensor) -> torch.Tensor:
-        """(N, h, w, 2 * width). Grey values in [0, 1]."""
-        fine_NDhw = self.fine(frame_N1HW)
-        coarse_NhwD = self.coarse(self._tokens(frame_N1HW)).permute(0, 3, 1, 2)
-        coarse_NDhw = resized(coarse_NhwD, fine_NDhw.shape[-1] / coarse_NhwD.shape[-1])
-        return self.norm(torch.cat([fine_NDhw, coarse_NDhw], 1).permute(0, 2, 3, 1))
+    def forward(self, frame_N1HW: torch.Tensor) -> Seen:
+        """(N, h, w, 2 * width) and tokens. Grey values in [0, 1]."""
+        fine_NDhw, tokens_NrcD = self.fine(frame_N1HW), self._tokens(frame_N1HW)
+        coarse_NDrc = self.coarse(tokens_NrcD).permute(0, 3, 1, 2)
+        coarse_NDhw = resized(coarse_NDrc, fine_NDhw.shape[-1] / coarse_NDrc.shape[-1])
+        return Seen(
+            features_NhwD=self.norm(torch.cat([fine_NDhw, coarse_NDhw], 1).permute(0, 2, 3, 1)),
+            tokens_NF=F.adaptive_avg_pool2d(tokens_NrcD.permute(0, 3, 1, 2), POOLED).flatten(1),
+        )
 
     def _tokens(self, frame_N1HW: torch.Tensor) -> torch.Tensor:
         """(N, rows, columns, D) of the encoder."""

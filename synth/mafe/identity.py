@@ -13,7 +13,6 @@ from echofm.embed.source import open_set
 from echofm.errors import EchofmError
 from echofm.hub import load_encoder
 from echofm.shards.read import ShardSet
-from synth.audit.heads import as_fitted
 from synth.audit.reid import load_reid
 
 
@@ -28,7 +27,14 @@ def identities_of(shards: ShardSet, *, encoder: str, head: Path) -> tuple[dict[s
     if net.digest != reid.config.base_encoder_digest:
         raise EchofmError("--reid: the head was fitted on another encoder than --encoder; fit one on this encoder")
     level = "clip" if "clip" in reid.levels else next(iter(reid.levels))
-    options = as_fitted(EmbedOptions(), [reid])
+    # As the head was fitted, or it refuses the table.
+    fitted = reid.config.settings
+    windows = fitted.get("windows")
+    options = EmbedOptions(
+        windows=windows if isinstance(windows, int) else None,
+        tokens=fitted.get("tokens"),
+        precision=fitted.get("precision", "fp32"),
+    )
     opened = open_set(shards.folder, name="training", options=options)
     assert opened.videos is not None
     device = options.torch_device

@@ -47,7 +47,7 @@ class EchofmLearner(Learner):
         super().__init__()
         self.net: Mafe = net
         self.to_identity = nn.Linear(net.config.heads.appearance, identity) if identity else None
-        net.look.requires_grad_(bool(identity))
+        net.appearance.requires_grad_(bool(identity))
 
     def forward(self, first: torch.Tensor, last: torch.Tensor, time_B: torch.Tensor, seen: Frames) -> Learnt:
         """The frames (B, 1, H, W), and the same under the look that features are told from."""

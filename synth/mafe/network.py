@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from echofm.model.vit import VideoEncoder
+from synth.mafe.appearance import Appearance
 from synth.mafe.attention import MotionAttention
 from synth.mafe.config import MafeConfig
 from synth.mafe.decoder import FlowDecoder, Refinement
-from synth.mafe.frame import FrameFeatures
+from synth.mafe.frame import POOLED, FrameFeatures
 from synth.mafe.warp import resized, warp
 
-_POOLED = 4
 _ABOUT = """# Motion and appearance of echocardiograms
 
 Heads on an EchoFM encoder that tell how a heart moves from how it looks, trained without labels
@@ -71,10 +71,7 @@ class Mafe(nn.Module):
         self.motion = MotionAttention(features, heads=heads.heads, head_width=heads.head_width)
         self.decoder = FlowDecoder(features, heads=heads.heads, hidden=heads.hidden)
         self.refine = Refinement(heads.hidden // 4)
-        self.look = nn.Sequential(
-            nn.Linear(features * _POOLED**2, 2 * heads.appearance), nn.GELU(),
-            nn.Linear(2 * heads.appearance, heads.appearance),
-        )  # fmt: skip
+        self.appearance = Appearance(own.embed_dim * POOLED**2, heads.appearance)
 
     @property
     def architecture(self) -> dict[str, Any]:
@@ -91,11 +88,6 @@ class Mafe(nn.Module):
         """From what was saved. Raises EchofmError naming the field that is wrong."""
         return cls(MafeConfig.checked(architecture, where="architecture"))
 
-    def appearance(self, features_BhwD: torch.Tensor) -> torch.Tensor:
-        """(B, D) of length one, from the features of a frame."""
-        pooled = F.adaptive_avg_pool2d(features_BhwD.permute(0, 3, 1, 2), _POOLED)
-        return F.normalize(self.look(pooled.flatten(1)), dim=1)
-
     def forward(
         self,
         first_B1HW: torch.Tensor,
@@ -108,7 +100,9 @@ class Mafe(nn.Module):
         seen: the same two frames under another look (gain, contrast), from which motion and appearance are told; None:
         the frames themselves.
         """
-        one, other = self.frame(torch.cat(seen or (first_B1HW, last_B1HW))).chunk(2)
+        features, tokens = self.frame(torch.cat(seen or (first_B1HW, last_B1HW)))
+        one, other = features.chunk(2)
+        looks = self.appearance(tokens).chunk(2)
         forth, back = self.motion(one, other), self.motion(other, one)
         flow_B4hw, logit = self.decoder(forth, back, one.permute(0, 3, 1, 2), time_B)
         flow_B4HW, mask = resized(flow_B4hw, 2), resized(logit, 2).sigmoid()
@@ -124,7 +118,7 @@ class Mafe(nn.Module):
             mask=mask,
             forth=forth,
             back=back,
-            appearance=(self.appearance(one), self.appearance(other)),
+            appearance=(looks[0], looks[1]),
         )
 
     def moved(self, forth: torch.Tensor, back: torch.Tensor, anatomy_BhwD: torch.Tensor) -> torch.Tensor:

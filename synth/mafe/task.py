@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -31,6 +32,14 @@ from synth.mafe.network import Mafe
 from synth.mafe.published.network import PublishedMafe
 from synth.mafe.recipes import MafeRecipe
 from synth.mafe.validate import Validation
+
+
+# Frames that appearance is whitened on, and how much faster its head learns: it reads frozen, whitened numbers.
+_WHITENED, _HEAD_LR = 384, 5.0
+
+
+def _lr_scale(name: str) -> float:
+    return _HEAD_LR if "appearance" in name or "to_identity" in name else 1.0
 
 
 class MafeTask(Task):
@@ -60,6 +69,8 @@ class MafeTask(Task):
             assert encoder is not None
             self._identities, self._digests["appearance teacher"] = identities_of(shards, encoder=encoder, head=reid)
         width = len(next(iter(self._identities.values()), ()))
+        if isinstance(net, Mafe):
+            net.appearance.fit(self._tokens(net))
         made = EchofmLearner if isinstance(net, Mafe) else PublishedLearner
         self.net: Learner = made(cast(Any, net), identity=width)
         self._validation = self._measured() if recipe.monitor.every else None
@@ -81,10 +92,21 @@ class MafeTask(Task):
         )
         return Mafe(config, loaded.net)
 
+    @torch.no_grad()
+    def _tokens(self, net: Mafe) -> torch.Tensor:
+        """Of the first frames of training clips, what appearance is read from."""
+        train = self._shards.split("train")
+        chosen = np.unique(np.linspace(0, len(train) - 1, _WHITENED).round().astype(int))
+        frames = [train.array(int(clip), "frames_TCHW", 0, 1) for clip in chosen]
+        frame_N1HW = torch.from_numpy(np.concatenate([each for each in frames if each is not None])).float()
+        grey_N1HW = frame_N1HW.mean(1, keepdim=True) / 255
+        return torch.cat([net.frame(some).tokens_NF for some in grey_N1HW.split(64)])
+
     def players(self) -> list[Player]:
         """The network, with what only training needs beside it."""
         fit = self._recipe.fit
-        return [Player(name="model", net=self.net, optim=fit.optim, ema_decay=fit.ema_decay)]
+        player = Player(name="model", net=self.net, optim=fit.optim, ema_decay=fit.ema_decay, lr_scale=_lr_scale)
+        return [player]
 
     def digests(self) -> Mapping[str, str]:
         """Of encoder and appearance teacher."""

@@ -8,13 +8,10 @@ from pathlib import Path
 
 from echofm.errors import EchofmError
 from echofm.ids import file_id
-from echofm.readers.datasets.adapter import Adapter, FolderSource
-from echofm.readers.datasets.folder import Folder
-from echofm.readers.datasets.generic import GENERIC, rows
-from echofm.readers.datasets.recognise import above, recognised
-from echofm.readers.datasets.registry import ADAPTERS
+from echofm.readers.datasets.folder import MANIFEST, Folder, Notes
+from echofm.readers.datasets.generic import rows
+from echofm.readers.datasets.registry import ADAPTERS, GENERIC, Adapter, FolderSource, above, recognised
 from echofm.readers.datasets.table import header
-from echofm.readers.datasets.walk import MANIFEST, Notes
 from echofm.readers.patients import RULE_TEXTS, PatientFrom, checked_rule, patient_of
 from echofm.readers.source import Row
 

@@ -6,6 +6,7 @@ import csv
 import gzip
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,7 +15,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from echofm.errors import EchofmError
-from echofm.readers.datasets.walk import Notes
 
 MAX_TABLE_MB = 1024
 _CHUNK_ROWS = 200_000
@@ -31,7 +31,9 @@ def header(path: Path) -> list[str]:
 
 
 def read_table(path: Path, *, columns: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
-    """The named columns of a CSV file (plain or .gz, UTF-8 or with its mark UTF-16), cells as text, "" where empty or in a missing optional column.
+    """The named columns of a CSV file (plain or .gz, UTF-8 or with its mark UTF-16), cells as text.
+
+    "" stands where a cell is empty and in a missing optional column.
 
     Names are compared without regard to case and outer blanks, then without blanks, `_` and `-` between words. Any
     bytes are accepted in cells: what is no UTF-8 becomes surrogate escapes, as in file names, so that both match. The
@@ -152,7 +154,7 @@ def _names(head: str) -> list[str]:
     return [cell.strip().casefold() for cell in cells]
 
 
-def once(table: pd.DataFrame, key: str, notes: Notes, name: str) -> list[dict[str, str]]:
+def once(table: pd.DataFrame, key: str, notes: Counter[str], name: str) -> list[dict[str, str]]:
     """The table's lines sorted by a column, the first of each value; what repeats a value is counted."""
     twice = table[key].duplicated()
     if twice.any():
@@ -178,7 +180,7 @@ def outlines(
         yield str(name), int(number), array
 
 
-def numeric(table: pd.DataFrame, columns: tuple[str, ...], notes: Notes, name: str) -> pd.DataFrame:
+def numeric(table: pd.DataFrame, columns: tuple[str, ...], notes: Counter[str], name: str) -> pd.DataFrame:
     """The rows whose cells are all numbers, with those columns as numbers; the others are counted."""
     values = table[list(columns)].apply(pd.to_numeric, errors="coerce")
     good = np.isfinite(values.to_numpy(float)).all(axis=1)

@@ -1,0 +1,107 @@
+"""What `echofm synth sample` does: open, plan, make, filter, tables, page."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from echofm.embed.options import EmbedOptions
+from echofm.digest import tensor_digest
+from echofm.engine.parallel import on_main, processes
+from echofm.errors import EchofmError
+from echofm.hub import load_model
+from echofm.progress import console
+from synth.generator.contact_sheet import contact_sheet
+from synth.generator.model import Generator
+from synth.generator.plan import Asked, Plan
+from synth.generator.sample_set import How, SyntheticSet, accepted, name_of
+from synth.generator.sampler import Guidance
+
+if TYPE_CHECKING:
+    from synth.generator.cli import SampleSet
+
+_SHOWN = 24
+
+
+def sample_set(args: SampleSet, *, ef: str | Sequence[float] | None) -> None:
+    """The whole command, on every process. Raises EchofmError on bad input, before the folder is made."""
+    generator = open_generator(args.run, device=args.device)
+    frames = None
+    if args.length is not None:
+        rate_hz = generator.contract.frame_rate_hz
+        if rate_hz is None:
+            raise EchofmError("--length: the generator makes consecutive frames of no fixed rate")
+        frames = max(generator.contract.frames, round(args.length * rate_hz))
+    asked = Asked(ef=ef, view=args.view, frames=frames, reference=args.reference, seed=args.seed)
+    how = How(steps=args.steps, guidance=Guidance(scale=args.guidance))
+    settings: dict[str, Any] = {
+        "generator": tensor_digest(generator.denoiser.state_dict(), settings=generator.architecture),
+        "codec": generator.codec.digest,
+        "seed": args.seed,
+        "steps": args.steps,
+        "guidance": args.guidance,
+        "ef": ef,
+        "view": args.view,
+        "frames": frames,
+        "filter": args.filter is not None,
+        "reference": args.reference is not None,
+        "device": generator.device.type,
+    }
+    made = SyntheticSet(args.out, generator, Plan(generator, asked), how, settings=settings)
+    judge = None if args.filter is None else _judge(made, args.filter, args.against)
+    numbers, removed = accepted(made, args.count, judge)
+    on_main(lambda: _close(made, numbers, removed, judged=judge is not None))
+
+
+def open_generator(run: str, *, device: str = "auto") -> Generator:
+    """Of a run, its export or a hub id. Raises EchofmError where it is no generator."""
+    export = Path(run) / "export"
+    model = load_model(export if export.is_dir() else run)
+    if not isinstance(model, Generator):
+        raise EchofmError(f"{run}: a model of kind {model.kind!r} generates nothing; give a run of `echofm synth train`")
+    chosen = processes().device if device == "auto" else torch.device(device)
+    return model.to(chosen).requires_grad_(False)
+
+
+def _judge(made: SyntheticSet, seer: str, against: Path | None) -> Callable[[Sequence[int]], Sequence[int]]:
+    """Takes out clips that the audit's rule flags, or that are recordings of the training set, files and all."""
+
+    def taken_out(numbers: Sequence[int]) -> Sequence[int]:
+        from synth.audit.api import audit_sets
+        from synth.audit.heads import is_head
+
+        looked_at = made.out / "judged"
+
+        def look() -> None:
+            shutil.rmtree(looked_at, ignore_errors=True)
+            looked_at.mkdir()
+            for number in numbers:
+                shutil.copy(made.path(number), looked_at)
+
+        on_main(look)
+        named = {"reid": seer} if is_head(seer) else {"encoder": seer}
+        options = EmbedOptions(dataset=None)
+        found = audit_sets(
+            f"{against}:train", f"{against}:val", looked_at, **named, canaries=0, strips=0, embed=options  # type: ignore[arg-type]
+        )
+        flagged = set(found.removed_ids)
+        rows = found.samples["clip_id"].tolist()
+        on_main(lambda: shutil.rmtree(looked_at))
+        return [number for number, clip_id in zip(sorted(numbers), rows) if clip_id in flagged]
+
+    return taken_out
+
+
+def _close(made: SyntheticSet, numbers: Sequence[int], removed: int, *, judged: bool) -> None:
+    keep = {f"{name_of(number)}.avi" for number in numbers}
+    for path in (made.out / "Videos").iterdir():
+        if path.name not in keep:
+            path.unlink()
+    made.close(numbers)
+    contact_sheet(made, numbers[:_SHOWN], total=len(numbers)).save(made.out / "index.html")
+    rate = f"; the filter took out {removed} of {removed + len(numbers)} clips" if judged else ""
+    console.print(f"{len(numbers)} clips in {made.out}{rate}", highlight=False)
