@@ -15,16 +15,26 @@ from echofm.lazy import on_first_use
 if TYPE_CHECKING:
     from echofm.embed.table import EmbeddingTable
     from echofm.hub import load_encoder, load_model
-    from echofm.readers import read_clip
+    from echofm.readers import read_clip, read_clips
 
 __version__ = "0.1.0"
-__all__ = ["Clip", "ClipBatch", "EchofmError", "EmbeddingTable", "load_encoder", "load_model", "read_clip"]
+__all__ = [
+    "Clip",
+    "ClipBatch",
+    "EchofmError",
+    "EmbeddingTable",
+    "load_encoder",
+    "load_model",
+    "read_clip",
+    "read_clips",
+]
 
 _LAZY = {
     "EmbeddingTable": "echofm.embed.table",
     "load_encoder": "echofm.hub",
     "load_model": "echofm.hub",
     "read_clip": "echofm.readers",
+    "read_clips": "echofm.readers",
 }
 
 compat.install()

@@ -71,7 +71,12 @@ def whole_folder(final: str | Path, *, replace: bool = False) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
         if replace and final.exists():
             final.rename(old)
-        part.rename(final)
+        try:
+            part.rename(final)
+        except OSError:
+            if old.exists():
+                old.rename(final)
+            raise
         sync(final.parent)
         shutil.rmtree(old, ignore_errors=True)
     finally:

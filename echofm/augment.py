@@ -6,26 +6,55 @@ Shapes: B clips, C channels, T frames, H rows, W columns.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 
 from echofm.clip import ClipBatch
 from echofm.contract import InputContract
 from echofm.draws import Stream, uniform
 
+# Of a pixel that hardly any of the sector reaches: it has no number.
+_NO_WEIGHT = 1e-3
+
 
 def fit_to(batch: ClipBatch, contract: InputContract) -> ClipBatch:
-    """Resize frames and sectors (antialiased) and repeat grey over the channels, as the contract asks."""
-    video_BCTHW, sector_BHW = batch.video_BCTHW, batch.sector_BHW
-    if video_BCTHW.shape[-1] != contract.size:
-        size = (contract.size, contract.size)
-        frames = video_BCTHW.flatten(0, 1)
-        frames = F.interpolate(frames, size, mode="bilinear", antialias=True, align_corners=False)
-        video_BCTHW = frames.clamp_(0, 1).unflatten(0, video_BCTHW.shape[:2])
-        sector_BHW = F.interpolate(sector_BHW[:, None].float(), size, mode="area")[:, 0] > 0.5
-    if video_BCTHW.shape[1] == 1 and contract.repeats_grey:
-        video_BCTHW = video_BCTHW.expand(-1, 3, -1, -1, -1)
-    return replace(batch, video_BCTHW=video_BCTHW, sector_BHW=sector_BHW)
+    """Resize all that a batch holds of its frames and repeat grey over the channels, as the contract asks.
+
+    Frames are resized antialiased, classes by the nearest pixel; displacement is then in pixels of the new size.
+    """
+    if batch.video_BCTHW.shape[-1] != contract.size:
+        batch = _resized(batch, contract.size)
+    if batch.video_BCTHW.shape[1] == 1 and contract.repeats_grey:
+        batch = replace(batch, video_BCTHW=batch.video_BCTHW.expand(-1, 3, -1, -1, -1))
+    return batch
+
+
+def _resized(batch: ClipBatch, size: int) -> ClipBatch:
+    sector_B1HW = batch.sector_BHW[:, None].float()
+    done: dict[str, Any] = {"sector_BHW": F.interpolate(sector_B1HW, (size, size), mode="area")[:, 0] > 0.5}
+    for name in ("video_BCTHW", "paired_BCTHW", "clean_BCTHW"):
+        if (video := getattr(batch, name)) is not None:
+            done[name] = _smooth(video, size).clamp_(0, 1)
+    if batch.mask_BTHW is not None:
+        done["mask_BTHW"] = F.interpolate(batch.mask_BTHW.float(), (size, size), mode="nearest-exact").byte()
+    # The nothing outside the sector has no weight in the means of what is inside; a frame without a field has NaN.
+    weight_B1HW = _smooth(sector_B1HW, size)
+    for name, scale in (("displacement_px_BT2HW", size / sector_B1HW.shape[-1]), ("velocity_m_per_s_BTHW", 1)):
+        if (field := getattr(batch, name)) is not None:
+            weight = weight_B1HW if field.ndim == 4 else weight_B1HW[:, None]
+            inside = sector_B1HW if field.ndim == 4 else sector_B1HW[:, None]
+            total = _smooth(torch.where(inside > 0, field, 0 * field[..., :1, :1]), size)
+            done[name] = torch.where(weight > _NO_WEIGHT, total * scale / weight, 0 * total)
+    return replace(batch, **done)
+
+
+def _smooth(values: torch.Tensor, size: int) -> torch.Tensor:
+    """(..., H, W) antialiased, by a triangle."""
+    planes = values.flatten(0, -4) if values.ndim > 4 else values
+    planes = F.interpolate(planes, (size, size), mode="bilinear", antialias=True, align_corners=False)
+    return planes.unflatten(0, values.shape[:-3]) if values.ndim > 4 else planes
 
 
 def vary_grey(batch: ClipBatch, *, gain: float, contrast: float) -> ClipBatch:

@@ -11,14 +11,58 @@ import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Any, TextIO
 
 from echofm.errors import EchofmError
-from echofm.pipes import unbroken_pipes
 
 GROUP = "echofm.commands"
+
+
+class _Unbroken:
+    """A stream that swallows what nobody reads any more; all else is the stream's own."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._or_nowhere(self._stream.write, text) or len(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        self._or_nowhere(self._stream.flush)
+
+    def _or_nowhere(self, act: Any, *arguments: Any) -> Any:
+        try:
+            return act(*arguments)
+        except BrokenPipeError:
+            # The descriptor itself: what is still in the buffer, and Python's own last flush, go there too.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            return None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def unbroken_pipes() -> Iterator[None]:
+    """Within the block a closed pipe at standard output or error ends nothing."""
+    before = sys.stdout, sys.stderr
+    wrapped = tuple(stream and _Unbroken(stream) for stream in before)
+    sys.stdout, sys.stderr = wrapped
+    try:
+        yield
+    finally:
+        for stream in wrapped:
+            if stream is not None:
+                stream.flush()
+        sys.stdout, sys.stderr = before
 
 
 def main(argv: list[str] | None = None) -> int:

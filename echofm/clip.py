@@ -23,6 +23,8 @@ Label = float | int | str
 LABEL_NAME = r"^[a-z][a-z0-9_]{0,63}$"
 # The classes of every mask.
 BACKGROUND, LEFT_VENTRICLE, MYOCARDIUM, LEFT_ATRIUM, NOT_ANNOTATED = 0, 1, 2, 3, 255
+# What a Clip says of itself, and shards of it, beside its labels.
+FACTS = ("clip_id", "patient_id", "study_id", "pixel_spacing_mm", "fan", "view", "kind", "simulated")
 # What a Clip holds of every frame, beside its time; displacement apart, a frame's does not depend on the others.
 FRAME_FIELDS = (
     "frames_TCHW",

@@ -17,6 +17,8 @@ class Recipe(FrozenModel):
     """
 
     free_on_resume: ClassVar[frozenset[str]] = frozenset(["licence", "authors"])
+    # Whether its shards may hold a codec's latents.
+    takes_latents: ClassVar[bool] = False
 
     name: Annotated[str, tyro.conf.Fixed, tyro.conf.Suppress]
     """The recipe that it began as."""

@@ -14,10 +14,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from echofm.clip import BACKGROUND, FRAME_FIELDS, NOT_ANNOTATED, Clip
-from echofm.displacement import between
 from echofm.errors import EchofmError
 from echofm.readers.luma import luma
-from echofm.window import nearest_frames
+from echofm.window import between, nearest_frames
 
 
 def conform(

@@ -2,7 +2,7 @@
 
 A draw is a counter hashed with the seed (SplitMix64, Steele et al. 2014, doi 10.1145/2660193.2660195): the same on
 every device, for every number of processes and cut of the batch, and no generator state needs saving. The seed itself
-is a function of (seed of the run, epoch, clip id), see echofm.shards.order.
+is a function of (seed of the run, epoch, clip id), see echofm.shards.windows.
 
 Shapes: B clips; `shape` is that of one clip's numbers.
 """
@@ -33,6 +33,9 @@ class Stream(enum.IntEnum):
     CONDITION = 8
     PAIR = 9
     LATENT = 10
+    INTERVAL = 11
+    SAMPLER = 12
+    REFERENCE = 13
 
 
 def hashed(draw_B: torch.Tensor, *shape: int, stream: Stream) -> torch.Tensor:

@@ -17,19 +17,21 @@ import torch
 from torch import nn
 
 from echofm import __version__
-from echofm.card import ModelConfig
 from echofm.contract import InputContract
 from echofm.digest import tensor_digest
 from echofm.errors import EchofmError
 from echofm.model.config import EncoderConfig, NetworkConfig
 from echofm.model.tokens import Grid
 from echofm.model.vit import Encoding, VideoEncoder
-from echofm.saved import CONFIG, FILES, open_model, read_tensors, write_model
+from echofm.saved import CONFIG, FILES, ModelConfig, open_model, read_tensors, write_model
 
 # Kind: the class that builds it, imported when a model of that kind is loaded.
 KINDS = {
+    "generator": "synth.generator.model:Generator",
     "mae": "echofm.model.mae:VideoMae",
     "encoder": "echofm.model.vit:VideoEncoder",
+    "mafe": "synth.mafe.network:Mafe",
+    "autoencoder": "synth.latent.autoencoder:Autoencoder",
     "mafe_published": "synth.mafe.published.network:PublishedMafe",
 }
 # Kind: its configuration, and what its encoder's tensors are called.

@@ -19,6 +19,9 @@ from echofm.errors import EchofmError
 _HEX_DIGITS = 20
 _MINIMUM_KEY_BYTES = 16
 
+_KNOWN = ".avi .mp4 .mov .mkv .dcm .dicom .nii .gz .mhd .raw .png .jpg .csv .tar .npz .npy .json .cfg .txt .pth"
+_SUFFIXES = frozenset(_KNOWN.split())
+
 
 class IdKey:
     """A secret key and the ids that it gives. Compare ids only between outputs of one key."""
@@ -57,32 +60,6 @@ class IdKey:
 
     def __repr__(self) -> str:
         return "IdKey(...)"
-
-
-_SUFFIXES = frozenset(
-    [
-        ".avi",
-        ".mp4",
-        ".mov",
-        ".mkv",
-        ".dcm",
-        ".dicom",
-        ".nii",
-        ".gz",
-        ".mhd",
-        ".raw",
-        ".png",
-        ".jpg",
-        ".csv",
-        ".tar",
-        ".npz",
-        ".npy",
-        ".json",
-        ".cfg",
-        ".txt",
-        ".pth",
-    ]
-)
 
 
 def default_key_path() -> Path:

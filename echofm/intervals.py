@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated
 
@@ -14,6 +15,8 @@ from echofm.schema import FrozenModel
 
 Names = npt.NDArray[np.str_]
 _WEIGHTS_AT_ONCE = 4_000_000
+# A quarter of them still has a pair.
+LEAST_PATIENTS = 8
 # JSON has no NaN: it is written as null, and read back as what it was.
 Figure = Annotated[float, pydantic.BeforeValidator(lambda value: float("nan") if value is None else value)]
 
@@ -112,16 +115,18 @@ def half_samples(
     of patients moves the figure and not the interval's width.
 
     patients: their number in each set. statistics: gets a set's chosen patients as 0 and 1, (draws, patients), for each
-    set, and gives (draws, statistics). Raises ValueError where a set has fewer than 4 patients.
+    set, and gives (draws, statistics). Raises ValueError where a set has fewer than LEAST_PATIENTS.
     """
-    if min(patients) < 4:
-        raise ValueError(f"{min(patients)} patients are too few for an interval; 4 or more are needed")
+    if min(patients) < LEAST_PATIENTS:
+        raise ValueError(f"{min(patients)} patients are too few for an interval; {LEAST_PATIENTS} or more are needed")
     rng = np.random.default_rng(seed)
     whole_S = statistics(*[np.ones((1, count)) for count in patients])[0]
     quarter_RS, half_RS = (statistics(*[_subsets(count, part, draws, rng) for count in patients]) for part in (4, 2))
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
+        # A statistic without a value in any draw has no interval either.
+        warnings.simplefilter("ignore", RuntimeWarning)
         ratio_S = 2 - np.nanvar(quarter_RS, axis=0) / (3 * np.nanvar(half_RS, axis=0))
-    deviation_RS = (half_RS - np.nanmean(half_RS, axis=0)) * np.sqrt(np.clip(ratio_S, 1 / 3, 1))
+        deviation_RS = (half_RS - np.nanmean(half_RS, axis=0)) * np.sqrt(np.clip(ratio_S, 1 / 3, 1))
     redrawn = (whole_S + np.where(np.isnan(ratio_S), 0, deviation_RS)).T
     return [estimate(*each, level=level, patients=min(patients)) for each in zip(whole_S, redrawn)]
 

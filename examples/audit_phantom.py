@@ -31,7 +31,7 @@ from echofm.progress import progress_bar
 from echofm.schema import FrozenModel
 from synth.audit.canaries.transforms import transformed
 from synth.audit.cli import main as audit
-from synth.audit.filter.write import clip_id_of
+from synth.audit.filter.write import clip_ids_of
 from synth.audit.result import AuditResult
 
 # What a generator that memorises might change of a clip; the MJPEG of the written video comes on top.
@@ -175,7 +175,7 @@ def figures(audited: Path, synthetic: Path, copies: dict[str, str]) -> str:
     result = AuditResult.from_json(audited / "audit.json")
     samples = pd.read_parquet(audited / "samples.parquet")
     key = load_key()
-    ids = {clip_id_of(synthetic / "Videos" / f"{stem}.avi", key) for stem in copies}
+    ids = {clip_ids_of(synthetic / "Videos" / f"{stem}.avi", key)[0] for stem in copies}
     is_copy = samples["clip_id"].isin(ids).to_numpy()
     lines = []
     for column in ("flagged", "removed"):

@@ -34,5 +34,4 @@ TRAINER = command.Trainer("echofm pretrain", __doc__ or "", RECIPES, build, Inpu
 
 
 def main(argv: list[str]) -> int:
-    """Parse the command and run it."""
     return command.main(argv, TRAINER)

@@ -11,8 +11,7 @@ import tyro
 from echofm.config import Recipe
 from echofm.contract import InputContract
 from echofm.engine.config import FitConfig, MonitorConfig, OptimConfig
-from echofm.model.config import MaskingConfig, NetworkConfig, ObjectiveConfig, require_learnable
-from echofm.model.sizes import SIZES
+from echofm.model.config import SIZES, MaskingConfig, NetworkConfig, ObjectiveConfig, require_learnable
 from echofm.schema import FrozenModel
 
 # Not the published losses, which are phase_centre 0: benchmarks/results-phantom.md has what it is worth.

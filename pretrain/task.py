@@ -65,12 +65,10 @@ class PretrainTask(Task):
         return load_encoder(init).digest
 
     def players(self) -> list[Player]:
-        """The VideoMae."""
         fit = self._recipe.fit
         return [Player(name="model", net=self.net, optim=fit.optim, ema_decay=fit.ema_decay)]
 
     def digests(self) -> Mapping[str, str]:
-        """That of the weights it begins from."""
         return {} if self._digest is None else {"initial weights": self._digest}
 
     def prepare(self, batch: ClipBatch) -> ClipBatch:
@@ -96,14 +94,11 @@ class PretrainTask(Task):
         )
 
     def validate(self, nets: Nets, step: int) -> Mapping[str, Figure]:
-        """Figures and a picture of held-out clips."""
         return self._validation(nets["model"], step) if self._validation else {}
 
     def export(self, folder: Path, nets: Nets, *, card: Mapping[str, Any]) -> None:
-        """The whole VideoMae with its contract and card."""
         rights = self._recipe.model_dump(include={"licence", "authors"})
         save_model(nets["model"], folder, contract=self.contract, card=card, **rights)
 
     def advice(self) -> str:
-        """How this task takes less memory."""
         return "" if self._recipe.grad_checkpointing else "--grad-checkpointing (more time, the same result)"

@@ -158,12 +158,11 @@ class EncoderTables:
         options = self._options
         videos = open_videos(
             data,
-            key=options.key,
+            options=options.reading,
             processes=options.processes,
             # What the other set is, is found by looking.
             dataset=options.dataset if data == self._data else None,
             patient_from=options.patient_from,
-            limits=options.limits,
             show_progress=self._show_progress,
         )
         return videos.input(encoder.contract)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from echofm.contract import InputContract
-    from echofm.engine.hooks import Snapshot
+    from echofm.engine.monitor import Snapshot
     from echofm.model.tokens import Grid
     from echofm.shards.index import ClipRecord
 

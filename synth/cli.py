@@ -7,6 +7,11 @@ from importlib.metadata import EntryPoint
 from echofm.cli import chosen
 
 _COMMANDS = {
+    "compare": "synth.evaluate.compare_cli:main",
+    "evaluate": "synth.evaluate.cli:main",
+    "latents": "synth.latent.cli:main",
+    "motion": "synth.mafe.motion:main",
+    "sample": "synth.generator.cli:main",
     "train": "synth.train:main",
 }
 

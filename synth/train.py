@@ -8,7 +8,14 @@ from echofm.cli import chosen
 from echofm.engine import command
 
 # Name: a module with the `command.Trainer`; the first line of the module's docstring is its line in the overview.
-_TRAINERS: dict[str, str] = {}
+_TRAINERS: dict[str, str] = {
+    "mafe": "synth.mafe.train:TRAINER",
+    "latent": "synth.latent.trainer:TRAINER",
+    "image": "synth.generator.recipes.image:TRAINER",
+    "video-ef": "synth.generator.recipes.video_ef:TRAINER",
+    "video-motion": "synth.generator.recipes.video_motion:TRAINER",
+    "video-onestep": "synth.generator.recipes.video_onestep:TRAINER",
+}
 
 
 def main(argv: list[str]) -> int:

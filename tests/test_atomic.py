@@ -74,6 +74,24 @@ def test_folders_are_whole_and_replaced_only_when_asked(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["f"] and (tmp_path / "f" / "two").exists()
 
 
+def test_an_older_folder_comes_back_where_the_new_one_cannot_take_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with whole_folder(tmp_path / "f") as part:
+        (part / "old").write_text("old")
+    rename = Path.rename
+
+    def failing(self: Path, target: Path) -> Path:
+        if self.name == ".f.part":
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OSError, match="No space"), whole_folder(tmp_path / "f", replace=True) as part:
+        (part / "new").write_text("new")
+    assert [path.name for path in tmp_path.rglob("*")] == ["f", "old"]
+
+
 def test_what_a_kill_left_is_written_over_or_cleared(tmp_path: Path) -> None:
     (tmp_path / ".a.part").write_text("half")
     (tmp_path / ".f.part").mkdir()

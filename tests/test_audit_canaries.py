@@ -12,6 +12,7 @@ import pytest
 from audit_sets import TRAIN, planted
 from hearts import beating_heart
 
+from echofm.readers.options import ReadOptions
 from echofm.clip import Clip
 from echofm.contract import InputContract
 from echofm.embed import videos
@@ -148,9 +149,9 @@ def test_canaries_of_an_encoder_of_colour_are_read_in_colour(tmp_path: Path, mon
         container.mux(stream.encode())
     monkeypatch.setattr(videos, "ReaderPool", InProcess)
     key = IdKey(bytes(16))
-    own = open_videos(tmp_path, key=key)
-    clip = read_row(own.rows[0], channels=3, key=key)
-    own._positions = {clip.clip_id: 0}
+    own = open_videos(tmp_path, options=ReadOptions(key=key))
+    clip = read_row(own.rows[0], ReadOptions(channels=3, key=key))
+    own._positions = {clip.clip_id: (0, 0)}
     contract = InputContract(size=48, frames=8, channels=3, colour="rgb")
     planted_here = CanaryInput(videos=own, source_ids=[clip.clip_id], contract=contract, seed=0)
     exact = next(planted_here.read([0]))
@@ -162,8 +163,8 @@ def test_canaries_of_an_encoder_of_colour_are_read_in_colour(tmp_path: Path, mon
 class InProcess:
     """A ReaderPool that reads here."""
 
-    def __init__(self, task: Any, *, processes: int, channels: int, key: IdKey, limits: Limits) -> None:
-        self.task, self.channels, self.key = task, channels, key
+    def __init__(self, task: Any, *, processes: int, options: ReadOptions) -> None:
+        self.task, self.options = task, options
 
     def __enter__(self) -> InProcess:
         return self
@@ -172,4 +173,4 @@ class InProcess:
         pass
 
     def map(self, rows: Iterable[Row]) -> Iterator[tuple[Row, Any]]:
-        return ((row, self.task(row, read_row(row, channels=self.channels, key=self.key))) for row in rows)
+        return ((row, self.task(row, [read_row(row, self.options)])) for row in rows)

@@ -12,6 +12,7 @@ import pytest
 from audit_sets import HOLDOUT, PLANTS, TRAIN, WIDTH, planted, synthetic, table
 from hearts import beating_heart, write_avi
 
+from echofm.readers.options import ReadOptions
 from echofm.check.duplicates import Pair
 from echofm.contract import InputContract
 from echofm.embed.arrays import load_arrays
@@ -225,7 +226,7 @@ def test_whose_a_file_is_belongs_to_what_is_cached(tmp_path: Path) -> None:
 
     def state(patient_from: str) -> str:
         contract, key = InputContract(size=32, frames=4), IdKey(bytes(16))
-        return open_videos(tmp_path, key=key, patient_from=patient_from).input(contract).fingerprint()
+        return open_videos(tmp_path, options=ReadOptions(key=key), patient_from=patient_from).input(contract).fingerprint()
 
     assert state("parent") == state("parent") != state("stem")
 

@@ -18,7 +18,7 @@ from echofm.ids import load_key
 from synth.audit.assess import audit
 from synth.audit.filter.clip_names import ClipNames
 from synth.audit.filter.folder_copy import FolderCopy
-from synth.audit.filter.write import clip_id_of, write_kept
+from synth.audit.filter.write import clip_ids_of, write_kept
 
 TRIMMED = "tables, written without the rows of clips left out"
 
@@ -125,7 +125,7 @@ def audited_video(tmp_path: Path) -> Path:
     video = tmp_path / "set" / "a.avi"
     video.parent.mkdir()
     video.write_bytes(b"video")
-    clip_id = clip_id_of(video, load_key())
+    clip_id = clip_ids_of(video, load_key())[0]
     own = synthetic(0, 20)
     rows = own.rows.assign(clip_id=pd.array([clip_id, *own.clip_id[1:]], dtype="string"))
     found = audit(TRAIN, HOLDOUT, EmbeddingTable(video_ND=own.video_ND, rows=rows, encoder_digest=own.encoder_digest))
@@ -175,4 +175,4 @@ def test_a_folder_of_frames_stays_or_goes_as_one_clip(tmp_path: Path) -> None:
     copy.finish()
     kept = sorted(path.relative_to(tmp_path / "kept").as_posix() for path in (tmp_path / "kept").rglob("*.png"))
     assert kept == [f"a/{number:04d}.png" for number in range(8)]
-    assert clip_id_of(tmp_path / "set" / "a", load_key()) == clip_id_of(tmp_path / "kept" / "a", load_key())
+    assert clip_ids_of(tmp_path / "set" / "a", load_key())[0] == clip_ids_of(tmp_path / "kept" / "a", load_key())[0]

@@ -63,7 +63,7 @@ def shards(out: Path, seeds: range) -> Path:
         write_avi(files / f"Janet-{seed}.avi", heart(seed))
 
     def read(row: Row) -> Clip:
-        return read_row(row, key=load_key())
+        return read_row(row)
 
     write_shards(open_source(files), out, size=48, frame_rate_hz=None, split_by="none", kinds=("all",), read=read)
     return out

@@ -18,9 +18,8 @@ from benchmarks.pair import CONFIGS, make_clips, make_pair, require_equal, token
 from benchmarks.run import Options, run
 from benchmarks.timing import Row, Variant, alternate, header
 from echofm.errors import EchofmError
-from echofm.model.config import ObjectiveConfig
+from echofm.model.config import SIZES, ObjectiveConfig
 from echofm.model.official import configs_from_official
-from echofm.model.sizes import SIZES
 
 ROOT = Path(__file__).parents[1]
 

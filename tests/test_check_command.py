@@ -235,7 +235,7 @@ def test_the_share_of_the_trace_outside_the_sector(tmp_path: Path) -> None:
     clip = Clip(frames_TCHW=frames_THW[:, None], sector_HW=sector_HW, mask_THW=mask_THW, clip_id="0", patient_id="a")
     path = tmp_path / "a.avi"
     path.write_bytes(b"")
-    noted = examine(Row(path=path, patient="a"), clip, key=IdKey(bytes(32)), sheet=frozenset())
+    [noted] = examine(Row(path=path, patient="a"), [clip], key=IdKey(bytes(32)), sheet=frozenset())
     assert noted.trace_outside == 0.5 and noted.lost == 0.5 and noted.thumbnail is not None
 
 
@@ -269,5 +269,5 @@ def test_no_file_is_read_twice(planted: Path, monkeypatch: pytest.MonkeyPatch) -
         return real(self, rows)
 
     monkeypatch.setattr(ReaderPool, "map", counting)
-    check(open_source(planted), processes=1, key=load_key())
+    check(open_source(planted), processes=1)
     assert len(handed) == len(set(handed)) == 7

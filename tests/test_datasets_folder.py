@@ -13,6 +13,7 @@ from hearts import beating_heart, write_avi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from echofm.readers.options import ReadOptions
 from echofm.errors import EchofmError
 from echofm.readers.datasets import open_source
 from echofm.readers.datasets.labels import NUMBERS, WORDS, has_unit, number, word
@@ -164,7 +165,7 @@ def test_the_manifests_frame_rate_is_for_files_that_do_not_tell(tmp_path: Path) 
     (tmp_path / "manifest.csv").write_text("\n".join(lines))
     source = open_source(tmp_path)
     rows = list(source.rows())
-    rates = {row.frame_rate_hz: read_row(row, keep_outside=True).frame_rate_hz for row in rows if row.frame_rate_hz}
+    rates = {row.frame_rate_hz: read_row(row, ReadOptions(keep_outside=True)).frame_rate_hz for row in rows if row.frame_rate_hz}
     assert rates == {20: pytest.approx(50), 40: pytest.approx(40)} and not any(row.labels for row in rows)
     assert len(rows) == 4
     assert dict(source.notes) == {
@@ -208,7 +209,8 @@ def test_manifest_paths_stay_inside(tmp_path: Path, name: str) -> None:
         (b"FileName,EF,EF,ESV,EDV,Split\nx,1,1,2,3,TRAIN\n", "column EF twice"),
         (b"FileName,EF,ESV,EDV,Split\n0X1,1,2,3,TRIAN\n", "column Split"),
         (b"", "is empty"),
-        (b"\xff\xfeF\0i\0l\0e\0", "UTF-16"),
+        (b"\xff\xfeF\0i\0l\0e\0", "no column FileName"),
+        (b"\xff\xfe" + "FileName,EF,ESV,EDV,Split\n0X1,1,2,3,TRAIN\n".encode("utf-16-le") + b"\0", "no readable CSV"),
         (b"MZ\0\0\x01binary", "binary"),
         (b'FileName,EF,ESV,EDV,Split\n"0X1,1,2,3,TRAIN\n', "no readable CSV"),
         (b"FileName,EF,ESV,EDV,Split\n0X1,1,2,3,TRAIN,5,6,7\n", None),
@@ -228,6 +230,18 @@ def test_wrong_tables_name_table_and_column(tmp_path: Path, table: bytes, reason
     with pytest.raises(EchofmError, match=reason) as caught:
         list(source.rows())
     assert "FileList.csv" in str(caught.value) and str(tmp_path) not in str(caught.value)
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("cut", [",", "\t"])
+def test_unicode_text_of_a_spreadsheet_is_read(tmp_path: Path, coding: str, cut: str) -> None:
+    mark = {"utf-16": b"", "utf-16-le": b"\xff\xfe", "utf-16-be": b"\xfe\xff"}[coding]
+    table = cut.join(["FileName", "EF", "ESV", "EDV", "Split"]) + "\r\n" + cut.join(["Jürgen", "55", "40", "90", "VAL"])
+    touch(tmp_path / "Videos" / "Jürgen.avi")
+    touch(tmp_path / "FileList.csv", mark + table.encode(coding))
+    source = open_source(tmp_path)
+    [row] = source.rows()
+    assert source.name == "echonet-dynamic" and row.split == "val" and row.labels["ef_percent"] == 55
 
 
 @settings(max_examples=60, deadline=None)

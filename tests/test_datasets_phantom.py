@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from echofm.readers.options import ReadOptions
 from echofm.phantom import LayoutName, generate
 from echofm.readers import read_row
 from echofm.readers.datasets import open_source
@@ -29,7 +30,7 @@ def test_each_layout(tmp_path: Path, layout: LayoutName) -> None:
     source = open_source(tmp_path / "d")
     assert source.name == {"dicom": "folder"}.get(layout, layout)
     # The whole frame: this test is about the truth, not about finding the sector.
-    clips = [read_row(row, keep_outside=True) for row in source.rows()]
+    clips = [read_row(row, ReadOptions(keep_outside=True)) for row in source.rows()]
     assert len(clips) == 4 and len({clip.patient_id for clip in clips}) == 2
     assert not {note for note in source.notes if "not in" in note}
     for clip in clips:

@@ -10,6 +10,7 @@ import lookalikes
 import numpy as np
 import pytest
 
+from echofm.readers.options import ReadOptions
 from echofm.contract import InputContract
 from echofm.embed.videos import open_videos
 from echofm.ids import IdKey
@@ -76,7 +77,7 @@ def test_a_changed_mask_is_another_input(tmp_path: Path, layout: str, changed: s
 
     def known_by() -> tuple[str, str]:
         rows = list(open_source(root).rows())
-        files = open_videos(root, key=key).input(InputContract(size=32, frames=4))
+        files = open_videos(root, options=ReadOptions(key=key)).input(InputContract(size=32, frames=4))
         return shards_fingerprint(rows, key, "the same choices"), files.fingerprint()
 
     before = known_by()

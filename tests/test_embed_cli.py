@@ -224,7 +224,7 @@ def test_a_table_of_other_limits_is_not_taken_for_the_one_asked_for(
 
 def make_run(encoder: Path, folder: Path, out: Path, *, rank: int = 0, world: int = 1) -> EmbedRun:
     loaded = load_encoder(encoder)
-    source = open_videos(folder, key=load_key(), show_progress=False).input(loaded.contract)
+    source = open_videos(folder, show_progress=False).input(loaded.contract)
     return EmbedRun(out, source, Extractor(encoder=loaded, batch=4), rank=rank, world=world, show_progress=False)
 
 

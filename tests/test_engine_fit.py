@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import json
@@ -20,7 +21,8 @@ import pytest
 import torch
 from pretrain_process import environments_of_two, finish, forked
 from safetensors.torch import load_file
-from toy_task import ToyTask, toy_batches
+from torch import nn
+from toy_task import ToyNet, ToyTask, toy_batches
 
 from echofm.clip import ClipBatch
 from echofm.engine import stopping
@@ -241,6 +243,49 @@ def test_bad_loss_skipped_leaves_the_weights(tmp_path: Path) -> None:
     assert all(tensor.isfinite().all() for tensor in load_file(tmp_path / "run/export/model.safetensors").values())
     states = [load_file(tmp_path / f"run/state/step_000000{step}/model.safetensors") for step in ("10", "12")]
     assert not torch.equal(states[0]["model/encode.weight"], states[1]["model/encode.weight"])
+
+
+class Normed(ToyNet):
+    """With running statistics, and a weight that stands under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(8)
+        self.again = self.decode
+
+    def forward(self, x_BTV: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        code = self.norm(self.encode(x_BTV).flatten(0, 1)).view(*x_BTV.shape[:2], -1)
+        return self.again(code), code
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_bad_loss_skipped_leaves_running_statistics(parts: int, tmp_path: Path) -> None:
+    config = config_of(on_nonfinite="skip", accumulate=parts)
+    task, seen = ToyTask(config), []
+    task.net = Normed()
+    train(
+        tmp_path / "run",
+        config=config,
+        task=task,
+        spoil=[7],
+        monitor=Recorder(lambda step: seen.append(task.net.norm.running_mean.clone())),
+    )
+    assert torch.equal(seen[6], seen[7]) and not torch.equal(seen[5], seen[6]) and seen[-1].isfinite().all()
+
+
+def test_tied_weights_are_saved_resumed_and_exported(tmp_path: Path) -> None:
+    config = config_of(steps=12, save_every=5)
+    for name, killed_at in (("whole", None), ("killed", 8)):
+        task = ToyTask(config)
+        task.net = Normed()
+        with pytest.raises(KeyboardInterrupt) if killed_at else contextlib.nullcontext():
+            train(tmp_path / name, config=config, task=task, killed_at=killed_at)
+    task = ToyTask(config)
+    task.net = Normed()
+    train(tmp_path / "killed", config=config, task=task, resume=True)
+    assert weights(tmp_path / "whole") == weights(tmp_path / "killed")
+    exported = load_file(tmp_path / "whole/export/model.safetensors")
+    assert torch.equal(exported["again.weight"], exported["decode.weight"])
 
 
 def test_ten_bad_steps_in_a_row_stop_even_when_skipping(tmp_path: Path) -> None:

@@ -10,8 +10,7 @@ import torch
 from pretrain_process import environments_of_two, finish, forked
 
 from echofm.contract import InputContract
-from echofm.engine.hooks import Snapshot
-from echofm.engine.monitor import Monitor
+from echofm.engine.monitor import Monitor, Snapshot
 from echofm.engine.parallel import exchanged, joined_rows, on_main, own_share, processes, together
 from echofm.engine.task import Nets, Task
 from echofm.errors import EchofmError

@@ -11,23 +11,23 @@ from hypothesis import strategies as st
 from torch import nn
 
 from echofm.engine.config import FitConfig, OptimConfig
-from echofm.engine.ema import Ema
-from echofm.engine.player import make_optimizer
-from echofm.engine.schedule import lr_at
+from echofm.engine.player import Ema, make_optimizer
 from echofm.errors import EchofmError
 
 
 @given(steps=st.integers(1, 300), warmup=st.integers(0, 299), share=st.floats(0, 1))
 def test_schedule_rises_then_falls_within_its_bounds(steps: int, warmup: int, share: float) -> None:
     warmup = min(warmup, steps - 1)
-    rates = [lr_at(s, steps=steps, peak=2.0, warmup_steps=warmup, min_ratio=share) for s in range(1, steps + 1)]
+    optim = OptimConfig(base_lr=2.0, warmup_steps=warmup, min_lr_ratio=share)
+    rates = [optim.lr_at(s, steps=steps, batch=256) for s in range(1, steps + 1)]
     assert all(0 < rate <= 2.0 for rate in rates)
     assert rates[:warmup] == sorted(rates[:warmup])
     assert rates[warmup:] == sorted(rates[warmup:], reverse=True)
 
 
 def test_schedule_closed_form() -> None:
-    rates = [lr_at(s, steps=9, peak=1.0, warmup_steps=4, min_ratio=0.1) for s in (1, 4, 7)]
+    optim = OptimConfig(base_lr=1.0, warmup_steps=4, min_lr_ratio=0.1)
+    rates = [optim.lr_at(s, steps=9, batch=256) for s in (1, 4, 7)]
     assert rates == pytest.approx([0.25, 1.0, 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * 0.5))])
 
 

@@ -16,10 +16,10 @@ from toy_task import ToyTask, toy_batches
 
 from echofm.clip import ClipBatch
 from echofm.engine.config import FitConfig
-from echofm.engine.environment import digest_of
 from echofm.engine.fit import fit
 from echofm.engine.run import Run
 from echofm.engine.task import Loss, StepOutput, Sum, Task, Turn
+from echofm.engine.train import digest_of
 from echofm.engine.update import Updater
 
 

@@ -11,7 +11,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_engine_fit import config_of, metrics, train
 
-from echofm.engine.environment import describe, without_paths
+from echofm.engine.train import describe, without_paths
 from echofm.errors import EchofmError
 
 

@@ -22,7 +22,13 @@ HELPS = [
         ["audit", "filter"],
         ["audit", "fit-reid"],
         ["synth"],
-        ["synth", "train"],
+        ["synth", "train"], ["synth", "evaluate"], ["synth", "compare"],
+        ["synth", "motion"],
+        ["synth", "train", "mafe", "demo"],
+        ["synth", "sample"],
+        ["synth", "train", "video-ef", "demo"],
+        ["synth", "latents"],
+        ["synth", "train", "latent", "demo"],
     ),
 ]
 MODULES = sorted(path for package in ("echofm", *UPPER) for path in (ROOT / package).rglob("*.py"))

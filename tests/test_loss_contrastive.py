@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from echofm.loss.contrastive import Embedded, clip_contrast_sum, info_nce
+from echofm.model.masks import draw_views
 from echofm.model.tokens import Grid
-from echofm.model.views import draw_views
 
 GRID = Grid(4, 8, 8)
 DRAWS = torch.tensor([3, -7, 2**61])

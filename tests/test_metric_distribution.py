@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import cdist
 from torchmetrics.image.fid import _compute_fid
 from torchmetrics.image.kid import poly_mmd
 
@@ -12,7 +15,7 @@ from echofm.intervals import half_samples
 from echofm.metric.frechet import frechet_distance
 from echofm.metric.kernel_distance import kernel_distance
 from echofm.metric.neighbourhood import Distances
-from echofm.metric.vendi import vendi_score
+from echofm.metric.vendi import gaussian_kernel, vendi_score
 
 
 def features(rows: int, *, width: int = 16, shift: float = 0.0, seed: int = 0) -> np.ndarray:
@@ -97,8 +100,8 @@ def test_half_samples_know_a_mean() -> None:
 
 
 def test_too_few_patients_have_no_interval() -> None:
-    with pytest.raises(ValueError, match="3 patients are too few"):
-        kernel_distance(features(3), features(10))
+    with pytest.raises(ValueError, match="7 patients are too few"):
+        kernel_distance(features(7), features(10))
 
 
 def naive(real: np.ndarray, synthetic: np.ndarray, k: int) -> list[float]:
@@ -128,11 +131,12 @@ def test_neighbourhood_figures_tell_collapse_from_distance() -> None:
     assert np.isnan(far.of(rows[:5], rows)).all()
 
 
-def test_vendi_score_counts_what_is_different() -> None:
-    assert vendi_score(np.repeat(np.eye(7), 5, axis=0)) == pytest.approx(7)
-    assert vendi_score(np.ones((9, 3))) == pytest.approx(1)
-    kernel = (unit := features(12) / np.linalg.norm(features(12), axis=1, keepdims=True)) @ unit.T
-    eigenvalues = np.linalg.eigvalsh(kernel / 12).clip(1e-300)
-    assert vendi_score(features(12)) == pytest.approx(np.exp(-(eigenvalues * np.log(eigenvalues)).sum()))
-    with pytest.raises(ValueError, match="row 1 is zero"):
-        vendi_score(np.array([[1.0, 0], [0, 0]]))
+@pytest.mark.parametrize("order", [1, 2])
+def test_vendi_score_counts_what_is_different(order: Literal[1, 2]) -> None:
+    groups = np.repeat(np.arange(7), 5)
+    assert vendi_score((groups[:, None] == groups).astype(float), order=order) == pytest.approx(7)
+    assert vendi_score(np.ones((9, 9)), order=order) == pytest.approx(1)
+    kernel = gaussian_kernel(cdist(features(12), features(12)), bandwidth=4.0)
+    share = np.linalg.eigvalsh(kernel / 12).clip(1e-300)
+    entropy = -(share * np.log(share)).sum() if order == 1 else -np.log(np.square(share).sum())
+    assert vendi_score(kernel, order=order) == pytest.approx(np.exp(entropy))

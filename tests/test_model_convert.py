@@ -20,11 +20,10 @@ from safetensors.torch import save_file
 from echofm.errors import EchofmError
 from echofm.hub import load_encoder, load_model
 from echofm.model.checkpoint import infer_config, read_weights
-from echofm.model.config import ClipContrastConfig, ObjectiveConfig, PriorConfig
+from echofm.model.config import SIZES, ClipContrastConfig, ObjectiveConfig, PriorConfig
 from echofm.model.convert import main, read_official
 from echofm.model.mae import VideoMae
 from echofm.model.official import from_official, to_official
-from echofm.model.sizes import SIZES
 
 GOLDEN = Path(__file__).parent / "golden" / "official_tiny.npz"
 

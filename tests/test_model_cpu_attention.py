@@ -6,9 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from echofm.model import cpu_attention
-from echofm.model.attention import Attention
-from echofm.model.cpu_attention import attend_by_heads, attends_by_heads
+from echofm.model import attention
+from echofm.model.attention import Attention, attend_by_heads, attends_by_heads
 
 
 def rows(queries: int, keys: int, dtype: torch.dtype) -> list[torch.Tensor]:
@@ -25,7 +24,7 @@ def results(attend: object, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
 @pytest.mark.parametrize("at_a_time", [1, 2 * 5 * 7, 10**9], ids=["one head", "two heads", "all heads"])
 @pytest.mark.parametrize("queries", [5, 1])
 def test_equals_the_fused_kernel(monkeypatch: pytest.MonkeyPatch, at_a_time: int, queries: int) -> None:
-    monkeypatch.setattr(cpu_attention, "_SCORES_AT_A_TIME", at_a_time)
+    monkeypatch.setattr(attention, "_SCORES_AT_A_TIME", at_a_time)
     inputs = rows(queries, 7, torch.float64)
     for own, fused in zip(
         results(attend_by_heads, inputs), results(F.scaled_dot_product_attention, inputs), strict=True
@@ -41,12 +40,12 @@ def test_bf16_is_as_exact_as_its_format() -> None:
 
 
 def test_chosen_for_bf16_on_a_cpu_that_gains_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu_attention, "_bf16_without_amx", lambda: True)
+    monkeypatch.setattr(attention, "_bf16_without_amx", lambda: True)
     q = torch.zeros(1, 1, 1, 8)
     assert attends_by_heads(q.bfloat16())
     assert not attends_by_heads(q)
     assert not attends_by_heads(q.bfloat16().to("meta"))
-    monkeypatch.setattr(cpu_attention, "_bf16_without_amx", lambda: False)
+    monkeypatch.setattr(attention, "_bf16_without_amx", lambda: False)
     assert not attends_by_heads(q.bfloat16())
 
 
@@ -54,7 +53,7 @@ def test_the_attention_layer_takes_it_under_autocast(monkeypatch: pytest.MonkeyP
     layer, x_BND = Attention(16, heads=2), torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(0))
     outputs = []
     for by_heads in (True, False):
-        monkeypatch.setattr(cpu_attention, "_bf16_without_amx", lambda by_heads=by_heads: by_heads)
+        monkeypatch.setattr(attention, "_bf16_without_amx", lambda by_heads=by_heads: by_heads)
         with torch.autocast("cpu", torch.bfloat16):
             outputs.append(layer(x_BND))
     assert outputs[0].dtype == outputs[1].dtype == torch.bfloat16

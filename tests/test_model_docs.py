@@ -9,8 +9,8 @@ import torch
 
 from echofm.contract import InputContract
 from echofm.hub import save_model
+from echofm.model.config import SIZES
 from echofm.model.mae import VideoMae
-from echofm.model.sizes import SIZES
 
 TEXT = (Path(__file__).parents[1] / "docs" / "model.md").read_text(encoding="utf-8")
 

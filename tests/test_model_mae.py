@@ -9,9 +9,8 @@ import torch
 
 from echofm.errors import EchofmError
 from echofm.loss.contrastive import Embedded
-from echofm.model.config import MaskingConfig, NetworkConfig, ObjectiveConfig
+from echofm.model.config import SIZES, MaskingConfig, NetworkConfig, ObjectiveConfig
 from echofm.model.mae import MaeOutput, VideoMae
-from echofm.model.sizes import SIZES
 
 SMALL: dict[str, Any] = {
     "size": 32, "frames": 16, "channels": 1, "patch": 8, "tubelet": 2, "width": 32, "depth": 2, "heads": 2,

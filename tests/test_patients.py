@@ -12,6 +12,7 @@ import pydicom
 import pytest
 from hearts import write_avi
 
+from echofm.readers.options import ReadOptions
 from echofm.check.cli import main as check_main
 from echofm.contract import InputContract
 from echofm.embed.videos import open_videos
@@ -164,10 +165,10 @@ def test_one_placeholder_over_studies_stops_what_needs_patients(dummy: Path, tmp
     with pytest.raises(EchofmError, match=r"placeholder covers 2 .*--patient-from study .*dicom .*manifest"):
         write_shards(open_source(dummy), tmp_path / "out", **small)  # type: ignore[arg-type]
     contract = InputContract(size=32, frames=4)
-    files = open_videos(dummy, key=IdKey(bytes(16))).input(contract)
+    files = open_videos(dummy, options=ReadOptions(key=IdKey(bytes(16)))).input(contract)
     with pytest.raises(EchofmError, match="placeholder covers 2"):
         list(files.read(range(len(files))))
-    synthetic = open_videos(dummy, key=IdKey(bytes(16)), has_patients=False).input(contract)
+    synthetic = open_videos(dummy, options=ReadOptions(key=IdKey(bytes(16))), has_patients=False).input(contract)
     assert len(list(synthetic.read(range(len(synthetic))))) == 6, "of generated clips nobody asks for patients"
     by_tag = write_shards(open_source(dummy, patient_from="dicom"), tmp_path / "tag", **small)  # type: ignore[arg-type]
     by_study = write_shards(open_source(dummy, patient_from="study"), tmp_path / "study", **small)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from echofm.engine import hooks
+from echofm.engine import monitor
 from echofm.engine.run import Run
 from echofm.errors import EchofmError
 from echofm.model.config import MaskingConfig
@@ -127,15 +127,15 @@ def test_a_run_goes_into_a_folder_of_its_recipe_by_default(monkeypatch: pytest.M
 
 def test_installed_monitor_is_given_its_argument(monkeypatch: pytest.MonkeyPatch) -> None:
     """How `--monitor probe:ef_percent` reaches a package that pretrain must not import."""
-    entry = EntryPoint("double", "test_pretrain_recipes:double", hooks.GROUP)
-    monkeypatch.setattr(hooks, "entry_points", lambda group: [entry] if group == "echofm.monitors" else [])
-    snapshot = hooks.Snapshot(contract=None, shards=None, folder=Path(), step=21)  # type: ignore[arg-type]
-    assert hooks.load_hook("double:ef_percent")(snapshot) == {"ef_percent": 42}
+    entry = EntryPoint("double", "test_pretrain_recipes:double", monitor.GROUP)
+    monkeypatch.setattr(monitor, "entry_points", lambda group: [entry] if group == "echofm.monitors" else [])
+    snapshot = monitor.Snapshot(contract=None, shards=None, folder=Path(), step=21)  # type: ignore[arg-type]
+    assert monitor.load_hook("double:ef_percent")(snapshot) == {"ef_percent": 42}
     with pytest.raises(EchofmError, match="did you mean 'double'"):
-        hooks.load_hook("duble")
+        monitor.load_hook("duble")
 
 
-def double(argument: str) -> hooks.Hook:
+def double(argument: str) -> monitor.Hook:
     return lambda snapshot: {argument: 2 * snapshot.step}
 
 

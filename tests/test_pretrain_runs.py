@@ -21,7 +21,7 @@ from PIL import Image
 from pretrain_process import finish, launch, launch_two, records, tiny_words, wait_for_step, weights_sha256
 
 from echofm.contract import InputContract
-from echofm.engine.hooks import Snapshot
+from echofm.engine.monitor import Snapshot
 from echofm.errors import EchofmError
 from echofm.hub import load_encoder, load_model, save_model
 from echofm.model.config import ObjectiveConfig

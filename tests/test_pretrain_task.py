@@ -182,6 +182,33 @@ def test_fit_to_resizes_frames_and_sector(shards: ShardSet) -> None:
     assert untouched.video_BCTHW is batch.video_BCTHW
 
 
+def test_fit_to_takes_all_that_a_batch_holds_of_its_frames(shards: ShardSet) -> None:
+    batch = first_batch(tiny_recipe(), shards)
+    sector_BHW = torch.zeros(4, 40, 40, dtype=torch.bool)
+    sector_BHW[:, 10:30, 8:32] = True
+    inside = sector_BHW[:, None, None]
+    field = torch.where(inside, torch.tensor([3.0, -1.0])[:, None, None], 0.0).expand(4, 8, 2, 40, 40).clone()
+    field[:, -1] = torch.nan
+    held = replace(
+        batch,
+        sector_BHW=sector_BHW,
+        mask_BTHW=torch.where(sector_BHW, 2, 0)[:, None].expand(4, 8, 40, 40).byte(),
+        paired_BCTHW=batch.video_BCTHW.clone(),
+        displacement_px_BT2HW=field,
+        velocity_m_per_s_BTHW=field[:, :, 0],
+    )
+    contract = InputContract(size=20, frames=8, channels=1, frame_rate_hz=25.0)
+    fitted = fit_to(held, contract)
+    assert torch.equal(fitted.paired_BCTHW, fitted.video_BCTHW)
+    assert fitted.mask_BTHW.dtype == torch.uint8 and fitted.mask_BTHW.shape == (4, 8, 20, 20)
+    assert ((fitted.mask_BTHW[:, 0] == 2) == fitted.sector_BHW).all() and fitted.mask_BTHW.unique().tolist() == [0, 2]
+    moved, still = fitted.displacement_px_BT2HW, fitted.velocity_m_per_s_BTHW
+    there = fitted.sector_BHW
+    assert (moved[:, 0, 0][there] - 1.5).abs().max() < 1e-5 and (moved[:, 0, 1][there] + 0.5).abs().max() < 1e-5
+    assert (still[:, 0][there] - 3).abs().max() < 1e-5 and not moved[:, 0, :, :3].any()
+    assert moved[:, -1].isnan().all() and still[:, -1].isnan().all()
+
+
 def replace_size(contract: InputContract, size: int, *, channels: int) -> InputContract:
     return contract.model_copy(update={"size": size, "channels": channels})
 

@@ -16,6 +16,7 @@ from lookalikes import heart
 from shardfolder import KEY, Hearts, read_heart
 
 import probe.segmentation.probe
+from echofm.readers.options import ReadOptions
 from echofm.conform import conform
 from echofm.contract import InputContract
 from echofm.embed.cache import embedded
@@ -333,7 +334,7 @@ def test_the_cache_knows_data_and_encoder(data: Path, tmp_path: Path) -> None:
     from echofm.embed.extract import Extractor
 
     encoder = open_encoder(TIMM)
-    source = open_videos(data, key=KEY, show_progress=False).input(encoder.contract)
+    source = open_videos(data, options=ReadOptions(key=KEY), show_progress=False).input(encoder.contract)
     printed: list[str] = []
     for extractor in (
         Extractor(encoder=encoder, windows=1),

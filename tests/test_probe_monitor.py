@@ -15,7 +15,7 @@ from test_probe_evaluate import table
 from echofm.clip import Clip
 from echofm.contract import InputContract
 from echofm.embed.table import EmbeddingTable
-from echofm.engine.hooks import Snapshot, load_hook
+from echofm.engine.monitor import Snapshot, load_hook
 from echofm.errors import EchofmError
 from echofm.model.config import NetworkConfig
 from echofm.model.mae import VideoMae

@@ -9,6 +9,7 @@ import pytest
 from broken_files import write_broken_files
 from hearts import beating_heart, write_avi
 
+from echofm.readers.options import ReadOptions
 from echofm import read_clip
 from echofm.clip import Clip
 from echofm.errors import UnreadableFile
@@ -19,7 +20,8 @@ from echofm.readers.source import Row
 Results = dict[str, tuple[int, ...] | UnreadableFile]
 
 
-def size_of(row: Row, clip: Clip) -> tuple[int, ...]:
+def size_of(row: Row, clips: list[Clip]) -> tuple[int, ...]:
+    [clip] = clips
     return clip.frames_TCHW.shape
 
 
@@ -38,7 +40,7 @@ def results(folder: Path, broken: list[Path]) -> Results:
     clip, _ = beating_heart(frames=10)
     good = [write_avi(folder / f"good {index}.avi", clip) for index in range(2)]
     rows = [Row(path=path, patient="p") for path in (good[0], *broken, good[1])]
-    with ReaderPool(size_of, limits=Limits(max_seconds=20)) as pool:
+    with ReaderPool(size_of, options=ReadOptions(limits=Limits(max_seconds=20))) as pool:
         (worker,) = pool.processes
         read: Results = {str(row.path): result for row, result in pool.map(rows)}
         # The same process to the end, or one of the files has killed it.

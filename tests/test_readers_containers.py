@@ -244,3 +244,41 @@ def test_other_frames_than_the_files_are_refused(tmp_path: Path, monkeypatch: py
         monkeypatch.setattr(decord, "VideoReader", fault)
         with pytest.raises(UnreadableFile, match=words):
             read_clip(tmp_path / "a.avi", decoder="decord")
+
+
+def streamed(frames: np.ndarray, *, form: str, codec: str) -> bytes:
+    """As a recorder writes that cannot go back: neither duration nor sizes in its header."""
+
+    class Pipe(io.RawIOBase):
+        data = bytearray()
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, part: object) -> int:
+            self.data += bytes(part)  # type: ignore[call-overload]
+            return len(bytes(part))  # type: ignore[call-overload]
+
+    pipe = Pipe()
+    pipe.data = bytearray()
+    with av.open(pipe, "w", format=form) as container:  # type: ignore[call-overload]
+        stream = container.add_stream(codec, rate=Fraction(25))
+        stream.height, stream.width, stream.pix_fmt = 112, 112, "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="gray")))
+        container.mux(stream.encode())
+    return bytes(pipe.data)
+
+
+@pytest.mark.parametrize(("form", "codec"), [("matroska", "mjpeg"), ("webm", "libvpx")])
+def test_a_matroska_without_duration_that_is_cut_is_refused(tmp_path: Path, form: str, codec: str) -> None:
+    content = streamed(HEART, form=form, codec=codec)
+    path = tmp_path / "a.mkv"
+    path.write_bytes(content)
+    with av.open(str(path)) as opened:
+        assert opened.duration is None
+    assert len(read_clip(path, keep_outside=True).frames_TCHW) == 30
+    for part in (0.3, 0.55, 0.9, 0.999):
+        path.write_bytes(content[: int(part * len(content))])
+        with pytest.raises(UnreadableFile, match="cut|damaged|no frame"):
+            read_clip(path, keep_outside=True)

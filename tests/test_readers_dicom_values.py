@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 
 import numpy as np
@@ -174,14 +175,39 @@ def test_other_content_is_not_taken_for_a_data_set(text: bytes) -> None:
     assert not is_dicom(text)
 
 
+# Written by imagecodecs 2026.3.6 (OpenJPH): 16 x 20 greys, reversible and not. It takes 26 MB, too much for a test.
+HTJ2K_FRAMES = {
+    "grey": (
+        "|4;u>04YEK0000K0000G00000000000000K0000G0000000000009R90sl|{2mk^A00092QUDA90ssL31q1{@0smY86Cg-XP*6}%P*6}"
+        "%P*6}vNJ#%=02crOPjF>!N>E53R%LP^FfKASE;BCwkN^q*00000?f?P*lfWhI00(pcz!HF>0S9ydz!Ja{KoWrb0Ect{#>4<ZGyvuRhja"
+        "kI6TlU41weCU`2YsA06$<}2L<^Mz<!kgZOs7m078@iz!t;-YrqzOhDuKu(-0y=1=zq87!dsr^9zT-05h2Yrd;_~uS^0=15?E`Fqr@XF{"
+        "<zcQn>)k($gcRB*1b209n%HQnvuWEw}~HKr6r(04p+pLIY3$27sOgJvtZMr@+1|A$%RrZ~+(7*lr|P9Vra~0002sm}kCEe)&C?0%NCW1"
+        "RbP9QUT)w@xK570Put0fzXe90RPz"
+    ),
+    "lossy": (
+        "|4;u>04YEK0000K0000G00000000000000K0000G0000000000009R90sl|{2mk^A001KYQUDA90ssL31q1{@0RLP7BO-SgcItNOcD!!"
+        "@ZvbxMXG~{IXJk+VPy<j#SJGF~S7HBT02crOPjF>!N>E53R%LP^FfKASE;BCwkN^q*00001CIA8dlfVHm3H<_xbO68sFv$J_hjakI0$2"
+        "b~00}@00ta*eoTTIcqBH>R0Ect{zy(AAR=@>7tKg*e0D`mt2|%hIIzsaR5dprI0Ab!j`v5|e0KgX10d2q*hzuP!3Mu8u%L4*9sfhw4{s"
+        "I2Tz&QXwhnfJ8!5vTu`DLaApbn%VtPG<C_yNpmKZF1)nE=f4afzTLEy5xE0A`=$QnvuW7gGRToB?WppaGr&hDy2#RWb;Zp#T6t1SkwN6"
+        "#X$yZl0`Y>A@MC0Yw<POJtuD0SvJ+l|etz5)Bb}5Vde6%n4M`02By?aBvt7!(liKP)cN!>5@}+tl}6nRzQOUAw+Zm(MQJ2mIS9H27Cc|"
+        "FRBm&oqz|-0RPz"
+    ),
+}
+
+
 @pytest.mark.parametrize("last", "123")
 def test_high_throughput_jpeg_2000(last: str) -> None:
-    """Nothing here can write the high-throughput form; the older one under its name takes the same way."""
-    frames = [jpeg(frame, "JPEG2000") for frame in HEART]
-    assert (
-        greys(dicom(syntax=HTJ2K + last, pixels=encapsulate(frames)))
-        == np.stack([np.asarray(pydicom_image(part)) for part in frames])
-    ).all()
+    ramp_HW = np.add.outer(np.arange(16) * 9, np.arange(20) * 5).astype(np.uint8)
+    ramp_HW[4:8, 5:12] = 255
+    for name, near in (("grey", 0), ("lossy", 1)):
+        frame = base64.b85decode(HTJ2K_FRAMES[name])
+        content = dicom(syntax=HTJ2K + last, pixels=encapsulate([frame] * 3), NumberOfFrames=3, Rows=16, Columns=20)
+        assert np.abs(greys(content).astype(int) - ramp_HW).max() <= near
+        cut = dicom(syntax=HTJ2K + last, pixels=encapsulate([frame[:80]] * 3), NumberOfFrames=3, Rows=16, Columns=20)
+        assert refusal(cut)
+    older = [jpeg(frame, "JPEG2000") for frame in HEART]
+    same = np.stack([np.asarray(pydicom_image(part)) for part in older])
+    assert (greys(dicom(syntax=HTJ2K + last, pixels=encapsulate(older))) == same).all()
     assert "no JPEG image" in refusal(dicom(syntax=HTJ2K + last, pixels=encapsulate([bytes(99)] * 8)))
 
 

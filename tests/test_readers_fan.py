@@ -113,20 +113,6 @@ def test_two_hearts_side_by_side_are_set_aside_as_such() -> None:
         find_sector(Decoded(frames_TCHW=both[:, None]))
 
 
-def test_two_declared_views_are_several_images_and_a_colour_box_is_not() -> None:
-    fan = Fan(
-        apex_row=2, apex_column=60, first_rad=-0.6, last_rad=0.6, near=3, far=104, top=-0.5, left=-0.5, bottom=111.5,
-        right=119.5,
-    )  # fmt: skip
-    views = [echo_in(fan, (112, 120), frames=12, seed=seed) for seed in (1, 2)]
-    left = Region(top=0, left=0, bottom=111, right=119, spatial_format=1, data_type=1)
-    right, box = replace(left, left=120, right=239), replace(left, top=10, left=20, bottom=100, data_type=2)
-    with pytest.raises(Refused) as refused:
-        find_sector(Decoded(frames_TCHW=np.concatenate(views, axis=2)[:, None], regions=(left, right)))
-    assert refused.value.kind == "several_images"
-    assert find_sector(Decoded(frames_TCHW=views[0][:, None], regions=(left, box, left))).fan is not None
-
-
 def test_a_mostly_dark_image_has_the_fan_of_its_declared_box() -> None:
     fan = Fan(
         apex_row=29.5, apex_column=150, first_rad=-0.6, last_rad=0.6, near=0, far=200, top=29.5, left=-0.5,

@@ -49,8 +49,17 @@ def test_a_broken_gif_is_a_reason(tmp_path: Path, fault: str) -> None:
     (tmp_path / "a.gif").write_bytes(
         {"cut": content[: len(content) // 2], "noise": content[:300] + bytes(500), "large": content}[fault]
     )
-    with pytest.raises(UnreadableFile):
+    reason = "above the limit" if fault == "large" else "the GIF is cut or damaged"
+    with pytest.raises(UnreadableFile, match=reason):
         read_clip(tmp_path / "a.gif", limits=Limits(max_clip_mb=0.01 if fault == "large" else 100))
+
+
+def test_a_gif_cut_anywhere_says_so_or_has_all_its_frames(tmp_path: Path) -> None:
+    content = write_gif(tmp_path / "a.gif").read_bytes()
+    for length in range(6, len(content) - 1, len(content) // 23):
+        (tmp_path / "cut.gif").write_bytes(content[:length])
+        with pytest.raises(UnreadableFile, match="cut or damaged|above the limit|no image"):
+            read_clip(tmp_path / "cut.gif")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -82,6 +83,84 @@ def test_two_cines_one_after_another_are_set_aside() -> None:
     whole = np.concatenate([on_screen(20, 2), np.roll(on_screen(20, 2), 70, axis=2)])
     with pytest.raises(Refused, match="several scenes"):
         without_pages(Decoded(frames_TCHW=whole[:, None]))
+
+
+@pytest.mark.parametrize(("ground", "lead"), [(255, 1), (200, 2), (90, 1)])
+def test_a_page_within_the_scanner_s_own_still_frame_is_left_out(ground: int, lead: int) -> None:
+    """What stands still around cine and page makes them alike: the whole screens correlate with .8."""
+    heart = on_screen(20, 3)
+    pages = page(heart.shape[1:], 3)[None].repeat(lead, 0)
+    whole = np.pad(np.concatenate([pages, heart]), ((0, 0), (40, 40), (60, 60)), constant_values=ground)
+    assert without_pages(Decoded(frames_TCHW=whole[:, None]))[1] == lead
+
+
+def test_a_page_whose_clock_goes_on_is_a_page() -> None:
+    heart = on_screen(20, 3)
+    pages = page(heart.shape[1:], 3)[None].repeat(5, 0)
+    for number, one in enumerate(pages):
+        one[:12, :40] = page((12, 40), number)
+    left, first = without_pages(Decoded(frames_TCHW=np.concatenate([pages, heart])[:, None]))
+    assert first == 5 and len(left.frames_TCHW) == 20
+
+
+@pytest.mark.parametrize("length", [2, 3, 8])
+def test_a_short_second_cine_at_an_end_sets_the_file_aside(length: int) -> None:
+    """It is no page: it would be lost in silence."""
+    first, second = on_screen(30, 2), np.roll(on_screen(length, 7), 70, axis=2)
+    for parts in ([first, second], [second, first]):
+        with pytest.raises(Refused, match="several scenes"):
+            without_pages(Decoded(frames_TCHW=np.concatenate(parts)[:, None]))
+
+
+def test_a_page_that_is_faded_in_sets_the_file_aside() -> None:
+    """Of a page dropped alone some would be left, readable, in the frames of the fade."""
+    heart = on_screen(40, 2).astype(float)
+    words = page(heart.shape[1:], 2)
+    share_T = np.clip(np.arange(40) / 12, 0, 1)[:, None, None]
+    faded = ((1 - share_T) * words + share_T * heart).astype(np.uint8)
+    with pytest.raises(Refused, match="several scenes"):
+        without_pages(Decoded(frames_TCHW=faded[:, None]))
+
+
+def test_a_cine_that_slowly_lights_up_keeps_its_frames_and_loses_the_black() -> None:
+    """As contrast does, or a fade from black."""
+    heart = on_screen(40, 2).astype(float)
+    gain_T = np.clip(0.25 + np.arange(40) / 30, 0, 1.6)[:, None, None]
+    lit = np.clip(gain_T * heart, 0, 255).astype(np.uint8)
+    assert len(without_pages(Decoded(frames_TCHW=lit[:, None]))[0].frames_TCHW) == 40
+    faded = (np.clip(np.arange(40) / 10, 0, 1)[:, None, None] * heart).astype(np.uint8)
+    left, first = without_pages(Decoded(frames_TCHW=faded[:, None]))
+    assert first <= 2 and len(left.frames_TCHW) == 40 - first
+
+
+REAL = [path for folder in ("sector", "real") for path in sorted(Path("/work/shared", folder).rglob("*.*"))]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL, reason="the real files are not here")
+def test_real_cines_keep_every_frame_and_lose_a_page() -> None:
+    """The measurement behind the thresholds: as the module states it."""
+    from echofm.readers.formats import decode
+    from echofm.readers.limits import Limits
+    from echofm.readers.pages import _differ, _greys
+
+    read = 0
+    for path in (path for path in REAL if path.suffix in (".avi", ".mp4", ".dcm")):
+        try:
+            frames_TCHW = decode(io.BytesIO(path.read_bytes()), path=path, channels=1, limits=Limits()).frames_TCHW
+        except Refused:
+            continue
+        if len(frames_TCHW) < 8 or path.name.startswith("1669437834753712128"):
+            # That one has a page of its own.
+            continue
+        greys_TG = _greys(frames_TCHW)
+        assert _differ(greys_TG, np.median(greys_TG, axis=0)).max() < 0.21, path.name
+        assert without_pages(Decoded(frames_TCHW=frames_TCHW))[0].frames_TCHW is frames_TCHW
+        pages = page(frames_TCHW.shape[2:], read)[None, None]
+        left, first = without_pages(Decoded(frames_TCHW=np.concatenate([pages, frames_TCHW])))
+        assert first == 1 and len(left.frames_TCHW) == len(frames_TCHW), path.name
+        read += 1
+    assert read >= 25
 
 
 def test_a_heart_that_moves_much_keeps_its_frames() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from hearts import beating_heart, write_avi
 
+from echofm.readers.options import ReadOptions
 from echofm.clip import Clip
 from echofm.errors import EchofmError, UnreadableFile
 from echofm.ids import IdKey, load_key
@@ -26,11 +27,12 @@ from echofm.readers.source import Row
 from echofm.readers.worker import Job, Slot, Task, TaskFailed, Worker
 
 
-def n_frames(row: Row, clip: Clip) -> int:
+def n_frames(row: Row, clips: list[Clip]) -> int:
+    [clip] = clips
     return len(clip.frames_TCHW)
 
 
-def misbehave(how: str, row: Row, clip: Clip) -> str:
+def misbehave(how: str, row: Row, clips: list[Clip]) -> str:
     if row.patient == "bad":
         if how == "hang":
             time.sleep(600)
@@ -69,18 +71,18 @@ def test_results_come_in_the_order_of_the_rows(rows: list[Row], processes: int) 
 )
 def test_a_worker_that_is_lost_costs_one_file(rows: list[Row], how: str, reason: str) -> None:
     good = [rows[0], rows[1], rows[2]]
-    with ReaderPool(functools.partial(misbehave, how), limits=Limits(max_seconds=3)) as pool:
+    with ReaderPool(functools.partial(misbehave, how), options=ReadOptions(limits=Limits(max_seconds=3))) as pool:
         first, second, third = (result for _, result in pool.map(good))
     assert first == "p0" and third == "p2"
     assert isinstance(second, UnreadableFile) and reason in second.reason
 
 
-def many_bytes(row: Row, clip: Clip) -> bytes:
+def many_bytes(row: Row, clips: list[Clip]) -> bytes:
     return bytes(50_000_000)
 
 
 def test_a_worker_killed_while_it_answers_costs_one_file(rows: list[Row]) -> None:
-    job = Job(task=many_bytes, channels=1, key=load_key(), limits=Limits(), keep_outside=False)
+    job = Job(task=many_bytes, options=ReadOptions())
     worker, slot = Worker(job), Slot(rows[0])
     worker.start(slot)
     assert worker.connection.poll(60)
@@ -100,7 +102,7 @@ def unreadable_mask(clip: Clip) -> Clip:
     raise UnreadableFile("some-mask.gz", "this mask cannot be read")
 
 
-def unreadable_task(row: Row, clip: Clip) -> None:
+def unreadable_task(row: Row, clips: list[Clip]) -> None:
     raise UnreadableFile("some-other.gz", "this cannot be used")
 
 
@@ -108,7 +110,7 @@ def unreadable_task(row: Row, clip: Clip) -> None:
 def test_what_is_set_aside_has_the_rows_own_name(rows: list[Row], task: Task[Any], truth: Any) -> None:
     """Whatever file beside it was at fault: by that name a set-aside list is matched with the rows."""
     key = IdKey(b"a key for tests only")
-    with ReaderPool(task, key=key) as pool:
+    with ReaderPool(task, options=ReadOptions(key=key)) as pool:
         ((_, result),) = pool.map([replace(rows[0], add_truth=truth)])
     assert isinstance(result, UnreadableFile) and "cannot be" in result.reason
     assert result.file_id == key.file(rows[0].path)

@@ -11,6 +11,7 @@ import csv
 import io
 import json
 import os
+from collections import defaultdict
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,7 @@ from echofm.machine import processors
 from echofm.readers.datasets import FolderSource, open_source
 from echofm.readers.decord_video import Decoder
 from echofm.readers.limits import Limits
+from echofm.readers.options import ReadOptions, load_mask
 from echofm.readers.patients import PatientFrom
 from echofm.schema import FrozenModel
 
@@ -59,6 +61,8 @@ class Check(FrozenModel):
     """Keep what lies outside the sector. Only for images that were never a patient's: burned-in names are shown."""
     decoder: Decoder = "pyav"
     """Of videos: decord, on a CPU or GPU, gives the same frames as pyav or sets a file aside."""
+    mask: Annotated[Path | None, tyro.conf.arg(metavar="FILE.png")] = None
+    """Your own sector, white on black, for files of its size; others are set aside."""
 
 
 def main(argv: list[str]) -> int:
@@ -69,10 +73,13 @@ def main(argv: list[str]) -> int:
     summary = check(
         source,
         processes=options.processes,
-        key=key,
-        limits=Limits(max_clip_mb=options.max_clip_mb),
-        keep_outside=options.keep_outside,
-        decoder=options.decoder,
+        options=ReadOptions(
+            key=key,
+            limits=Limits(max_clip_mb=options.max_clip_mb),
+            keep_outside=options.keep_outside,
+            decoder=options.decoder,
+            mask_HW=load_mask(options.mask),
+        ),
         seed=options.seed,
     )
     if options.json_path is not None:
@@ -112,15 +119,17 @@ def lines(summary: Summary) -> list[str]:
 
 
 def _names(source: FolderSource, summary: Summary, key: IdKey) -> str:
-    """CSV of each file's id, its clip's and its patient's, "" where there is none, and its path."""
+    """CSV of each file's id, its clip's and its patient's, "" where there is none, and its path; a line a clip."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["file_id", "clip_id", "patient_id", "path"])
-    known = {one.file_id: (one.clip_id, one.patient_id) for one in summary.facts}
+    known: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for one in summary.facts:
+        known[one.file_id].append((one.clip_id, one.patient_id))
     for row in source.rows(doubtful=True):
         name = key.file(row.path)
-        clip, patient = known.get(name, ("", key.patient(row.patient) if row.patient else ""))
-        table.writerow([name, clip, patient, row.path])
+        for ids in known.get(name) or [("", key.patient(row.patient) if row.patient else "")]:
+            table.writerow([name, *ids, row.path])
     return text.getvalue().rstrip("\n")
 
 

@@ -18,17 +18,16 @@ from echofm.check.fingerprint import Fingerprint, fingerprint
 from echofm.clip import BACKGROUND, NOT_ANNOTATED, Clip, Label
 from echofm.ids import IdKey
 from echofm.readers.patients import PatientBy
+from echofm.readers.sector import LOST
 from echofm.readers.source import Row
 
 THUMBNAIL_PIXELS = 128
-# A sector that leaves out more than this may have cut the heart.
-LOST = 0.05
 _OUTLINE_RGB = (255, 176, 0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Facts:
-    """One readable file. Ids are hashes.
+    """One clip: a readable file, or one of the images that it declares. Ids are hashes.
 
     split: the set's own, None where it gives none. frame_rate_hz, seconds: None where unknown or there is one frame.
     mask_share: part of the frames that has a mask.
@@ -71,8 +70,12 @@ class Facts:
         return max(self.trace_outside or 0.0, (self.lit_outside or 0.0) if self.frames > 1 else 0.0)
 
 
-def examine(row: Row, clip: Clip, *, key: IdKey, sheet: frozenset[Path]) -> Facts:
-    """Note the facts about a clip as read; `sheet` holds the files to be shown."""
+def examine(row: Row, clips: list[Clip], *, key: IdKey, sheet: frozenset[Path]) -> list[Facts]:
+    """Note the facts about a file's clips as read; `sheet` holds the files to be shown."""
+    return [_facts(row, clip, key=key, sheet=sheet) for clip in clips]
+
+
+def _facts(row: Row, clip: Clip, *, key: IdKey, sheet: frozenset[Path]) -> Facts:
     rate = clip.frame_rate_hz
     frames, _, height, width = clip.frames_TCHW.shape
     facts = Facts(

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from echofm.check.duplicates import Pair
-from echofm.check.facts import LOST, Facts
+from echofm.check.facts import Facts
 from echofm.errors import UnreadableFile
+from echofm.readers.sector import LOST
 from echofm.split import split_of
 
 
@@ -70,6 +71,10 @@ def find(
     if pages:
         text = f"{_many(sum(pages), 'frame')} before or after {_many(len(pages), 'cine')} that are no echo: left out"
         findings.append(Finding("dropped_frames", text, is_problem=False))
+    several = {name: count for name, count in Counter(one.file_id for one in facts).items() if count > 1}
+    if several:
+        text = f"{_many(len(several), 'file')} that declare several images: a clip of each, {sum(several.values())} in all"
+        findings.append(Finding("several_clips", text, is_problem=False, groups=(tuple(several),)))
     kinds = Counter(one.kind for one in facts if one.kind != "bmode")
     findings += _by_kind("other_kinds", kinds, "not greyscale cines: {}; `echofm shards --kind` selects")
     intact = Counter(error.kind for error in set_aside if error.kind and error.kind != "no_sector")

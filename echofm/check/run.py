@@ -9,17 +9,16 @@ import time
 import numpy as np
 
 from echofm.check.duplicates import find_copies
-from echofm.check.facts import LOST, Facts, examine
+from echofm.check.facts import Facts, examine
 from echofm.check.findings import find, splits_in_force
 from echofm.check.summary import Summary
 from echofm.errors import UnreadableFile
-from echofm.ids import IdKey, load_key
 from echofm.progress import progress_bar
 from echofm.readers.datasets import FolderSource
-from echofm.readers.decord_video import Decoder
 from echofm.readers.guarded import ReaderPool
-from echofm.readers.limits import Limits
+from echofm.readers.options import ReadOptions
 from echofm.readers.patients import Doubts
+from echofm.readers.sector import LOST
 
 SHEET = 24
 _FIRST_SAMPLE = 2 * SHEET
@@ -29,15 +28,12 @@ def check(
     source: FolderSource,
     *,
     processes: int = 1,
-    key: IdKey | None = None,
-    limits: Limits = Limits(),  # noqa: B008 (frozen)
-    keep_outside: bool = False,
-    decoder: Decoder = "pyav",
+    options: ReadOptions | None = None,
     seed: int = 0,
 ) -> Summary:
     """Read every file of a source once and sum up; no pixel but the contact sheet's leaves the reading process.
 
-    key: hashes the ids. keep_outside: as in `read_clip`. seed: of the contact sheet, and of splits that the set lacks.
+    options: how files are read. seed: of the contact sheet, and of splits that the set lacks.
     Raises EchofmError on a wrong table; files that cannot be read are part of the summary.
     """
     started = time.monotonic()
@@ -46,23 +42,17 @@ def check(
     facts: list[Facts] = []
     set_aside: list[UnreadableFile] = []
     doubts = Doubts()
-    key = key or load_key()
-    task = functools.partial(examine, key=key, sheet=sheet)
-    pool = ReaderPool(
-        task,
-        processes=min(processes, max(1, len(rows))),
-        key=key,
-        limits=limits,
-        keep_outside=keep_outside,
-        decoder=decoder,
-    )
+    options = options or ReadOptions()
+    task = functools.partial(examine, key=options.key, sheet=sheet)
+    pool = ReaderPool(task, processes=min(processes, max(1, len(rows))), options=options)
     with pool, progress_bar("reading", len(rows)) as bar:
         for row, result in pool.map(rows):
             if isinstance(result, UnreadableFile):
                 set_aside.append(result)
             else:
-                facts.append(result)
-                doubts.read_row(row, patient_id=result.patient_id, study_id=result.study_id, by=result.patient_by)
+                facts += result
+                first = result[0]
+                doubts.read_row(row, patient_id=first.patient_id, study_id=first.study_id, by=first.patient_by)
             bar.advance(note=f"{len(set_aside)} set aside" if set_aside else None)
     elapsed_s = time.monotonic() - started
     pairs = find_copies([one.sector_print for one in facts], [one.picture_print for one in facts], processes=processes)

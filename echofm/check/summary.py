@@ -41,7 +41,7 @@ class Summary:
         return any(finding.is_problem for finding in self.findings)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Clips by what is told apart, the most frequent first; by kind every file of the folder."""
+        """Clips by what is told apart, the most frequent first; by kind every clip and every other file."""
         shown = {
             "kind": self._kinds(),
             "view": [one.view or "unknown" for one in self.facts],
@@ -89,7 +89,7 @@ class Summary:
             "schema_version": 1,
             "data_set": self.data_set,
             "patient_rule": self.patient_rule,
-            "files": len(self._kinds()),
+            "files": len({one.file_id for one in self.facts}) + len(self.set_aside) + sum(self.unread.values()),
             "clips": len(self.facts),
             "patients": len({one.patient_id for one in self.facts}),
             "counts": self.counts(),

@@ -23,7 +23,7 @@ from echofm.embed.extract import Extractor
 from echofm.embed.inputs import Input
 from echofm.embed.rows import COLUMNS, SIMULATED
 from echofm.embed.run import REQUEST, EmbedRun, Outcome, Request, carry_out, request_of, wait, writing
-from echofm.embed.set_aside import SET_ASIDE, SetAside, read_set_aside, write_set_aside
+from echofm.embed.set_aside import SET_ASIDE, SetAside, copy_lists, read_set_aside
 from echofm.embed.store import FEATURES, META, ROWS, is_table
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
@@ -98,7 +98,7 @@ def embed_to(
     if folder is not None:
         with writing(out):
             run.prepare()
-            write_set_aside(out, read_set_aside(folder))
+            copy_lists(folder, out)
             _as_asked(EmbeddingTable.load(folder), extractor).save(out)
     wait(ranks)
     outcome = carry_out(run, ranks)

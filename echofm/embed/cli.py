@@ -48,11 +48,10 @@ def main(argv: list[str]) -> int:
         encoder = open_encoder(args.encoder, trust_remote_code=options.trust_remote_code).to(ranks.device)
         videos = open_videos(
             args.src,
-            key=options.key,
+            options=options.reading,
             processes=options.processes,
             dataset=options.dataset,
             patient_from=options.patient_from,
-            limits=options.limits,
             show_progress=ranks.is_main_process,
         )
         extractor = options.extractor(encoder, device=ranks.device, phase=args.phase, tokens=options.grid)

@@ -18,7 +18,7 @@ from echofm.contract import InputContract
 from echofm.errors import UnreadableFile
 from echofm.ids import IdKey
 from echofm.readers.guarded import ReaderPool
-from echofm.readers.limits import Limits
+from echofm.readers.options import ReadOptions
 from echofm.readers.patients import Doubts
 from echofm.readers.source import Row
 from echofm.shards.read import ShardSet
@@ -32,6 +32,7 @@ class Item:
 
     frame_rate_hz: the source's own, before `conform`; None where it does not tell.
     file_id: hashed name of the file; of a shard, the clip's id.
+    further: the other clips of a file that declares several images.
     """
 
     clip: Clip
@@ -39,6 +40,12 @@ class Item:
     split: str | None = None
     dataset: str | None = None
     frame_rate_hz: float | None = None
+    further: tuple[Item, ...] = ()
+
+    @property
+    def all(self) -> tuple[Item, ...]:
+        """Every clip of the file, in its order."""
+        return (self, *self.further)
 
 
 class Input(Protocol):
@@ -89,19 +96,20 @@ class FileInput:
     """
 
     def __init__(
-        self, rows: Sequence[Row], *, dataset: str, contract: InputContract, key: IdKey, processes: int, limits: Limits
+        self, rows: Sequence[Row], *, dataset: str, contract: InputContract, processes: int, options: ReadOptions
     ) -> None:
+        key = options.key
         # One file's split is its patient's, as `echofm shards` has it.
         given = (replace(row, split=split) for row, split in zip(rows, given_splits(rows, key=key)))
         self._rows = sorted(given, key=lambda row: key.file(row.path))
-        self._contract, self._key, self._limits, self._doubts = contract, key, limits, Doubts()
+        self._key, self._doubts = key, Doubts()
+        # How the encoder takes them.
+        self._options = replace(options, channels=3 if contract.colour == "rgb" else 1)
         self._open_pool = functools.partial(
             ReaderPool,
             functools.partial(_item, contract=contract, dataset=dataset, key=key),
             processes=processes,
-            channels=3 if contract.colour == "rgb" else 1,
-            key=key,
-            limits=limits,
+            options=self._options,
         )
 
     def __len__(self) -> int:
@@ -113,17 +121,16 @@ class FileInput:
         return [self._key.file(row.path) for row in self._rows]
 
     def fingerprint(self) -> str:
-        """Of every file's hashed name, state and masks (`Row.state`), what its set says about it, and of the limits."""
-        # Only where they are not the usual ones, so that tables of before hold.
-        limits = [] if self._limits == Limits() else [repr(self._limits)]
+        """Of every file's hashed name, state and masks (`Row.state`), what its set says about it, and of the options."""
         files = (repr((self._key.file(row.path), *row.state(), self._annotations(row))) for row in self._rows)
-        return _digest(itertools.chain(limits, files))
+        return _digest(itertools.chain(self._options.choices(), files))
 
     def _annotations(self, row: Row) -> tuple[object, ...]:
         study = row.study and self._key.study(row.patient, row.study)
         annotations = (self._key.patient(row.patient), study, row.split, row.view, row.kind, sorted(row.labels.items()))
         # Only where they are given, so that tables of before hold for all other sets.
-        further = (row.frame_rate_hz, "study" if row.patient_from == "study" else None)
+        study_rule, cut = row.patient_from == "study" and "study", row.cut_by_publisher and "cut by its publisher"
+        further = (row.frame_rate_hz, study_rule or None, cut or None)
         return (*annotations, *(each for each in further if each is not None))
 
     def read(self, indices: Sequence[int]) -> Iterator[Item | UnreadableFile]:
@@ -144,7 +151,12 @@ def conformed(clip: Clip, contract: InputContract) -> Clip:
     return conform(clip, size=contract.size, frame_rate_hz=contract.frame_rate_hz, channels=channels)
 
 
-def _item(row: Row, clip: Clip, *, contract: InputContract, dataset: str, key: IdKey) -> Item:
+def _item(row: Row, clips: list[Clip], *, contract: InputContract, dataset: str, key: IdKey) -> Item:
+    first, *further = (_one(row, clip, contract=contract, dataset=dataset, key=key) for clip in clips)
+    return replace(first, further=tuple(further))
+
+
+def _one(row: Row, clip: Clip, *, contract: InputContract, dataset: str, key: IdKey) -> Item:
     return Item(
         clip=conformed(clip, contract),
         file_id=key.file(row.path),

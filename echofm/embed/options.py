@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import arg
 
 from echofm.errors import EchofmError
+from echofm.readers.decord_video import Decoder
 from echofm.readers.limits import Limits
+from echofm.readers.options import ReadOptions, load_mask
 from echofm.readers.patients import PatientFrom
 
 if TYPE_CHECKING:
@@ -47,6 +49,10 @@ class EmbedOptions:
     """Files that decode to more are set aside, 10^6 bytes."""
     max_seconds: float = 120
     """Files that take longer to read are set aside."""
+    decoder: Decoder = "pyav"
+    """Of videos: decord, on a CPU or GPU, gives the same frames as pyav or sets a file aside."""
+    mask: Annotated[Path | None, arg(metavar="FILE.png")] = None
+    """Your own sector, white on black, for files of its size; others are set aside."""
     cache: Annotated[Path | None, arg(metavar="PATH")] = None
     """Folder where features are kept and found again; by default ~/.cache/echofm/embeddings."""
     id_key: Annotated[Path | None, arg(metavar="PATH")] = None
@@ -63,9 +69,14 @@ class EmbedOptions:
                 raise EchofmError(f"--{name.replace('_', '-')} is {value:g}; give {least}")
 
     @property
-    def limits(self) -> Limits:
-        """What a file may cost."""
-        return Limits(max_clip_mb=self.max_clip_mb, max_seconds=self.max_seconds)
+    def reading(self) -> ReadOptions:
+        """How files are read. Raises EchofmError where the key or the mask cannot be."""
+        return ReadOptions(
+            key=self.key,
+            limits=Limits(max_clip_mb=self.max_clip_mb, max_seconds=self.max_seconds),
+            decoder=self.decoder,
+            mask_HW=load_mask(self.mask),
+        )
 
     @property
     def grid(self) -> TokenGrid | None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from echofm.window import even_starts_s
+from echofm.window import Windows
 
 Floats = npt.NDArray[np.float32]
 
@@ -39,9 +39,8 @@ def token_positions(table: EmbeddingTable) -> npt.NDArray[np.int64] | None:
     for clip in range(len(phase)):
         part = slice(int(phase.start_N1[clip]), int(phase.start_N1[clip + 1]))
         # The frames have the contract's rate already, so they are consecutive here.
-        starts = even_starts_s(
-            None, int(frames[clip]), length=int(length), frame_rate_hz=None, count=max(1, int(windows[clip]))
-        )
+        shown = Windows(None, int(frames[clip]), length=int(length), frame_rate_hz=None)
+        starts = shown.even_starts_s(max(1, int(windows[clip])))
         first = np.array(starts)[np.minimum(phase.window_P[part], len(starts) - 1)]
         positions[part] = np.round((phase.frame_P[part] - first - (span - 1) / 2) / span).astype(np.int64)
     return np.clip(positions, 0, int(length) // span - 1)

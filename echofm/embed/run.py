@@ -21,7 +21,7 @@ from accelerate import PartialState
 from echofm.atomic import whole_folder, write_whole
 from echofm.embed.extract import Extractor
 from echofm.embed.inputs import Input, Item
-from echofm.embed.set_aside import SET_ASIDE, SetAside, read_set_aside, write_set_aside
+from echofm.embed.set_aside import SET_ASIDE, SetAside, read_set_aside, write_set_aside, write_several
 from echofm.embed.store import is_table, save_tables
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError, UnreadableFile
@@ -141,23 +141,27 @@ class EmbedRun:
             bar.advance()
             if isinstance(result, UnreadableFile):
                 aside.append(SetAside(result.file_id, result.reason, result.kind))
-            elif result.clip.clip_id in seen:
-                aside.append(_copy(result.file_id, result.clip.clip_id))
-            else:
-                seen.add(result.clip.clip_id)
-                files.append(result.file_id)
-                yield result
+                continue
+            for item in result.all:
+                if item.clip.clip_id in seen:
+                    aside.append(_copy(item.file_id, item.clip.clip_id))
+                else:
+                    seen.add(item.clip.clip_id)
+                    files.append(item.file_id)
+                    yield item
 
     def merge(self) -> Outcome:
         """Rank 0, after all: one table of all parts; a clip that comes again in a later part is set aside."""
-        tables, aside, seen = [], [], set[str]()
+        tables, aside, files, seen = [], [], list[str](), set[str]()
         for number in range(len(self._parts)):
             table = EmbeddingTable.load(self._part(number))
             aside += read_set_aside(self._part(number))
             fresh = np.array([clip not in seen for clip in table.clip_id], bool)
-            if not fresh.all():
-                files = np.array(json.loads((self._part(number) / FILES).read_text(encoding="utf-8")))
-                aside += [_copy(file, clip) for file, clip in zip(files[~fresh], table.clip_id[~fresh])]
+            here = json.loads((self._part(number) / FILES).read_text(encoding="utf-8"))
+            files += [file for file, is_fresh in zip(here, fresh) if is_fresh]
+            aside += [
+                _copy(file, clip) for file, clip, is_fresh in zip(here, table.clip_id, fresh) if not is_fresh
+            ]
             seen.update(table.clip_id)
             tables.append(table if fresh.all() else table.select(fresh))
         tables = [table for table in tables if len(table)]
@@ -168,6 +172,7 @@ class EmbedRun:
             raise EchofmError(f"none of the {len(self.input)} files can be read; the first reason: {aside[0].reason}")
         aside.sort(key=lambda each: (each.file_id, each.reason))
         write_set_aside(self.out, aside)
+        write_several(self.out, files)
         save_tables(tables, self.out)
         without = sum(int(table.rows["frame_rate_hz"].isna().sum()) for table in tables)
         clips = sum(map(len, tables))

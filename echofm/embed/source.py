@@ -81,9 +81,8 @@ def open_set(
     try:
         videos = open_videos(
             path,
-            key=options.key,
+            options=options.reading,
             processes=options.processes,
-            limits=options.limits,
             dataset=options.dataset,
             patient_from=options.patient_from,
             has_patients=has_patients,

@@ -14,12 +14,11 @@ from typing import Any, TypeVar
 from echofm.clip import Clip
 from echofm.contract import InputContract
 from echofm.embed.inputs import FileInput, Input, ShardInput
-from echofm.embed.set_aside import file_positions
+from echofm.embed.set_aside import Position, file_positions
 from echofm.errors import EchofmError, UnreadableFile
-from echofm.ids import IdKey
 from echofm.readers.datasets import open_source
 from echofm.readers.guarded import ReaderPool
-from echofm.readers.limits import Limits
+from echofm.readers.options import ReadOptions
 from echofm.readers.source import Row
 from echofm.shards.manifest import MANIFEST
 from echofm.shards.read import ShardSet
@@ -35,13 +34,12 @@ class Videos:
     Before clips are read by id, `locate` has to learn the ids from the set's table.
     """
 
-    key: IdKey
+    options: ReadOptions
     processes: int
-    limits: Limits
     dataset: str = ""
     rows: Sequence[Row] = ()
     shards: ShardSet | None = None
-    _positions: dict[str, int] = field(default_factory=dict, init=False, repr=False)
+    _positions: dict[str, Position] = field(default_factory=dict, init=False, repr=False)
 
     def input(self, contract: InputContract) -> Input:
         """The clips as an encoder of that contract takes them."""
@@ -51,9 +49,8 @@ class Videos:
             self.rows,
             dataset=self.dataset,
             contract=contract,
-            key=self.key,
             processes=self.processes,
-            limits=self.limits,
+            options=self.options,
         )
 
     def fingerprint(self) -> str:
@@ -66,7 +63,7 @@ class Videos:
         if self.shards is not None:
             file_ids = [record.clip_id for record in self.shards.records]
         else:
-            file_ids = [self.key.file(row.path) for row in self.rows]
+            file_ids = [self.options.key.file(row.path) for row in self.rows]
         self._positions = file_positions(clip_ids, folder, file_ids)
 
     def read(
@@ -77,41 +74,43 @@ class Videos:
         channels: in which files are read; a shard's clip has its own.
         """
         if self.shards is not None:
-            yield from (task(self.shards.clip(self._positions[clip]), argument) for clip, argument in wanted)
+            yield from (task(self.shards.clip(self._positions[clip][0]), argument) for clip, argument in wanted)
             return
-        work = [(self.rows[self._positions[clip]], argument) for clip, argument in wanted]
+        places = [(*self._positions[clip], argument) for clip, argument in wanted]
+        work = [_Wanted.of(self.rows[position], number, argument) for position, number, argument in places]
         pool = ReaderPool(
             functools.partial(_with_argument, task=task),
             processes=min(self.processes, max(1, len(work))),
-            channels=channels,
-            key=self.key,
-            limits=self.limits,
+            options=replace(self.options, channels=channels),
         )
         with pool:
-            for _, result in pool.map(_RowWithArgument.of(row, argument) for row, argument in work):
+            for _, result in pool.map(work):
                 yield result
 
 
 @dataclass(frozen=True, kw_only=True)
-class _RowWithArgument(Row):
+class _Wanted(Row):
+    """A row, which of its clips is wanted, and what goes to the task with it."""
+
+    number: int = 0
     argument: Any = None
 
     @classmethod
-    def of(cls, row: Row, argument: Any) -> _RowWithArgument:
-        return cls(**{name: getattr(row, name) for name in Row.__dataclass_fields__}, argument=argument)
+    def of(cls, row: Row, number: int, argument: Any) -> _Wanted:
+        held = {name: getattr(row, name) for name in Row.__dataclass_fields__}
+        return cls(**held, number=number, argument=argument)
 
 
-def _with_argument(row: Row, clip: Clip, *, task: Callable[[Clip, Any], R]) -> R:
-    assert isinstance(row, _RowWithArgument)
-    return task(clip, row.argument)
+def _with_argument(row: Row, clips: list[Clip], *, task: Callable[[Clip, Any], R]) -> R:
+    assert isinstance(row, _Wanted)
+    return task(clips[row.number], row.argument)
 
 
 def open_videos(
     src: str | Path,
     *,
-    key: IdKey,
+    options: ReadOptions | None = None,
     processes: int = 1,
-    limits: Limits = Limits(),  # noqa: B008 (frozen)
     dataset: str | None = None,
     patient_from: str | None = None,
     has_patients: bool = True,
@@ -122,13 +121,14 @@ def open_videos(
     has_patients: False for synthetic clips, whose patients nobody asks for.
     Raises EchofmError where there is nothing to read, or it is not known who the patients are.
     """
+    options = options or ReadOptions()
     if (Path(src) / MANIFEST).is_file():
         shards = ShardSet.open(src, show_progress=show_progress)
-        return Videos(key=key, processes=processes, limits=limits, shards=shards)
+        return Videos(options=options, processes=processes, shards=shards)
     source = open_source(src, dataset=dataset, patient_from=patient_from)
-    rows = sorted(source.rows(doubtful=not has_patients), key=lambda row: key.file(row.path))
+    rows = sorted(source.rows(doubtful=not has_patients), key=lambda row: options.key.file(row.path))
     if not has_patients:
         rows = [replace(row, patient_from=row.patient_from or "dicom") for row in rows]
     if not rows:
         raise EchofmError("no echo files were found; check the folder and `--dataset`")
-    return Videos(key=key, processes=processes, limits=limits, dataset=source.name, rows=rows)
+    return Videos(options=options, processes=processes, dataset=source.name, rows=rows)

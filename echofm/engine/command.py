@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import functools
 import inspect
@@ -115,8 +116,7 @@ def _parse(recipe: Recipe, argv: Sequence[str], trainer: Trainer) -> tuple[Optio
 
 def _starting_point(argv: Sequence[str], trainer: Trainer) -> tuple[Recipe, list[str]]:
     """The recipe that the command names, or the one that a run used (--config), and the words that change it."""
-    words, recipes = list(argv), trainer.recipes
-    path = _take_config(words)
+    (path, words), recipes = _without_config(argv), trainer.recipes
     name = words.pop(0) if words and not words[0].startswith("-") else None
     if name is not None and name not in recipes:
         close = difflib.get_close_matches(name, recipes, n=1)
@@ -134,17 +134,15 @@ def _starting_point(argv: Sequence[str], trainer: Trainer) -> tuple[Recipe, list
     return recipes[name](), words
 
 
-def _take_config(words: list[str]) -> str | None:
-    """Take `--config PATH` or `--config=PATH` out of the words."""
-    for index, word in enumerate(words):
-        option, equals, value = word.partition("=")
-        if option == "--config":
-            if not equals and index + 1 == len(words):
-                raise EchofmError("--config needs the path of a configuration, e.g. RUN/config.json")
-            taken = words[index : index + (1 if equals else 2)]
-            del words[index : index + len(taken)]
-            return value if equals else taken[1]
-    return None
+def _without_config(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The path that `--config PATH` or `--config=PATH` gives, and the other words."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--config")
+    try:
+        found, rest = parser.parse_known_args(words)
+    except argparse.ArgumentError:
+        raise EchofmError("--config needs the path of a configuration, e.g. RUN/config.json") from None
+    return found.config, rest
 
 
 def _overview(trainer: Trainer) -> str:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, ClassVar, Literal
 
 import pydantic
 import tyro
 
-from echofm.engine.schedule import lr_at
 from echofm.errors import EchofmError
 from echofm.schema import FrozenModel
+
+
+def half_cosine(progress: float) -> float:
+    """(1 + cos(pi x)) / 2: 1 where `progress` x is 0, 0 where it is 1."""
+    return 0.5 * (1 + math.cos(math.pi * progress))
 
 
 class OptimConfig(FrozenModel):
@@ -35,9 +40,16 @@ class OptimConfig(FrozenModel):
         return self.base_lr * batch / 256
 
     def lr_at(self, step: int, *, steps: int, batch: int) -> float:
-        """Learning rate of update `step`, 1 to `steps`."""
-        peak, warmup = self.peak_lr(batch), self.warmup_steps
-        return lr_at(step, steps=steps, peak=peak, warmup_steps=warmup, min_ratio=self.min_lr_ratio)
+        """Learning rate of update `step`, 1 to `steps`: linear warm-up, then half a cosine (SGDR, arXiv 1608.03983).
+
+        A pure function of the step, so that nothing about it needs saving: peak * step / warmup_steps while step <=
+        warmup_steps, afterwards peak * (f + (1 - f) * (1 + cos(pi * x)) / 2), where x runs from 0 at the end of the
+        warm-up to 1 one step after `steps` (so that the last step still learns) and f is `min_lr_ratio`.
+        """
+        peak, warmup, low = self.peak_lr(batch), self.warmup_steps, self.min_lr_ratio
+        if step <= warmup:
+            return peak * step / warmup
+        return peak * (low + (1 - low) * half_cosine((step - warmup) / (steps - warmup + 1)))
 
 
 class FitConfig(FrozenModel):

@@ -22,9 +22,7 @@ class Measure(Protocol):
 
     latest: dict[str, float]
 
-    def __call__(self, nets: Nets, step: int) -> Mapping[str, Figure]:
-        """Figures where some are due."""
-        ...
+    def __call__(self, nets: Nets, step: int) -> Mapping[str, Figure]: ...
 
 
 def fit(
@@ -85,8 +83,6 @@ def fit(
 
 
 class _Nothing:
-    """Measures nothing."""
-
     latest: dict[str, float] = {}  # noqa: RUF012
 
     def __call__(self, nets: Nets, step: int) -> Mapping[str, Figure]:

@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from echofm.atomic import sync, whole_file, write_whole
 from echofm.engine.player import Trained
 from echofm.errors import EchofmError
+from echofm.saved import apart
 
 FORMAT = 2
 
@@ -113,4 +114,4 @@ def writing(what: str) -> Iterator[None]:
 
 def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
     with whole_file(path) as part:
-        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, part)
+        save_file(apart(tensors), part)

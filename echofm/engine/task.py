@@ -24,6 +24,7 @@ from echofm.contract import InputContract
 from echofm.engine.config import FitConfig
 from echofm.engine.parallel import processes
 from echofm.engine.player import Player
+from echofm.saved import apart
 from echofm.shards.loader import train_batches
 
 if TYPE_CHECKING:
@@ -161,9 +162,7 @@ class Task:
         By default PLAYER.safetensors of each player and card.json; a model that others load has its kind in echofm.hub.
         """
         for name, net in nets.items():
-            save_file(
-                {key: value.contiguous() for key, value in net.state_dict().items()}, folder / f"{name}.safetensors"
-            )
+            save_file(apart(net.state_dict()), folder / f"{name}.safetensors")
         (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 
     def advice(self) -> str:

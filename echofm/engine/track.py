@@ -113,7 +113,6 @@ class Tracker:
         self.board.add_image(name, picture_HW3, step, dataformats="HWC")
 
     def advance(self) -> None:
-        """One step done."""
         if self._enabled:
             self._bar.advance(1)
 

@@ -1,19 +1,27 @@
-"""From a recipe and shards to a run: everything that must be built, in its order. A task is all that is added."""
+"""From a recipe and shards to a run: everything that must be built, in its order. A task is all that is added.
+
+env.json says enough about a start to repeat it, and nothing that could name a patient.
+"""
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
+import echofm
 from echofm.config import Recipe
-from echofm.engine.environment import describe, digest_of, git_sha
+from echofm.digest import tensor_digest
 from echofm.engine.fit import fit
-from echofm.engine.hooks import Snapshot, load_hook
-from echofm.engine.monitor import Monitor
+from echofm.engine.monitor import Monitor, Snapshot, load_hook
 from echofm.engine.parallel import processes
 from echofm.engine.run import Run
 from echofm.engine.task import Task
@@ -24,6 +32,9 @@ from echofm.progress import console
 from echofm.shards.read import ShardSet
 
 R = TypeVar("R", bound=Recipe)
+
+_PACKAGES = ("torch", "accelerate", "timm", "numpy", "safetensors", "webdataset")
+HIDDEN = "<path>"
 
 
 def start(
@@ -44,7 +55,7 @@ def start(
     """
     main = processes().is_main_process
     recipe.fit.micro_batch(processes().num_processes)
-    shards = _opened(data, show_progress=main)
+    shards = _opened(data, recipe, show_progress=main)
     task = build(recipe, shards)
     networks = {**task.digests(), **{name: digest_of(net) for name, net in task.frozen().items()}}
     digests = {entry.name: entry.sha256 for entry in shards.manifest.tars} | networks
@@ -64,7 +75,7 @@ def start(
 
 def dry_run(recipe: R, build: Callable[[R, ShardSet], Task], *, data: Path) -> None:
     """Take two steps, the second one timed, and print what the run would be. Writes nothing."""
-    shards = _opened(data, show_progress=processes().is_main_process)
+    shards = _opened(data, recipe, show_progress=processes().is_main_process)
     task = build(recipe, shards)
     updater = Updater(task, recipe.fit)
     batches = task.batches(shards, recipe.fit, start_step=0)
@@ -78,8 +89,8 @@ def dry_run(recipe: R, build: Callable[[R, ShardSet], Task], *, data: Path) -> N
         print("\n".join(_outlook(recipe, shards, updater, update.figures, step_s=step_s, waited_s=waited_s)))
 
 
-def _opened(data: Path, *, show_progress: bool) -> ShardSet:
-    shards = ShardSet.open(data, show_progress=show_progress)
+def _opened(data: Path, recipe: Recipe, *, show_progress: bool) -> ShardSet:
+    shards = ShardSet.open(data, latents=None if recipe.takes_latents else False, show_progress=show_progress)
     if not shards.manifest.splits["train"].clips:
         raise EchofmError(
             "the shards hold no training clip: write them with other --fractions, --seed or --stratify, or with "
@@ -143,3 +154,68 @@ def _peak() -> str:
 def _hours(seconds: float) -> str:
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes} min in all" if hours else f"{minutes} min in all"
+
+
+def describe(argv: Sequence[str], *, data: dict[str, Any], private: Collection[str] = ()) -> dict[str, Any]:
+    """Versions, hardware and command of this start. `data`: digests of what it reads. `private`: see without_paths."""
+    state = processes()
+    device = torch.cuda.get_device_name() if state.device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "echofm": echofm.__version__,
+        "git_sha": git_sha(),
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in _PACKAGES},
+        "device": device,
+        "processes": state.num_processes,
+        "threads": torch.get_num_threads(),
+        "argv": without_paths(argv, private=private),
+        "data": data,
+    }
+
+
+def without_paths(argv: Sequence[str], *, private: Collection[str] = ()) -> list[str]:
+    """The command's words, each path replaced: folders and files of patients are often named after them.
+
+    A word is a path if it follows --data, --out, --config or one of the options `private`, holds a separator, or names
+    something that exists.
+    """
+    hiding = {"--data", "--out", "--config", *private}
+    cleaned: list[str] = []
+    previous = ""
+    for word in argv:
+        option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        if option and not equals:
+            cleaned.append(word)
+        elif (option or previous) in hiding or _looks_like_path(value):
+            cleaned.append(f"{option}={HIDDEN}" if option else HIDDEN)
+        else:
+            cleaned.append(word)
+        previous = word
+    return cleaned
+
+
+def _looks_like_path(word: str) -> bool:
+    return os.sep in word or "\\" in word or os.path.exists(word)
+
+
+def digest_of(net: nn.Module) -> str:
+    """A frozen network's own `digest`, or the sha256 of its tensors and their names."""
+    own = getattr(net, "digest", None)
+    if isinstance(own, str):
+        return own
+    return tensor_digest(net.state_dict(), label=lambda name, each: f"{name} {each.dtype} {list(each.shape)};")
+
+
+def git_sha() -> str | None:
+    """Commit of the source tree that runs, "+changes" where files differ from it; None outside a checkout."""
+    root = Path(echofm.__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True).stdout
+
+    try:
+        return git("rev-parse", "HEAD").strip() + ("+changes" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -29,8 +29,8 @@ class Update:
 
     figures: loss, the task's logs, grad_norm and lr, of the global batch; with several players each under "name/".
     stop: some process was asked to stop.
-    nonfinite_clips: ids of the clips whose loss or gradient is no number; the weights of that player, and of those
-        whose turn comes after it, are then as before. Empty: all well.
+    nonfinite_clips: ids of the clips whose loss or gradient is no number; the weights and buffers (running statistics)
+        of that player, and of those whose turn comes after it, are then as before. Empty: all well.
     on_log: gives further figures.
     """
 
@@ -86,6 +86,7 @@ class Updater:
         for trained in self.players:
             if step < trained.player.start_step or nonfinite_clips:
                 continue
+            held = [(buffer, buffer.clone()) for each in self.players for buffer in each.player.net.buffers()]
             with self._alone_learning(trained):
                 steps = [_detached(output) for output in self._backward(trained, parts, step)]
             limit = trained.player.optim.max_grad_norm or math.inf
@@ -93,6 +94,9 @@ class Updater:
             own, bad, stop = self._agree(steps, norm, stop)
             if bad:
                 nonfinite_clips = self._nonfinite_clips(parts, steps)
+                with torch.no_grad():
+                    for buffer, before in held:
+                        buffer.copy_(before)
             else:
                 own["lr"] = trained.step(step)
             trained.optimizer.zero_grad(set_to_none=True)

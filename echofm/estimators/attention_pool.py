@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from echofm.engine.schedule import half_cosine
+from echofm.engine.config import half_cosine
 from echofm.estimators.rows import Rows
 
 BATCH = 64

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from echofm.clip import NOT_ANNOTATED
-from echofm.engine.schedule import half_cosine
+from echofm.engine.config import half_cosine
 from echofm.metric.overlap import mean_dice
 
 HeadKind = Literal["linear", "upsampling"]

@@ -9,8 +9,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import eigh
 
-from echofm.intervals import Estimate, Names, half_samples, rows_by_group
-
 
 def frechet_distance(first_ND: npt.ArrayLike, second_MD: npt.ArrayLike) -> float:
     """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^1/2), https://arxiv.org/abs/1706.08500 eq. 6.

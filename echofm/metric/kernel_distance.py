@@ -5,6 +5,8 @@ Shapes: N, M clips of the two sets, D features, P, Q patients, R draws of an int
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -30,21 +32,41 @@ def kernel_distance(
     population. Interval: `echofm.intervals.half_samples`, of patients.
 
     first_patients, second_patients: one name a clip; None: each clip is its own patient. Patients with more clips count
-    more. Raises ValueError where a set has fewer than 4 patients.
+    more. Raises ValueError where a set has too few patients.
     """
-    first, second = np.asarray(first_ND, np.float64), np.asarray(second_MD, np.float64)
-    first_P, second_Q = _numbers(first_patients, len(first)), _numbers(second_patients, len(second))
-    clips = np.bincount(first_P), np.bincount(second_Q)
-    within = _sums(first, first, first_P, first_P), _sums(second, second, second_Q, second_Q)
-    between_PQ = _sums(first, second, first_P, second_Q)
+    return kernel_distances(first_ND, [(second_MD, second_patients)], patients=first_patients, draws=draws, seed=seed)[0]
 
-    def distance(first_RP: Floats, second_RQ: Floats) -> Floats:
-        pairs_R = (first_RP @ clips[0]) * (second_RQ @ clips[1])
-        apart_R = np.einsum("rp,rp->r", first_RP, second_RQ @ between_PQ.T) / pairs_R
-        alike_R = _mean_apart(within[0], clips[0], first_RP) + _mean_apart(within[1], clips[1], second_RQ)
-        return (alike_R - 2 * apart_R)[:, None]
 
-    return half_samples(distance, [len(each) for each in clips], draws=draws, seed=seed)[0]
+def kernel_distances(
+    reference_ND: npt.ArrayLike,
+    sets: Sequence[tuple[npt.ArrayLike, Names | None]],
+    *,
+    patients: Names | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> list[Estimate]:
+    """`kernel_distance` of a reference to each of several sets, then by how much each later set is further than the
+    first, all under the same half samples, so that the differences are paired.
+
+    sets: (features, patients) each. patients: of the reference.
+    """
+    rows = [np.asarray(each, np.float64) for each in (reference_ND, *(features for features, _ in sets))]
+    numbers = [_numbers(each, len(row)) for each, row in zip((patients, *(names for _, names in sets)), rows)]
+    clips = [np.bincount(each) for each in numbers]
+    within = [_sums(row, row, number, number) for row, number in zip(rows, numbers)]
+    between = [_sums(rows[0], row, numbers[0], number) for row, number in zip(rows[1:], numbers[1:])]
+
+    def distances(*chosen: Floats) -> Floats:
+        alike = [_mean_apart(*each) for each in zip(within, clips, chosen)]
+        found = []
+        for index, sums_PQ in enumerate(between, start=1):
+            pairs_R = (chosen[0] @ clips[0]) * (chosen[index] @ clips[index])
+            apart_R = np.einsum("rp,rp->r", chosen[0], chosen[index] @ sums_PQ.T) / pairs_R
+            found.append(alike[0] + alike[index] - 2 * apart_R)
+        return np.stack([*found, *(each - found[0] for each in found[1:])], axis=1)
+
+    return half_samples(distances, [len(each) for each in clips], draws=draws, seed=seed, level=level)
 
 
 def _numbers(patients: Names | None, clips: int) -> npt.NDArray[np.int64]:

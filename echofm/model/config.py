@@ -1,4 +1,4 @@
-"""What a VideoMae is (`network`), what it hides (`masking`) and what it learns (`objective`). Imports no torch."""
+"""What a VideoMae is (`network`, named SIZES), hides (`masking`) and learns (`objective`). Imports no torch."""
 
 from __future__ import annotations
 
@@ -171,3 +171,19 @@ def require_learnable(network: NetworkConfig, masking: MaskingConfig, objective:
         raise EchofmError("frame masks hide whole time indices: they take frames of two tubelets or more")
     if masking.kind != "frame" and network.size == network.patch:
         raise EchofmError(f"{masking.kind} masks hide parts of a frame: they take a size of two patches or more")
+
+
+# Clips of 112x112 as the public sets hold them, in 8-pixel patches: as many tokens as the published model has.
+_SMALL = NetworkConfig(
+    size=112, patch=8, channels=1, width=384, depth=12, heads=6, decoder_width=256, decoder_depth=4, decoder_heads=8
+)
+
+SIZES: dict[str, NetworkConfig] = {
+    "tiny": _SMALL.model_copy(
+        update={"width": 192, "depth": 6, "heads": 3, "decoder_width": 96, "decoder_depth": 2, "decoder_heads": 3}
+    ),
+    "small": _SMALL,
+    "base": NetworkConfig(width=768, depth=12, heads=12),
+    # The published model (arXiv 2410.23413).
+    "large": NetworkConfig(),
+}

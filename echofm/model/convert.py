@@ -24,7 +24,6 @@ PUBLISHED_AUTHORS = "the authors of EchoFM, arXiv 2410.23413"
 
 
 def main(argv: list[str]) -> int:
-    """Run `echofm convert`; returns the exit code."""
     return tyro.cli(convert, args=argv, prog="echofm convert", description=__doc__)
 
 

@@ -20,10 +20,9 @@ from echofm.loss.contrastive import Embedded
 from echofm.model.attention import set_attention
 from echofm.model.config import MaskingConfig, NetworkConfig, ObjectiveConfig, require_learnable
 from echofm.model.decoder import Decoder
-from echofm.model.masks import check_visible, draw_part, draw_visible, hidden_ids
+from echofm.model.masks import ClipHead, check_visible, draw_part, draw_views, draw_visible, hidden_ids
 from echofm.model.terms import Masked, Passed, full, make_terms, prior_of
 from echofm.model.tokens import Grid
-from echofm.model.views import ClipHead, draw_views
 from echofm.model.vit import Encoding, VideoEncoder
 
 _MASKING, _OBJECTIVE = MaskingConfig(), ObjectiveConfig()
@@ -78,12 +77,10 @@ class VideoMae(nn.Module):
 
     @property
     def architecture(self) -> dict[str, Any]:
-        """The fields of `network`."""
         return self.network.model_dump(mode="json")
 
     @property
     def trained_for(self) -> dict[str, Any]:
-        """`masking` and `objective`."""
         return {name: getattr(self, name).model_dump(mode="json") for name in ("masking", "objective")}
 
     @classmethod

@@ -7,8 +7,7 @@ from typing import Any
 from timm.models import register_model
 
 from echofm.errors import EchofmError
-from echofm.model.config import EncoderConfig, NetworkConfig
-from echofm.model.sizes import SIZES
+from echofm.model.config import SIZES, EncoderConfig, NetworkConfig
 from echofm.model.vit import VideoEncoder
 
 

@@ -83,11 +83,9 @@ class Reconstruction:
         self._per_time = network.predicted_frames // network.times
 
     def denominator(self, batch: Masked, prior_BTT: torch.Tensor) -> torch.Tensor:
-        """Scored tubelets."""
         return self._scored(batch).sum()
 
     def sums(self, batch: Masked, passed: Passed) -> dict[str, torch.Tensor]:
-        """Sum of the scored tubelets' errors."""
         weight_BM = self._scored(batch)
         return {self.name: pixel.reconstruction_sum(passed.pred_BMV, self._target(batch), weight_BM=weight_BM)}
 
@@ -120,7 +118,6 @@ class Triplet:
         self.weight, self._margin = objective.triplet.weight, objective.triplet.margin
 
     def denominator(self, batch: Masked, prior_BTT: torch.Tensor) -> torch.Tensor:
-        """Valid anchors."""
         return periodic.valid_anchors(prior_BTT, time_BT=batch.times_BT)
 
     def sums(self, batch: Masked, passed: Passed) -> dict[str, torch.Tensor]:
@@ -139,11 +136,9 @@ class Cycle:
         self.weight, self._temperature = objective.cycle.weight, objective.cycle.temperature
 
     def denominator(self, batch: Masked, prior_BTT: torch.Tensor) -> torch.Tensor:
-        """Time indices."""
         return torch.tensor(batch.times_BT.numel(), device=prior_BTT.device)
 
     def sums(self, batch: Masked, passed: Passed) -> dict[str, torch.Tensor]:
-        """The loss."""
         return {self.name: periodic.cycle_sum(passed.prior_BTT, passed.similarity_BTT, temperature=self._temperature)}
 
 
@@ -156,7 +151,6 @@ class ClipContrast:
         self.weight, self._config = objective.clip_contrast.weight, objective.clip_contrast
 
     def denominator(self, batch: Masked, prior_BTT: torch.Tensor) -> torch.Tensor:
-        """Views."""
         return torch.tensor(len(batch.video_BCTHW) * self._config.views, device=prior_BTT.device)
 
     def sums(self, batch: Masked, passed: Passed) -> dict[str, torch.Tensor]:

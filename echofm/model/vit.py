@@ -95,12 +95,10 @@ class VideoEncoder(nn.Module):
 
     @property
     def architecture(self) -> dict[str, Any]:
-        """The fields of its EncoderConfig."""
         return self.config.model_dump(mode="json", include=set(EncoderConfig.model_fields))
 
     @property
     def trained_for(self) -> dict[str, Any]:
-        """Nothing: alone it is not trained."""
         return {}
 
     @classmethod

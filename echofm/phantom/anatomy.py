@@ -8,12 +8,18 @@ https://doi.org/10.1016/j.echo.2014.10.003), widened to disease.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
 RHYTHMS = ("regular", "respiratory", "atrial_fibrillation")
+_PURPOSES = ("patient", "acquisition", "texture", "noise", "beats", "split", "tags", "doppler", "varied")
+
+
+def _drawn(mean: float, sd: float, low: float, high: float, *, grows: bool = False) -> Any:
+    """A field drawn from a clipped normal; grows: with the root of the heart's size."""
+    return field(metadata={"normal": (mean, sd, low, high), "grows": grows})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,43 +45,43 @@ class Patient:
     heart_rate_bpm: float
     rhythm: str
     lv_length_mm: float
-    lv_widest: float
+    lv_widest: float = _drawn(0.62, 0.06, 0.48, 0.76)
     """Level of the widest diameter, 0 apex .. 1 base."""
-    lv_roundness: float
+    lv_roundness: float = _drawn(2.0, 0.25, 1.5, 2.7)
     """Exponent of the apical cap: 2 an ellipse, below it pointed, above it blunt."""
-    lv_base_narrowing: float
-    lv_eccentricity: float
+    lv_base_narrowing: float = _drawn(0.2, 0.08, 0.04, 0.38)
+    lv_eccentricity: float = _drawn(1.0, 0.06, 0.86, 1.16)
     """A4C diameter over A2C diameter."""
-    lv_bend_mm: float
-    lv_asymmetry: float
+    lv_bend_mm: float = _drawn(0, 2.5, -5, 5)
+    lv_asymmetry: float = _drawn(0, 0.04, -0.08, 0.08)
     """Share of the diameter on the lateral side, minus one half."""
     septum_mm: float
     free_wall_mm: float
-    apex_wall_mm: float
-    rv_width_mm: float
-    rv_apex_level: float
-    rv_wall_mm: float
-    la_width_mm: float
-    la_height_mm: float
-    ra_width_mm: float
-    ra_height_mm: float
-    atrial_septum_mm: float
-    tricuspid_offset_mm: float
-    anterior_leaflet: float
+    apex_wall_mm: float = _drawn(7, 1.5, 4, 11)
+    rv_width_mm: float = _drawn(33, 6, 20, 48, grows=True)
+    rv_apex_level: float = _drawn(0.24, 0.06, 0.1, 0.4)
+    rv_wall_mm: float = _drawn(4.5, 0.8, 3, 7)
+    la_width_mm: float = _drawn(40, 6, 28, 58, grows=True)
+    la_height_mm: float = _drawn(47, 7, 32, 66, grows=True)
+    ra_width_mm: float = _drawn(38, 6, 26, 56, grows=True)
+    ra_height_mm: float = _drawn(44, 6, 32, 62, grows=True)
+    atrial_septum_mm: float = _drawn(3.2, 0.6, 2, 5)
+    tricuspid_offset_mm: float = _drawn(6, 1.5, 3, 10)
+    anterior_leaflet: float = _drawn(0.66, 0.04, 0.58, 0.76)
     """Length over the annulus diameter; so for the posterior one."""
-    posterior_leaflet: float
-    leaflet_gain: float
-    mitral_opening_deg: float
-    aortic_root_mm: float
-    lvot_mm: float
-    papillary_mm: float
-    papillary_spread_rad: float
-    septum_gain: float
-    lateral_gain: float
-    pericardium_gain: float
-    patchiness: float
-    blood_gain: float
-    torsion_deg: float
+    posterior_leaflet: float = _drawn(0.48, 0.04, 0.4, 0.56)
+    leaflet_gain: float = _drawn(1.0, 0.25, 0.5, 1.6)
+    mitral_opening_deg: float = _drawn(68, 7, 50, 82)
+    aortic_root_mm: float = _drawn(32, 3, 25, 42)
+    lvot_mm: float = _drawn(21, 1.8, 17, 26)
+    papillary_mm: float = _drawn(8, 1.2, 5.5, 11)
+    papillary_spread_rad: float = _drawn(1.75, 0.15, 1.3, 2.1)
+    septum_gain: float = _drawn(1.15, 0.2, 0.7, 1.7)
+    lateral_gain: float = _drawn(0.85, 0.2, 0.45, 1.4)
+    pericardium_gain: float = _drawn(4.5, 1.2, 2, 8)
+    patchiness: float = _drawn(0.45, 0.12, 0.15, 0.8)
+    blood_gain: float = _drawn(0.024, 0.009, 0.008, 0.06)
+    torsion_deg: float = _drawn(11, 3, 3, 18)
     weak: WeakSegment | None
 
     @property
@@ -109,7 +115,11 @@ def draw_patient(seed: int, number: int) -> Patient:
             level=float(rng.uniform(0.15, 0.75)),
             severity=float(rng.uniform(0.4, 0.9)),
         )
-    tall: dict[str, Any] = _shape(normal, size, length)
+    tall = {
+        each.name: normal(*each.metadata["normal"]) * (size**0.5 if each.metadata["grows"] else 1)
+        for each in fields(Patient)
+        if each.metadata
+    }
     # Together longer than the annulus, or the mitral valve could not close; about 1 draw in 300 is not.
     tall["posterior_leaflet"] = max(tall["posterior_leaflet"], 1.001 - tall["anterior_leaflet"])
     return Patient(
@@ -125,44 +135,6 @@ def draw_patient(seed: int, number: int) -> Patient:
         weak=weak,
         **tall,
     )
-
-
-def _shape(normal: Any, size: float, length: float) -> dict[str, float]:
-    return {
-        "lv_widest": normal(0.62, 0.06, 0.48, 0.76),
-        "lv_roundness": normal(2.0, 0.25, 1.5, 2.7),
-        "lv_base_narrowing": normal(0.2, 0.08, 0.04, 0.38),
-        "lv_eccentricity": normal(1.0, 0.06, 0.86, 1.16),
-        "lv_bend_mm": normal(0, 2.5, -5, 5),
-        "lv_asymmetry": normal(0, 0.04, -0.08, 0.08),
-        "apex_wall_mm": normal(7, 1.5, 4, 11),
-        "rv_width_mm": normal(33, 6, 20, 48) * size**0.5,
-        "rv_apex_level": normal(0.24, 0.06, 0.1, 0.4),
-        "rv_wall_mm": normal(4.5, 0.8, 3, 7),
-        "la_width_mm": normal(40, 6, 28, 58) * size**0.5,
-        "la_height_mm": normal(47, 7, 32, 66) * size**0.5,
-        "ra_width_mm": normal(38, 6, 26, 56) * size**0.5,
-        "ra_height_mm": normal(44, 6, 32, 62) * size**0.5,
-        "atrial_septum_mm": normal(3.2, 0.6, 2, 5),
-        "tricuspid_offset_mm": normal(6, 1.5, 3, 10),
-        "anterior_leaflet": normal(0.66, 0.04, 0.58, 0.76),
-        "posterior_leaflet": normal(0.48, 0.04, 0.4, 0.56),
-        "leaflet_gain": normal(1.0, 0.25, 0.5, 1.6),
-        "mitral_opening_deg": normal(68, 7, 50, 82),
-        "aortic_root_mm": normal(32, 3, 25, 42),
-        "lvot_mm": normal(21, 1.8, 17, 26),
-        "papillary_mm": normal(8, 1.2, 5.5, 11),
-        "papillary_spread_rad": normal(1.75, 0.15, 1.3, 2.1),
-        "septum_gain": normal(1.15, 0.2, 0.7, 1.7),
-        "lateral_gain": normal(0.85, 0.2, 0.45, 1.4),
-        "pericardium_gain": normal(4.5, 1.2, 2, 8),
-        "patchiness": normal(0.45, 0.12, 0.15, 0.8),
-        "blood_gain": normal(0.024, 0.009, 0.008, 0.06),
-        "torsion_deg": normal(11, 3, 3, 18),
-    }
-
-
-_PURPOSES = ("patient", "acquisition", "texture", "noise", "beats", "split", "tags", "doppler", "varied")
 
 
 def generator(seed: int, purpose: str, *keys: int) -> np.random.Generator:

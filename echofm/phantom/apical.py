@@ -23,8 +23,9 @@ from echofm.phantom.scene import (
     outline_levels,
     paint_borders,
     paint_gain,
+    stream,
+    two_leaflets,
 )
-from echofm.phantom.valves import stream, two_leaflets
 from echofm.phantom.ventricle import ATRIAL_WALL_MM, VIEW_ANGLES, Ventricle, atrium_width, build_ventricle
 
 Array = npt.NDArray[np.float64]
@@ -33,7 +34,6 @@ _EXTENT = Extent(across_mm=(-125.0, 110.0), along_mm=(-50.0, 205.0))
 
 
 def build_apical(patient: Patient, view: str, cycle: Cycle, *, device: torch.device | str = "cpu") -> Scene:
-    """The scene of "A4C" or "A2C"."""
     ventricle = build_ventricle(patient)
     layers = _layers(patient, ventricle, view, cycle)
     across, along = _EXTENT.axes(PAINT_STEP_MM, PAINT_STEP_MM)

@@ -232,13 +232,8 @@ def truth_arrays(clip: PhantomClip, truth: Collection[Truth] = tuple(FURTHER)) -
     """
     end_diastole, end_systole = clip.key_frames()
     patient, pixels = clip.patient, clip.pixels
-    dense: dict[Truth, np.ndarray | None] = {
-        "displacement": pixels.displacement_T2HW,
-        "velocity": pixels.velocity_THW,
-        "grey": pixels.grey_THW,
-        "clean": pixels.clean_THW,
-    }
-    further = {FURTHER[name]: array for name, array in dense.items() if name in truth and array is not None}
+    dense = {key: getattr(pixels, field) for name, (key, field, _) in FURTHER.items() if name in truth}
+    further = {key: array for key, array in dense.items() if array is not None}
     return further | {
         "patient": np.array(patient.name),
         "view": np.array(clip.view),

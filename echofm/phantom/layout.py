@@ -20,6 +20,11 @@ from echofm.phantom.video import write_mjpeg
 
 Row = dict[str, Any]
 
+_SPLITS = {"train": "TRAIN", "val": "VAL", "test": "TEST"}
+_CAMUS_VIEWS = {"A4C": "4CH", "A2C": "2CH"}
+_CAMUS_SPLITS = {"train": "training", "val": "validation", "test": "testing"}
+_QUALITY = ("Good", "Medium", "Poor")
+
 
 class Layout:
     """A public set's folders, files and tables.
@@ -48,9 +53,6 @@ class Layout:
         """Write the tables, if there are any, rows in the order of patients and clips."""
 
 
-_SPLITS = {"train": "TRAIN", "val": "VAL", "test": "TEST"}
-
-
 class EchoNetDynamic(Layout):
     """FileList.csv, VolumeTracings.csv, Videos/STEM.avi. Unlike the real set, a patient may have several videos."""
 
@@ -59,7 +61,6 @@ class EchoNetDynamic(Layout):
     other_views = True
 
     def write_clip(self, root: Path, stem: str, clip: PhantomClip, split: str) -> Row:
-        """Write one video; return its rows of both tables."""
         folder = root / "Videos"
         folder.mkdir(parents=True, exist_ok=True)
         write_mjpeg(folder / f"{stem}.avi", clip.frames_THWC, clip.acquisition.frame_rate_hz)
@@ -79,7 +80,6 @@ class EchoNetDynamic(Layout):
         return {"listed": listed, "traced": _chords(clip) if clip.view in ("A4C", "A2C") else []}
 
     def finish(self, root: Path, rows: Sequence[Row]) -> None:
-        """Write the tables."""
         write_csv(root / "FileList.csv", [row["listed"] for row in rows])
         columns = ("FileName", "X1", "Y1", "X2", "Y2", "Frame")
         write_csv(root / "VolumeTracings.csv", [line for row in rows for line in row["traced"]], columns)
@@ -123,7 +123,6 @@ class EchoNetPediatric(Layout):
         return {"view": clip.view, "listed": listed, "traced": _polygon(clip)}
 
     def finish(self, root: Path, rows: Sequence[Row]) -> None:
-        """Write the tables of each view."""
         for view in sorted({row["view"] for row in rows}):
             mine = [row for row in rows if row["view"] == view]
             write_csv(root / view / "FileList.csv", [row["listed"] for row in mine])
@@ -148,11 +147,6 @@ def write_csv(path: Path, lines: Sequence[Row], columns: Iterable[str] | None = 
         writer.writerows(lines)
 
 
-_CAMUS_VIEWS = {"A4C": "4CH", "A2C": "2CH"}
-_CAMUS_SPLITS = {"train": "training", "val": "validation", "test": "testing"}
-_QUALITY = ("Good", "Medium", "Poor")
-
-
 class Camus(Layout):
     """database_nifti/patientNNNN/ with a sequence of each view from end-diastole to end-systole; no colour."""
 
@@ -168,7 +162,6 @@ class Camus(Layout):
         return f"{_camus_folder(clip)}_{_CAMUS_VIEWS[clip.view]}_half_sequence", with_overlay(clip.part(begin, end + 1))
 
     def write_clip(self, root: Path, stem: str, clip: PhantomClip, split: str) -> Row:
-        """Write a view's sequence, its two key frames, their masks and the Info file."""
         folder = root / "database_nifti" / _camus_folder(clip)
         folder.mkdir(parents=True, exist_ok=True)
         view = _CAMUS_VIEWS[clip.view]
@@ -194,7 +187,6 @@ class Camus(Layout):
         return {"patient": _camus_folder(clip), "split": split}
 
     def finish(self, root: Path, rows: Sequence[Row]) -> None:
-        """Write the split files."""
         folder = root / "database_split"
         folder.mkdir(exist_ok=True)
         for split, name in _CAMUS_SPLITS.items():

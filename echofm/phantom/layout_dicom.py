@@ -51,7 +51,6 @@ class Dicom(Layout):
         return clip.stem, placed
 
     def write_clip(self, root: Path, stem: str, clip: PhantomClip, split: str) -> Row:
-        """Write one file."""
         folder = root / "studies" / clip.patient.name
         folder.mkdir(parents=True, exist_ok=True)
         data = _tags(clip, stem)

@@ -14,8 +14,18 @@ import torch
 from echofm.phantom.anatomy import Patient, generator
 from echofm.phantom.cycle import Cycle
 from echofm.phantom.layers import Extent, Layers, longitudinal_tables
-from echofm.phantom.scene import PAINT_STEP_MM, Scene, Stream, Thread, Tissue, outline_levels, paint_borders, paint_gain
-from echofm.phantom.valves import stream, two_leaflets
+from echofm.phantom.scene import (
+    PAINT_STEP_MM,
+    Scene,
+    Stream,
+    Thread,
+    Tissue,
+    outline_levels,
+    paint_borders,
+    paint_gain,
+    stream,
+    two_leaflets,
+)
 from echofm.phantom.ventricle import ATRIAL_WALL_MM, VIEW_ANGLES, Ventricle, atrium_width, build_ventricle
 
 Array = npt.NDArray[np.float64]
@@ -29,7 +39,6 @@ _OUTFLOW_SHARE = 0.42
 
 
 def build_plax(patient: Patient, cycle: Cycle, *, device: torch.device | str = "cpu") -> Scene:
-    """The scene of the parasternal long axis."""
     layers = _layers(patient, build_ventricle(patient), cycle)
     across, along = _EXTENT.axes(PAINT_STEP_MM, PAINT_STEP_MM)
     tissue = _paint_tissue(patient, layers, across, along)

@@ -21,6 +21,9 @@ Array = npt.NDArray[np.float64]
 SPEED_OF_SOUND_M_PER_S = 1540.0
 _FIRST_SAMPLE_MM = 1.5
 
+_FILTER = 0.6
+"""Standard deviation of the receiver's filter, in samples."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sector:
@@ -154,10 +157,6 @@ def make_pose(
         rotation[:, 0] *= -1
         offset[:, 0] *= -1
     return Pose(rotation_T22=rotation, offset_T2=offset)
-
-
-_FILTER = 0.6
-"""Standard deviation of the receiver's filter, in samples."""
 
 
 def axial_width_mm(acquisition: Acquisition, range_mm: np.ndarray) -> np.ndarray:

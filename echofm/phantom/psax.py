@@ -29,7 +29,6 @@ _RV_MIDDLE_RAD, _RV_SPAN_RAD = 0.93 * np.pi, 1.25
 
 
 def build_psax(patient: Patient, cycle: Cycle, *, device: torch.device | str = "cpu") -> Scene:
-    """The scene of the short axis at mid-level."""
     directions = np.linspace(0, 2 * np.pi, _DIRECTIONS)
     reference_FK, current_TFK = _borders(patient, cycle, directions)
     # At mid-level about half of the apex' twist, falling back to none at end-diastole.

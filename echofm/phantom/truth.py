@@ -17,19 +17,13 @@ from echofm.ids import file_id
 FOLDER = "truth"
 Truth = Literal["displacement", "velocity", "grey", "clean"]
 """What is kept on request: dense displacement; velocity along the beam; of a colour clip its grey; noise-free grey."""
-FURTHER: dict[Truth, str] = {
-    "displacement": "displacement_px",
-    "velocity": "velocity_m_per_s",
-    "grey": "grey",
-    "clean": "clean",
+FURTHER: dict[Truth, tuple[str, str, str]] = {
+    "displacement": ("displacement_px", "displacement_T2HW", "displacement_px_T2HW"),
+    "velocity": ("velocity_m_per_s", "velocity_THW", "velocity_m_per_s_THW"),
+    "grey": ("grey", "grey_THW", "paired_TCHW"),
+    "clean": ("clean", "clean_THW", "clean_TCHW"),
 }
-"""The name of each in the truth's file."""
-_FIELDS: dict[Truth, str] = {
-    "displacement": "displacement_px_T2HW",
-    "velocity": "velocity_m_per_s_THW",
-    "grey": "paired_TCHW",
-    "clean": "clean_TCHW",
-}
+"""The name of each in the truth's file, in the phantom's PixelTruth and in a Clip."""
 _LABELS = ("ef_percent", "edv_ml", "esv_ml", "heart_rate_bpm")
 
 
@@ -60,7 +54,7 @@ def add_truth(clip: Clip, path: Path) -> Clip:
             mask = stored["mask"]
             labels = {name: float(stored[name]) for name in _LABELS} | {"rhythm": str(stored["rhythm"])}
             view, kind = str(stored["view"]), str(stored["kind"])
-            further = {name: stored[key] for name, key in FURTHER.items() if key in stored}
+            further = {name: stored[key] for name, (key, _, _) in FURTHER.items() if key in stored}
     except FileNotFoundError:
         raise UnreadableFile(file_id(path), "the phantom's truth is missing; make the folder again") from None
     except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError, SyntaxError, TokenError):
@@ -70,7 +64,7 @@ def add_truth(clip: Clip, path: Path) -> Clip:
         raise UnreadableFile(
             file_id(path), f"truth is for {mask.shape} (frames, rows, columns), the clip has {(frames, height, width)}"
         )
-    held = {_FIELDS[name]: _as_held(name, array) * clip.sector_HW for name, array in further.items()}
+    held = {FURTHER[name][2]: _as_held(name, array) * clip.sector_HW for name, array in further.items()}
     labels = {**clip.labels, **labels}
     return clip.replace(phase_T=phase, mask_THW=mask, view=view, kind=kind, simulated=True, labels=labels, **held)
 

@@ -21,6 +21,9 @@ VIEW_ANGLES = {"A4C": (0.0, np.pi), "A2C": (np.pi / 2, 3 * np.pi / 2), "PLAX": (
 _SHORTENING_PER_EF = 0.30
 _DISCS = 400
 
+ATRIAL_WALL_MM = 3.0
+_WIDEST_AT = 0.42
+
 
 def profile(patient: Patient, level_mm: Array) -> Array:
     """Cavity radius over its widest at levels (mm) from the apex: a rounded cap, then a narrowing to the base."""
@@ -108,10 +111,6 @@ def build_ventricle(patient: Patient) -> Ventricle:
     diameters = [sum(unit.radius(level, angle) for angle in VIEW_ANGLES[view]) for view in ("A4C", "A2C")]
     volume_mm3 = np.pi / 4 * patient.lv_length_mm * np.mean(diameters[0] * diameters[1])
     return Ventricle(patient=patient, radius_mm=float(np.sqrt(patient.edv_ml * 1000 / volume_mm3)))
-
-
-ATRIAL_WALL_MM = 3.0
-_WIDEST_AT = 0.42
 
 
 def atrium_width(level_mm: Array, start_mm: float, annulus_mm: float, widest_mm: float, height_mm: float) -> Array:

@@ -23,6 +23,7 @@ class Region:
 
     spatial_format: 1 two-dimensional, 2 M-mode, 3 spectral, 4 wave form, 5 graphics.
     data_type: 1 tissue, 2 colour flow, 3 pulsed-wave and 4 continuous-wave spectral Doppler, ...
+    spacing_mm: (row, column) between its pixels; None where it is not declared in cm.
     """
 
     top: int
@@ -31,6 +32,7 @@ class Region:
     right: int
     spatial_format: int
     data_type: int
+    spacing_mm: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from echofm.readers.decoded import Decoded, Region, gather
 from echofm.readers.dicom_file import read_data_set, silent_pydicom
-from echofm.readers.dicom_kinds import TWO_DIMENSIONAL, check_object, declared_regions, kind_by_regions, whole
+from echofm.readers.dicom_kinds import check_object, declared_regions, kind_by_regions, number, positive_pair, whole
 from echofm.readers.dicom_pixels import dicom_frames
+from echofm.readers.images import TWO_DIMENSIONAL
 from echofm.readers.limits import PLAUSIBLE_RATE_HZ, Limits
 from echofm.readers.refused import Refused
 
 if TYPE_CHECKING:
     from pydicom import Dataset
-
-# DICOM PS3.3 C.8.5.5.1.15: unit code "cm".
-_CENTIMETRE = 3
 
 
 def decode_dicom(source: BinaryIO, *, channels: int, limits: Limits) -> Decoded:
@@ -65,14 +63,6 @@ def _claimed_shape(data_set: Dataset) -> tuple[int, int, int]:
     )
 
 
-def _number(value: Any) -> float:
-    """A numeric tag; NaN where it is none."""
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        return float("nan")
-
-
 def _frame_times(data_set: Dataset, frames: int) -> npt.NDArray[np.float64] | None:
     """Seconds since the first frame by FrameTimeVector, FrameTime, CineRate, RecommendedDisplayFrameRate, else None.
 
@@ -82,7 +72,7 @@ def _frame_times(data_set: Dataset, frames: int) -> npt.NDArray[np.float64] | No
         return None
     vector = data_set.get("FrameTimeVector")
     if vector is not None and not isinstance(vector, (str, bytes)) and hasattr(vector, "__len__") and len(vector):
-        steps_s = np.array([_number(step) for step in vector]) / 1000
+        steps_s = np.array([number(step) for step in vector]) / 1000
         # The first entry is the first frame's own offset, always 0 in practice, and left out by some writers.
         steps_s = steps_s[1:] if len(steps_s) == frames else steps_s
         whole = len(steps_s) == frames - 1 and np.isfinite(steps_s).all() and (steps_s > 0).all()
@@ -93,7 +83,7 @@ def _frame_times(data_set: Dataset, frames: int) -> npt.NDArray[np.float64] | No
         ("CineRate", lambda value: 1 / value),
         ("RecommendedDisplayFrameRate", lambda value: 1 / value),
     ):
-        value = _number(data_set.get(tag))
+        value = number(data_set.get(tag))
         if value > 0 and _is_plausible(to_step_s(value)):
             return np.arange(frames) * to_step_s(value)
     return None
@@ -105,31 +95,22 @@ def _is_plausible(step_s: float) -> bool:
 
 
 def _pixel_spacing(data_set: Dataset, regions: tuple[Region, ...]) -> tuple[float, float] | None:
-    """(row, column) millimetres: the first two-dimensional region's Physical Delta in cm, else PixelSpacing."""
-    if regions:
-        for item in data_set.SequenceOfUltrasoundRegions:
-            units = {whole(item.get("PhysicalUnitsXDirection")), whole(item.get("PhysicalUnitsYDirection"))}
-            if whole(item.get("RegionSpatialFormat")) == TWO_DIMENSIONAL and units == {_CENTIMETRE}:
-                return _positive_pair(item.get("PhysicalDeltaY"), item.get("PhysicalDeltaX"), scale=10)
-    spacing = data_set.get("PixelSpacing")
-    if spacing is None or isinstance(spacing, (str, bytes)) or not hasattr(spacing, "__len__") or len(spacing) != 2:
-        return None
-    return _positive_pair(spacing[0], spacing[1], scale=1)
+    """(row, column) millimetres: the first two-dimensional region's that declares one in cm, else PixelSpacing."""
+    declared = (one.spacing_mm for one in regions if one.spatial_format == TWO_DIMENSIONAL)
+    return next((spacing for spacing in declared if spacing), None) or _pair(data_set, "PixelSpacing")
 
 
 def _pixel_aspect(data_set: Dataset) -> float:
     """PixelAspectRatio is a pixel's height, then its width (PS3.3 C.7.6.3.1.7)."""
-    ratio = data_set.get("PixelAspectRatio")
-    if ratio is None or isinstance(ratio, (str, bytes)) or not hasattr(ratio, "__len__") or len(ratio) != 2:
-        return 1.0
-    pair = _positive_pair(ratio[0], ratio[1], scale=1)
+    pair = _pair(data_set, "PixelAspectRatio")
     return pair[1] / pair[0] if pair else 1.0
 
 
-def _positive_pair(row: Any, column: Any, *, scale: float) -> tuple[float, float] | None:
-    # A region's delta may be negative: it tells the axis' direction.
-    pair = abs(_number(row)) * scale, abs(_number(column)) * scale
-    return pair if all(np.isfinite(value) and value > 0 for value in pair) else None
+def _pair(data_set: Dataset, tag: str) -> tuple[float, float] | None:
+    value = data_set.get(tag)
+    if value is None or isinstance(value, (str, bytes)) or not hasattr(value, "__len__") or len(value) != 2:
+        return None
+    return positive_pair(value[0], value[1])
 
 
 def _text(data_set: Dataset, tag: str) -> str | None:

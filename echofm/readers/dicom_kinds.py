@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from echofm.readers.decoded import Region
+from echofm.readers.images import COLOUR_FLOW, TWO_DIMENSIONAL
 from echofm.readers.kinds import no_clip
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-# DICOM PS3.3 C.8.5.5.1: values of Region Spatial Format and Region Data Type.
-TWO_DIMENSIONAL, _M_MODE, _SPECTRAL, _WAVEFORM, _GRAPHICS = 1, 2, 3, 4, 5
-_COLOUR_FLOW = 2
+# DICOM PS3.3 C.8.5.5.1: values of Region Spatial Format, and the unit code "cm".
+_M_MODE, _SPECTRAL, _WAVEFORM, _GRAPHICS = 2, 3, 4, 5
+_CENTIMETRE = 3
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 _ULTRASOUND = tuple(_STORAGE + each for each in ("3", "3.1", "6", "6.1"))
 _CLASSES = {
@@ -83,12 +85,18 @@ def declared_regions(data_set: Dataset, *, height: int, width: int) -> tuple[Reg
             right=whole(item.get("RegionLocationMaxX1")),
             spatial_format=whole(item.get("RegionSpatialFormat")),
             data_type=whole(item.get("RegionDataType")),
+            spacing_mm=_spacing_mm(item),
         )
         # Some writers give the far corner one past the last pixel.
         if not (0 <= region.top < region.bottom <= height and 0 <= region.left < region.right <= width):
             return ()
         regions.append(region)
     return tuple(regions)
+
+
+def _spacing_mm(item: Dataset) -> tuple[float, float] | None:
+    units = {whole(item.get("PhysicalUnitsXDirection")), whole(item.get("PhysicalUnitsYDirection"))}
+    return positive_pair(item.get("PhysicalDeltaY"), item.get("PhysicalDeltaX"), 10) if units == {_CENTIMETRE} else None
 
 
 def kind_by_regions(data_set: Dataset, frames: int) -> str | None:
@@ -103,9 +111,23 @@ def kind_by_regions(data_set: Dataset, frames: int) -> str | None:
             return kind
     if formats and formats <= {_WAVEFORM, _GRAPHICS}:
         raise no_clip("graphics")
-    if _COLOUR_FLOW in types:
+    if COLOUR_FLOW in types:
         return "colour_still" if frames == 1 else "colour_doppler"
     return None
+
+
+def number(value: Any) -> float:
+    """A numeric tag; NaN where it is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return float("nan")
+
+
+def positive_pair(row: Any, column: Any, scale: float = 1) -> tuple[float, float] | None:
+    """Two lengths times a scale; None where one is none. A region's may be negative: it tells the axis' direction."""
+    pair = abs(number(row)) * scale, abs(number(column)) * scale
+    return pair if all(isfinite(value) and value > 0 for value in pair) else None
 
 
 def whole(value: Any) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -35,14 +36,15 @@ def decode_gif(source: BinaryIO, *, channels: int, limits: Limits) -> Decoded:
     """Decode every frame of a GIF; its times are the sums of its durations, none where one is not told."""
     from PIL import Image
 
-    with Image.open(source, formats=("GIF",)) as image:
-        count = getattr(image, "n_frames", 1)
-        limits.check_clip(frames=count, height=image.height, width=image.width, channels=channels)
-        steps_s: list[float] = []
-        try:
+    steps_s: list[float] = []
+    try:
+        with Image.open(source, formats=("GIF",)) as image:
+            # Counting goes through the whole file.
+            count = getattr(image, "n_frames", 1)
+            limits.check_clip(frames=count, height=image.height, width=image.width, channels=channels)
             clip_TCHW, chroma_HW = gather(_gif_frames(image, count, steps_s), at_most=count, channels=channels)
-        except (OSError, EOFError, SyntaxError):
-            raise Refused("the GIF is cut or damaged") from None
+    except (OSError, EOFError, SyntaxError, IndexError, ValueError, struct.error):
+        raise Refused("the GIF is cut or damaged") from None
     low_hz, high_hz = PLAUSIBLE_RATE_HZ
     is_known = count > 1 and all(1 / high_hz <= step <= 1 / low_hz for step in steps_s)
     times = np.concatenate([[0.0], np.cumsum(steps_s[:-1])]) if is_known else None

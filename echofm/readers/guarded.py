@@ -16,9 +16,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from echofm.clip import Clip
 from echofm.errors import EchofmError, UnreadableFile
-from echofm.ids import IdKey, load_key
-from echofm.readers.decord_video import Decoder
-from echofm.readers.limits import Limits
+from echofm.readers.options import ReadOptions
 from echofm.readers.source import Row
 from echofm.readers.worker import Done, Job, Slot, Task, Worker
 
@@ -28,45 +26,34 @@ R = TypeVar("R")
 _AHEAD = 8
 
 
-def the_clip(row: Row, clip: Clip) -> Clip:
-    """The task that hands over the clip itself."""
-    return clip
+def the_clips(row: Row, clips: list[Clip]) -> list[Clip]:
+    """The task that hands over the clips themselves."""
+    return clips
 
 
 class ReaderPool(Generic[R]):
-    """Worker processes that read rows and do `task(row, clip)` on each clip.
+    """Worker processes that read rows and do `task(row, clips)` on each file's clips: one, or one of each image that it
+    declares.
 
     Parameters
     ----------
     task: a picklable function (module level, or functools.partial of one); its result is pickled back.
     processes: how many; the results and their order do not depend on it.
-    channels, key, limits, keep_outside, decoder: as in `read_clip`; `limits.max_seconds` is the watchdog's, per file,
-        and covers the task.
+    options: how files are read.
 
     Use as a context manager, in a script below `if __name__ == "__main__":` (the workers are spawned).
     """
 
     def __init__(
         self,
-        task: Task[R] = cast(Any, the_clip),  # noqa: B008 (a constant)
+        task: Task[R] = cast(Any, the_clips),  # noqa: B008 (a constant)
         *,
         processes: int = 1,
-        channels: int = 1,
-        key: IdKey | None = None,
-        limits: Limits = Limits(),  # noqa: B008 (frozen)
-        keep_outside: bool = False,
-        decoder: Decoder = "pyav",
+        options: ReadOptions | None = None,
     ) -> None:
         if processes < 1:
             raise EchofmError(f"processes={processes}: at least one process has to read")
-        job = Job(
-            task=task,
-            channels=channels,
-            key=key or load_key(),
-            limits=limits,
-            keep_outside=keep_outside,
-            decoder=decoder,
-        )
+        job = Job(task=task, options=options or ReadOptions())
         self._workers = [Worker(job) for _ in range(processes)]
 
     def map(self, rows: Iterable[Row]) -> Iterator[tuple[Row, R | UnreadableFile]]:

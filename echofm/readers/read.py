@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -15,33 +15,26 @@ import numpy as np
 import numpy.typing as npt
 
 from echofm.clip import Clip
-from echofm.errors import EchofmError, UnreadableFile
+from echofm.errors import UnreadableFile
 from echofm.ids import IdKey, load_key
 from echofm.readers.decoded import Decoded
 from echofm.readers.decord_video import Decoder
+from echofm.readers.images import declared_images, image_sha256
 from echofm.readers.limits import Limits
 from echofm.readers.opening import open_plain
+from echofm.readers.options import Mask, ReadOptions, load_mask
 from echofm.readers.pages import without_pages
 from echofm.readers.patients import whose
 from echofm.readers.refused import Refused
 from echofm.readers.source import Row
-from echofm.readers.square import squared, stretched_mask
+from echofm.readers.square import squared
+from echofm.readers.stored import Stored
 
 if TYPE_CHECKING:
     from echofm.readers.sector import Sector
 
 # Up to here a file is held in memory and read once; above, it is read twice, the second time from the page cache.
 _IN_MEMORY_BYTES = 256_000_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Stored:
-    """A file's frames before any was left out and its pixels were made square; `first` is the first that is left."""
-
-    frames: int
-    height: int
-    width: int
-    first: int
 
 
 def read_clip(
@@ -55,6 +48,7 @@ def read_clip(
     limits: Limits = Limits(),  # noqa: B008 (frozen)
     keep_outside: bool = False,
     decoder: Decoder = "pyav",
+    mask: Mask | str | os.PathLike[str] | None = None,
 ) -> Clip:
     """Read one echo: a video, GIF, DICOM, NIfTI, MetaImage, PNG or JPEG, told apart by content, or a folder of frames.
 
@@ -64,17 +58,16 @@ def read_clip(
 
     Parameters
     ----------
-    channels: 1 grey, 3 RGB. key: hashes the ids; this user's own key by default.
+    channels, key, limits, keep_outside, decoder: as in `ReadOptions`.
     patient: the patient's name in the source; by default DICOM's PatientID, else StudyInstanceUID, else the stem.
     study: the study's name in the source; by default DICOM's StudyInstanceUID, else there is none.
     by_study: take StudyInstanceUID for the patient where `patient` is not given, whatever PatientID says.
-    keep_outside: leave the pixels outside the sector as they are, and take the whole frame for the sector where none
-        is found. Only for images that were never a patient's (the phantom): burned-in names stay in.
-    decoder: of videos: "decord" or "decord-gpu" give the same frames as "pyav", or refuse.
+    mask: one's own sector (H, W), or a PNG in which it is white; a file of another size is refused.
 
-    Raises UnreadableFile with the file's hashed id and the reason; neither names the path or quotes a tag.
+    Raises UnreadableFile with the file's hashed id and the reason; neither names the path or quotes a tag. A file that
+    declares several images is refused too, with how many there are: `read_clips` reads it.
     """
-    return _read(
+    clips = read_clips(
         path,
         channels=channels,
         key=key,
@@ -84,116 +77,142 @@ def read_clip(
         limits=limits,
         keep_outside=keep_outside,
         decoder=decoder,
-    )[0]
+        mask=mask,
+    )
+    return _alone(clips, path, key or load_key())
 
 
-def read_row(
-    row: Row,
+def read_clips(
+    path: str | os.PathLike[str],
     *,
     channels: int = 1,
     key: IdKey | None = None,
+    patient: str | None = None,
+    study: str | None = None,
+    by_study: bool = False,
     limits: Limits = Limits(),  # noqa: B008 (frozen)
     keep_outside: bool = False,
     decoder: Decoder = "pyav",
-) -> Clip:
-    """Read a data set's row: its file, then what the set says about it, then the set's own truth."""
-    clip, stored = _read(
-        row.path,
+    mask: Mask | str | os.PathLike[str] | None = None,
+) -> list[Clip]:
+    """`read_clip` for a file that may declare several images side by side: a clip of each, left to right."""
+    options = ReadOptions(
         channels=channels,
-        key=key,
-        patient=row.patient,
-        study=row.study,
-        by_study=row.patient_from == "study",
+        key=key or load_key(),
         limits=limits,
         keep_outside=keep_outside,
         decoder=decoder,
+        mask_HW=mask if isinstance(mask, np.ndarray) else load_mask(mask),
     )
-    clip = clip.replace(view=row.view, kind=row.kind or clip.kind, labels=dict(row.labels))
-    if clip.frame_time_s is None and row.frame_rate_hz is not None:
-        clip = clip.replace(frame_time_s=np.arange(len(clip.frames_TCHW)) / row.frame_rate_hz)
-    return clip if row.add_truth is None else _with_truth(clip, row.add_truth, stored)
+    row = Row(path=Path(path), patient=patient or "", study=study, patient_from="study" if by_study else None)
+    return _read(row, options)[0]
 
 
-def _read(
-    path: str | os.PathLike[str],
-    *,
-    channels: int,
-    key: IdKey | None,
-    patient: str | None,
-    study: str | None,
-    by_study: bool,
-    limits: Limits,
-    keep_outside: bool,
-    decoder: Decoder,
-) -> tuple[Clip, _Stored]:
-    """`read_clip`, and the frames as the file stores them, to which a set's own truth refers."""
-    if channels not in (1, 3):
-        raise EchofmError(f"channels={channels}: a clip has 1 (grey) or 3 (RGB)")
-    key = key or load_key()
-    path = Path(path)
+def read_row(row: Row, options: ReadOptions | None = None) -> Clip:
+    """Read a data set's row: its file, then what the set says about it, then the set's own truth."""
+    options = options or ReadOptions()
+    return _alone(read_row_clips(row, options), row.path, options.key)
+
+
+def read_row_clips(row: Row, options: ReadOptions) -> list[Clip]:
+    """`read_row` for a file that may declare several images side by side."""
+    clips, stored = _read(row, options)
+    clips = [clip.replace(view=row.view, kind=row.kind or clip.kind, labels=dict(row.labels)) for clip in clips]
+    if row.frame_rate_hz is not None and clips[0].frame_time_s is None:
+        time_s = np.arange(len(clips[0].frames_TCHW)) / row.frame_rate_hz
+        clips = [clip.replace(frame_time_s=time_s) for clip in clips]
+    if row.add_truth is None:
+        return clips
+    if len(clips) > 1:
+        reason = f"it declares {len(clips)} images, and the set's truth does not say which of them it is of"
+        raise UnreadableFile(options.key.file(row.path), reason, "several_images")
+    return [stored.with_truth(clips[0], row.add_truth)]
+
+
+def _alone(clips: list[Clip], path: str | os.PathLike[str], key: IdKey) -> Clip:
+    if len(clips) > 1:
+        reason = f"it declares {len(clips)} images; echofm.read_clips gives a clip of each"
+        raise UnreadableFile(key.file(Path(path)), reason, "several_images")
+    return clips[0]
+
+
+def _read(row: Row, options: ReadOptions) -> tuple[list[Clip], Stored]:
+    """The clips of a row's file, and its frames as stored, to which a set's own truth refers."""
+    key, path = options.key, row.path
     try:
-        digest, decoded = _decode(path, channels=channels, limits=limits, decoder=decoder)
-        name, patient_by = whose(path, given=patient, tag=decoded.patient, study=decoded.study, by_study=by_study)
+        digest, decoded = _decode(path, channels=options.channels, limits=options.limits, decoder=options.decoder)
+        owner = _Whose.of(row, decoded, key)
         frames, _, height, width = decoded.frames_TCHW.shape
-        decoded, first = (decoded, 0) if keep_outside else without_pages(decoded)
-        decoded = squared(decoded, limits=limits)
-        frames_TCHW, sector = _sectored(decoded, keep_outside=keep_outside)
+        if options.mask_HW is not None and options.mask_HW.shape != (height, width):
+            theirs = " x ".join(map(str, options.mask_HW.shape))
+            raise Refused(f"its frames are {height} x {width} pixels, and --mask is {theirs}")
+        decoded, first = (decoded, 0) if options.keep_outside else without_pages(decoded)
+        images = [decoded] if options.mask_HW is not None else declared_images(decoded)
+        stored = Stored(frames=frames, height=height, width=width, first=first)
+        del decoded
+        several, clips = len(images) > 1, list[Clip]()
+        while images:
+            # Held no longer than needed: a clip may take most of the memory that a reader has.
+            clip = _clip(images.pop(0), row, options, owner, stored)
+            own = image_sha256(digest, len(clips) + 1) if several else digest
+            clips.append(clip.replace(clip_id=key.clip(own)))
     except Refused as refused:
         raise UnreadableFile(key.file(path), refused.reason, refused.kind) from None
     except (MemoryError, RecursionError) as error:
         raise UnreadableFile(key.file(path), f"decoding it took too much ({type(error).__name__})") from None
+    return clips, stored
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Whose:
+    """Hashed ids of a file's patient and study, and how the patient is known."""
+
+    patient_id: str
+    study_id: str | None
+    patient_by: str
+
+    @classmethod
+    def of(cls, row: Row, decoded: Decoded, key: IdKey) -> _Whose:
+        by_study = row.patient_from == "study"
+        name, by = whose(row.path, given=row.patient, tag=decoded.patient, study=decoded.study, by_study=by_study)
+        # By its tag a study is unique, so that files of one study under several PatientIDs show; a source numbers its
+        # own.
+        owner = "" if by in ("tag", "placeholder") and not row.study else name
+        study = row.study or decoded.study
+        return cls(patient_id=key.patient(name), study_id=key.study(owner, study) if study else None, patient_by=by)
+
+
+def _clip(decoded: Decoded, row: Row, options: ReadOptions, whose: _Whose, stored: Stored) -> Clip:
+    """One image as a clip, under no id of its own yet."""
     from echofm.readers.kinds import kind_by_pixels
 
-    # By its tag a study is unique, so that files of one study under several PatientIDs show; a source numbers its own.
-    owner = "" if patient_by in ("tag", "placeholder") and not study else name
-    study = study or decoded.study
-    clip = Clip(
+    decoded = squared(decoded, limits=options.limits)
+    frames_TCHW, sector = _sectored(decoded, row, options)
+    return Clip(
         frames_TCHW=frames_TCHW,
         sector_HW=sector.mask_HW,
         fan=sector.fan,
         lit_outside=sector.lit_outside,
-        dropped_frames=frames - len(frames_TCHW),
-        clip_id=key.clip(digest),
-        patient_id=key.patient(name),
-        study_id=key.study(owner, study) if study else None,
-        patient_by=patient_by,
+        dropped_frames=stored.frames - len(frames_TCHW),
+        clip_id="",
+        patient_id=whose.patient_id,
+        study_id=whose.study_id,
+        patient_by=whose.patient_by,
         frame_time_s=decoded.frame_time_s,
         pixel_spacing_mm=decoded.pixel_spacing_mm,
         kind=decoded.kind or kind_by_pixels(frames_TCHW, decoded.chroma_HW, sector.mask_HW),
     )
-    return clip, _Stored(frames=frames, height=height, width=width, first=first)
 
 
-def _with_truth(clip: Clip, add_truth: Callable[[Clip], Clip], stored: _Stored) -> Clip:
-    """The set's truth on a clip, put on a blank one as stored where its frames or the shape of its pixels changed."""
-    if len(clip.frames_TCHW) == stored.frames and clip.sector_HW.shape == (stored.height, stored.width):
-        return add_truth(clip)
-    blank_TCHW = np.broadcast_to(np.zeros((), np.uint8), (stored.frames, 1, stored.height, stored.width))
-    blank = clip.replace(
-        frames_TCHW=blank_TCHW,
-        sector_HW=np.ones((stored.height, stored.width), bool),
-        frame_time_s=np.arange(stored.frames) if clip.frame_time_s is not None else None,
-        fan=None,
-    )
-    known, kept = add_truth(blank), slice(stored.first, stored.first + len(clip.frames_TCHW))
-    time_s = clip.frame_time_s
-    if known.frame_time_s is not None and known.frame_time_s is not blank.frame_time_s:
-        time_s = known.frame_time_s[kept] - known.frame_time_s[stored.first]
-    return known.replace(
-        frames_TCHW=clip.frames_TCHW,
-        sector_HW=clip.sector_HW,
-        fan=clip.fan,
-        frame_time_s=time_s,
-        phase_T=None if known.phase_T is None else known.phase_T[kept],
-        mask_THW=None if known.mask_THW is None else stretched_mask(known.mask_THW[kept], *clip.sector_HW.shape),
-    )
+def _sectored(decoded: Decoded, row: Row, options: ReadOptions) -> tuple[npt.NDArray[np.uint8], Sector]:
+    from echofm.readers.given import cut_by_publisher, masked_by_hand
+    from echofm.readers.sector import apply_sector, find_sector
 
-
-def _sectored(decoded: Decoded, *, keep_outside: bool) -> tuple[npt.NDArray[np.uint8], Sector]:
-    from echofm.readers.sector import apply_sector
-
+    find = cut_by_publisher if row.cut_by_publisher else find_sector
+    if options.mask_HW is not None:
+        find = partial(masked_by_hand, mask_HW=options.mask_HW)
     try:
-        return apply_sector(decoded, keep_outside=keep_outside)
+        return apply_sector(decoded, keep_outside=options.keep_outside, find=find)
     except Refused as refused:
         # It was decoded to its end, so it is no damaged file.
         raise Refused(refused.reason, kind=refused.kind or "no_sector") from None

@@ -8,15 +8,17 @@ file is refused.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from echofm.fan import Fan
-from echofm.readers.decoded import Decoded, Region
+from echofm.readers.decoded import Decoded
 from echofm.readers.evidence import Echo, Evidence, evidence_of, looked_at
 from echofm.readers.fan_fit import Fit, fit_fan
+from echofm.readers.images import declared_views
 from echofm.readers.kinds import no_clip
 from echofm.readers.luma import luma
 from echofm.readers.words import words_in
@@ -36,10 +38,10 @@ _THINNEST = 0.25
 _OTHER_IMAGE, _BLOCK = 0.2, 32
 # A declared region whose echo fills so much of it, and each of its corners, is a zoomed image without a fan's edges.
 _FILLED, _CORNER_FILLED, _CORNER = 0.85, 0.5, 8
-# Another declared image apart from the largest is another view if it is so large against it.
-_ANOTHER_VIEW = 0.4
 # Of the changing cells in a declared region the part that must lie in the fan drawn into it.
 _IN_DECLARED = 0.98
+# A sector that leaves out more than this part of what changes may have cut the heart: `check` and `shards` tell.
+LOST = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +56,10 @@ class Sector:
     lit_outside: float | None = None
 
 
-def apply_sector(decoded: Decoded, *, keep_outside: bool = False) -> tuple[npt.NDArray[np.uint8], Sector]:
-    """Frames with zeros outside the sector, and the sector.
+def apply_sector(
+    decoded: Decoded, *, keep_outside: bool = False, find: Callable[[Decoded], Sector] | None = None
+) -> tuple[npt.NDArray[np.uint8], Sector]:
+    """Frames with zeros outside the sector, and the sector. find: by default `find_sector`.
 
     Refused where none is found; with keep_outside the frames stay as they are, and the sector is then the whole frame.
     """
@@ -63,7 +67,7 @@ def apply_sector(decoded: Decoded, *, keep_outside: bool = False) -> tuple[npt.N
 
     frames_TCHW = decoded.frames_TCHW
     try:
-        sector = find_sector(decoded)
+        sector = (find or find_sector)(decoded)
     except Refused:
         if not keep_outside:
             raise
@@ -77,12 +81,9 @@ def apply_sector(decoded: Decoded, *, keep_outside: bool = False) -> tuple[npt.N
 def find_sector(decoded: Decoded) -> Sector:
     """Where the echo is. Refused where that cannot be told, or where there are several images."""
     shape = decoded.frames_TCHW.shape[2:]
-    flat = two_dimensional(decoded)
-    if any(_area(one) >= _ANOTHER_VIEW * _area(flat[0]) and _apart(one, flat[0]) for one in flat[1:]):
-        raise no_clip("several_images")
     rows, columns = _declared_window(decoded)
     some = looked_at(len(decoded.frames_TCHW))
-    evidence = evidence_of(_grey(decoded.frames_TCHW[some][:, :, rows, columns]))
+    evidence = evidence_of(grey_frames(decoded.frames_TCHW[some][:, :, rows, columns]))
     if decoded.regions and _is_filled(evidence.dimmest):
         mask_HW = np.zeros(shape, bool)
         mask_HW[rows, columns] = True
@@ -99,7 +100,7 @@ def find_sector(decoded: Decoded) -> Sector:
     pixels_HW = words_HW.repeat(evidence.step, axis=0).repeat(evidence.step, axis=1)
     within_HW[: len(pixels_HW), : pixels_HW.shape[1]] &= ~pixels_HW[: len(within_HW), : within_HW.shape[1]]
     cells_HW = within_HW[:: evidence.step, :: evidence.step][: len(evidence.change), : evidence.change.shape[1]]
-    return Sector(mask_HW=mask_HW, fan=fan, lit_outside=_lit_outside(evidence.change, cells_HW))
+    return Sector(mask_HW=mask_HW, fan=fan, lit_outside=lit_outside(evidence.change, cells_HW))
 
 
 def _convincing_fan(evidence: Evidence) -> Fan | None:
@@ -144,7 +145,8 @@ def _other_image(shows_HW: Mask, inside_HW: Mask) -> bool:
     return bool(thick > _OTHER_IMAGE * (shows_HW & inside_HW).sum())
 
 
-def _lit_outside(change: Echo, inside_HW: Mask) -> float:
+def lit_outside(change: Echo, inside_HW: Mask) -> float:
+    """The part of the changing cells that a sector, in cells too, leaves out."""
     shows_HW = change >= 0.5
     return float((shows_HW & ~inside_HW).sum() / max(1, shows_HW.sum()))
 
@@ -180,25 +182,11 @@ def _fan_of_declared(change_HW: Echo) -> Fan | None:
     return fan if within >= max(_IN_DECLARED * shows_HW.sum(), _SMALLEST * shows_HW.size) else None
 
 
-def _grey(frames_TCHW: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Luma, so that a clip has one sector whether it is read in grey or in colour."""
+def grey_frames(frames_TCHW: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """(T, H, W) luma, so that a clip has one sector whether it is read in grey or in colour."""
     if frames_TCHW.shape[1] == 1:
         return frames_TCHW[:, 0]
     return np.stack([luma(np.moveaxis(frame, 0, 2)) for frame in frames_TCHW])
-
-
-def two_dimensional(decoded: Decoded) -> list[Region]:
-    """The declared regions that show an image, each once, the largest first."""
-    flat = {(one.top, one.left, one.bottom, one.right): one for one in decoded.regions if one.spatial_format == 1}
-    return sorted(flat.values(), key=_area, reverse=True)
-
-
-def _apart(one: Region, other: Region) -> bool:
-    return one.left > other.right or one.right < other.left or one.top > other.bottom or one.bottom < other.top
-
-
-def _area(region: Region) -> int:
-    return (region.bottom - region.top) * (region.right - region.left)
 
 
 def _declared_window(decoded: Decoded) -> tuple[slice, slice]:
@@ -206,7 +194,7 @@ def _declared_window(decoded: Decoded) -> tuple[slice, slice]:
 
     A region bounds the fan, no more: scanners write text into its corners.
     """
-    flat = two_dimensional(decoded)
-    if not flat:
+    views = declared_views(decoded.regions)
+    if not views:
         return slice(None), slice(None)
-    return slice(flat[0].top, flat[0].bottom + 1), slice(flat[0].left, flat[0].right + 1)
+    return slice(views[0].top, views[0].bottom + 1), slice(views[0].left, views[0].right + 1)

@@ -26,6 +26,8 @@ class Row:
     patient_from: the rule that the user chose for patients whom the source does not name; None where none was chosen,
         so that doubts are told.
     frame_rate_hz: for a file that does not tell its own.
+    cut_by_publisher: its publisher has cut it to the sector, and the user named the set: its pixels are kept, but for
+        marks beside the fan.
     add_truth: puts the set's own masks, traces or phases on the clip as read, at the clip's native size; it may
         open further files, so it runs where the clip is read, in a worker process. Must be picklable. The files that
         it comes from are its `paths`, if it has such.
@@ -39,6 +41,7 @@ class Row:
     view: str | None = None
     kind: str | None = None
     frame_rate_hz: float | None = None
+    cut_by_publisher: bool = False
     labels: Mapping[str, Label] = field(default_factory=dict)
     add_truth: Callable[[Clip], Clip] | None = None
 

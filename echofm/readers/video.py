@@ -21,6 +21,7 @@ import numpy.typing as npt
 from echofm.readers.avi import has_rate, shown_frames
 from echofm.readers.decoded import Decoded, gather
 from echofm.readers.decord_video import Decoder, decord_frames
+from echofm.readers.matroska import ends_whole
 from echofm.readers.limits import PLAUSIBLE_RATE_HZ, Limits
 from echofm.readers.refused import Refused
 from echofm.readers.turn import Turn, turn_of
@@ -56,6 +57,8 @@ def decode_video(
         # Whose chunks are fewer than its frames may repeat some by empty ones.
         shown = shown_frames(source, stream=facts.index) if container == "avi" and facts.is_incomplete else []
         _check_complete(facts, len(shown))
+        if container == "matroska" and not facts.announced_s and not ends_whole(source):
+            raise Refused("the video is cut: it ends within a block, and does not tell its duration")
         shown = [frame for frame in shown if frame >= 0]
         frame_count = max(facts.packets, len(shown))
         limits.check_clip(frames=frame_count, height=facts.height, width=facts.width, channels=channels)

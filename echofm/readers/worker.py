@@ -14,17 +14,17 @@ from typing import Any, TypeVar
 
 from echofm.clip import Clip
 from echofm.errors import EchofmError, UnreadableFile
-from echofm.ids import IdKey
-from echofm.readers.decord_video import Decoder
 from echofm.readers.limits import Limits
-from echofm.readers.read import read_row
+from echofm.readers.options import ReadOptions
+from echofm.readers.read import read_row_clips
 from echofm.readers.source import Row
 
 R = TypeVar("R")
-Task = Callable[[Row, Clip], R]
+Task = Callable[[Row, list[Clip]], R]
 
 _START_SECONDS = 120.0
 _READY = "ready"
+_GUARD = 'a script that reads files must do so below `if __name__ == "__main__":`'
 
 
 class TaskFailed(RuntimeError):
@@ -36,11 +36,7 @@ class Job:
     """All that a worker is told once."""
 
     task: Task[Any]
-    channels: int
-    key: IdKey
-    limits: Limits
-    keep_outside: bool
-    decoder: Decoder = "pyav"
+    options: ReadOptions
 
 
 @dataclass(frozen=True)
@@ -92,7 +88,7 @@ class Worker:
             self.kill()
             self._spawn()
             self.connection.send(slot.row)
-        self.deadline = time.monotonic() + (self._job.limits.max_seconds if self._is_ready else _START_SECONDS)
+        self.deadline = time.monotonic() + (self._job.options.limits.max_seconds if self._is_ready else _START_SECONDS)
 
     def receive(self) -> None:
         """Take the answer, or notice that the process has ended."""
@@ -105,7 +101,7 @@ class Worker:
             return
         if answer == _READY:
             self._is_ready = True
-            self.deadline = time.monotonic() + self._job.limits.max_seconds
+            self.deadline = time.monotonic() + self._job.options.limits.max_seconds
             return
         self.slot.result = answer
         self.slot = None
@@ -113,8 +109,11 @@ class Worker:
     def give_up(self) -> None:
         """Kill the process over the file on which it has used up its time, and start another."""
         if not self._is_ready:
-            raise EchofmError(f"a reader process did not start in {_START_SECONDS:.0f} s: the machine is overloaded")
-        self._end(f"reading it took more than {self._job.limits.max_seconds:g} s")
+            raise EchofmError(
+                f"a reader process did not start in {_START_SECONDS:.0f} s: {_GUARD}, else all of it runs again in "
+                "every reader; if it does, the machine is overloaded"
+            )
+        self._end(f"reading it took more than {self._job.options.limits.max_seconds:g} s")
 
     def kill(self) -> None:
         """End the process now."""
@@ -126,16 +125,13 @@ class Worker:
         self._process.join()
         code = self._process.exitcode or 0
         if not self._is_ready:
-            raise EchofmError(
-                f"a reader process ended as it started (exit code {code}); a script that reads files must do so "
-                'below `if __name__ == "__main__":`'
-            )
+            raise EchofmError(f"a reader process ended as it started (exit code {code}): {_GUARD}")
         killed = " (out of memory?)" if code == -getattr(signal, "SIGKILL", 9) else ""
         self._end(f"its decoder crashed: {_signal_name(code)}{killed}")
 
     def _end(self, reason: str) -> None:
         assert self.slot is not None
-        self.slot.result = UnreadableFile(self._job.key.file(self.slot.row.path), reason)
+        self.slot.result = UnreadableFile(self._job.options.key.file(self.slot.row.path), reason)
         self.slot = None
         self.kill()
         self._spawn()
@@ -149,7 +145,7 @@ def serve(connection: Connection, job: Job) -> None:
     """The process: answers rows until the pipe is closed."""
     # The terminal's Ctrl-C is the parent's affair.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _limit_memory(job.limits)
+    _limit_memory(job.options.limits)
     try:
         connection.send(_READY)
     except OSError:  # the parent is gone already
@@ -170,16 +166,9 @@ def serve(connection: Connection, job: Job) -> None:
 
 
 def _answer(row: Row, job: Job) -> Done | EchofmError | TaskFailed:
-    name = job.key.file(row.path)
+    name = job.options.key.file(row.path)
     try:
-        clip = read_row(
-            row,
-            channels=job.channels,
-            key=job.key,
-            limits=job.limits,
-            keep_outside=job.keep_outside,
-            decoder=job.decoder,
-        )
+        clips = read_row_clips(row, job.options)
     except UnreadableFile as error:
         # It may name a mask beside the file; what is set aside is the row's own, under this job's key.
         return UnreadableFile(name, error.reason, error.kind)
@@ -189,7 +178,7 @@ def _answer(row: Row, job: Job) -> Done | EchofmError | TaskFailed:
         # A reader's fault on one file must not end a run over ten thousand; it is told as one.
         return UnreadableFile(name, f"a fault of echofm, please report it: {_where(error)}")
     try:
-        return Done(job.task(row, clip))
+        return Done(job.task(row, clips))
     except UnreadableFile as error:
         return UnreadableFile(name, error.reason, error.kind)
     except EchofmError as error:

@@ -1,4 +1,4 @@
-"""What a report is made of: prose, notices, commands, tables, pictures, film strips.
+"""What a report is made of: prose, notices, commands, tables, pictures, film strips, clips.
 
 Every text is escaped when it is rendered; a word between `backticks` is set as code. There is no other markup.
 """
@@ -157,6 +157,33 @@ class FilmStrip(Captioned):
     def width(self) -> int:
         """Frames in a row."""
         return len(next(iter(self.rows.values())))
+
+
+@dataclass(frozen=True)
+class Cines(Captioned):
+    """Clips that play side by side, again and again, each under its name.
+
+    clips: name -> frames, uint8 (T, H, W). frame_rate_hz: at which they play.
+    """
+
+    kind: ClassVar[str] = "cines"
+    clips: Mapping[str, npt.NDArray[np.uint8]]
+    frame_rate_hz: float
+    alt: str
+
+    @cached_property
+    def images(self) -> dict[str, str]:
+        """data: URI of an animation per clip."""
+        return {name: _animation(frames, self.frame_rate_hz) for name, frames in self.clips.items()}
+
+
+def _animation(frames_THW: npt.NDArray[np.uint8], frame_rate_hz: float) -> str:
+    first, *others = (Image.fromarray(np.ascontiguousarray(frame)).convert("RGB") for frame in frames_THW)
+    buffer = io.BytesIO()
+    first.save(
+        buffer, "webp", save_all=True, append_images=others, duration=round(1000 / frame_rate_hz), loop=0, quality=85
+    )
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _frame(frame_HW: npt.NDArray[np.uint8]) -> str:

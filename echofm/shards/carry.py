@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from echofm.clip import NOT_ANNOTATED, Clip, Label
-from echofm.displacement import between
+from echofm.clip import NOT_ANNOTATED, Clip
 from echofm.errors import EchofmError
+from echofm.shards.manifest import ClipMeta
 from echofm.shards.read import ShardSet
 from echofm.shards.sample import ARRAYS, MEMBERS
+from echofm.window import between
 
 Carry = Literal["labels", "view", "mask", "phase", "paired", "clean", "displacement", "velocity"]
 
@@ -42,18 +43,15 @@ _ARRAYS: Mapping[str, _Array] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Held:
-    """Of one clip, in shards or in memory: what every batch says about it, and a way to the rest.
+    """One clip, in shards or in memory: what is said of it, its sector, and a way to the rest.
 
     array: (field of Clip, first frame, frame after the last) to those frames; None where the clip holds none.
     """
 
-    clip_id: str
-    patient_id: str
+    about: Clip | ClipMeta
     sector_HW: npt.NDArray[np.bool_]
-    labels: Mapping[str, Label]
-    view: str | None
     array: Callable[[str, int, int], npt.NDArray[Any] | None]
 
 
@@ -64,27 +62,12 @@ def of_clip(clip: Clip) -> Held:
         held = getattr(clip, field)
         return None if held is None else held[first:stop]
 
-    return Held(
-        clip_id=clip.clip_id,
-        patient_id=clip.patient_id,
-        sector_HW=clip.sector_HW,
-        labels=clip.labels,
-        view=clip.view,
-        array=array,
-    )
+    return Held(clip, clip.sector_HW, array)
 
 
 def of_shards(shards: ShardSet, index: int) -> Held:
     """A clip of a shard folder, by its number."""
-    meta = shards.records[index].meta
-    return Held(
-        clip_id=meta.clip_id,
-        patient_id=meta.patient_id,
-        sector_HW=shards.sector_HW(index),
-        labels=meta.labels,
-        view=meta.view,
-        array=functools.partial(shards.array, index),
-    )
+    return Held(shards.records[index].meta, shards.sector_HW(index), functools.partial(shards.array, index))
 
 
 def check_carry(carry: Sequence[Carry], shards: ShardSet | None = None) -> None:
@@ -116,9 +99,9 @@ def carried(carry: Sequence[Carry], clips: Sequence[Held], indices: Sequence[npt
     fields: dict[str, Any] = {}
     for name in carry:
         if name == "labels":
-            fields["labels"] = [clip.labels for clip in clips]
+            fields["labels"] = [clip.about.labels for clip in clips]
         elif name == "view":
-            fields["views"] = [clip.view for clip in clips]
+            fields["views"] = [clip.about.view for clip in clips]
         else:
             of = _ARRAYS[name]
             parts = [_of_window(name, clip, indices_L) for clip, indices_L in zip(clips, indices)]
@@ -133,7 +116,7 @@ def _of_window(name: str, clip: Held, indices_L: npt.NDArray[np.int64]) -> npt.N
     if array is not None:
         return between(array, indices_L - first) if name == "displacement" else array[indices_L - first]
     if of.unknown is None:
-        raise EchofmError(f"clip {clip.clip_id} holds no {name} frames; leave {name} out of `carry`")
+        raise EchofmError(f"clip {clip.about.clip_id} holds no {name} frames; leave {name} out of `carry`")
     dtype, letters = ARRAYS[MEMBERS[of.clip]]
     sizes = {"2": 2, "H": clip.sector_HW.shape[0], "W": clip.sector_HW.shape[1]}
     return np.full((len(indices_L), *(sizes[letter] for letter in letters[1:])), of.unknown, dtype)

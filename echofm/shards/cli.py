@@ -20,6 +20,7 @@ from echofm.readers.datasets import open_source
 from echofm.readers.decord_video import Decoder
 from echofm.readers.kinds import KINDS
 from echofm.readers.limits import Limits
+from echofm.readers.options import ReadOptions, load_mask
 from echofm.readers.patients import PatientFrom
 from echofm.schema import FrozenModel
 from echofm.shards.manifest import SET_ASIDE, Manifest
@@ -71,13 +72,15 @@ class Shards(FrozenModel):
     """Keep what lies outside the sector. Only for images that were never a patient's: burned-in names stay in."""
     decoder: Decoder = "pyav"
     """Of videos: decord, on a CPU or GPU, gives the same frames as pyav or sets a file aside."""
+    mask: Annotated[Path | None, tyro.conf.arg(metavar="FILE.png")] = None
+    """Your own sector, white on black, for files of its size; others cannot be read."""
 
 
 def main(argv: list[str]) -> int:
-    """Entry point of `echofm shards`."""
     options = tyro.cli(Shards, args=argv, prog="echofm shards", description=__doc__)
     source = open_source(options.src, dataset=options.dataset, patient_from=options.patient_from)
     is_here = os.path.realpath(options.out) == os.path.realpath(os.curdir)
+    key = load_key(options.id_key)
     manifest = write_shards(
         source,
         options.out,
@@ -89,13 +92,17 @@ def main(argv: list[str]) -> int:
         stratify=options.stratify,
         kinds=options.kind,
         keep_outside=options.keep_outside,
-        decoder=options.decoder,
         max_bad=options.max_bad,
         shard_mb=options.shard_mb,
         seed=options.seed,
         processes=options.processes,
-        key=load_key(options.id_key),
-        limits=Limits(max_clip_mb=options.max_clip_mb),
+        key=key,
+        options=ReadOptions(
+            key=key,
+            limits=Limits(max_clip_mb=options.max_clip_mb),
+            decoder=options.decoder,
+            mask_HW=load_mask(options.mask),
+        ),
     )
     print(_summary(manifest, source.notes))
     if is_here:
@@ -122,6 +129,11 @@ def _summary(manifest: Manifest, notes: Mapping[str, int]) -> str:
     lines += [f"note: {what}: {count}" for what, count in sorted(notes.items())]
     if manifest.dropped_frames:
         lines.append(f"note: frames before or after cines that are no echo, left out: {manifest.dropped_frames}")
+    if manifest.sector_loses:
+        lines.append(
+            "note: cines whose sector leaves out more than 5 % of what changes on the screen (`echofm check SRC --html "
+            f"FILE` shows them): {manifest.sector_loses}"
+        )
     if manifest.set_aside:
         lines.append(f"set aside: {manifest.set_aside}, with reasons in {SET_ASIDE}")
     return "\n".join(lines)

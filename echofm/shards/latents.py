@@ -66,7 +66,7 @@ def write_latents(
             bar.advance(len(staging.outcomes))
             for index in range(len(staging.outcomes), len(shards)):
                 written, files = _encoded(shards, index, encode, latents)
-                staging.add(written, tar_blocks(written.clip_id, files))
+                staging.add((written, tar_blocks(written.clip_id, files)))
                 bar.advance()
         tars = staging.close_tars()
         size = {name: sum(entry.bytes for entry in tars if entry.split == name) for name in manifest.splits}
@@ -98,11 +98,7 @@ def _encoded(shards: ShardSet, index: int, encode: Encode, latents: Latents) -> 
     del files["frames.npy"]
     files["latents.npy"] = npy_bytes(stored)
     written = Written(
-        clip_id=record.clip_id,
-        patient_id=meta.patient_id,
-        split=meta.split,
-        view=meta.view,
-        kind=meta.kind,
+        **meta.model_dump(include={"clip_id", "patient_id", "split", "view", "kind"}),
         labels=tuple(meta.labels),
         native_size="",
         native_rate_hz="",

@@ -124,6 +124,8 @@ class Manifest(_Strict):
     set_aside: Count
     # Frames before and after cines that are no echo, such as a patient's page: left out.
     dropped_frames: Count = 0
+    # Cines whose sector leaves out more than 5 % of what changes on the screen.
+    sector_loses: Count = 0
     tars: tuple[TarEntry, ...]
 
     @pydantic.model_validator(mode="after")

@@ -7,24 +7,29 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from io import FileIO
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from echofm.clip import FRAME_FIELDS, NOT_ANNOTATED, Clip
+from echofm.clip import FACTS, FRAME_FIELDS, NOT_ANNOTATED, Clip
 from echofm.errors import EchofmError
 from echofm.progress import progress_bar
-from echofm.shards.files import TarFiles
 from echofm.shards.index import ClipRecord, index_tar
 from echofm.shards.manifest import Manifest, Split, TarEntry, read_manifest
 from echofm.shards.sample import ARRAYS, MEMBERS
-from echofm.shards.stamps import Stamp, TarState, load_stamp, locked, save_stamp
+from echofm.shards.stamps import Stamp, load_stamp, locked, save_stamp, tar_state
 
 _READ_BYTES = 4 * 2**20
+
+# Well below the usual limit of 1024 open files, for data sets of thousands of tars.
+_MOST_OPEN = 64
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,11 +46,11 @@ class ShardSet:
         cls,
         folder: str | Path,
         *,
-        latents: bool = False,
+        latents: bool | None = False,
         verify: Literal["once", "always", "never"] = "once",
         show_progress: bool = True,
     ) -> ShardSet:
-        """Open a folder of pixels that `echofm shards` wrote, or one of `latents` (`echofm.shards.latents`).
+        """Open pixels that `echofm shards` wrote, or `latents` (echofm.shards.latents; None: either).
 
         The manifest, every tar's header chain, every array's header and every description are checked, and the sha256
         of each tar: the first time that this user opens it in this state ("once"; remembered under ECHOFM_HOME),
@@ -76,21 +81,9 @@ class ShardSet:
         """One whole clip, of shards of pixels."""
         assert self.manifest.latents is None, "latents are read by windows"
         meta = self.records[index].meta
-        arrays: dict[str, Any] = {name: self.array(index, name) for name in FRAME_FIELDS}
-        return Clip(
-            **arrays,
-            sector_HW=self.sector_HW(index),
-            frame_time_s=self.frame_time_s(index),
-            clip_id=meta.clip_id,
-            patient_id=meta.patient_id,
-            study_id=meta.study_id,
-            pixel_spacing_mm=meta.pixel_spacing_mm,
-            fan=meta.fan,
-            view=meta.view,
-            kind=meta.kind,
-            simulated=meta.simulated,
-            labels=dict(meta.labels),
-        )
+        held: dict[str, Any] = {name: self.array(index, name) for name in FRAME_FIELDS}
+        held |= {name: getattr(meta, name) for name in FACTS} | {"labels": dict(meta.labels)}
+        return Clip(**held, sector_HW=self.sector_HW(index), frame_time_s=self.frame_time_s(index))
 
     def frame_time_s(self, index: int) -> npt.NDArray[np.float64] | None:
         """(T,) seconds of a clip's frames; None where unknown. Raises EchofmError where they do not increase."""
@@ -102,7 +95,6 @@ class ShardSet:
         return time_s
 
     def sector_HW(self, index: int) -> npt.NDArray[np.bool_]:
-        """A clip's sector."""
         sector_HW = self.array(index, "sector_HW")
         assert sector_HW is not None
         return sector_HW
@@ -154,8 +146,8 @@ def _local(folder: str | Path) -> Path:
     return Path(text)
 
 
-def _check_content(manifest: Manifest, *, latents: bool) -> None:
-    if manifest.latents is not None and not latents:
+def _check_content(manifest: Manifest, *, latents: bool | None) -> None:
+    if manifest.latents is not None and latents is False:
         codec = manifest.latents.codec_digest[:12]
         raise EchofmError(f"the shards hold latents of codec {codec}, not pixels; give those that they were made from")
     if manifest.latents is None and latents:
@@ -180,7 +172,7 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
 
 def _verified_index(folder: Path, manifest: Manifest, *, verify: str, show_progress: bool) -> Sequence[ClipRecord]:
     stamp = load_stamp(folder)
-    states = tuple(TarState.of(folder / entry.name, entry.sha256) for entry in manifest.tars)
+    states = tuple(tar_state(folder / entry.name, entry.sha256) for entry in manifest.tars)
     if verify == "once" and stamp is not None and stamp.tars == states:
         return stamp.records
     if verify != "never":
@@ -222,3 +214,49 @@ def _check_sha256(folder: Path, entries: Sequence[TarEntry], *, show_progress: b
                 raise EchofmError(
                     f"shard {entry.name}: its bytes are not those written (sha256 differs); copy it again"
                 )
+
+
+class _Handles(threading.local):
+    """The open files of this thread, the least recently used first."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self.files: OrderedDict[str, FileIO] = OrderedDict()
+
+
+class TarFiles:
+    """Reads bytes at a place of a tar straight into an array, without a copy in between.
+
+    Plain reads, not a memory map: a map of a file that is cut meanwhile kills the process instead of raising.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._handles = _Handles()
+
+    def read_into(self, tar: str, offset: int, array: npt.NDArray[Any]) -> None:
+        """Fill a C-contiguous array. Raises EchofmError where the tar ends too early or cannot be read."""
+        try:
+            file = self._open(tar)
+            file.seek(offset)
+            n_read = file.readinto(array.data.cast("B"))
+        except OSError as error:
+            raise EchofmError(f"shard {tar}: cannot be read any more ({error.strerror})") from None
+        if n_read != array.nbytes:
+            raise EchofmError(f"shard {tar}: ends too early: changed since it was opened; copy it again")
+
+    def _open(self, tar: str) -> FileIO:
+        handles = self._handles
+        if handles.process != os.getpid():
+            # Inherited through a fork: the position in the file is shared with the parent.
+            handles.__init__()  # type: ignore[misc]
+        if tar in handles.files:
+            handles.files.move_to_end(tar)
+        else:
+            if len(handles.files) >= _MOST_OPEN:
+                handles.files.popitem(last=False)[1].close()
+            handles.files[tar] = FileIO(self._folder / tar)
+        return handles.files[tar]
+
+    def __reduce__(self) -> tuple[type[TarFiles], tuple[Path]]:
+        return TarFiles, (self._folder,)

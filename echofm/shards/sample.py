@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from echofm.clip import NOT_ANNOTATED, Clip, Label
+from echofm.clip import FACTS, NOT_ANNOTATED, Clip, Label
 from echofm.shards.manifest import ClipMeta, Split, as_json, checked
 
 # What plain webdataset calls each array, and what it must be: dtype and shape letters. K frames are annotated, often
@@ -82,18 +82,11 @@ def clip_meta(clip: Clip, *, split: Split, dataset: str) -> ClipMeta:
     return checked(
         ClipMeta,
         f"clip {clip.clip_id}",
-        clip_id=clip.clip_id,
-        patient_id=clip.patient_id,
-        study_id=clip.study_id,
+        **{name: getattr(clip, name) for name in FACTS},
         split=split,
         dataset=dataset,
-        view=clip.view,
-        kind=clip.kind,
-        simulated=clip.simulated,
         labels={name: value for name, value in sorted(labels.items()) if not _missing(value)},
         frame_rate_hz=None if rate is None else round(rate, 6),
-        pixel_spacing_mm=clip.pixel_spacing_mm,
-        fan=clip.fan,
     )
 
 

@@ -1,8 +1,9 @@
 """Staging: the folder in which shards grow, with a journal, so that a killed run goes on where it was.
 
 Beside OUT stands OUT.partial with a folder of tars and journal.jsonl: first the fingerprint of the job, then one line
-per file in the order of the job. Tars are on the disk before the lines that speak of them, so the journal promises no
-more than there is; what the tars hold beyond it is cut off on resuming. At the end the tars' folder becomes OUT.
+per file, with what became of each of its clips, in the order of the job. Tars are on the disk before the lines that
+speak of them, so the journal promises no more than there is; what the tars hold beyond it is cut off on resuming. At
+the end the tars' folder becomes OUT.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _CHECKPOINT_S = 2.0
 _CHECKPOINT_BYTES = 64 * 2**20
 _READ_BYTES = 4 * 2**20
 _MEGABYTE = 1_000_000
-_outcomes: pydantic.TypeAdapter[Outcome] = pydantic.TypeAdapter(Outcome)
+_line: pydantic.TypeAdapter[list[Outcome]] = pydantic.TypeAdapter(list[Outcome])
 
 
 def new_folder(out: str | Path) -> Path:
@@ -105,7 +106,8 @@ class _Tar:
 
 
 class Staging:
-    """The growing shards of one job: `outcomes` so far, `add` for the next file, `finish` at the end."""
+    """The growing shards of one job: what became of the clips of each file so far, `add` for the next file, `finish` at
+    the end."""
 
     def __init__(self, out: Path, *, fingerprint: str, shard_bytes: float, show_progress: bool = True) -> None:
         self._out = out
@@ -118,10 +120,15 @@ class Staging:
         self._pending_bytes, self._last_sync = 0, time.monotonic()
         self._tars.mkdir(parents=True, exist_ok=True)
         self._journal = open(self._partial / JOURNAL, "a+b")  # noqa: SIM115  (closed by `__exit__`)
-        self.outcomes = self._read_journal(json.dumps({"fingerprint": fingerprint}).encode())
+        self.files = self._read_journal(json.dumps({"fingerprint": fingerprint}).encode())
         self._reopen_tars(show_progress=show_progress)
 
-    def _read_journal(self, head: bytes) -> list[Outcome]:
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """What became of each clip."""
+        return [outcome for file in self.files for outcome in file]
+
+    def _read_journal(self, head: bytes) -> list[list[Outcome]]:
         self._journal.seek(0)
         # What follows the last line break was cut off by the kill.
         text, end, _ = self._journal.read().rpartition(b"\n")
@@ -132,8 +139,8 @@ class Staging:
                 "give the same command to go on, or remove that folder to start anew"
             )
         try:
-            outcomes = [_outcomes.validate_json(line) for line in lines[1:]]
-            clips = [outcome.clip_id for outcome in outcomes if isinstance(outcome, Written)]
+            files = [_line.validate_json(line) for line in lines[1:]]
+            clips = [outcome.clip_id for file in files for outcome in file if isinstance(outcome, Written)]
             if len(set(clips)) != len(clips):
                 raise ValueError("a clip comes twice, so as many files would be skipped as lines are too many")
         except ValueError:
@@ -141,7 +148,7 @@ class Staging:
         self._journal.truncate(len(text + end))
         if not end:
             self._journal.write(head + b"\n")
-        return outcomes
+        return files
 
     def _reopen_tars(self, *, show_progress: bool) -> None:
         last: dict[str, Written] = {}
@@ -163,28 +170,31 @@ class Staging:
                 bar.advance()
 
     def cut(self, count: int) -> None:
-        """Forget all but the first `count` outcomes, as if the run had been stopped there. Not after `add`."""
+        """Forget all but the first `count` files, as if the run had been stopped there. Not after `add`."""
         self._journal.seek(0)
         self._journal.truncate(sum(len(line) for line in itertools.islice(self._journal, 1 + count)))
         # Before a tar is written over: the journal must not speak of what it no longer holds.
         os.fsync(self._journal.fileno())
         self._close_growing()
         self._growing, self._entries = {}, []
-        del self.outcomes[count:]
+        del self.files[count:]
         self._reopen_tars(show_progress=False)
 
-    def add(self, outcome: Outcome, blocks: bytes = b"") -> None:
-        """Append one file's outcome, and its blocks to the tar of its split."""
-        if isinstance(outcome, Written):
-            tar = self._tar_with_room(outcome.split, len(blocks))
-            tar.append(blocks)
-            tar.clips += 1
-            outcome = outcome.model_copy(update={"tar": tar.path.name, "end": tar.size})
-        self.outcomes.append(outcome)
-        self._pending.append(outcome.model_dump_json())
-        self._pending_bytes += len(blocks)
+    def add(self, *clips: tuple[Outcome, bytes]) -> None:
+        """What became of each clip of the next file; its blocks go to the tar of its split."""
+        self.files.append([self._placed(outcome, blocks) for outcome, blocks in clips])
+        self._pending.append(_line.dump_json(self.files[-1]).decode())
+        self._pending_bytes += sum(len(blocks) for _, blocks in clips)
         if self._pending_bytes > _CHECKPOINT_BYTES or time.monotonic() - self._last_sync > _CHECKPOINT_S:
             self.checkpoint()
+
+    def _placed(self, outcome: Outcome, blocks: bytes) -> Outcome:
+        if not isinstance(outcome, Written):
+            return outcome
+        tar = self._tar_with_room(outcome.split, len(blocks))
+        tar.append(blocks)
+        tar.clips += 1
+        return outcome.model_copy(update={"tar": tar.path.name, "end": tar.size})
 
     def _tar_with_room(self, split: Split, length: int) -> _Tar:
         tar = self._growing.get(split)

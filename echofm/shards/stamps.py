@@ -16,23 +16,14 @@ from echofm.errors import EchofmError
 from echofm.ids import default_key_path
 from echofm.shards.index import ClipRecord
 
+TarState = tuple[str, str, int, int, int]
+"""A tar as it was when its sha256 was right: name, sha256, bytes, time of change (ns), inode. Another: verify again."""
 
-class TarState(pydantic.BaseModel):
-    """A tar as it was when its sha256 was right. Another size, time or place means: verify again."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    sha256: str
-    bytes: int
-    mtime_ns: int
-    inode: int
-
-    @classmethod
-    def of(cls, path: Path, sha256: str) -> TarState:
-        """The state of a tar on the disk now."""
-        stat = path.stat()
-        return cls(name=path.name, sha256=sha256, bytes=stat.st_size, mtime_ns=stat.st_mtime_ns, inode=stat.st_ino)
+def tar_state(path: Path, sha256: str) -> TarState:
+    """The state of a tar on the disk now."""
+    stat = path.stat()
+    return path.name, sha256, stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
 class Stamp(pydantic.BaseModel):
@@ -53,7 +44,6 @@ def load_stamp(folder: Path) -> Stamp | None:
 
 
 def save_stamp(folder: Path, stamp: Stamp) -> None:
-    """Keep a stamp; whole or not at all."""
     with _own_folder():
         write_whole(_path(folder, ".json"), stamp.model_dump_json())
 

@@ -1,10 +1,11 @@
-"""Windows as batches: chosen frames of clips, read or cut, stacked and joined.
+"""Windows as batches: chosen frames of clips, read or cut, stacked and joined. Draws: hashes of (seed, epoch, clip id).
 
 B windows, L frames, T frames of the clip, C channels, H rows, W columns.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +17,9 @@ import torch
 from echofm.clip import Clip, ClipBatch
 from echofm.errors import EchofmError
 from echofm.shards.carry import Carry, Held, carried, of_clip, of_shards
-from echofm.shards.order import draws
 from echofm.shards.read import ShardSet
 from echofm.shards.sample import ARRAYS
-from echofm.window import Times, even_starts_s, random_start_s, window_indices, window_time_s
+from echofm.window import Times, Windows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,44 +49,34 @@ class Windowing:
     ) -> Window:
         """The one window that (seed, epoch, clip id) draws."""
         _, draw, position = draws(seed, epoch, clip_id)
-        start_s = random_start_s(
-            frame_time_s, n_frames, length=self.length, frame_rate_hz=self.frame_rate_hz, uniform=position
-        )
-        return self._at(start_s, clip, frame_time_s, n_frames, draw)
+        windows = self._of(frame_time_s, n_frames)
+        return _window(clip, windows, windows.random_start_s(position), draw)
 
     def spread(
         self, clip: int, clip_id: str, frame_time_s: Times | None, n_frames: int, *, count: int | None
     ) -> list[Window]:
-        """Windows spread evenly over the clip (`echofm.window.even_starts_s`), each with a draw of its own."""
-        starts_s = even_starts_s(
-            frame_time_s, n_frames, length=self.length, frame_rate_hz=self.frame_rate_hz, count=count
-        )
-        return [
-            self._at(start_s, clip, frame_time_s, n_frames, draws(0, number, clip_id)[1])
-            for number, start_s in enumerate(starts_s)
-        ]
+        """Windows spread evenly over the clip (`Windows.even_starts_s`), each with a draw of its own."""
+        windows = self._of(frame_time_s, n_frames)
+        starts_s = enumerate(windows.even_starts_s(count))
+        return [_window(clip, windows, start_s, draws(0, number, clip_id)[1]) for number, start_s in starts_s]
 
     def showing(
         self, frame: int, clip: int, clip_id: str, frame_time_s: Times | None, n_frames: int
     ) -> Iterator[tuple[int, Window]]:
         """(position, window): every window that shows a frame, and where in it. Some run past the clip's end."""
-        clock_T = np.arange(n_frames) if frame_time_s is None else frame_time_s - frame_time_s[0]
-        if frame_time_s is None or self.frame_rate_hz is None:
-            starts_s = clock_T[frame::-1][: self.length].astype(np.float64)
-        else:
-            starts_s = clock_T[frame] - np.arange(self.length) / self.frame_rate_hz
-        for position, start_s in enumerate(starts_s.tolist()):
+        windows = self._of(frame_time_s, n_frames)
+        for position, start_s in enumerate(windows.starts_showing_s(frame)):
             # Differences of times that are equal may come out a rounding error below zero.
             if start_s > -1e-9:
-                draw = draws(0, position, clip_id)[1]
-                yield position, self._at(max(0.0, start_s), clip, frame_time_s, n_frames, draw)
+                yield position, _window(clip, windows, max(0.0, start_s), draws(0, position, clip_id)[1])
 
-    def _at(self, start_s: float, clip: int, frame_time_s: Times | None, n_frames: int, draw: int) -> Window:
-        indices_L, valid_L = window_indices(
-            frame_time_s, n_frames, length=self.length, frame_rate_hz=self.frame_rate_hz, start_s=start_s
-        )
-        time_L = np.full(self.length, np.nan) if frame_time_s is None else window_time_s(frame_time_s, indices_L)
-        return Window(clip=clip, indices_L=indices_L, valid_L=valid_L, frame_time_s_L=time_L, draw=draw)
+    def _of(self, frame_time_s: Times | None, n_frames: int) -> Windows:
+        return Windows(frame_time_s, n_frames, length=self.length, frame_rate_hz=self.frame_rate_hz)
+
+
+def _window(clip: int, windows: Windows, start_s: float, draw: int) -> Window:
+    indices_L, valid_L = windows.indices(start_s)
+    return Window(clip=clip, indices_L=indices_L, valid_L=valid_L, frame_time_s_L=windows.time_s(indices_L), draw=draw)
 
 
 def read_windows(shards: ShardSet, windows: Sequence[Window], *, carry: Sequence[Carry] = ()) -> ClipBatch:
@@ -116,8 +106,8 @@ def _batch(
         valid_BT=torch.from_numpy(np.stack([window.valid_L for window in windows])),
         frame_time_s_BT=torch.from_numpy(np.stack([window.frame_time_s_L for window in windows])),
         draw_B=torch.tensor([window.draw for window in windows], dtype=torch.int64),
-        clip_ids=[clip.clip_id for clip in clips],
-        patient_ids=[clip.patient_id for clip in clips],
+        clip_ids=[clip.about.clip_id for clip in clips],
+        patient_ids=[clip.about.patient_id for clip in clips],
         **carried(carry, clips, [window.indices_L for window in windows]),
     )
 
@@ -148,3 +138,17 @@ def joined(batches: Sequence[ClipBatch]) -> ClipBatch:
 
 def _after_one_another(parts: list[Any]) -> Any:
     return torch.cat(parts) if isinstance(parts[0], torch.Tensor) else [item for part in parts for item in part]
+
+
+def draws(seed: int, epoch: int, clip_id: str) -> tuple[int, int, float]:
+    """A clip's random numbers in one epoch: its key in the order, its `draw`, its window's position in [0, 1)."""
+    digest = hashlib.blake2b(f"{seed}/{epoch}/{clip_id}".encode(), digest_size=24, person=b"echofm loader").digest()
+    order, draw, position = (int.from_bytes(digest[start : start + 8], "little") for start in (0, 8, 16))
+    # int64 holds 63 bits, a float in [0, 1) 53.
+    return order, draw >> 1, (position >> 11) / 2**53
+
+
+def epoch_order(clip_ids: Sequence[str], *, seed: int, epoch: int) -> npt.NDArray[np.int64]:
+    """A shuffle of the clips that does not depend on the order in which they are given."""
+    keys = np.array([draws(seed, epoch, clip_id)[0] for clip_id in clip_ids], np.uint64)
+    return np.argsort(keys, kind="stable")

@@ -18,21 +18,29 @@ from echofm.clip import Clip
 from echofm.errors import EchofmError, UnreadableFile
 from echofm.ids import IdKey, load_key
 from echofm.progress import progress_bar
-from echofm.readers.decord_video import Decoder
 from echofm.readers.guarded import ReaderPool
-from echofm.readers.limits import Limits
+from echofm.readers.options import ReadOptions
 from echofm.readers.patients import Doubts
 from echofm.readers.source import Row, Source
-from echofm.shards.encode import Encode, NotSelected, SetAside, Written, unusable
+from echofm.shards.encode import (
+    Encode,
+    Encoded,
+    NotSelected,
+    Outcome,
+    SetAside,
+    Written,
+    set_aside_lines,
+    tally,
+    unusable,
+)
 from echofm.shards.manifest import MANIFEST, SET_ASIDE, Manifest, Settings, Split, as_json, checked
 from echofm.shards.sample import tar_blocks
 from echofm.shards.splits import given_splits, put, stratified
 from echofm.shards.staging import Staging, new_folder, staged
-from echofm.shards.tally import set_aside_lines, tally
 from echofm.split import split_of
 
 # What a reader process answers.
-Result = tuple[Written | NotSelected, dict[str, bytes]] | UnreadableFile
+Result = list[Encoded] | UnreadableFile
 Results = Callable[[Iterable[Row]], Iterator[tuple[Row, Result]]]
 
 
@@ -48,13 +56,12 @@ def write_shards(
     stratify: str | None = None,
     kinds: Sequence[str] = ("bmode", "unknown"),
     keep_outside: bool = False,
-    decoder: Decoder = "pyav",
     max_bad: float = 0.1,
     shard_mb: float = 512,
     seed: int = 0,
     processes: int = 1,
     key: IdKey | None = None,
-    limits: Limits = Limits(),  # noqa: B008 (frozen)
+    options: ReadOptions | None = None,
     read: Callable[[Row], Clip] | None = None,
     show_progress: bool = True,
 ) -> Manifest:
@@ -65,9 +72,9 @@ def write_shards(
     size: pixels per side. frame_rate_hz: None keeps each clip's own frames. shard_mb: most 10^6 bytes per tar.
     split_by: "patient": the set's own split, for patients without one by hash of (seed, patient id) in these
         `fractions` of train, val and test, so that adding data never moves a patient. "none": everything is "train".
-    stratify: a label of a few classes. Patients without a split of the set are then dealt class by class, so that a
-        rare class is in every split; more data may move a patient.
+    stratify: a label by whose classes patients without a split are dealt, so that a rare one is in every split.
     kinds: kinds of clip to write, or ("all",); others are counted in the manifest under `not_selected`.
+    options: limits, decoder and mask of reading; channels, keep_outside and key are given here.
     max_bad: fraction of the files that may be unreadable; past it EchofmError, and what was done is kept.
     read: a reader of your own for files that echofm does not know; it runs in this process. seed: of splits and order.
     """
@@ -86,14 +93,15 @@ def write_shards(
         shard_mb=shard_mb,
         seed=seed,
     )
+    options = replace(options or ReadOptions(key=key), key=key, channels=channels, keep_outside=keep_outside)
     rows, skipped = _planned(source, settings, key)
-    fingerprint = _fingerprint(rows, key, repr((settings, limits, source.name)))
+    fingerprint = _fingerprint(rows, key, repr((settings, options.choices(), source.name)))
     encode = Encode(settings=settings, dataset=source.name)
     with (
         staged(out, fingerprint=fingerprint, shard_mb=shard_mb, show_progress=show_progress) as staging,
-        _reading(encode, read, processes=processes, key=key, limits=limits, decoder=decoder) as results,
+        _reading(encode, read, processes=processes, options=options) as results,
     ):
-        _try_again(staging, rows, results, show_progress=show_progress)
+        _try_again(staging, rows, results, key=key, show_progress=show_progress)
         _add_all(staging, rows, results, max_bad=max_bad, key=key, show_progress=show_progress)
         return _published(staging, source, settings, skipped)
 
@@ -141,41 +149,26 @@ def _fingerprint(rows: list[Row], key: IdKey, choices: str) -> str:
     digest = hashlib.sha256(f"{echofm.__version__} {choices}".encode())
     for row in rows:
         ids = (key.file(row.path), key.patient(row.patient), row.study and key.study(row.patient, row.study))
-        stated = (row.split, row.patient_from, row.view, row.kind, row.frame_rate_hz, sorted(row.labels.items()))
-        digest.update(repr((*ids, *stated, *row.state())).encode())
+        stated = (row.split, row.patient_from, row.view, row.kind, row.frame_rate_hz, row.cut_by_publisher)
+        digest.update(repr((*ids, *stated, sorted(row.labels.items()), *row.state())).encode())
     return digest.hexdigest()
 
 
 @contextmanager
 def _reading(
-    encode: Encode,
-    read: Callable[[Row], Clip] | None,
-    *,
-    processes: int,
-    key: IdKey,
-    limits: Limits,
-    decoder: Decoder,
+    encode: Encode, read: Callable[[Row], Clip] | None, *, processes: int, options: ReadOptions
 ) -> Iterator[Results]:
     if read is not None:
         yield functools.partial(_read_here, read=read, encode=encode)
         return
-    chosen = encode.settings
-    with ReaderPool(
-        encode,
-        processes=processes,
-        channels=chosen.channels,
-        key=key,
-        limits=limits,
-        keep_outside=chosen.keep_outside,
-        decoder=decoder,
-    ) as pool:
+    with ReaderPool(encode, processes=processes, options=options) as pool:
         yield pool.map
 
 
 def _read_here(rows: Iterable[Row], *, read: Callable[[Row], Clip], encode: Encode) -> Iterator[tuple[Row, Result]]:
     for row in rows:
         try:
-            yield row, encode(row, read(row))
+            yield row, encode(row, [read(row)])
         except UnreadableFile as error:
             yield row, error
 
@@ -185,19 +178,19 @@ def _try_again(
     rows: Sequence[Row],
     results: Results,
     *,
+    key: IdKey,
     show_progress: bool,
 ) -> None:
     """Read again what an interrupted run could not, as a codec or a file beside it may have been put in place.
 
     The run goes on from the first such file that can be read now, so that the bytes are those of a run without a stop.
     """
-    bad = [number for number, outcome in enumerate(staging.outcomes) if isinstance(outcome, SetAside) and outcome.bad]
+    bad = [number for number, file in enumerate(staging.files) if any(map(_is_bad, file))]
     mended: list[int] = []
     with progress_bar("reading again what could not be read", len(bad), show=show_progress and bool(bad)) as bar:
-        for number, (_, result) in zip(bad, results([rows[number] for number in bad])):
+        for number, (row, result) in zip(bad, results([rows[number] for number in bad])):
             if isinstance(result, UnreadableFile) and result.kind is None:
-                outcome = staging.outcomes[number]
-                staging.outcomes[number] = outcome.model_copy(update={"reason": result.reason})
+                staging.files[number] = [unusable(key.file(row.path), result)]
             else:
                 mended.append(number)
             bar.advance()
@@ -210,7 +203,7 @@ def _add_all(
 ) -> None:
     """Add the result of every row that is still to be read; stops past `max_bad`, or at unknown patients."""
     doubts = Doubts()
-    for row, known in zip(rows, staging.outcomes):
+    for row, known in zip(rows, (file[0] for file in staging.files)):
         if isinstance(known, Written):
             doubts.read_row(row, patient_id=known.patient_id, study_id=known.study_id, by=known.patient_by)
     doubts.refuse()
@@ -220,21 +213,21 @@ def _add_all(
     bad = Counter(outcome.reason for outcome in staging.outcomes if isinstance(outcome, SetAside) and outcome.bad)
     _check_bad(bad, len(rows), max_bad)
     with progress_bar("shards", len(rows), show=show_progress) as bar:
-        bar.advance(len(staging.outcomes))
-        for row, result in results(rows[len(staging.outcomes) :]):
+        bar.advance(len(staging.files))
+        for row, result in results(rows[len(staging.files) :]):
             if isinstance(result, UnreadableFile):
                 without = unusable(key.file(row.path), result)
-                staging.add(without)
-                if isinstance(without, SetAside) and without.bad:
+                staging.add((without, b""))
+                if _is_bad(without):
                     bad[result.reason] += 1
                     _check_bad(bad, len(rows), max_bad)
             else:
-                _add(staging, row, *result, seen=seen, splits=splits, doubts=doubts, key=key)
+                clips = [_clip(row, *each, seen=seen, splits=splits, doubts=doubts, key=key) for each in result]
+                staging.add(*clips)
             bar.advance(note=f"{bad.total()} unreadable" if bad else None)
 
 
-def _add(
-    staging: Staging,
+def _clip(
     row: Row,
     outcome: Written | NotSelected,
     files: dict[str, bytes],
@@ -243,18 +236,21 @@ def _add(
     splits: dict[str, Split],
     doubts: Doubts,
     key: IdKey,
-) -> None:
-    """Add a sound file; exact copies are set aside. Raises EchofmError where its patient is not known."""
+) -> tuple[Outcome, bytes]:
+    """A sound clip and its blocks; exact copies are set aside. Raises EchofmError where its patient is not known."""
     if isinstance(outcome, NotSelected):
-        staging.add(outcome)
-    elif outcome.clip_id in seen:
-        staging.add(SetAside(file_id=key.file(row.path), reason="an exact copy of another file", bad=False))
-    else:
-        doubts.read_row(row, patient_id=outcome.patient_id, study_id=outcome.study_id, by=outcome.patient_by)
-        doubts.refuse()
-        put(splits, outcome.patient_id, outcome.split, patient_id=outcome.patient_id)
-        staging.add(outcome, tar_blocks(outcome.clip_id, files))
-        seen.add(outcome.clip_id)
+        return outcome, b""
+    if outcome.clip_id in seen:
+        return SetAside(file_id=key.file(row.path), reason="an exact copy of another file", bad=False), b""
+    doubts.read_row(row, patient_id=outcome.patient_id, study_id=outcome.study_id, by=outcome.patient_by)
+    doubts.refuse()
+    put(splits, outcome.patient_id, outcome.split, patient_id=outcome.patient_id)
+    seen.add(outcome.clip_id)
+    return outcome, tar_blocks(outcome.clip_id, files)
+
+
+def _is_bad(outcome: Outcome) -> bool:
+    return isinstance(outcome, SetAside) and outcome.bad
 
 
 def _check_bad(bad: Counter[str], n_files: int, max_bad: float) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from echofm.clip import Clip
 from echofm.embed.inputs import FileInput, Item
+from echofm.embed.set_aside import Position
 from echofm.shards.read import ShardSet
 
 Frames = npt.NDArray[np.uint8]
@@ -44,9 +45,9 @@ class ShardFrames:
 
 
 class FileFrames:
-    """Frames of files under an encoder's contract; called with a clip's id. places: where in the input each clip is."""
+    """Frames of files under an encoder's contract; called with a clip's id. positions: where in the input each is."""
 
-    def __init__(self, files: FileInput, positions: Mapping[str, int]) -> None:
+    def __init__(self, files: FileInput, positions: Mapping[str, Position]) -> None:
         self._files, self._places = files, positions
         self._held: dict[str, Clip | None] = {}
 
@@ -63,8 +64,11 @@ class FileFrames:
     def hold(self, clip_ids: Sequence[str]) -> None:
         """Read clips at once and keep them until others are held: readers take longer to start than to read."""
         there = [clip_id for clip_id in dict.fromkeys(clip_ids) if clip_id in self._places]
-        found = self._files.read([self._places[clip_id] for clip_id in there])
-        self._held = {clip_id: each.clip if isinstance(each, Item) else None for clip_id, each in zip(there, found)}
+        found = self._files.read([self._places[clip_id][0] for clip_id in there])
+        self._held = {
+            clip_id: each.all[self._places[clip_id][1]].clip if isinstance(each, Item) else None
+            for clip_id, each in zip(there, found)
+        }
 
     def _clip(self, clip_id: str) -> Clip | None:
         if clip_id not in self._held:

@@ -162,7 +162,7 @@ class _Embedder:
             self.extractor, source, name=f"{given.name} set", cache=self.request.embed.cache, ranks=self.ranks
         )
         # Under the names of samples.parquet, by which clips are read again.
-        table = safe_table(found.table, key=given.videos.key)
+        table = safe_table(found.table, key=given.videos.options.key)
         given.videos.locate(table.clip_id.tolist(), found.folder)
         return given.chosen(table), len(found.set_aside)
 

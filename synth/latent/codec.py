@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,11 @@ from torch import nn
 from echofm.contract import InputContract
 from echofm.digest import tensor_digest
 from echofm.errors import EchofmError
+from echofm.hub import load_model
+from synth.latent.autoencoder import Autoencoder
+from synth.latent.config import AutoencoderConfig
+
+_FRAMES_AT_ONCE = 64
 
 
 class Codec(nn.Module):
@@ -91,16 +97,64 @@ class PixelCodec(Codec):
         return (latents_BCTHW + 1) / 2
 
 
+class LatentCodec(Codec):
+    """An autoencoder's latents: the mean of their posterior, standardised by channel."""
+
+    def __init__(self, net: Autoencoder) -> None:
+        super().__init__()
+        self.net = net.eval().requires_grad_(False)
+        self.contract, self.scale, self.channels = net.config.contract, net.config.scale, net.config.latent_channels
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """The autoencoder's."""
+        return {"codec": "autoencoder", **self.net.architecture}
+
+    @torch.no_grad()
+    def _encoded(self, video_BCTHW: torch.Tensor) -> torch.Tensor:
+        parts = video_BCTHW.transpose(1, 2).flatten(0, 1).split(_FRAMES_AT_ONCE)
+        latents_NChw = torch.cat([self.net.posterior(self.net.seen(part))[0] for part in parts])
+        latents_NChw = (latents_NChw - self.net.mean_C[:, None, None]) / self.net.std_C[:, None, None]
+        return latents_NChw.unflatten(0, (len(video_BCTHW), -1)).transpose(1, 2)
+
+    def _decoded(self, latents_BCTHW: torch.Tensor) -> torch.Tensor:
+        latents_NChw = latents_BCTHW.transpose(1, 2).flatten(0, 1)
+        latents_NChw = latents_NChw * self.net.std_C[:, None, None] + self.net.mean_C[:, None, None]
+        parts = [self.net.shown(self.net.output(part)) for part in latents_NChw.split(_FRAMES_AT_ONCE)]
+        return torch.cat(parts).unflatten(0, (len(latents_BCTHW), -1)).transpose(1, 2)
+
+
 def build_codec(architecture: Mapping[str, Any]) -> Codec:
     """A codec of a saved `architecture`, whose tensors are still to be loaded (`load_state_dict`)."""
     known = dict(architecture)
-    if known.pop("codec", None) == "pixels":
+    kind = known.pop("codec", None)
+    if kind == "pixels":
         return PixelCodec(**known)
-    raise EchofmError(f"no codec {architecture.get('codec')!r} is known here: update echofm")
+    if kind == "autoencoder":
+        return LatentCodec(Autoencoder(AutoencoderConfig.checked(known, where="codec")))
+    raise EchofmError(f"no codec {kind!r} is known here: update echofm")
 
 
-def open_codec(spec: str, *, size: int) -> Codec:
-    """The codec that a command names: `pixels`. size: of the clips, for `pixels`."""
-    if spec == "pixels":
+def open_codec(spec: str | Path, *, size: int | None = None) -> Codec:
+    """The codec that a command names.
+
+    spec: `pixels`; a run of `echofm synth train latent`, its export or a hub id; `diffusers:FOLDER?grey_unit=127.5`
+        (synth.latent.released).
+    size: of the clips, rows and columns, which `pixels` and released networks do not state. Raises EchofmError on a
+        codec that is none, or one for clips of another size.
+    """
+    kind, _, name = str(spec).partition(":")
+    if str(spec) == "pixels" or kind == "diffusers":
+        if size is None:
+            raise EchofmError(f"codec {spec}: give the size of the clips")
+        if kind == "diffusers":
+            from synth.latent.released import open_released
+
+            return LatentCodec(open_released(name, size=size))
         return PixelCodec(size=size)
-    raise EchofmError(f"no codec {spec!r}; give pixels, or the run of `echofm synth train latent`")
+    net = load_model(Path(spec) / "export" if (Path(spec) / "export").is_dir() else spec)
+    if not isinstance(net, Autoencoder):
+        raise EchofmError(f"{spec}: a model of kind {net.kind!r} is no codec; give a run of `echofm synth train latent`")
+    if size not in (None, net.config.size):
+        raise EchofmError(f"the codec takes clips of {net.config.size} pixels a side, these have {size}; write shards anew")
+    return LatentCodec(net)

@@ -8,13 +8,10 @@ from pathlib import Path
 
 from echofm.errors import EchofmError
 from echofm.ids import file_id
-from echofm.readers.datasets.adapter import Adapter, FolderSource
-from echofm.readers.datasets.folder import Folder
-from echofm.readers.datasets.generic import GENERIC, rows
-from echofm.readers.datasets.recognise import above, recognised
-from echofm.readers.datasets.registry import ADAPTERS
+from echofm.readers.datasets.folder import MANIFEST, Folder, Notes
+from echofm.readers.datasets.generic import rows
+from echofm.readers.datasets.registry import ADAPTERS, GENERIC, Adapter, FolderSource, above, recognised
 from echofm.readers.datasets.table import header
-from echofm.readers.datasets.walk import MANIFEST, Notes
 from echofm.readers.patients import RULE_TEXTS, PatientFrom, checked_rule, patient_of
 from echofm.readers.source import Row
 
@@ -24,7 +21,8 @@ __all__ = ["ADAPTERS", "FolderSource", "open_source"]
 def open_source(path: str | Path, *, dataset: str | None = None, patient_from: str | None = None) -> FolderSource:
     """Understand a folder (one of the public sets, or any other), a manifest table, or a single file.
 
-    dataset: a name of `ADAPTERS` to force; by default found by looking at the folder and at those below it.
+    dataset: a name of `ADAPTERS` to force; by default found by looking at the folder and at those below it. The images
+        of a set named so are kept whole where its publisher has cut them (`Adapter.is_cut`).
     patient_from: "dicom" (the tag, else the file's name), "parent", "top" (the folder below the source), "stem" or
         "study" (each DICOM study); for a plain folder only, the public sets have rules of their own. By default as
         "dicom", but where that does not tell the patients, `rows()` refuses.
@@ -47,7 +45,13 @@ def open_source(path: str | Path, *, dataset: str | None = None, patient_from: s
             raise EchofmError(
                 f"--patient-from is for plain folders; {adapter.title} has its own rule (--dataset folder forces)"
             )
-        return FolderSource(name=adapter.name, root=root, patient_rule=adapter.patient_rule, make_rows=adapter.rows)
+        return FolderSource(
+            name=adapter.name,
+            root=root,
+            patient_rule=adapter.patient_rule,
+            make_rows=adapter.rows,
+            is_cut=adapter.is_cut and dataset is not None,
+        )
     manifest = root / MANIFEST
     around = above(root, ADAPTERS) if dataset is None else None
     return _folder(root, rule, manifest if manifest.is_file() else None, around=around)

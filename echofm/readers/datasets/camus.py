@@ -12,12 +12,9 @@ from pathlib import Path
 
 from echofm.clip import BACKGROUND, LEFT_ATRIUM, LEFT_VENTRICLE, MYOCARDIUM, Label
 from echofm.errors import EchofmError
-from echofm.readers.datasets.adapter import Adapter
-from echofm.readers.datasets.folder import Folder
+from echofm.readers.datasets.folder import Folder, Notes, listing
 from echofm.readers.datasets.labels import number, numbers, sex, word
-from echofm.readers.datasets.mask_files import MaskFiles
-from echofm.readers.datasets.truth import InTurn, phantom_truth
-from echofm.readers.datasets.walk import Notes, listing
+from echofm.readers.datasets.truth import InTurn, MaskFiles, phantom_truth
 from echofm.readers.source import Row
 
 _VIEWS = {"2CH": "A2C", "4CH": "A4C"}
@@ -37,12 +34,12 @@ def _patients(home: Folder) -> list[Path]:
     return [path for path in home.folders if re.match(r"patient\d", path.name)]
 
 
-def _is_camus(root: Folder) -> bool:
+def recognises(root: Folder) -> bool:
     patients = (Folder(patient) for home in _homes(root) for patient in _patients(home)[:3])
     return any(re.fullmatch(r"Info_.CH\.cfg", path.name) for patient in patients for path in patient.files)
 
 
-def _rows(root: Path, notes: Notes) -> Iterator[Row]:
+def rows(root: Path, notes: Notes) -> Iterator[Row]:
     splits = _splits(Folder(root)) or _splits(Folder(root.parent))
     for home in _homes(Folder(root)):
         for patient in _patients(home):
@@ -133,12 +130,3 @@ def _splits(folder: Folder) -> dict[str, str]:
             if splits.setdefault(patient, split) != split:
                 raise EchofmError(f"{path.name} lists a patient that another subgroup also lists; correct it")
     return splits
-
-
-CAMUS = Adapter(
-    name="camus",
-    title="CAMUS",
-    recognises=_is_camus,
-    rows=_rows,
-    patient_rule="the patientNNNN folder",
-)

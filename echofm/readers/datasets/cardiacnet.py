@@ -12,10 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from echofm.clip import BACKGROUND, LEFT_VENTRICLE
-from echofm.readers.datasets.adapter import Adapter
-from echofm.readers.datasets.folder import Folder
-from echofm.readers.datasets.mask_files import MaskFiles
-from echofm.readers.datasets.walk import Notes, is_regular
+from echofm.readers.datasets.folder import Folder, Notes, is_regular
+from echofm.readers.datasets.truth import MaskFiles
 from echofm.readers.source import Row
 from echofm.readers.suffixes import NIFTI, media_suffix, stem_of
 
@@ -47,12 +45,12 @@ def _groups(root: Folder) -> list[Path]:
     return [path for home in homes for group in _GROUPS if (path := home.folder(group)) is not None]
 
 
-def _is_cardiacnet(root: Folder) -> bool:
+def recognises(root: Folder) -> bool:
     groups = map(Folder, _groups(root))
     return any("_image.nii" in path.name for group in groups for path in (*group.folders[:3], *group.files[:3]))
 
 
-def _rows(root: Path, notes: Notes) -> Iterator[Row]:
+def rows(root: Path, notes: Notes) -> Iterator[Row]:
     rows: list[Row] = []
     # Controls by the name that they have in both halves.
     seen: dict[tuple[str, int], list[int]] = {}
@@ -113,12 +111,3 @@ def _unpacked(entry: Path) -> Path | None:
         return entry
     inside = [path for path in Folder(entry).files if media_suffix(path) in NIFTI]
     return inside[0] if len(inside) == 1 else None
-
-
-CARDIACNET = Adapter(
-    name="cardiacnet",
-    title="CardiacNet",
-    recognises=_is_cardiacnet,
-    rows=_rows,
-    patient_rule="the case's number within its group; controls by the name that they have in both halves",
-)

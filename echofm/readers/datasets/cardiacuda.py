@@ -14,10 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from echofm.clip import BACKGROUND, LEFT_ATRIUM, LEFT_VENTRICLE
-from echofm.readers.datasets.adapter import Adapter
-from echofm.readers.datasets.folder import Folder
-from echofm.readers.datasets.mask_files import MaskFiles
-from echofm.readers.datasets.walk import Notes, is_regular
+from echofm.readers.datasets.folder import Folder, Notes, is_regular
+from echofm.readers.datasets.truth import MaskFiles
 from echofm.readers.source import Row
 
 _NAME = re.compile(r"((?:patient|normal)-?\d+)-(\d)_image(\.nii(?:\.gz)?)", re.IGNORECASE)
@@ -40,11 +38,11 @@ def _homes(root: Folder) -> list[Folder]:
     return [root] if _is_home(root) else [folder for folder in map(Folder, root.folders) if _is_home(folder)]
 
 
-def _is_cardiacuda(root: Folder) -> bool:
+def recognises(root: Folder) -> bool:
     return bool(_homes(root))
 
 
-def _rows(root: Path, notes: Notes) -> Iterator[Row]:
+def rows(root: Path, notes: Notes) -> Iterator[Row]:
     homes = _homes(Folder(root))
     for home in homes:
         site = home.path.name.casefold()
@@ -72,12 +70,3 @@ def _rows(root: Path, notes: Notes) -> Iterator[Row]:
 
 def _truth(mask: Path | None, classes: dict[int, int]) -> MaskFiles | None:
     return None if mask is None else MaskFiles(files={None: mask}, classes=classes, sparse=True, contours=True)
-
-
-CARDIACUDA = Adapter(
-    name="cardiacuda",
-    title="CardiacUDA",
-    recognises=_is_cardiacuda,
-    rows=_rows,
-    patient_rule="the first part of the file's name, within its site",
-)

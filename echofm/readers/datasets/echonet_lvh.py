@@ -12,12 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from echofm.clip import Label
-from echofm.readers.datasets.adapter import Adapter
-from echofm.readers.datasets.folder import Folder, unpacked
-from echofm.readers.datasets.labels import number
-from echofm.readers.datasets.split_column import LEFT_OUT, with_splits
+from echofm.readers.datasets.folder import Folder, Notes, listing, unpacked
+from echofm.readers.datasets.labels import LEFT_OUT, number, with_splits
 from echofm.readers.datasets.table import read_table
-from echofm.readers.datasets.walk import Notes, listing
 from echofm.readers.source import Row
 from echofm.readers.suffixes import VIDEO, media_suffix, stem_of
 
@@ -26,11 +23,11 @@ _COLUMNS = ("HashedFileName", "Calc", "CalcValue", "split")
 _NAMES = {"ivsd": "ivsd_cm", "lvidd": "lvidd_cm", "lvids": "lvids_cm", "lvpwd": "lvpwd_cm"}
 
 
-def _is_lvh(folder: Folder) -> bool:
+def recognises(folder: Folder) -> bool:
     return folder.has(_TABLE, "HashedFileName", "Calc", "CalcValue")
 
 
-def _rows(root: Path, notes: Notes) -> Iterator[Row]:
+def rows(root: Path, notes: Notes) -> Iterator[Row]:
     folder = Folder(root)
     table = with_splits(read_table(folder.needed(_TABLE), columns=_COLUMNS), "split", notes, name=_TABLE)
     table["HashedFileName"] = table["HashedFileName"].map(_stem)
@@ -82,12 +79,3 @@ def _labels(lines: pd.DataFrame, notes: Notes) -> dict[str, Label]:
         else:
             values.setdefault(name, []).append(value)
     return {name: round(statistics.fmean(found), 4) for name, found in sorted(values.items())}
-
-
-LVH = Adapter(
-    name="echonet-lvh",
-    title="EchoNet-LVH",
-    recognises=_is_lvh,
-    rows=_rows,
-    patient_rule="one video per patient",
-)

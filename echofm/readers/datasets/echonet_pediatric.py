@@ -10,14 +10,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from echofm.clip import Label
-from echofm.readers.datasets.adapter import Adapter
-from echofm.readers.datasets.filelist import TABLE, Tracings, has_videos, listed_videos
-from echofm.readers.datasets.folder import Folder
-from echofm.readers.datasets.labels import number, numbers, sex
-from echofm.readers.datasets.split_column import with_splits
+from echofm.readers.datasets.echonet_dynamic import TABLE, Tracings, has_videos, listed_videos
+from echofm.readers.datasets.folder import Folder, Notes
+from echofm.readers.datasets.labels import number, numbers, sex, with_splits
 from echofm.readers.datasets.table import read_table
 from echofm.readers.datasets.truth import phantom_truth
-from echofm.readers.datasets.walk import Notes
 from echofm.readers.source import Row
 
 _VIEWS = ("A4C", "PSAX")
@@ -36,11 +33,11 @@ def _views(root: Folder) -> list[tuple[str, Folder]]:
     return [(view, Folder(path)) for view, path in found if path is not None]
 
 
-def _is_pediatric(root: Folder) -> bool:
+def recognises(root: Folder) -> bool:
     return _is_view(root) or any(_is_view(folder) for _, folder in _views(root))
 
 
-def _rows(root: Path, notes: Notes) -> Iterator[Row]:
+def rows(root: Path, notes: Notes) -> Iterator[Row]:
     folder = Folder(root)
     if folder.table(TABLE) is not None:
         # One view's folder was given; its own name says which view.
@@ -80,12 +77,3 @@ def _labels(cells: Mapping[str, str], notes: Notes) -> dict[str, Label]:
         labels["fold"] = int(fold)
     letter = sex(cells["Sex"])
     return labels if letter is None else {**labels, "sex": letter}
-
-
-PEDIATRIC = Adapter(
-    name="echonet-pediatric",
-    title="EchoNet-Pediatric",
-    recognises=_is_pediatric,
-    rows=_rows,
-    patient_rule="the first part of the file's name",
-)

@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from echofm.readers.datasets.adapter import Adapter
-from echofm.readers.datasets.echonet_dynamic import COLUMNS, is_list
-from echofm.readers.datasets.filelist import TABLE, VIDEOS, listed_videos, ventricle
-from echofm.readers.datasets.folder import Folder, unpacked
-from echofm.readers.datasets.split_column import with_splits
+from echofm.readers.datasets.echonet_dynamic import COLUMNS, TABLE, VIDEOS, listed_videos, ventricle
+from echofm.readers.datasets.echonet_dynamic import recognises as is_list
+from echofm.readers.datasets.folder import Folder, Notes, unpacked
+from echofm.readers.datasets.labels import with_splits
 from echofm.readers.datasets.table import read_table
 from echofm.readers.datasets.truth import is_phantom
-from echofm.readers.datasets.walk import Notes
 from echofm.readers.source import Row
 
 _SETS = {"dynamic": "A4C", "ped_a4c": "A4C", "ped_psax": "PSAX"}
@@ -39,11 +37,11 @@ def _sets(root: Folder) -> list[Folder]:
     return [folder for folder in found if folder.table(TABLE) is not None]
 
 
-def _is_synthetic(root: Folder) -> bool:
+def recognises(root: Folder) -> bool:
     return _is_one(root) or any(map(_is_one, _sets(root)))
 
 
-def _rows(root: Path, notes: Notes) -> Iterator[Row]:
+def rows(root: Path, notes: Notes) -> Iterator[Row]:
     for each in _sets(Folder(root)) or [Folder(root)]:
         yield from _set_rows(each, notes)
 
@@ -73,12 +71,3 @@ def _set_name(folder: Path) -> str:
             if key in name or key.removeprefix("ped_") in name:
                 return key
     return ""
-
-
-SYNTHETIC = Adapter(
-    name="echonet-synthetic",
-    title="EchoNet-Synthetic",
-    recognises=_is_synthetic,
-    rows=_rows,
-    patient_rule="one video per (generated) patient",
-)

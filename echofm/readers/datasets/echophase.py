@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from echofm.readers.datasets.adapter import Adapter
-from echofm.readers.datasets.folder import Folder
-from echofm.readers.datasets.split_column import LEFT_OUT, with_splits
+from echofm.readers.datasets.folder import TABLES, Folder, Notes, media_files
+from echofm.readers.datasets.labels import LEFT_OUT, with_splits
 from echofm.readers.datasets.table import read_table
-from echofm.readers.datasets.walk import Notes, media_files
 from echofm.readers.source import Row
 from echofm.readers.suffixes import MEDIA, media_suffix, stem_of
 
@@ -26,16 +24,16 @@ def _home(root: Folder) -> Folder:
     return Folder(root.folder("data") or root.path)
 
 
-def _is_echophase(root: Folder) -> bool:
+def recognises(root: Folder) -> bool:
     home = _home(root)
     return home.has(_TABLE, *_COLUMNS) and home.folder("train", "test") is not None
 
 
-def _rows(root: Path, notes: Notes) -> Iterator[Row]:
+def rows(root: Path, notes: Notes) -> Iterator[Row]:
     home = _home(Folder(root))
     table = with_splits(read_table(home.needed(_TABLE), columns=_COLUMNS), "Dataset", notes, name=_TABLE)
     splits = {_stem(name): split for name, split in zip(table["Video filename"], table["split"])}
-    for path in media_files(home.path, notes):
+    for path in media_files(home.path, notes, tables=TABLES):
         split = splits.pop(stem_of(path), None)
         if split is None:
             notes[f"videos that {_TABLE} does not name (left out)"] += 1
@@ -51,12 +49,3 @@ def _rows(root: Path, notes: Notes) -> Iterator[Row]:
 
 def _stem(name: str) -> str:
     return stem_of(Path(name)) if media_suffix(name) in MEDIA else name
-
-
-ECHOPHASE = Adapter(
-    name="unity-echophase",
-    title="UNITY EchoPhase",
-    recognises=_is_echophase,
-    rows=_rows,
-    patient_rule="the first part of the video's name",
-)

@@ -9,27 +9,38 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from echofm.clip import LABEL_NAME, Label
 from echofm.errors import EchofmError
-from echofm.readers.datasets.adapter import Adapter
-from echofm.readers.datasets.beside import unread_tables
-from echofm.readers.datasets.labels import WORDS, has_unit, numbers, sex, word
-from echofm.readers.datasets.split_column import given_split
+from echofm.readers.datasets.folder import Folder, Notes, is_regular, media_files
+from echofm.readers.datasets.labels import WORDS, given_split, has_unit, numbers, sex, word
 from echofm.readers.datasets.table import header, read_table
 from echofm.readers.datasets.truth import phantom_truth
-from echofm.readers.datasets.walk import MANIFEST, Notes, is_regular, media_files
 from echofm.readers.frames import frame_files
 from echofm.readers.kinds import KINDS
 from echofm.readers.limits import PLAUSIBLE_RATE_HZ
-from echofm.readers.patients import RULE_TEXTS, Doubts, Namesakes, PatientFrom, patient_of
+from echofm.readers.patients import Doubts, Namesakes, PatientFrom, patient_of
 from echofm.readers.source import Row
 from echofm.readers.suffixes import stem_of
 
 VIEWS = ("A4C", "A2C", "A3C", "A5C", "PLAX", "PSAX", "SC", "SSN")
+
+_TABLES = (".csv", ".csv.gz", ".tsv", ".xlsx", ".xls")
+# A name of these words alone is shown; any other may be a patient's.
+_PLAIN = (
+    *("all", "a", "c", "ch", "calc", "case", "cases", "class", "classes", "clinical", "cohort", "data", "dataset"),
+    *("demographics", "diagnosis", "echo", "echonet", "ef", "file", "filelist", "filenames", "files", "frame"),
+    *("frames", "image", "images", "index", "info", "label", "labels", "list", "manifest", "master", "measurement"),
+    *("measurements", "measurementslist", "meta", "metadata", "overview", "patient", "patients", "per", "query"),
+    *("record", "records", "report", "reports", "results", "split", "splits", "structured", "studies", "study"),
+    *("subject", "subjects", "table", "test", "tracings", "train", "val", "video", "videos", "view", "views"),
+    *("volume", "volumetracings"),
+)
+_LISTED = 12
 
 
 def rows(
@@ -144,15 +155,21 @@ def _labels(cells: dict[str, str], notes: Notes) -> dict[str, Label]:
     return dict(sorted(labels.items()))
 
 
-def _rows(root: Path, notes: Notes) -> Iterator[Row]:
-    manifest = root / MANIFEST
-    yield from rows(root, notes, manifest=manifest if manifest.is_file() else None)
+def unread_tables(root: Path) -> Counter[str]:
+    """Tables in a folder and in those right below it, for notes."""
+    folder = Folder(root)
+    found: Counter[str] = Counter()
+    for path in (path for each in (folder, *map(Folder, folder.folders[:200])) for path in each.files):
+        if path.name.casefold().endswith(_TABLES):
+            found[
+                f"tables beside the files, which are not read: {_shown(path)} (manifest.csv is: docs/datasets.md)"
+            ] += 1
+    return Counter(dict(sorted(found.items())[:_LISTED]))
 
 
-GENERIC = Adapter(
-    name="folder",
-    title="any folder",
-    recognises=lambda _: True,
-    rows=_rows,
-    patient_rule=RULE_TEXTS["dicom"],
-)
+def _shown(path: Path) -> str:
+    stem, _, suffixes = path.name.partition(".")
+    words = re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", stem).casefold())
+    if words and all(word in _PLAIN for word in words) and len(re.findall(r"\d", stem)) <= 2:
+        return path.name
+    return f"one of another name (.{suffixes.casefold()})"

@@ -11,32 +11,33 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from echofm.readers.datasets.adapter import Adapter
-from echofm.readers.datasets.folder import Folder
-from echofm.readers.datasets.spreadsheet import read_any
-from echofm.readers.datasets.walk import Notes, media_files
+import pandas as pd
+
+from echofm.errors import EchofmError
+from echofm.readers.datasets.folder import TABLES, Folder, Notes, media_files
 from echofm.readers.source import Row
 from echofm.readers.suffixes import stem_of
 
 _NAME = re.compile(r"(ES\d+)\b.*?(?:([24])CH|CH([24])).*\.(avi|mp4)", re.IGNORECASE)
 _TABLES = ("A2C", "A4C", "HMC_QU", "HMC-QU")
 _INFARCTED = {"mi": True, "1": True, "yes": True, "non-mi": False, "nonmi": False, "non mi": False, "0": False}
+_MAX_MB, _MAX_ROWS = 16, 100_000
 
 
 def _match(path: Path) -> re.Match[str] | None:
     return _NAME.fullmatch(path.name.replace("_", " _ "))
 
 
-def _is_hmcqu(root: Folder) -> bool:
+def recognises(root: Folder) -> bool:
     """Its videos lie in the folder, in A2C/ and A4C/, or in those of a folder inside."""
     folders = [root, *map(Folder, root.folders[:8])]
     folders += [Folder(path) for folder in folders[1:] for path in folder.folders[:8]]
     return any(_match(path) for folder in folders for path in folder.files[:3])
 
 
-def _rows(root: Path, notes: Notes) -> Iterator[Row]:
+def rows(root: Path, notes: Notes) -> Iterator[Row]:
     labels = _labels(Folder(root), notes)
-    for path in media_files(root, notes):
+    for path in media_files(root, notes, tables=TABLES):
         match = _match(path)
         if match is None:
             notes["files whose name is none of the set's (left out)"] += 1
@@ -62,7 +63,7 @@ def _labels(root: Folder, notes: Notes) -> dict[str, bool]:
     found: dict[str, bool] = {}
     homes = (root, Folder(root.path.parent), Folder(root.path.parent.parent))
     for stem in _TABLES:
-        read = next((read for home in homes if (read := read_any(home, stem)) is not None), None)
+        read = next((read for home in homes if (read := _read_any(home, stem)) is not None), None)
         if read is None:
             continue
         name, table = read
@@ -82,10 +83,25 @@ def _labels(root: Folder, notes: Notes) -> dict[str, bool]:
     return found
 
 
-HMCQU = Adapter(
-    name="hmc-qu",
-    title="HMC-QU",
-    recognises=_is_hmcqu,
-    rows=_rows,
-    patient_rule="the name's ES and number",
-)
+def _read_any(folder: Folder, stem: str) -> tuple[str, pd.DataFrame] | None:
+    """(name, first sheet) of `stem`.csv or `stem`.xlsx, all columns, cells as text; None where there is neither.
+
+    Raises EchofmError where it is no such table, or openpyxl, which reads workbooks, is not installed.
+    """
+    path = folder.table(f"{stem}.csv") or folder.table(f"{stem}.xlsx")
+    if path is None:
+        return None
+    if path.stat().st_size > _MAX_MB * 2**20:
+        raise EchofmError(f"{path.name} is larger than {_MAX_MB} MB, which no table of this set is")
+    options = {"dtype": object, "keep_default_na": False, "nrows": _MAX_ROWS}
+    try:
+        table = pd.read_excel(path, **options) if path.suffix.lower() == ".xlsx" else pd.read_csv(path, **options)
+    except ImportError:
+        raise EchofmError(
+            f"{path.name} is an Excel workbook: install openpyxl, or save it as {stem}.csv beside it"
+        ) from None
+    except Exception:
+        # Libraries raise anything over a damaged workbook, and their texts quote cells.
+        raise EchofmError(f"{path.name} is no readable table; download it again") from None
+    table.columns = [str(name).strip() for name in table.columns]
+    return path.name, table.map(lambda cell: str(cell).strip())

@@ -1,12 +1,21 @@
-"""What data sets say about a clip, under one naming scheme: the quantity, then its unit (docs/datasets.md)."""
+"""What data sets say about a clip, under one naming scheme: the quantity, then its unit (docs/datasets.md); its split.
+
+A split's word that nobody knows costs its rows, never the set.
+"""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
+
+import pandas as pd
 
 from echofm.clip import Label
-from echofm.readers.datasets.walk import Notes
+from echofm.errors import EchofmError
+from echofm.readers.datasets.folder import Notes
+from echofm.readers.datasets.table import place, shown
+from echofm.split import SPLITS
 
 # Name -> what it is. A number has its unit last in the name; a label without a unit is a word.
 NUMBERS = {
@@ -62,6 +71,15 @@ UNITS = (
 _WORD = re.compile(r"[a-z0-9][a-z0-9_./ -]{0,39}")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
+# Of all sets; "" and the words of "no split" leave it to `echofm shards`.
+SPLIT_WORDS: Mapping[str, str | None] = {
+    **{name: name for name in SPLITS},
+    **{"valid": "val", "validation": "val", "dev": "val", "training": "train", "testing": "test"},
+    **dict.fromkeys(("", "nan", "na", "n/a", "none", "null"), None),
+}
+# The split of rows that are not to be used.
+LEFT_OUT = "left out"
+
 
 def number(cell: str) -> float | None:
     """A finite number, or None: for an empty cell, text, a formula, infinity or not-a-number."""
@@ -99,3 +117,38 @@ def sex(cell: str) -> str | None:
 def has_unit(name: str) -> bool:
     """Whether a manifest's column is a number under the scheme: known, or ending in a unit."""
     return name in NUMBERS or any(name.endswith("_" + unit) and len(name) > len(unit) + 1 for unit in UNITS)
+
+
+def given_split(cell: str, *, table: str, row: int, column: str = "split") -> str | None:
+    """A cell of the user's own table. Raises EchofmError on another word, as it may hide a test set."""
+    if cell.casefold() not in SPLIT_WORDS:
+        raise EchofmError(f"{place(table, row, column)}: {shown(cell)} is none of train, val and test; correct it")
+    return SPLIT_WORDS[cell.casefold()]
+
+
+def with_splits(
+    table: pd.DataFrame, column: str, notes: Notes, *, name: str, further: Mapping[str, str | None] = SPLIT_WORDS
+) -> pd.DataFrame:
+    """A set's table with the column `split`, "" where it gives none, LEFT_OUT where nobody knows the word.
+
+    Such rows are left out, as a hidden test set might be among them, and counted with the word and where it is.
+    further: the set's own words, lower-case, in addition; a number as `3`.
+    Raises EchofmError where most rows have such a word: then it is the table that is not understood.
+    """
+    words = {**SPLIT_WORDS, **further}
+    cells = table[column]
+    splits = {cell: words.get(_key(cell), LEFT_OUT) or "" for cell in cells.unique()}
+    table = table.assign(split=cells.map(splits).astype(object))
+    unknown = table["split"] == LEFT_OUT
+    if unknown.any():
+        row, word = table.index[unknown][0], cells[unknown].iloc[0]
+        text = f"{place(name, row, column)}: {shown(word)} is no split that this set is known to have"
+        if 2 * int(unknown.sum()) > len(table):
+            raise EchofmError(f"{text}; correct it")
+        notes[f"rows left out, as nothing is known of their split ({text})"] += int(unknown.sum())
+    return table
+
+
+def _key(cell: str) -> str:
+    value = number(cell)
+    return str(int(value)) if value is not None and value == int(value) else cell.casefold()

@@ -7,15 +7,13 @@ of report values. Most people hold a part of the files. https://physionet.org/co
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 
 from echofm.clip import Label
-from echofm.readers.datasets.adapter import Adapter
-from echofm.readers.datasets.folder import Folder
-from echofm.readers.datasets.mimic_values import NAMES, Report, labels_of
+from echofm.readers.datasets.folder import Folder, Notes, is_regular
+from echofm.readers.datasets.labels import number, sex
 from echofm.readers.datasets.table import read_chunks, read_table
-from echofm.readers.datasets.walk import Notes, is_regular
 from echofm.readers.source import Row
 
 _RECORDS = "echo-record-list.csv"
@@ -25,12 +23,68 @@ _COLUMNS = ("subject_id", "study_id", "dicom_filepath")
 # Mirrors drop the first folder.
 _PATH = re.compile(r"(files/)?(p\d+/p\d+/s\d+/\d+_\d+\.dcm)")
 
+# Of one report: the table's name of a measurement -> (its value, its unit lower-case).
+Report = dict[str, tuple[str, str]]
+# The table's name of a measurement -> our name and the unit that the table must give for it.
+_NUMBERS = {
+    "septal_thickness": ("ivsd_cm", ("cm",)),
+    "inf_lat_thickness": ("lvpwd_cm", ("cm",)),
+    "lvedd": ("lvidd_cm", ("cm",)),
+    "lvesd": ("lvids_cm", ("cm",)),
+    "la_vol": ("la_volume_ml", ("ml",)),
+    "lvot_diam": ("lvot_diameter_cm", ("cm",)),
+    "av_pk_vel": ("av_peak_velocity_m_s", ("m/s", "m/sec")),
+    "av_mean_grad": ("av_mean_gradient_mmhg", ("mmhg", "mm hg")),
+    "av_area_continuity": ("av_area_cm2", ("cm2", "cm^2", "cm²")),
+    "tr_mmhg": ("tr_gradient_mmhg", ("mmhg", "mm hg")),
+    "resting_hr": ("heart_rate_bpm", ("bpm", "/min")),
+    "height_cm": ("height_cm", ("cm", "")),
+    "weight_kg": ("weight_kg", ("kg", "")),
+}
+# The ejection fraction by how it was found, the best first; `lvef` is the lower end of a reported range.
+_MEASURED_EF = {"biplane_lvef": "biplane", "lvef_3d": "3d"}
+_LOW_EF, _HIGH_EF = "lvef", "lvef_upper"
+_GRADES = {
+    "aortic_stenosis": "aortic_stenosis",
+    "aortic_regurg": "aortic_regurgitation",
+    "mitral_regurg": "mitral_regurgitation",
+    "tricuspid_regurg": "tricuspid_regurgitation",
+    "rv_function": "rv_dysfunction",
+    "phtn_severity": "pulmonary_hypertension_grade",
+}
+NAMES = frozenset([*_NUMBERS, *_MEASURED_EF, _LOW_EF, _HIGH_EF, *_GRADES, "tapse", "gender"])
+_LEVELS = {
+    "none": ("none", "no", "normal", "nl", "absent"),
+    "trace": ("trace", "trivial", "physiologic", "minimal", "min"),
+    "mild": ("mild", "mildly"),
+    "moderate": ("mod", "moderate", "moderately"),
+    "severe": ("severe", "severely", "sev", "critical", "torrential", "massive"),
+}
+_LEVEL_OF = {word: level for level, words in _LEVELS.items() for word in words}
+_BETWEEN: dict[tuple[str, ...], str] = {
+    ("mild", "moderate"): "mild_moderate",
+    ("moderate", "severe"): "moderate_severe",
+}
+# TMED-2's words for the same grades.
+_STENOSIS = {
+    "none": "no_as",
+    "mild": "mild_as",
+    "mild_moderate": "mildtomod_as",
+    "moderate": "moderate_as",
+    "moderate_severe": "modtosevere_as",
+    "severe": "severe_as",
+}
+# An upper end of 100 % stands for "more than the lower end".
+_OPEN_END = 100
+# Centimetres and millimetres stand in one column; no excursion is between.
+_TAPSE_CM, _TAPSE_MM = (0.3, 4.5), (5, 45)
 
-def _is_mimic(folder: Folder) -> bool:
+
+def recognises(folder: Folder) -> bool:
     return folder.has(_RECORDS, *_COLUMNS)
 
 
-def _rows(root: Path, notes: Notes) -> Iterator[Row]:
+def rows(root: Path, notes: Notes) -> Iterator[Row]:
     folder = Folder(root)
     table = read_table(folder.needed(_RECORDS), columns=_COLUMNS)
     labels = _labels_by_study(folder, notes)
@@ -84,10 +138,77 @@ def _reports(path: Path, wanted: Set[str]) -> dict[str, Report]:
     return reports
 
 
-MIMIC = Adapter(
-    name="mimic-iv-echo",
-    title="MIMIC-IV-ECHO",
-    recognises=_is_mimic,
-    rows=_rows,
-    patient_rule="subject_id",
-)
+def labels_of(report: Report, notes: Notes) -> dict[str, Label]:
+    """The labels of one report; what is in another unit, no number or no known grade is left out and counted."""
+    labels: dict[str, Label] = {}
+    for measurement, (name, units) in _NUMBERS.items():
+        value = _number(report, measurement, name, units, notes)
+        if value is not None:
+            labels[name] = value
+    labels |= _ejection_fraction(report, notes) | _tapse(report, notes)
+    for measurement, name in _GRADES.items():
+        cell, _ = report.get(measurement, ("", ""))
+        level = grade(cell)
+        level = _STENOSIS.get(level or "") if name == "aortic_stenosis" else level
+        if level is not None:
+            labels[name] = level
+        elif cell:
+            notes[f"cells of {name} that hold no known grade"] += 1
+    letter = sex(report.get("gender", ("", ""))[0])
+    return labels if letter is None else {**labels, "sex": letter}
+
+
+def grade(cell: str) -> str | None:
+    """ "none", "trace", "mild", "mild_moderate", "moderate", "moderate_severe" or "severe", else None.
+
+    Read off the words before a comma or bracket: "Mod (TR 37-60mmHg)", "None, incr vel high output".
+    """
+    words = re.findall(r"[a-z]+", re.split(r"[,(;]", cell.casefold())[0])
+    levels = tuple(dict.fromkeys(_LEVEL_OF[word] for word in words if word in _LEVEL_OF))
+    return levels[0] if len(levels) == 1 else _BETWEEN.get(levels)
+
+
+def _number(report: Report, measurement: str, name: str, units: Sequence[str], notes: Notes) -> float | None:
+    cell, unit = report.get(measurement, ("", ""))
+    if not cell:
+        return None
+    if unit not in units:
+        notes[f"values of {name} in another unit (left out)"] += 1
+        return None
+    value = number(cell)
+    if value is None:
+        notes[f"cells of {name} that hold no number"] += 1
+    return value
+
+
+def _ejection_fraction(report: Report, notes: Notes) -> dict[str, Label]:
+    """Biplane, else 3-D, else the middle of the reported range, else its one end; `ef_method` says which."""
+    found = {
+        name: value
+        for name in (*_MEASURED_EF, _LOW_EF, _HIGH_EF)
+        if (value := _number(report, name, "ef_percent", ("%", "percent"), notes)) is not None
+    }
+    for name, method in _MEASURED_EF.items():
+        if name in found:
+            return {"ef_percent": found[name], "ef_method": method}
+    low, high = found.get(_LOW_EF), found.get(_HIGH_EF)
+    if low is None:
+        return {}
+    if high is None:
+        return {"ef_percent": low, "ef_method": "one_value"}
+    if high >= _OPEN_END:
+        notes["ejection fractions reported as more than a value (left out)"] += 1
+        return {}
+    return {"ef_percent": (low + high) / 2, "ef_method": "middle_of_range"}
+
+
+def _tapse(report: Report, notes: Notes) -> dict[str, Label]:
+    value = _number(report, "tapse", "tapse_mm", ("cm", "mm"), notes)
+    if value is None:
+        return {}
+    if _TAPSE_CM[0] <= value <= _TAPSE_CM[1]:
+        return {"tapse_mm": round(10 * value, 3)}
+    if _TAPSE_MM[0] <= value <= _TAPSE_MM[1]:
+        return {"tapse_mm": value}
+    notes["values of tapse_mm that are neither millimetres nor centimetres (left out)"] += 1
+    return {}

@@ -13,11 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from echofm.clip import Label
-from echofm.readers.datasets.adapter import Adapter
-from echofm.readers.datasets.folder import Folder
-from echofm.readers.datasets.split_column import LEFT_OUT, with_splits
+from echofm.readers.datasets.folder import Folder, Notes, is_regular
+from echofm.readers.datasets.labels import LEFT_OUT, with_splits
 from echofm.readers.datasets.table import read_table
-from echofm.readers.datasets.walk import Notes, is_regular
 from echofm.readers.source import Row
 
 _NAME = re.compile(r"(patient\d+)-(2D|LVO|MCE)-(A[234]C)_image\.nii(\.gz)?", re.IGNORECASE)
@@ -29,11 +27,11 @@ def _home(root: Folder) -> Folder:
     return Folder(root.folder("wallMotion") or root.path)
 
 
-def _is_segrwma(root: Folder) -> bool:
+def recognises(root: Folder) -> bool:
     return any(_NAME.fullmatch(path.name) for path in _home(root).files[:3])
 
 
-def _rows(root: Path, notes: Notes) -> Iterator[Row]:
+def rows(root: Path, notes: Notes) -> Iterator[Row]:
     home = _home(Folder(root))
     table = _table((home, Folder(root), Folder(root.parent)), notes)
     for path in home.files:
@@ -64,12 +62,3 @@ def _table(homes: tuple[Folder, ...], notes: Notes) -> dict[str, tuple[str | Non
         labels: dict[str, Label] = {} if word is None else {"wall_motion_abnormality": word}
         found[Path(cells["path"].replace("\\", "/")).name.casefold()] = cells["split"] or None, labels
     return found
-
-
-SEGRWMA = Adapter(
-    name="segrwma",
-    title="segRWMA",
-    recognises=_is_segrwma,
-    rows=_rows,
-    patient_rule="patientN of the file's name",
-)

@@ -6,6 +6,7 @@ import csv
 import gzip
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,23 +15,25 @@ import numpy.typing as npt
 import pandas as pd
 
 from echofm.errors import EchofmError
-from echofm.readers.datasets.walk import Notes
 
 MAX_TABLE_MB = 1024
 _CHUNK_ROWS = 200_000
 _HEAD_BYTES = 65536
+_UTF8 = "utf-8-sig"
 
 
 def header(path: Path) -> list[str]:
     """Column names of a table, stripped and lower-case; empty where there is no such file or it holds no text."""
     try:
-        return _names(_head(path))
+        return _names(_head(path)[0])
     except (OSError, EchofmError):
         return []
 
 
 def read_table(path: Path, *, columns: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
-    """The named columns of a CSV file (plain or .gz), cells as text, "" where empty or in a missing optional column.
+    """The named columns of a CSV file (plain or .gz, UTF-8 or with its mark UTF-16), cells as text.
+
+    "" stands where a cell is empty and in a missing optional column.
 
     Names are compared without regard to case and outer blanks, then without blanks, `_` and `-` between words. Any
     bytes are accepted in cells: what is no UTF-8 becomes surrogate escapes, as in file names, so that both match. The
@@ -43,7 +46,7 @@ def read_table(path: Path, *, columns: Sequence[str], optional: Sequence[str] = 
 def read_chunks(path: Path, *, columns: Sequence[str], optional: Sequence[str] = ()) -> Iterator[pd.DataFrame]:
     """As `read_table`, a part at a time: for tables of millions of rows."""
     try:
-        head = _head(path)
+        head, encoding = _head(path)
         size_mb = path.stat().st_size / 2**20
     except OSError as error:
         raise EchofmError(f"{path.name} cannot be read ({error.strerror}); the data set needs this table") from None
@@ -57,8 +60,8 @@ def read_chunks(path: Path, *, columns: Sequence[str], optional: Sequence[str] =
             compression="gzip" if path.suffix.lower() == ".gz" else None,
             dtype=object,
             keep_default_na=False,
-            encoding="utf-8-sig",
-            encoding_errors="surrogateescape",
+            encoding=encoding,
+            encoding_errors="surrogateescape" if encoding == _UTF8 else "strict",
             usecols=lambda name: str(name).strip().casefold() in wanted.values(),
             chunksize=_CHUNK_ROWS,
             # A line that is skipped would shift the numbers of those below it.
@@ -122,8 +125,8 @@ def shown(cell: str) -> str:
     return "a long number" if cell.replace(".", "").isdigit() else f"something of {len(cell)} characters"
 
 
-def _head(path: Path) -> str:
-    """The first bytes as text. Raises EchofmError where they are no text."""
+def _head(path: Path) -> tuple[str, str]:
+    """The first bytes as text, and its encoding. Raises EchofmError where they are no text."""
     opener = gzip.open if path.suffix.lower() == ".gz" else open
     try:
         with opener(path, "rb") as file:
@@ -131,12 +134,13 @@ def _head(path: Path) -> str:
     except (EOFError, gzip.BadGzipFile, zlib.error):
         raise EchofmError(f"{path.name} is cut or no gzip file; download it again") from None
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise EchofmError(f"{path.name} is UTF-16; save it as CSV in UTF-8")
+        # What Excel calls Unicode text. The last bytes may be half a letter.
+        return head.decode("utf-16", "ignore"), "utf-16"
     if b"\0" in head:
         raise EchofmError(f"{path.name} is binary, not a CSV table; export it again as comma-separated UTF-8")
     if not head.strip():
         raise EchofmError(f"{path.name} is empty; download it again")
-    return head.decode("utf-8-sig", "surrogateescape")
+    return head.decode(_UTF8, "surrogateescape"), _UTF8
 
 
 def separator(head: str) -> str:
@@ -150,7 +154,7 @@ def _names(head: str) -> list[str]:
     return [cell.strip().casefold() for cell in cells]
 
 
-def once(table: pd.DataFrame, key: str, notes: Notes, name: str) -> list[dict[str, str]]:
+def once(table: pd.DataFrame, key: str, notes: Counter[str], name: str) -> list[dict[str, str]]:
     """The table's lines sorted by a column, the first of each value; what repeats a value is counted."""
     twice = table[key].duplicated()
     if twice.any():
@@ -176,7 +180,7 @@ def outlines(
         yield str(name), int(number), array
 
 
-def numeric(table: pd.DataFrame, columns: tuple[str, ...], notes: Notes, name: str) -> pd.DataFrame:
+def numeric(table: pd.DataFrame, columns: tuple[str, ...], notes: Counter[str], name: str) -> pd.DataFrame:
     """The rows whose cells are all numbers, with those columns as numbers; the others are counted."""
     values = table[list(columns)].apply(pd.to_numeric, errors="coerce")
     good = np.isfinite(values.to_numpy(float)).all(axis=1)

@@ -13,12 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from echofm.readers.datasets.adapter import Adapter
-from echofm.readers.datasets.folder import Folder
-from echofm.readers.datasets.labels import word
-from echofm.readers.datasets.split_column import WORDS
+from echofm.readers.datasets.folder import TABLES, Folder, Notes, media_files
+from echofm.readers.datasets.labels import SPLIT_WORDS, word
 from echofm.readers.datasets.table import read_table, shown
-from echofm.readers.datasets.walk import Notes, media_files
 from echofm.readers.source import Row
 
 _TABLE = "labels_per_image.csv"
@@ -34,18 +31,18 @@ def _home(root: Folder) -> Folder:
     return Folder(root.folder("approved_users_only") or root.path)
 
 
-def _is_tmed2(root: Folder) -> bool:
+def recognises(root: Folder) -> bool:
     return _home(root).has(_TABLE, "query_key", "view_label")
 
 
-def _rows(root: Path, notes: Notes) -> Iterator[Row]:
+def rows(root: Path, notes: Notes) -> Iterator[Row]:
     home = _home(Folder(root))
     table = read_table(
         home.needed(_TABLE), columns=("query_key", "view_label", "diagnosis_label"), optional=("SourceFolder",)
     )
     known = {_key(cells): cells for cells in table.to_dict("records")}
     splits = _splits(home, Folder(root), notes)
-    for path in media_files(home.path, notes):
+    for path in media_files(home.path, notes, tables=TABLES):
         match = _NAME.fullmatch(path.name)
         if match is None:
             notes["images whose name is no query_key (left out)"] += 1
@@ -90,7 +87,7 @@ def _splits(home: Folder, root: Folder, notes: Notes) -> dict[Key, str]:
     table = read_table(fold, columns=("query_key", *columns), optional=("SourceFolder",))
     found: dict[Key, str] = {}
     for cells in table.to_dict("records"):
-        split = next((split for column in columns if (split := WORDS.get(cells[column].casefold()))), None)
+        split = next((split for column in columns if (split := SPLIT_WORDS.get(cells[column].casefold()))), None)
         if split is not None:
             found[_key(cells)] = split
     for column in columns:
@@ -99,15 +96,6 @@ def _splits(home: Folder, root: Folder, notes: Notes) -> dict[Key, str]:
 
 
 def _note_other_words(cells: pd.Series, notes: Notes) -> None:
-    other = cells[~cells.str.casefold().isin(WORDS.keys())]
+    other = cells[~cells.str.casefold().isin(SPLIT_WORDS.keys())]
     for cell, count in other.value_counts().head(5).items():
         notes[f"images of {_FOLD} in no split, as {cells.name} says {shown(str(cell))}"] += int(count)
-
-
-TMED2 = Adapter(
-    name="tmed-2",
-    title="TMED-2",
-    recognises=_is_tmed2,
-    rows=_rows,
-    patient_rule="the number before `s` in the image's name",
-)

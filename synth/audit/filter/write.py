@@ -14,13 +14,14 @@ from typing import Literal
 
 import pandas as pd
 
-from echofm import read_clip
+from echofm import read_clips
 from echofm.clip import Clip
 from echofm.embed.source import parsed
 from echofm.errors import EchofmError, UnreadableFile
 from echofm.ids import IdKey, load_key
 from echofm.progress import progress_bar
 from echofm.readers.datasets import FolderSource, open_source
+from echofm.readers.images import image_sha256
 from echofm.readers.source import Row
 from echofm.schema import FrozenModel
 from echofm.shards.manifest import MANIFEST as SHARDS
@@ -36,6 +37,8 @@ _UNSEEN = "the audit has no row for it: it could not be read, or was not there"
 _OF_ONE_CLIP = re.compile(r" \(q [^)]*\)|(?<=real clip) \S+")
 # Their pixels lie in a second file, which is part of the id.
 _IN_TWO_FILES = (".mhd", ".mha")
+# More views than a screen shows.
+_MOST_IMAGES = 9
 _COLUMNS = ("clip_id", "removed", "flagged", "duplicate_of", "q")
 
 
@@ -178,8 +181,10 @@ def _files(
         for row in rows:
             bar.advance()
             try:
-                clip_id = shown(clip_id_of(row.path, key), key)
-                why = decisions.why_not(clip_id)
+                names = [shown(each, key) for each in clip_ids_of(row.path, key)]
+                # A file that declares several images is kept where all of them are.
+                seen = [name for name in names if name in decisions.clips] or names[:1]
+                clip_id, why = seen[0], next((why for name in seen if (why := decisions.why_not(name))), None)
             except UnreadableFile as error:
                 clip_id, why = error.file_id, error.reason
             if why == _UNSEEN and splits and row.split is not None and row.split not in splits:
@@ -200,10 +205,13 @@ _NONE_KEPT = (
 )
 
 
-def clip_id_of(path: Path, key: IdKey) -> str:
-    """The id that reading a file would give its clip; decodes only what lies in several. Raises UnreadableFile."""
+def clip_ids_of(path: Path, key: IdKey) -> list[str]:
+    """The ids that reading a file can give: of its clip, then of the images of one that declares several.
+
+    Decodes only what lies in several files. Raises UnreadableFile.
+    """
     if path.suffix.lower() in _IN_TWO_FILES or path.is_dir():
-        return read_clip(path, key=key).clip_id
+        return [clip.clip_id for clip in read_clips(path, key=key)]
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
@@ -211,7 +219,8 @@ def clip_id_of(path: Path, key: IdKey) -> str:
                 digest.update(block)
     except OSError as error:
         raise UnreadableFile(key.file(path), f"the file cannot be read ({error.strerror})") from None
-    return key.clip(digest.digest())
+    images = (image_sha256(digest.digest(), number) for number in range(1, _MOST_IMAGES + 1))
+    return [key.clip(each) for each in (digest.digest(), *images)]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from echofm.embed.table import EmbeddingTable
-from echofm.engine.schedule import half_cosine
+from echofm.engine.config import half_cosine
 from echofm.errors import EchofmError
 from synth.audit.reid.discriminant import discriminants, weights_L
 from synth.audit.reid.head import WIDTH, Head

@@ -1,0 +1,57 @@
+"""How far numbers or classes that were read agree with those that were asked for or are true, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from echofm.intervals import Estimate, patient_bootstrap
+
+_DRAWS = 500
+
+
+def agreement(
+    true_N: npt.NDArray, read_N: npt.NDArray, patients: npt.NDArray[np.str_], *, seed: int = 0
+) -> dict[str, Estimate]:
+    """By name. Of numbers: correlation, R2, mae (in the label's unit) and slope of what was read on what is true; of
+    classes: balanced_accuracy. Intervals over patients; the first named decides."""
+    if true_N.dtype.kind != "f":
+        return {"balanced_accuracy": _bootstrap(true_N, read_N, patients, seed, _balanced)}
+    of: dict[str, Callable[..., float]] = {"correlation": _correlation, "R2": _r2, "mae": _mae, "slope": _slope}
+    return {name: _bootstrap(true_N, read_N, patients, seed, each) for name, each in of.items()}
+
+
+def _bootstrap(
+    true_N: npt.NDArray, read_N: npt.NDArray, patients: npt.NDArray, seed: int, figure: Callable[..., float]
+) -> Estimate:
+    index = np.arange(len(true_N)).astype(float)
+
+    def of(rows: npt.NDArray) -> float:
+        chosen = rows.astype(int)
+        return figure(true_N[chosen], read_N[chosen])
+
+    return patient_bootstrap(of, {"rows": (index, patients)}, draws=_DRAWS, seed=seed)
+
+
+def _correlation(true: npt.NDArray, read: npt.NDArray) -> float:
+    return float(np.corrcoef(true, read)[0, 1]) if np.ptp(true) > 0 and np.ptp(read) > 0 else float("nan")
+
+
+def _r2(true: npt.NDArray, read: npt.NDArray) -> float:
+    spread = np.square(true - true.mean()).sum()
+    return float(1 - np.square(true - read).sum() / spread) if spread > 0 else float("nan")
+
+
+def _mae(true: npt.NDArray, read: npt.NDArray) -> float:
+    return float(np.abs(true - read).mean())
+
+
+def _slope(true: npt.NDArray, read: npt.NDArray) -> float:
+    about = true - true.mean()
+    return float(about @ read / (about @ about)) if np.ptp(true) > 0 else float("nan")
+
+
+def _balanced(true: npt.NDArray, read: npt.NDArray) -> float:
+    return float(np.mean([(read[true == each] == each).mean() for each in np.unique(true)]))

@@ -1,0 +1,64 @@
+"""Control: does a synthetic clip show what was asked for? Read by a regressor that knows real training patients alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from echofm.embed.table import EmbeddingTable
+from synth.evaluate.agreement import agreement
+from synth.evaluate.card import Figure, Panel
+from synth.evaluate.reader import CLASSES, NUMBERS, Labelled, fit_reader, labelled
+
+SHUFFLED, CEILING = "labels shuffled", "real held-out clips"
+_LEAST_CLIPS = 10
+
+
+def control(train: EmbeddingTable, holdout: EmbeddingTable, synthetic: EmbeddingTable, *, seed: int) -> Panel:
+    """The panel: requested against read EF, heart rate and view.
+
+    Beside each the same with the requests shuffled among the clips (what the condition does is the difference), and the
+    reader's own figure on real held-out clips (the ceiling). It fails where a request agrees no better than shuffled
+    beyond the intervals, though the reader can read it.
+    """
+    figures, notes, failed, passed = [], [], [], []
+    for target in (*NUMBERS, *CLASSES):
+        parts = [labelled(table, target, synthetic=made) for table, made in ((train, False), (holdout, False), (synthetic, True))]
+        if any(part is None or len(part) < _LEAST_CLIPS or not part.varies for part in parts):
+            notes.append(f"{target}: not in all three sets, or it does not vary.")
+            continue
+        found = _target(target, [part for part in parts if part is not None], seed=seed)
+        figures += found
+        decides = found[0]
+        if decides.beside[CEILING].low <= decides.beside[SHUFFLED].high:
+            notes.append(f"{target}: the reader cannot read it from real held-out clips; nothing follows.")
+        elif decides.found.low <= decides.beside[SHUFFLED].high:
+            failed.append((target, decides))
+        else:
+            passed.append((target, decides))
+    if not failed and not passed:
+        return Panel.not_tested(f"No request could be tested: {' '.join(notes)}")
+    shown = ", ".join(_words(target, figure) for target, figure in failed or passed)
+    headline = f"Does not follow its labels: {shown}." if failed else f"Follows its labels: {shown}."
+    return Panel(verdict="fail" if failed else "pass", headline=headline, figures=figures, notes=notes)
+
+
+def _target(target: str, parts: Sequence[Labelled], *, seed: int) -> list[Figure]:
+    train, holdout, synthetic = parts
+    reader = fit_reader(train)
+    read = reader.predict(synthetic.features_ND)
+    order = np.random.default_rng(seed).permutation(len(synthetic))
+    own = agreement(synthetic.label_N, read, synthetic.patients, seed=seed)
+    shuffled = agreement(synthetic.label_N[order], read, synthetic.patients, seed=seed)
+    ceiling = agreement(holdout.label_N, reader.predict(holdout.features_ND), holdout.patients, seed=seed)
+    return [
+        Figure(name=f"{target}, {name}", found=own[name], beside={SHUFFLED: shuffled[name], CEILING: ceiling[name]})
+        for name in own
+    ]
+
+
+def _words(target: str, figure: Figure) -> str:
+    name = figure.name.partition(", ")[2].replace("_", " ")
+    ceiling = figure.beside[CEILING].value
+    return f"{target} {name} {figure.found.value:.2f} (real clips {ceiling:.2f})"

@@ -1,0 +1,113 @@
+"""A reader of labels from frozen features: ridge or logistic regression, its penalty chosen over patients.
+
+Shapes: N clips, D features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.model_selection import GroupKFold
+
+from echofm.embed.table import EmbeddingTable
+from echofm.estimators.logistic import BlockLogistic
+from echofm.estimators.penalised import INVERSE_PENALTIES, penalty_path
+from echofm.estimators.ridge import ALPHAS, ridge_path
+from echofm.estimators.rows import Rows
+
+_FOLDS = 5
+# What a condition of a generator may be, and what is read back.
+NUMBERS = ("ef_percent", "heart_rate_bpm")
+CLASSES = ("view",)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Labelled:
+    """Features of the clips whose label is known, with patients: in a synthetic set the clips themselves."""
+
+    features_ND: npt.NDArray[np.float32]
+    label_N: npt.NDArray
+    patients: npt.NDArray[np.str_]
+
+    def __len__(self) -> int:
+        return len(self.label_N)
+
+    @property
+    def varies(self) -> bool:
+        """Whether it holds two labels or more."""
+        return len(np.unique(self.label_N)) > 1
+
+    def some(self, index: npt.ArrayLike) -> Labelled:
+        """Some of the clips."""
+        index = np.asarray(index)
+        return Labelled(
+            features_ND=self.features_ND[index], label_N=self.label_N[index], patients=self.patients[index]
+        )
+
+    def and_also(self, other: Labelled) -> Labelled:
+        """Both sets' clips."""
+        return Labelled(
+            features_ND=np.concatenate([self.features_ND, other.features_ND]),
+            label_N=np.concatenate([self.label_N, other.label_N]),
+            patients=np.concatenate([self.patients, other.patients]),
+        )
+
+
+def labelled(table: EmbeddingTable, target: str, *, synthetic: bool = False) -> Labelled | None:
+    """The clips of a table with this label: clip vectors beside motion vectors; None where there are none."""
+    column = table.rows[target] if target in table.rows.columns else None
+    if column is None or not column.notna().any():
+        return None
+    known = column.notna().to_numpy()
+    parts = [table.video_ND] if table.motion_NRCD is None else [table.video_ND, table.motion_NRCD.reshape(len(table), -1)]
+    values = column[known].astype(str if target in CLASSES else float).to_numpy()
+    names = (table.clip_id if synthetic else table.patient_id).astype(str)
+    return Labelled(
+        features_ND=np.concatenate([part[known] for part in parts], axis=1), label_N=values, patients=names[known]
+    )
+
+
+def fit_reader(train: Labelled) -> Any:
+    """Fitted to all clips, at the penalty that predicts best the patients of five folds left out.
+
+    Raises ValueError where fewer than two labels or patients are there.
+    """
+    if not train.varies or len(np.unique(train.patients)) < 2:
+        raise ValueError("a reader needs two labels and two patients or more")
+    numeric = train.label_N.dtype.kind == "f"
+    folds = GroupKFold(min(_FOLDS, len(np.unique(train.patients))))
+    error = np.zeros(len(ALPHAS if numeric else INVERSE_PENALTIES))
+    for fit, left in folds.split(train.features_ND, groups=train.patients):
+        path = _path(train.some(fit), numeric)
+        for number, model in enumerate(path):
+            predicted = model.predict(train.features_ND[left])
+            truth = train.label_N[left]
+            error[number] += np.square(predicted - truth).sum() if numeric else (predicted != truth).sum()
+    return _path(train, numeric)[int(error.argmin())]
+
+
+def _path(train: Labelled, numeric: bool) -> list[Any]:
+    rows = Rows(features_ND=train.features_ND)
+    if numeric:
+        return list(ridge_path(rows, train.label_N))
+    classes, numbers = np.unique(train.label_N, return_inverse=True)
+    if len(classes) < 2:
+        return [_Constant(classes[0])] * len(INVERSE_PENALTIES)
+    path = penalty_path(BlockLogistic, rows, numbers)
+    for model in path:
+        model.classes_ = classes
+    return list(path)
+
+
+@dataclass(frozen=True)
+class _Constant:
+    """What a fold with one class knows."""
+
+    value: str
+
+    def predict(self, X: npt.NDArray) -> npt.NDArray:
+        """That class for every row."""
+        return np.full(len(X), self.value)

@@ -1,0 +1,1 @@
+"""Generators of echo images and videos: one task, its paths from noise to data, networks, conditions and samplers."""

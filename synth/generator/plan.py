@@ -1,0 +1,127 @@
+"""What each clip of a set is asked for: a function of the set's settings and the clip's number.
+
+Shapes: B clips, T frames, C, H, W of latents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from echofm.augment import fit_to
+from echofm.clip import ClipBatch
+from echofm.draws import Stream, uniform
+from echofm.errors import EchofmError
+from echofm.shards.carry import held_by
+from echofm.shards.loader import window_batches
+from echofm.shards.read import ShardSet
+from synth.condition import Condition, joined
+from synth.generator.model import Generator, draw_of
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a set is asked for.
+
+    ef: "uniform" over the training clips' range, "train": as they are spread, numbers taken in turn, or None: unknown.
+    view: None: unknown. frames: None: as trained. reference: shards and split whose clips' first frames are kept.
+    """
+
+    ef: str | Sequence[float] | None = None
+    view: str | None = None
+    frames: int | None = None
+    reference: str | None = None
+    seed: int = 0
+
+
+class Plan:
+    """The condition of any clips of a set. Raises EchofmError where the generator cannot be asked so."""
+
+    def __init__(self, generator: Generator, asked: Asked) -> None:
+        self._generator, self._asked = generator, asked
+        self.frames = asked.frames or generator.contract.frames
+        self._taken = generator.denoiser.conditioner.taken
+        self._references = None if asked.reference is None else _References(generator, asked.reference)
+        if isinstance(asked.ef, str) and "ef_percent" not in generator.config.spread:
+            raise EchofmError("the generator knows no ejection fractions; leave --ef out")
+        # Refused before work.
+        generator.check(self.condition([0]), 1, self.frames)
+
+    def draw_B(self, numbers: Sequence[int]) -> torch.Tensor:
+        """Seeds of these clips."""
+        return torch.cat([draw_of(self._asked.seed, range(number, number + 1)) for number in numbers])
+
+    def source(self, number: int) -> str | None:
+        """Id of the clip whose first frame is kept."""
+        return None if self._references is None else self._references.ids[number % len(self._references.ids)]
+
+    def condition(self, numbers: Sequence[int]) -> Condition:
+        """Of these clips."""
+        return joined([self._of(number) for number in numbers])
+
+    def _of(self, number: int) -> Condition:
+        asked, rate_hz = self._asked, self._generator.contract.frame_rate_hz
+        chance_3 = uniform(self.draw_B([number]), 3, stream=Stream.CONDITION)[0].tolist()
+        fields: dict[str, Any] = {"ef_percent": self._ef(number, chance_3[0]), "view": asked.view}
+        reference = None if self._references is None else self._references.condition(number, self.frames)
+        tensors = {} if reference is None else reference.held()
+        if "phase_BT" in self._taken and "phase_BT" not in tensors and rate_hz is not None:
+            rate = self._spread("heart_rate_bpm", chance_3[1]) or 70.0
+            fields |= {"heart_rate_bpm": rate, "first_phase": chance_3[2], "frame_rate_hz": rate_hz}
+        made = Condition.of(1, frames=self.frames, **{key: each for key, each in fields.items() if each is not None})
+        return Condition(**{**made.held(), **tensors})
+
+    def _ef(self, number: int, chance: float) -> float | None:
+        ef = self._asked.ef
+        if ef is None or not isinstance(ef, str):
+            return None if ef is None else float(ef[number % len(ef)])
+        known = self._generator.config.spread["ef_percent"]
+        return known[0] + chance * (known[-1] - known[0]) if ef == "uniform" else self._spread("ef_percent", chance)
+
+    def _spread(self, label: str, chance: float) -> float | None:
+        known = self._generator.config.spread.get(label)
+        return None if known is None else float(np.interp(chance, np.linspace(0, 1, len(known)), known))
+
+
+class _References:
+    """First frames of a split's clips, as latents, with what their shards say of the beat."""
+
+    def __init__(self, generator: Generator, spec: str) -> None:
+        folder, _, split = spec.rpartition(":")
+        if not folder or "reference_BCTHW" not in generator.denoiser.conditioner.taken:
+            raise EchofmError(
+                "--reference is SHARDS:SPLIT, for a generator trained with the condition `reference`"
+            )
+        self._generator, self._shards = generator, ShardSet.open(folder).split(split)
+        if not len(self._shards):
+            raise EchofmError(f"--reference: the split {split!r} has no clip")
+        self.ids = [record.meta.clip_id for record in self._shards.records]
+
+    @torch.no_grad()
+    def condition(self, number: int, frames: int) -> Condition:
+        """Of one clip of the set."""
+        batch, generator = self._batch(number % len(self.ids)), self._generator
+        first = generator.codec.encode(batch.video_BCTHW[:, :, :1].to(generator.device)).cpu()
+        observed_BT = torch.arange(frames)[None] == 0
+        held: dict[str, Any] = {"reference_BCTHW": first.expand(-1, -1, frames, -1, -1), "observed_BT": observed_BT}
+        taken = {field.field for field in generator.denoiser.conditioner.fields}
+        phase_BT = batch.phase_BT
+        if "phase_BT" in taken and phase_BT is not None and phase_BT.isfinite().all() and phase_BT.shape[1] > 1:
+            turn = ((phase_BT[:, 1:] - phase_BT[:, :-1]) % 1).mean(1, keepdim=True)
+            held["phase_BT"] = ((phase_BT[:, :1] + torch.arange(frames) * turn) % 1).float()
+        return Condition(**held)
+
+    def _batch(self, index: int) -> ClipBatch:
+        contract = self._generator.contract
+        one = replace(self._shards, records=self._shards.records[index : index + 1])
+        windows = window_batches(
+            one,
+            frames=contract.frames,
+            frame_rate_hz=contract.frame_rate_hz,
+            batch=1,
+            carry=held_by(one, ["phase"]),
+        )
+        return fit_to(next(windows).to("cpu"), contract)

@@ -1,0 +1,1 @@
+"""Recipes of generators, a module each: its sizes and its trainer."""

@@ -1,0 +1,159 @@
+"""A set of generated clips in EchoNet-Dynamic's layout, with where each one comes from.
+
+Clip number n is a function of the generator, the settings and n alone, so that a set can be made by any number of
+processes, be broken off, and grow.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import echofm
+from echofm.atomic import whole_file, write_whole
+from echofm.engine.parallel import on_main, processes, together
+from echofm.errors import EchofmError
+from echofm.phantom.video import write_mjpeg
+from echofm.progress import progress_bar
+from synth.generator.model import Generator
+from synth.generator.plan import Plan
+from synth.generator.sampler import Guidance, Method
+
+SET, PROVENANCE, TABLE, VIDEOS = "set.json", "provenance.jsonl", "FileList.csv", "Videos"
+_COLUMNS = ("FileName", "EF", "ESV", "EDV", "FrameHeight", "FrameWidth", "FPS", "NumberOfFrames", "Split")
+_AT_A_TIME = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class How:
+    """How clips are sampled."""
+
+    steps: int = 25
+    guidance: Guidance = Guidance()
+    method: Method | None = None
+
+
+def name_of(number: int) -> str:
+    """Of a clip, without suffix."""
+    return f"synthetic-{number:06d}"
+
+
+class SyntheticSet:
+    """A set being made in `out`. settings: all that decides its clips, JSON-like; another set there is refused."""
+
+    def __init__(
+        self, out: Path, generator: Generator, plan: Plan, how: How, *, settings: Mapping[str, Any]
+    ) -> None:
+        self.out, self._generator, self._plan, self._how = out, generator, plan, how
+        self.settings = {**settings, "tool": f"echofm {echofm.__version__}"}
+        # A container wants a rate; still images and frames of no fixed rate have none.
+        self.frame_rate_hz = generator.contract.frame_rate_hz or 1.0
+        on_main(lambda: _begun(out, self.settings))
+
+    def make(self, numbers: Sequence[int], *, show_progress: bool = True) -> None:
+        """Those of these clips that are not there yet, dealt to the processes."""
+        missing = [number for number in numbers if not self.path(number).exists()]
+        own = missing[processes().process_index :: processes().num_processes]
+
+        def made() -> None:
+            with progress_bar("clips", len(own), show=show_progress and processes().is_main_process) as bar:
+                for first in range(0, len(own), _AT_A_TIME):
+                    part = own[first : first + _AT_A_TIME]
+                    self._write(part)
+                    bar.advance(len(part))
+
+        together(made)
+
+    def path(self, number: int) -> Path:
+        """Of a clip's file."""
+        return self.out / VIDEOS / f"{name_of(number)}.avi"
+
+    def close(self, numbers: Sequence[int]) -> None:
+        """Write the tables of the clips that are in the set; called once, on the main process."""
+        lines = [json.dumps(self.provenance(number)) for number in numbers]
+        write_whole(self.out / PROVENANCE, "".join(f"{line}\n" for line in lines))
+        write_whole(self.out / TABLE, self._table(numbers))
+
+    def provenance(self, number: int) -> dict[str, Any]:
+        """Where a clip comes from: seed, condition, reference."""
+        condition = self._plan.condition([number])
+        asked = {name: _plain(value) for name, value in condition.held().items() if name not in _LARGE}
+        source = self._plan.source(number)
+        own = {"file": f"{name_of(number)}.avi", "number": number, "draw": int(self._plan.draw_B([number])[0])}
+        return {**own, "condition": asked, **({"reference_clip": source} if source else {})}
+
+    def _write(self, numbers: Sequence[int]) -> None:
+        for number, frames_THW in zip(numbers, self.frames(numbers)):
+            with whole_file(self.path(number)) as path:
+                # By its suffix a container is chosen, and by its name nothing is.
+                write_mjpeg(path, frames_THW[..., None], self.frame_rate_hz)
+
+    def frames(self, numbers: Sequence[int]) -> Iterator[npt.NDArray[np.uint8]]:
+        """The pixels (T, H, W) of each clip."""
+        video_BCTHW = self._generator.sample(
+            self._plan.condition(numbers),
+            frames=self._plan.frames,
+            steps=self._how.steps,
+            guidance=self._how.guidance,
+            method=self._how.method,
+            draw_B=self._plan.draw_B(numbers),
+        )
+        yield from (255 * video_BCTHW[:, 0]).round().byte().numpy()
+
+    def _table(self, numbers: Sequence[int]) -> str:
+        size = self._generator.contract.size
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(_COLUMNS)
+        for number in numbers:
+            ef = self._plan.condition([number]).ef_percent_B
+            shown = "" if ef is None or ef.isnan().any() else f"{float(ef[0]):.3f}"
+            table.writerow([name_of(number), shown, "", "", size, size, self.frame_rate_hz, self._plan.frames, "TRAIN"])
+        return text.getvalue()
+
+
+_LARGE = ("reference_BCTHW", "observed_BT", "embedding_BND", "motion_BND", "label_map_BTHW")
+
+
+def _plain(value: Any) -> Any:
+    values = value[0].tolist() if hasattr(value, "tolist") else value[0]
+    return [round(each, 4) for each in values] if isinstance(values, list) else values
+
+
+def _begun(out: Path, settings: Mapping[str, Any]) -> None:
+    path, text = out / SET, json.dumps(settings, indent=2, sort_keys=True) + "\n"
+    if path.exists():
+        if path.read_text(encoding="utf-8") != text:
+            raise EchofmError(f"{out} holds a set of other settings ({SET}); name another folder")
+    elif out.exists() and any(out.iterdir()):
+        raise EchofmError(f"{out} is not empty and holds no set of ours; name another folder")
+    (out / VIDEOS).mkdir(parents=True, exist_ok=True)
+    write_whole(path, text)
+
+
+def accepted(
+    made: SyntheticSet, count: int, judge: Callable[[Sequence[int]], Sequence[int]] | None, *, show_progress: bool = True
+) -> tuple[list[int], int]:
+    """Numbers of the first `count` clips that a judge leaves, and how many it took out.
+
+    judge: of these clips, those to take out; their files are removed. None: none.
+    """
+    kept: list[int] = []
+    tried = 0
+    while len(kept) < count:
+        numbers = range(tried, tried + count - len(kept))
+        made.make(numbers, show_progress=show_progress)
+        out = set(judge(numbers)) if judge else set()
+        kept += [number for number in numbers if number not in out]
+        tried = numbers.stop
+        if tried > 20 * count:
+            raise EchofmError(f"the filter took out {tried - len(kept)} of {tried} clips; the generator copies: train it on more")
+    return kept, tried - count

@@ -1,0 +1,197 @@
+"""Each panel fails for the damage that is its own, passes a set drawn like the real ones, and says what it lacks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from echofm import cli
+from echofm.embed.table import EmbeddingTable
+from echofm.errors import EchofmError
+from synth.evaluate.agreement import agreement
+from synth.evaluate.card import PANELS, Card, Panel, RealSet, SetCard
+from synth.evaluate.compare_cli import load_card
+from synth.evaluate.control import CEILING, SHUFFLED, control
+from synth.evaluate.diversity import diversity
+from synth.evaluate.features import vectors_of
+from synth.evaluate.fidelity import FLOOR, Compared, fidelity
+from synth.evaluate.inputs import names_of, open_sets
+from synth.evaluate.page import page
+from synth.evaluate.temporal import statistics
+from synth.evaluate.utility import REAL, utility
+
+WIDTH, CLIPS = 12, 2
+
+
+def table(patients: int, seed: int, *, damage: str = "", clips: int = CLIPS) -> EmbeddingTable:
+    """Patients as points, EF along the first axis, views along the second."""
+    rng = np.random.default_rng(seed)
+    identity = rng.standard_normal((1 if damage == "one patient" else patients, WIDTH))
+    rows = np.resize(np.repeat(identity, clips, 0), (patients * clips, WIDTH))
+    rows = rows + (0.05 if damage == "one patient" else 0.3) * rng.standard_normal(rows.shape)
+    ef = 55 + 8 * rows[:, 0] + rng.standard_normal(len(rows))
+    view = np.where(rows[:, 1] > 0, "A4C", "PSAX")
+    if damage == "noise":
+        rows = rows + 1.5 * rng.standard_normal(rows.shape) + 1.0
+    if damage == "labels shuffled":
+        order = rng.permutation(len(rows))
+        ef, view = ef[order], view[order]
+    return EmbeddingTable.from_arrays(
+        rows,
+        clip_id=[f"{seed}c{index:04d}" for index in range(len(rows))],
+        patient_id=[f"{seed}p{index // clips:04d}" for index in range(len(rows))],
+        encoder_digest="e" * 64,
+        labels=pd.DataFrame({"ef_percent": ef}),
+        view=view.tolist(),
+    )
+
+
+TRAIN, HOLDOUT = table(150, 0), table(100, 5)
+
+
+def compared(made: EmbeddingTable) -> Compared:
+    found = Compared.of(vectors_of(TRAIN, "clip"), vectors_of(HOLDOUT, "clip"), vectors_of(made, "clip", synthetic=True))
+    assert found is not None
+    return found
+
+
+def verdicts(made: EmbeddingTable) -> dict[str, str]:
+    clips = compared(made)
+    return {
+        "fidelity": fidelity({"clip": clips}, seed=0, draws=200).verdict,
+        "diversity": diversity(clips, seed=0).verdict,
+        "control": control(TRAIN, HOLDOUT, made, seed=0).verdict,
+        "utility": utility(TRAIN, HOLDOUT, made, seed=0).verdict,
+    }
+
+
+@pytest.mark.parametrize(
+    ("damage", "fails"),
+    [
+        ("", set()),
+        ("noise", {"fidelity"}),
+        # Its clips differ too little in EF to teach it.
+        ("one patient", {"fidelity", "diversity", "utility"}),
+        ("labels shuffled", {"control", "utility"}),
+    ],
+)
+def test_each_damage_fails_the_panel_that_is_its_own(damage: str, fails: set[str]) -> None:
+    found = verdicts(table(120, 2, damage=damage, clips=1))
+    assert {name for name, verdict in found.items() if verdict == "fail"} == fails
+
+
+def test_fidelity_stands_beside_the_real_floor() -> None:
+    panel = fidelity({"clip": compared(table(120, 2, clips=1))}, seed=0, draws=200)
+    kernel, above, frechet = panel.figures
+    assert kernel.beside[FLOOR].low < 0 < kernel.beside[FLOOR].high
+    assert above.found.low < 0 < above.found.high
+    assert frechet.found.value == pytest.approx(frechet.beside[FLOOR].value, rel=0.6)
+
+
+def test_control_is_between_shuffled_and_the_readers_own() -> None:
+    panel = control(TRAIN, HOLDOUT, table(120, 2, clips=1), seed=0)
+    correlation = panel.figures[0]
+    assert correlation.name == "ef_percent, correlation"
+    assert correlation.found.low > correlation.beside[SHUFFLED].high
+    assert correlation.beside[CEILING].value > 0.9
+    assert any(figure.name == "view, balanced_accuracy" for figure in panel.figures)
+    assert any("heart_rate_bpm" in note for note in panel.notes)
+
+
+def test_utility_is_a_share_of_what_real_clips_teach() -> None:
+    panel = utility(TRAIN, HOLDOUT, table(150, 2), seed=0)
+    share = next(each for each in panel.figures if each.name == "share of the real R2")
+    assert share.found.low < 1.05 and share.found.value == pytest.approx(1, abs=0.1)
+    assert panel.figures[1].beside[REAL].value > 0.8
+
+
+def test_what_is_missing_is_not_tested() -> None:
+    bare = table(60, 3, clips=1)
+    bare = EmbeddingTable.from_arrays(
+        bare.video_ND, clip_id=bare.clip_id, patient_id=bare.patient_id, encoder_digest=bare.encoder_digest
+    )
+    for panel in (control(TRAIN, HOLDOUT, bare, seed=0), utility(TRAIN, HOLDOUT, bare, seed=0)):
+        assert panel.verdict == "not_tested" and "ef_percent" in panel.headline
+
+
+def test_agreement_of_numbers_and_classes() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(50, 10, 200)
+    patients = np.arange(200).astype(str)
+    found = agreement(truth, 0.5 * truth + 25, patients)
+    assert found["correlation"].value == pytest.approx(1) and found["slope"].value == pytest.approx(0.5)
+    assert found["R2"].value == pytest.approx(0.75, abs=0.01)
+    assert found["mae"].value == pytest.approx(np.abs(0.5 * truth - 25).mean())
+    classes = np.where(truth > 50, "a", "b")
+    assert agreement(classes, classes, patients)["balanced_accuracy"].value == 1
+
+
+def beating(rate_bpm: float, *, order: np.ndarray | None = None) -> np.ndarray:
+    time_s = np.arange(75) / 25
+    rows, columns = np.indices((64, 64))
+    reach = 14 + 5 * np.sin(2 * np.pi * time_s * rate_bpm / 60)
+    frames = 1 / (1 + np.exp(np.hypot(rows - 32, columns - 32)[None] - reach[:, None, None]))
+    texture = np.random.default_rng(0).random((64, 64))
+    frames = frames * (0.5 + 0.5 * texture)
+    return frames if order is None else frames[order]
+
+
+def test_temporal_figures_know_order_rate_and_noise() -> None:
+    slow, fast = statistics(beating(60)), statistics(beating(120))
+    shuffled = statistics(beating(60, order=np.random.default_rng(1).permutation(75)))
+    noisy = statistics(np.clip(beating(60) + np.random.default_rng(2).normal(0, 0.1, (75, 64, 64)), 0, 1))
+    assert fast[3] > 1.5 * slow[3]
+    assert shuffled[0] > slow[0] and abs(shuffled[1]) < 0.2 < slow[1]
+    assert slow[4] > 0.5 > shuffled[4]
+    # Flow explains a moving wall, and no noise.
+    assert slow[2] < noisy[2]
+
+
+def card() -> Card:
+    panels = {name: Panel.not_tested("nothing here") for name in PANELS}
+    panels["fidelity"] = fidelity({"clip": compared(table(60, 2, damage="noise", clips=1))}, seed=0, draws=100)
+    return Card(
+        echofm_version="0",
+        encoders={"encoder": "e" * 64},
+        seed=0,
+        real=RealSet(train_clips=300, train_patients=150, holdout_clips=200, holdout_patients=100),
+        sets=[SetCard(name="made", clips=60, panels=panels)],
+    )
+
+
+def test_card_is_read_back_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written = card()
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "card.json").write_text(written.to_json(), encoding="utf-8")
+    assert load_card(tmp_path / "a") == written and written.fails
+    html = page(written).html()
+    assert "FAIL" in html and "not tested" in html and "kernel distance" in html
+    assert page(written).html() == html
+    assert cli.main(["synth", "compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+    assert "fidelity" in capsys.readouterr().out
+    other = json.loads(written.to_json())
+    other["encoders"]["encoder"] = "f" * 64
+    (tmp_path / "b" / "card.json").write_text(json.dumps(other), encoding="utf-8")
+    assert cli.main(["synth", "compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 2
+    assert cli.main(["synth", "compare", str(tmp_path / "a"), str(tmp_path)]) == 2
+
+
+def test_a_card_has_all_panels() -> None:
+    with pytest.raises(ValueError, match="fidelity, diversity"):
+        SetCard(name="x", clips=1, panels={"fidelity": Panel.not_tested("")})
+
+
+def test_sets_are_named_by_their_folders() -> None:
+    assert names_of(["a/set", "b/set", "training"]) == {"set": "a/set", "set-2": "b/set", "training-2": "training"}
+
+
+def test_held_out_patients_are_asked_for(tmp_path: Path) -> None:
+    from echofm.embed.options import EmbedOptions
+
+    with pytest.raises(EchofmError, match="--holdout"):
+        open_sets(f"{tmp_path}:train", None, {}, EmbedOptions())
