@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hearts import beating_heart
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -103,14 +104,33 @@ def test_pixels_of_few_values_are_no_words(levels: int) -> None:
     assert (found.mask_HW & fan.mask(clip.shape[1:])).sum() > 0.95 * fan.mask(clip.shape[1:]).sum()
 
 
-def test_two_hearts_side_by_side_are_set_aside_as_such() -> None:
-    fan = Fan(
-        apex_row=2, apex_column=60, first_rad=-0.6, last_rad=0.6, near=3, far=104, top=-0.5, left=-0.5, bottom=111.5,
-        right=119.5,
-    )  # fmt: skip
-    both = np.concatenate([echo_in(fan, (112, 120), frames=12, seed=seed) for seed in (1, 2)], axis=2)
-    with pytest.raises(Refused):
-        find_sector(Decoded(frames_TCHW=both[:, None]))
+@pytest.mark.parametrize(("rows", "columns", "size"), [(1, 2, 112), (1, 3, 90), (2, 2, 100), (1, 2, 300)])
+def test_several_hearts_on_one_screen_are_set_aside_as_such(rows: int, columns: int, size: int) -> None:
+    """Without a word in the header, with a bar of depth marks beside each."""
+    views = []
+    for seed in range(rows * columns):
+        heart, _ = beating_heart(frames=12, size=size, seed=seed + size)
+        heart = np.pad(heart, ((0, 0), (4, 4), (2, 10)))
+        heart[:, 8::12, -6:-3] = 180
+        views.append(heart)
+    screen = np.concatenate([np.concatenate(views[at : at + columns], 2) for at in range(0, len(views), columns)], 1)
+    with pytest.raises(Refused) as refused:
+        find_sector(Decoded(frames_TCHW=screen[:, None]))
+    assert refused.value.kind == "several_images"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_heart_in_which_no_fan_is_found_is_still_one(seed: int) -> None:
+    """Cut at the top or the side, or parted by a shadow along the beams: whatever becomes of it, it is not several images."""
+    heart, _ = beating_heart(frames=12, size=112, seed=seed)
+    rows, columns = np.mgrid[:112, :112]
+    angle = np.arctan2(columns - 55.5, rows + 5)
+    parted = heart * ((angle < -0.2 + seed / 20) | (angle > 0.1 + seed / 20))
+    for spoilt in (heart[:, 40:], heart[:, :, 30 + seed :], heart[:, 20:-20, 15:-15], parted):
+        try:
+            find_sector(Decoded(frames_TCHW=np.ascontiguousarray(spoilt)[:, None]))
+        except Refused as refused:
+            assert refused.kind == "no_sector"
 
 
 def test_a_mostly_dark_image_has_the_fan_of_its_declared_box() -> None:
