@@ -13,13 +13,12 @@ import torch
 
 from benchmarks.mafe_features import window_of
 from echofm.clip import LEFT_VENTRICLE, MYOCARDIUM, Clip
-from echofm.window import between
-from echofm.estimators.left_ventricle import LeftVentricleReader, fit_left_ventricle
-from echofm.estimators.traced_frames import traced_frames
+from echofm.estimators.left_ventricle import LeftVentricleReader, fit_left_ventricle, traced_frames
 from echofm.hub import Encoder
 from echofm.intervals import patient_bootstrap
 from echofm.progress import progress_bar
 from echofm.shards.read import ShardSet
+from echofm.window import between
 from synth.mafe.flow import dis_flow
 from synth.mafe.follow import animated, follow
 from synth.mafe.modes import clip_modes

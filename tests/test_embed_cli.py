@@ -228,6 +228,21 @@ def make_run(encoder: Path, folder: Path, out: Path, *, rank: int = 0, world: in
     return EmbedRun(out, source, Extractor(encoder=loaded, batch=4), rank=rank, world=world, show_progress=False)
 
 
+def test_parts_of_another_release_are_not_mixed_in(
+    encoder: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as older:
+        older.setattr(run_module, "__version__", "0.0.1")
+        begun, finished = (make_run(encoder, folder, tmp_path / name) for name in ("begun", "finished"))
+        for run in (begun, finished):
+            run.prepare()
+        finished.embed()
+        finished.merge()
+    with pytest.raises(EchofmError, match="was begun by another release"):
+        begun.prepare()
+    finished.prepare()
+
+
 def test_ranks_and_stops_do_not_show(
     encoder: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,17 +8,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from encoder_and_sets import write_encoder_and_sets
+from heart_shards import read_heart, write_heart_shards
 from labelled_hearts import write_labelled_hearts
 from pretrain_process import environments_of_two, finish, forked
 
 from echofm.cli import main
 from echofm.errors import EchofmError
+from echofm.phantom.video import write_mjpeg
+from echofm.readers.source import Row
 from echofm.hub import load_model, save_model
 from synth.condition import Condition
 from synth.condition_field import Sizes
 from synth.generator.config import DataConfig, NetworkConfig
 from synth.generator.denoiser import Denoiser
 from synth.generator.model import Generator, GeneratorConfig
+from synth.generator.judge import judge_of
+from synth.generator.sample_set import SyntheticSet
 from synth.latent.codec import PixelCodec
 
 CONDITIONS = ("ef", "phase", "view", "reference")
@@ -169,3 +175,25 @@ def test_another_frame_rate_is_refused(run: Path) -> None:
     condition = Condition.of(1, frames=4, frame_rate_hz=50, heart_rate_bpm=70, first_phase=0)
     with pytest.raises(EchofmError, match=r"50 frames a second are asked, the generator makes 12\.5"):
         load_model(run / "export").sample(condition)
+
+
+def test_the_audits_rule_takes_copies_out(tmp_path: Path) -> None:
+    """Of a generator whose every third clip is a training clip."""
+    write_encoder_and_sets(tmp_path)
+    shards = write_heart_shards(tmp_path / "hearts", train=4, val=20, frames=24, size=32)
+    made = Copying()
+    made.out = tmp_path / "set"
+    (made.out / "Videos").mkdir(parents=True)
+    for number in range(6):
+        seed = number if number % 3 == 0 else 100 + number
+        clip = read_heart(Row(path=Path(f"heart-{seed}"), patient="Doe^Jane", split="train"), frames=24, size=32)
+        write_mjpeg(made.path(number), clip.frames_TCHW.transpose(0, 2, 3, 1), 50.0)
+    judge = judge_of(made, str(tmp_path / "encoder"), shards)
+    assert {0, 3} <= set(judge(range(6))) < set(range(6)) and not (made.out / "judged").exists()
+
+
+class Copying(SyntheticSet):
+    """Files alone."""
+
+    def __init__(self) -> None:
+        pass
