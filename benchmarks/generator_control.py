@@ -21,8 +21,7 @@ import numpy.typing as npt
 import tyro
 
 from echofm.clip import Clip
-from echofm.estimators.left_ventricle import LeftVentricleReader, fit_left_ventricle
-from echofm.estimators.traced_frames import traced_frames
+from echofm.estimators.left_ventricle import LeftVentricleReader, fit_left_ventricle, traced_frames
 from echofm.hub import load_encoder
 from echofm.intervals import patient_bootstrap
 from echofm.progress import progress_bar

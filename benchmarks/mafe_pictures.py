@@ -13,13 +13,12 @@ import torch
 
 from benchmarks.mafe_features import window_of
 from echofm.clip import LEFT_VENTRICLE, MYOCARDIUM, Clip
-from echofm.displacement import between
-from echofm.estimators.left_ventricle import LeftVentricleReader, fit_left_ventricle
-from echofm.estimators.traced_frames import traced_frames
+from echofm.estimators.left_ventricle import LeftVentricleReader, fit_left_ventricle, traced_frames
 from echofm.hub import Encoder
 from echofm.intervals import patient_bootstrap
 from echofm.progress import progress_bar
 from echofm.shards.read import ShardSet
+from echofm.window import between
 from synth.mafe.flow import dis_flow
 from synth.mafe.follow import animated, follow
 from synth.mafe.modes import clip_modes
@@ -27,13 +26,19 @@ from synth.mafe.network import Mafe
 from synth.mafe.warp import resized, warp
 
 Floats = npt.NDArray[np.floating]
-_READER_CLIPS = 60
+_READER_CLIPS = 45
 
 
 def _estimate(values: list[float], patients: list[str], *, median: bool = False) -> dict[str, float]:
     middle = np.median if median else np.mean
     found = patient_bootstrap(lambda value: float(middle(value)), {"value": (np.array(values), np.array(patients))})
     return {"value": found.value, "low": found.low, "high": found.high}
+
+
+def one_a_patient(shards: ShardSet) -> list[Clip]:
+    """The first clip of each."""
+    patients = [record.meta.patient_id for record in shards.records]
+    return [shards.clip(patients.index(patient)) for patient in dict.fromkeys(patients)]
 
 
 def ends_of(clip: Clip) -> tuple[int, int]:
@@ -59,8 +64,7 @@ def flow_errors(shards: ShardSet, net: Mafe, name: str) -> dict[str, Any]:
     errors: dict[str, list[float]] = {key: [] for key in ("model", "4 modes", "DIS", "zero")}
     psnr: dict[str, list[float]] = {key: [] for key in ("model", "mean of the ends", "warp by DIS")}
     patients = []
-    test = shards.split("test")
-    for clip in test:
+    for clip in one_a_patient(shards.split("test")):
         first, last = ends_of(clip)
         middle = (first + last) // 2
         frames_THW = clip.frames_TCHW[:, 0]
@@ -93,8 +97,8 @@ def flow_errors(shards: ShardSet, net: Mafe, name: str) -> dict[str, Any]:
 
 def reader_of(shards: ShardSet, encoder: Encoder) -> LeftVentricleReader:
     """The core's reader of the left ventricle, fitted on traced frames of other patients."""
-    train = traced_frames(encoder, shards, split="train", clips=_READER_CLIPS, frames_per_clip=3)
-    val = traced_frames(encoder, shards, split="val", clips=_READER_CLIPS // 3, frames_per_clip=3)
+    train = traced_frames(encoder, shards, split="train", clips=_READER_CLIPS, frames_per_clip=2)
+    val = traced_frames(encoder, shards, split="val", clips=_READER_CLIPS // 3, frames_per_clip=2)
     return fit_left_ventricle(encoder, train, val, steps=300)
 
 
@@ -113,10 +117,7 @@ def swaps(shards: ShardSet, encoder: Encoder, net: Mafe, name: str, *, pairs: in
     "with A's own": the swap's curve with A's, which B's motion has nothing to do with.
     """
     reader, test = reader_of(shards, encoder), shards.split("test")
-    by_patient: dict[str, Clip] = {}
-    for clip in test:
-        by_patient.setdefault(clip.patient_id, clip)
-    clips = list(by_patient.values())
+    clips = one_a_patient(test)
     followed = [follow(net, window_of(clip)[0], both_ways=True) for clip in clips]
     curves = [area_curve(reader, each.frames_BTHW[0]) for each in followed]
     found: dict[str, list[float]] = {key: [] for key in ("with B's", "with A's own", "own motion", "range over B's")}

@@ -25,8 +25,8 @@ from echofm.errors import EchofmError
 from echofm.intervals import Estimate
 from echofm.progress import progress_bar
 from echofm.shards.read import ShardSet
-from probe.phase.events import systole_phases
-from probe.phase.pixels import pixel_table
+from probe.baselines import pixel_table
+from probe.phase.answers import systole_phases
 from probe.phase.probe import probe_phase
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,8 +35,14 @@ from echofm.progress import progress_bar
 from echofm.readers.read import read_clip
 from echofm.shards.read import ShardSet
 from probe.retrieval.frames import ClipWindows, Reading, encode_windows
-from probe.retrieval.lv_area import AreaMatch, encoder_similarity, match_frames, prior_similarity, rate_readings
-from probe.retrieval.permutation import match_figures, paired_test
+from probe.retrieval.lv_area import (
+    AreaMatch,
+    chance_of_matches,
+    encoder_similarity,
+    match_frames,
+    prior_similarity,
+    rate_readings,
+)
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared" / "real"
 _APICAL = ("A4C", "A2C")
@@ -138,6 +145,68 @@ def choose_reading(encoder: Encoder, shards: ShardSet, *, clips: int, show: int 
     for row in rated.head(show).itertuples():
         print(f"    {row.merit:.3f} {row.area_difference:.3f} {row.same_direction:.1%} {row.reading}", file=sys.stderr)
     return rated["reading"][0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchFigures:
+    """Means over clips. p values: part of random moves at least as good (see `chance_of_matches`)."""
+
+    area_difference: float
+    same_direction: float
+    chance_area_difference: float
+    chance_same_direction: float
+    p_area_difference: float
+    p_same_direction: float
+    clips: int
+    frames: int
+
+
+def match_figures(matches: Sequence[AreaMatch], *, draws: int = 10_000) -> MatchFigures:
+    """Figures over clips, with a permutation test."""
+    p_area, p_direction = chance_of_matches(matches, draws=draws)
+    return MatchFigures(
+        area_difference=float(np.mean([each.difference_F.mean() for each in matches])),
+        same_direction=float(np.mean([each.same_F.mean() for each in matches])),
+        chance_area_difference=float(np.mean([each.chance_difference for each in matches])),
+        chance_same_direction=float(np.mean([each.chance_same for each in matches])),
+        p_area_difference=p_area,
+        p_same_direction=p_direction,
+        clips=len(matches),
+        frames=sum(len(each.match_F) for each in matches),
+    )
+
+
+def paired_test(
+    ours: Sequence[AreaMatch],
+    theirs: Sequence[AreaMatch],
+    *,
+    block_s: float = 0.5,
+    draws: int = 10_000,
+    seed: int = 0,
+) -> dict[str, tuple[float, float]]:
+    """Ours minus theirs on the same clips: name -> (difference of the means, two-sided p).
+
+    Under the null the two are exchangeable: their signs are drawn at random for whole blocks of `block_s` seconds,
+    since frames beside one another fail together.
+    """
+    rng = np.random.default_rng(seed)
+    sums: dict[str, list[float]] = {"area_difference": [], "same_direction": []}
+    for own, other in zip(ours, theirs, strict=True):
+        block = np.floor(own.curve.time_s_F / block_s).astype(np.int64)
+        for name, ahead in (
+            ("area_difference", own.difference_F - other.difference_F),
+            ("same_direction", own.same_F.astype(float) - other.same_F),
+        ):
+            sums[name] += (np.bincount(block, ahead) / len(ahead) / len(ours)).tolist()
+    result = {}
+    for name, parts in sums.items():
+        values = np.array(parts)
+        flipped = rng.choice([-1.0, 1.0], size=(draws, len(values))) @ values
+        result[name] = (
+            float(values.sum()),
+            float((1 + (np.abs(flipped) >= abs(values.sum()) - 1e-12).sum()) / (1 + draws)),
+        )
+    return result
 
 
 def line(name: str, found: list[AreaMatch], baseline: list[AreaMatch] | None) -> str:

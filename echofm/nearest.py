@@ -7,7 +7,6 @@ Shapes: Q queries, N reference rows, D features, K neighbours kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -88,10 +87,12 @@ def nearest(
     wanted = min(k + _SPARE + crowd, len(reference_ND))
     if k > len(reference_ND) - crowd:
         raise EchofmError(f"{k} neighbours were asked for, the reference offers {len(reference_ND) - crowd}")
-    parts = [
-        _exact(unit_rows(part, metric=metric), reference_ND, k=k, wanted=wanted, metric=metric, groups=own)
-        for part, own in _query_parts(queries, groups)
-    ]
+    parts = []
+    for first in range(0, len(queries), _QUERY_ROWS):
+        part = slice(first, first + _QUERY_ROWS)
+        own = None if groups is None else (groups[0][part], groups[1])
+        unit = unit_rows(queries[part], metric=metric)
+        parts.append(_exact(unit, reference_ND, k=k, wanted=wanted, metric=metric, groups=own))
     return Neighbours(
         similarity_QK=np.concatenate([part.similarity_QK for part in parts]),
         index_QK=np.concatenate([part.index_QK for part in parts]),
@@ -111,12 +112,6 @@ def _largest_shared(groups: Groups) -> int:
     """Rows of the largest group of the reference that a query belongs to: as many may be left out of its search."""
     counts = np.bincount(groups[1], minlength=int(max(map(np.max, groups))) + 1)
     return int(counts[groups[0]].max())
-
-
-def _query_parts(queries: npt.NDArray, groups: Groups | None) -> Iterator[tuple[npt.NDArray, Groups | None]]:
-    for first in range(0, len(queries), _QUERY_ROWS):
-        part = slice(first, first + _QUERY_ROWS)
-        yield queries[part], None if groups is None else (groups[0][part], groups[1])
 
 
 def _exact(

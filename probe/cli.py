@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -19,11 +19,13 @@ from echofm.errors import EchofmError
 if TYPE_CHECKING:
     from echofm.progress import Bar
     from probe.inputs import ProbeInputs
-    from probe.report.frames import FramesOf
+    from probe.report.clips import FramesOf
     from probe.result import ProbeResult
     from probe.targets import ProbeRequest
 
 _TOKENS = "4,7,7"
+# Options that every target's request takes as they are.
+_REQUESTED = ("kind", "task", "order", "features", "seeds", "draws", "seed", "data")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,21 +85,31 @@ def main(argv: list[str]) -> int:
     if not arguments.target:
         raise EchofmError("name a label to predict: --target ef_percent")
     fractions = parse_fractions(arguments.label_fractions)
-    _require_counts(arguments)
-    requests = [_request(arguments, target, fractions) for target in arguments.target]
     # Only now, so that --help needs no torch.
     from echofm.embed.source import is_features
+    from probe.protocol import require_request
+    from probe.targets import ProbeRequest, check_before_embedding, target_folders
+
+    arguments.embed.check()
+    counts: dict[str, Any] = {"--seeds": arguments.seeds, "--draws": arguments.draws}
+    require_request(seed=arguments.seed, **counts)
+    shared = {name: getattr(arguments, name) for name in _REQUESTED} | {"label_fractions": fractions}
+    test_on = next(iter(arguments.test_on), None)
+    requests = [ProbeRequest(target=target, test_on=test_on, **shared) for target in arguments.target]
+    if not is_features(Path(arguments.sources[0])):
+        data = [each for each in (arguments.data, *arguments.test_on) if each is not None]
+        check_before_embedding(requests, data=data)
+    with target_folders(arguments.out, arguments.target) as folders:
+        return _probe(arguments, requests, folders)
+
+
+def _probe(arguments: Arguments, requests: list[ProbeRequest], folders: dict[str, Path]) -> int:
+    """Open what is probed, probe each target, print, write the report; the exit code."""
     from echofm.progress import progress_bar
     from probe.checks.embedding import check_embedding, problems_of
     from probe.report import write_report
-    from probe.requests import check_before_embedding, check_before_probing, target_folder
-    from probe.targets import probe_target, steps_of
+    from probe.targets import check_before_probing, probe_target, steps_of
 
-    if not is_features(Path(arguments.sources[0])):
-        check_before_embedding(
-            requests, data=[each for each in (arguments.data, *arguments.test_on) if each is not None]
-        )
-    folders = {request.target: target_folder(arguments.out, request.target) for request in requests}
     inputs = _opened(arguments)
     check_before_probing(requests, inputs)
     checks = [*inputs.checks, *check_embedding(inputs.table).checks]
@@ -107,9 +119,8 @@ def main(argv: list[str]) -> int:
     probes = []
     with progress_bar("probing", sum(steps_of(request, inputs) for request in requests)) as bar:
         for request in requests:
-            probed = probe_target(
-                replace(request, advance=partial(_advance, bar, request.target)), inputs, checks=checks
-            )
+            advance = partial(_advance, bar, request.target)
+            probed = probe_target(replace(request, advance=advance), inputs, checks=checks)
             probed.result.save(folders[request.target], probed.predictions)
             probes.append(probed)
     problems = list(dict.fromkeys(problem for probed in probes for problem in probed.result.sanity.problems))
@@ -124,14 +135,6 @@ def main(argv: list[str]) -> int:
     write_report(arguments.out, probes, table=inputs.table, frames_of=frames_of)
     _say(f"report: {arguments.out / 'report.html'}")
     return int(bool(problems))
-
-
-def _require_counts(arguments: Arguments) -> None:
-    from probe.protocol import require_counts, require_seed
-
-    arguments.embed.check()
-    require_seed(arguments.seed)
-    require_counts(**{"--seeds": arguments.seeds, "--draws": arguments.draws})
 
 
 def _opened(arguments: Arguments) -> ProbeInputs:
@@ -153,28 +156,10 @@ def _opened(arguments: Arguments) -> ProbeInputs:
     )
 
 
-def _request(arguments: Arguments, target: str, fractions: tuple[float, ...]) -> ProbeRequest:
-    from probe.targets import ProbeRequest
-
-    return ProbeRequest(
-        target=target,
-        kind=arguments.kind,
-        task=arguments.task,
-        order=arguments.order,
-        features=arguments.features,
-        label_fractions=fractions,
-        seeds=arguments.seeds,
-        draws=arguments.draws,
-        seed=arguments.seed,
-        data=arguments.data,
-        test_on=next(iter(arguments.test_on), None),
-    )
-
-
 def _frames_of(data: Path | None) -> FramesOf | None:
     """Frames for the report's film strips where tables are probed: of shards alone, which tell a clip by its id."""
     from echofm.shards.manifest import MANIFEST
-    from probe.report.frames import ShardFrames
+    from probe.report.clips import ShardFrames
 
     return ShardFrames(data) if data is not None and (data / MANIFEST).is_file() else None
 

@@ -6,6 +6,7 @@ Reads two probe.json and the predictions.parquet beside them. Exit codes: 0 done
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,12 @@ import tyro
 from echofm.atomic import write_whole
 from echofm.errors import EchofmError
 from echofm.intervals import Estimate
-from probe.comparison import compare
+from echofm.report.blocks import Block, Notice, Picture, Prose, Table
+from echofm.report.page import Page
+from probe.comparison import Compared, ComparedMetric, compare
+from probe.report import canvas
+from probe.report.canvas import in_words
+from probe.report.results import shown, verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +54,6 @@ def main(argv: list[str]) -> int:
     if arguments.json is not None:
         _write(arguments.json, found.to_json())
     if arguments.html is not None:
-        from probe.report.compared import compared_page
-
         compared_page(found).save(arguments.html)
     return 0
 
@@ -63,3 +67,48 @@ def _write(path: Path, text: str) -> None:
 
 def _shown(estimate: Estimate) -> str:
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def compared_page(found: Compared) -> Page:
+    """Figures of both, their paired differences where these are known, and a picture of each metric."""
+    target = in_words(found.target)
+    report = Page(
+        f"Two encoders on {target}",
+        lead=f"A is encoder `{found.first_encoder[:16]}`, B `{found.second_encoder[:16]}`.",
+    )
+    blocks: list[Block] = [_table(found), Prose(_protocol(found)), *(Notice(f"{note}.") for note in found.notes)]
+    report.add("Results", *blocks, *(_picture(each) for each in found.metrics))
+    return report
+
+
+def _table(found: Compared) -> Table:
+    heads = ("metric", "A", "B", *(("A minus B", "A is") if found.paired else ()))
+    return Table(
+        columns=heads,
+        rows=[
+            (
+                in_words(each.metric),
+                shown(each.first),
+                shown(each.second),
+                *(() if each.difference is None else (shown(each.difference), verdict(each.metric, each.difference))),
+            )
+            for each in found.metrics
+        ],
+    )
+
+
+def _protocol(found: Compared) -> str:
+    same = f"{found.clips} test clips of {found.patients} patients, all labels used. Intervals: 95 %."
+    if found.paired:
+        return f"{same} For the difference the same patients are redrawn for A and B. Not told apart: it contains zero."
+    return same
+
+
+def _picture(each: ComparedMetric) -> Picture:
+    rows = [canvas.Row("A", each.first, shown(each.first)), canvas.Row("B", each.second, shown(each.second))]
+    if each.difference is not None:
+        rows.append(canvas.Row("A minus B", each.difference, shown(each.difference), True))
+    return Picture(
+        draw=partial(canvas.forest, rows, metric=each.metric, reference=None if each.difference is None else 0.0),
+        alt=f"{in_words(each.metric)} of A and B with intervals",
+    )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +13,9 @@ import pandas as pd
 from echofm.errors import EchofmError
 from echofm.intervals import Estimate
 from echofm.schema import FrozenModel
-from probe.bootstrap import redraw
 from probe.labels.answers import Truth
 from probe.labels.metrics import METRICS, Metric
-from probe.protocol import require_counts, require_seed
+from probe.protocol import redraw, require_request
 from probe.result import ProbeResult
 
 PREDICTIONS = "predictions.parquet"
@@ -48,76 +48,89 @@ class Compared(FrozenModel):
     """What a reader must know, in words."""
 
 
+class _Side(NamedTuple):
+    """A probe and its predictions, where they lie beside it."""
+
+    result: ProbeResult
+    rows: pd.DataFrame | None
+
+    @property
+    def tested(self) -> tuple[int, int]:
+        """Test clips and patients."""
+        return self.result.clips["test"], self.result.patients["test"]
+
+
 def compare(first: str | Path, second: str | Path, *, draws: int = 1000, seed: int = 0) -> Compared:
     """Two probe.json of one target. With predictions beside both, on the test clips that they share, in pairs.
 
     Raises EchofmError where targets, tasks, classes, true values or test sets are unlike.
     """
-    require_counts(draws=draws)
-    require_seed(seed)
-    files = [_probe_json(path) for path in (first, second)]
-    ours, theirs = map(ProbeResult.from_json, files)
-    _require_alike(ours, theirs)
-    rows = [_predictions(file.with_name(PREDICTIONS)) for file in files]
-    metrics = _metrics(ours, rows)
-    notes = [] if ours.kind == theirs.kind else [f"of A the probe is {ours.kind}, of B {theirs.kind}"]
-    if metrics and rows[0] is not None and rows[1] is not None:
-        return _paired(ours, theirs, rows[0], rows[1], metrics=metrics, notes=notes, draws=draws, seed=seed)
-    if (ours.clips["test"], ours.patients["test"]) != (theirs.clips["test"], theirs.patients["test"]):
-        raise EchofmError(
-            f"A was tested on {ours.clips['test']} clips of {ours.patients['test']} patients, B on "
-            f"{theirs.clips['test']} of {theirs.patients['test']}: figures on unlike test sets do not compare; probe "
-            f"both on one set, and keep {PREDICTIONS} beside probe.json"
+    require_request(seed=seed, draws=draws)
+    ours, theirs = _read(first), _read(second)
+    a, b = ours.result, theirs.result
+    _require_alike(a, b)
+    metrics = _metrics(a, [ours.rows, theirs.rows])
+    notes = [] if a.kind == b.kind else [f"of A the probe is {a.kind}, of B {b.kind}"]
+    tested = ours.tested
+    if metrics:
+        found, tested, more = _paired(ours, theirs, metrics=metrics, draws=draws, seed=seed)
+        notes += more
+    else:
+        if tested != theirs.tested:
+            raise EchofmError(
+                f"A was tested on {tested[0]} clips of {tested[1]} patients, B on {theirs.tested[0]} of "
+                f"{theirs.tested[1]}: figures on unlike test sets do not compare; probe both on one set, and keep "
+                f"{PREDICTIONS} beside probe.json"
+            )
+        missing = ours.rows is None or theirs.rows is None
+        why = f"{PREDICTIONS} is not beside both" if missing else f"a {a.task} probe has no single prediction per clip"
+        notes.append(
+            f"{why}: only the interval of each is shown; that two intervals overlap does not mean no difference"
         )
-    missing = any(each is None for each in rows)
-    why = f"{PREDICTIONS} is not beside both" if missing else f"a {ours.task} probe has no single prediction per clip"
-    notes.append(f"{why}: only the interval of each is shown; that two intervals overlap does not mean no difference")
-    return _assembled(ours, theirs, _unpaired(ours, theirs), paired=False, notes=notes)
+        found = _unpaired(a, b)
+    return Compared(
+        target=a.target,
+        task=a.task,
+        first_encoder=a.encoder_digest,
+        second_encoder=b.encoder_digest,
+        paired=bool(metrics),
+        clips=tested[0],
+        patients=tested[1],
+        metrics=found,
+        notes=notes,
+    )
 
 
 def _paired(
-    ours: ProbeResult,
-    theirs: ProbeResult,
-    first: pd.DataFrame,
-    second: pd.DataFrame,
-    *,
-    metrics: dict[str, Metric],
-    notes: list[str],
-    draws: int,
-    seed: int,
-) -> Compared:
+    ours: _Side, theirs: _Side, *, metrics: Mapping[str, Metric], draws: int, seed: int
+) -> tuple[list[ComparedMetric], tuple[int, int], list[str]]:
+    """The metrics, the clips and patients that both share, and what must be known of them."""
+    first, second, result = ours.rows, theirs.rows, ours.result
+    assert first is not None and second is not None
     shared = first.merge(second, on="clip_id", suffixes=("_a", "_b"), validate="one_to_one")
     if shared.empty:
         raise EchofmError(
             "the two were tested on different clips: none is in both; use one set, one split and one id key for both"
         )
-    if not (shared["patient_id_a"] == shared["patient_id_b"]).all() or not _same_truth(shared, ours):
+    if not (shared["patient_id_a"] == shared["patient_id_b"]).all() or not _same_truth(shared, result):
         raise EchofmError(
             "a clip that both were tested on has another patient or another true value in each; embed one version of "
             "the set with both encoders"
         )
-    notes = [*notes, *_pair_notes((ours, first), (theirs, second), shared=len(shared))]
     # One array of patients, so that both meet the same redrawn ones.
-    patients = shared["patient_id_a"].to_numpy(str)
-    index = pd.Index(shared["clip_id"])
+    patients, clips = shared["patient_id_a"].to_numpy(str), pd.Index(shared["clip_id"])
+    arrays = [_arrays(own.set_index("clip_id").loc[clips], result) for own in (first, second)]
     keyed = {(name, ""): metric for name, metric in metrics.items()}
-    truth = _arrays(first.set_index("clip_id").loc[index], ours)[0]
-    measured = []
-    for own in (first, second):
-        _, predicted = _arrays(own.set_index("clip_id").loc[index], ours)
-        of = Truth(values_N=truth, patients_N=patients, metrics=keyed)
-        measured.append(redraw(of.figures(predicted[:, None]), draws=draws, seed=seed))
+    truth = Truth(values_N=arrays[0][0], patients_N=patients, metrics=keyed)
+    one, other = (redraw(truth.figures(predicted[:, None]), draws=draws, seed=seed) for _, predicted in arrays)
     found = [
         ComparedMetric(
-            metric=key.metric,
-            first=measured[0][key].estimate,
-            second=measured[1][key].estimate,
-            difference=measured[0][key].minus(measured[1][key]),
+            metric=key.metric, first=each.estimate, second=other[key].estimate, difference=each.minus(other[key])
         )
-        for key in measured[0]
+        for key, each in one.items()
     ]
-    compared = _assembled(ours, theirs, found, paired=True, notes=notes)
-    return compared.model_copy(update={"clips": len(shared), "patients": len(set(patients))})
+    notes = _pair_notes((ours.result, first), (theirs.result, second), shared=len(shared))
+    return found, (len(shared), len(set(patients))), notes
 
 
 def _pair_notes(*sides: tuple[ProbeResult, pd.DataFrame], shared: int) -> list[str]:
@@ -134,31 +147,15 @@ def _pair_notes(*sides: tuple[ProbeResult, pd.DataFrame], shared: int) -> list[s
 
 
 def _unpaired(ours: ProbeResult, theirs: ProbeResult) -> list[ComparedMetric]:
-    found = []
-    for each in ours.scores:
-        if (each.method, each.label_fraction, each.level, each.of) == ("probe", 1.0, "clip", ""):
-            try:
-                other = theirs.score(each.metric)
-            except KeyError:
-                continue
-            found.append(ComparedMetric(metric=each.metric, first=each.estimate, second=other, difference=None))
-    return found
-
-
-def _assembled(
-    ours: ProbeResult, theirs: ProbeResult, found: list[ComparedMetric], *, paired: bool, notes: list[str]
-) -> Compared:
-    return Compared(
-        target=ours.target,
-        task=ours.task,
-        first_encoder=ours.encoder_digest,
-        second_encoder=theirs.encoder_digest,
-        paired=paired,
-        clips=ours.clips["test"],
-        patients=ours.patients["test"],
-        metrics=found,
-        notes=notes,
+    first, second = (
+        {each.metric: each.estimate for each in result.main_scores if each.method == "probe"}
+        for result in (ours, theirs)
     )
+    return [
+        ComparedMetric(metric=metric, first=each, second=second[metric], difference=None)
+        for metric, each in first.items()
+        if metric in second
+    ]
 
 
 def _require_alike(ours: ProbeResult, theirs: ProbeResult) -> None:
@@ -209,27 +206,22 @@ def _same_truth(shared: pd.DataFrame, result: ProbeResult) -> bool:
     return True
 
 
-def _probe_json(path: str | Path) -> Path:
-    """The file itself, the one in a target's folder, or the only one of a run; a run has a folder per target."""
+def _read(path: str | Path) -> _Side:
+    """Of a probe.json itself, the one in a target's folder, or the only one of a run; a run has a folder per target."""
     path = Path(path)
     folder = path.parent if path.name == "report.json" else path
-    if not folder.is_dir():
-        if not path.is_file():
-            raise EchofmError(f"{path}: there is no such file or folder; name a target's probe.json")
-        return path
-    if (folder / "probe.json").is_file():
-        return folder / "probe.json"
-    inside = sorted(folder.glob("*/probe.json"))
-    if len(inside) != 1:
-        found = ", ".join(str(each.parent) for each in inside) or "nothing"
-        raise EchofmError(f"{path}: holds no probe.json of one target; its folders hold {found}: name one of them")
-    return inside[0]
-
-
-def _predictions(file: Path) -> pd.DataFrame | None:
-    if not file.is_file():
-        return None
+    found = [path]
+    if folder.is_dir():
+        own = folder / "probe.json"
+        found = [own] if own.is_file() else sorted(folder.glob("*/probe.json"))
+        if len(found) != 1:
+            inside = ", ".join(str(each.parent) for each in found) or "nothing"
+            raise EchofmError(f"{path}: holds no probe.json of one target; its folders hold {inside}: name one of them")
+    elif not path.is_file():
+        raise EchofmError(f"{path}: there is no such file or folder; name a target's probe.json")
+    file = found[0].with_name(PREDICTIONS)
     try:
-        return pd.read_parquet(file)
+        rows = pd.read_parquet(file) if file.is_file() else None
     except (OSError, ValueError) as error:
         raise EchofmError(f"{file}: no predictions can be read ({type(error).__name__}); probe again") from None
+    return _Side(ProbeResult.from_json(found[0]), rows)

@@ -1,28 +1,34 @@
 """What a probe command works on: tables as given, or encoders and data turned into tables, with baselines.
 
-Before anything is embedded the encoder is looked at under its contract (`probe.checks.encoder`).
+An encoder is looked at under its contract (`probe.checks.encoder`) before anything is embedded; random weights and
+pixels follow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
+from typing import Any
 
-from echofm.backbones import open_encoder
+from echofm.backbones import PixelEncoder, open_encoder, random_spec
 from echofm.clip import Clip
+from echofm.embed.cache import Embedded, embedded
+from echofm.embed.inputs import FileInput, Input
 from echofm.embed.options import EmbedOptions
+from echofm.embed.set_aside import file_positions
 from echofm.embed.source import is_features, load_features
 from echofm.embed.table import EmbeddingTable
+from echofm.embed.videos import open_videos
 from echofm.encoder import AnyEncoder
 from echofm.errors import EchofmError
 from probe.checks.embedding import check_embedding
-from probe.encoders import PIXEL_PCA, PIXELS, RANDOM_INIT, EncoderTables, failed_of, joined
+from probe.checks.encoder import check_encoder_on, readable
 from probe.protocol import METHODS
-from probe.report.frames import FramesOf
+from probe.report.clips import FileFrames, FramesOf, ShardFrames
 from probe.result import Check
 
+RANDOM_INIT, PIXEL_PCA, PIXELS = "random init", "pixel PCA", "pixels"
 # Rows of a result that a source's own name must not take the place of.
 _TAKEN = METHODS | {RANDOM_INIT, PIXEL_PCA, PIXELS, "pixels and change", "mean mask"}
 # Of a table beside the probed one: the rest is said of the same clips already.
@@ -33,12 +39,11 @@ _OF_FEATURES = ("collapse", "variance spectrum")
 class ProbeInputs:
     """table: of the encoder that is probed. baselines: name -> table, of other encoders and of random weights.
 
-    encoder, baseline_encoders: the same before they were tables; None and empty for tables as given.
-    pixels: not yet reduced (`pixel_pca`); None where no data was given. checks: of the encoder under its contract, and
-    those that another encoder given failed, with its name. clips: reads the data's clips under that contract;
-    frames_of: one clip's frames, by its id; both None for a table alone. device: of the encoders.
-    test_clips: ids of another set's clips, where those are tested on: tables then hold both sets' clips, and frames_of
-    reads the other set's.
+    encoder, baseline_encoders: the same before they were tables; None and empty for tables as given. pixels: not yet
+    reduced (`pixel_pca`); None where no data was given. checks: of the encoder under its contract, and those that
+    another encoder given failed, with its name. clips: reads the data's clips under that contract; frames_of: one
+    clip's frames, by its id; both None for a table alone. device: of the encoders. test_clips: ids of another set's
+    clips, where those are tested on: tables then hold both sets' clips, and frames_of reads the other set's.
     """
 
     table: EmbeddingTable
@@ -71,21 +76,27 @@ def open_inputs(
     say: gets a line on each thing as it happens, failed checks among them, before anything is embedded.
     Raises EchofmError naming what cannot be had.
     """
-    names = _names(sources)
-    encoder_tables = partial(
-        EncoderTables, options=options, with_baselines=with_baselines, seed=seed, say=say, show_progress=show_progress
-    )
-    others = _others(sources, data=data, test_on=test_on)
+    names, others = _names(sources), _others(sources, data=data, test_on=test_on)
+    tables = None
+    if data is not None:
+        tables = _EncoderTables(
+            data=data,
+            test_on=others[0],
+            options=options,
+            with_baselines=with_baselines,
+            seed=seed,
+            say=say,
+            show_progress=show_progress,
+        )
     if is_features(Path(sources[0])):
-        main = ProbeInputs(table=_table_of(sources[0], others[0]), test_clips=_clips_of(others[0]))
-        tables = None if data is None else encoder_tables(data)
-    elif data is None:
+        test_clips = None if others[0] is None else frozenset(load_features(others[0]).clip_id)
+        main = ProbeInputs(table=_table_of(sources[0], others[0]), test_clips=test_clips)
+    elif tables is None:
         raise EchofmError(
             f"{sources[0]}: no embedding table lies there; to probe an encoder give its data too: --data SRC"
         )
     else:
-        tables = encoder_tables(data, test_on=others[0])
-        main = ProbeInputs(**vars(tables.probed(sources[0], names[0])), device=options.torch_device)
+        main = tables.probed(sources[0], names[0])
     baselines: dict[str, EmbeddingTable] = {}
     encoders: dict[str, AnyEncoder] = {}
     failed: list[Check] = []
@@ -95,14 +106,17 @@ def open_inputs(
         elif tables is None:
             raise EchofmError(f"{source}: no embedding table lies there; for an encoder give --data SRC")
         else:
-            encoders[name] = open_encoder(source, trust_remote_code=options.trust_remote_code).to(options.torch_device)
+            encoders[name] = tables.open(source)
             failed += tables.failed_checks(encoders[name], name)
             baselines[name] = tables.table(encoders[name], name)
+    for name, table in baselines.items():
+        of_table = check_embedding(table).checks
+        failed += [check for check in _failed(name, of_table) if check.name.endswith(_OF_FEATURES)]
     return replace(
         main,
         baselines=baselines | main.baselines,
         baseline_encoders=encoders | main.baseline_encoders,
-        checks=(*main.checks, *failed, *_of_tables(baselines)),
+        checks=(*main.checks, *failed),
     )
 
 
@@ -114,7 +128,13 @@ def _others(sources: Sequence[str], *, data: Path | None, test_on: Sequence[Path
     if any(tables) and not all(tables):
         raise EchofmError("--test-on: give tables alone, or encoders alone")
     if all(tables):
-        _require_paired(sources, test_on)
+        if len(test_on) != len(sources):
+            raise EchofmError(
+                f"--test-on: {len(test_on)} tables of the other set for {len(sources)} of this one; give one for each, "
+                "in the same order"
+            )
+        if missing := [folder for folder in test_on if not is_features(folder)]:
+            raise EchofmError(f"--test-on {missing[0]}: no embedding table lies there; `echofm embed` makes one")
         return list(test_on)
     if len(test_on) > 1:
         raise EchofmError("--test-on: encoders are tested on one set; give it once")
@@ -123,11 +143,6 @@ def _others(sources: Sequence[str], *, data: Path | None, test_on: Sequence[Path
             "--test-on: that is --data itself, and the test would be leaked to; give a set of other patients"
         )
     return [test_on[0]] * len(sources)
-
-
-def _of_tables(baselines: Mapping[str, EmbeddingTable]) -> tuple[Check, ...]:
-    found = [check for name, table in baselines.items() for check in failed_of(name, check_embedding(table).checks)]
-    return tuple(check for check in found if check.name.endswith(_OF_FEATURES))
 
 
 def _names(sources: Sequence[str]) -> list[str]:
@@ -149,23 +164,134 @@ def _names(sources: Sequence[str]) -> list[str]:
     return names
 
 
-def _require_paired(sources: Sequence[str], test_on: Sequence[Path]) -> None:
-    """Raises EchofmError where tables of the other set are missing."""
-    if len(test_on) != len(sources):
-        raise EchofmError(
-            f"--test-on: {len(test_on)} tables of the other set for {len(sources)} of this one; give one for each, in "
-            "the same order"
-        )
-    for folder in test_on:
-        if not is_features(folder):
-            raise EchofmError(f"--test-on {folder}: no embedding table lies there; `echofm embed` makes one")
-
-
 def _table_of(folder: str, other: Path | None) -> EmbeddingTable:
     """An encoder's table, with the clips of its table of the other set where there is one."""
-    return joined([load_features(each) for each in (folder, other) if each is not None])
+    return _joined([load_features(each) for each in (folder, other) if each is not None])
 
 
-def _clips_of(other: Path | None) -> frozenset[str] | None:
-    """Ids of the clips to test on."""
-    return None if other is None else frozenset(load_features(other).clip_id)
+@dataclass(frozen=True, kw_only=True)
+class _EncoderTables:
+    """Tables of encoders over one data source, and another to test on."""
+
+    data: Path
+    test_on: Path | None
+    options: EmbedOptions
+    with_baselines: bool
+    seed: int
+    say: Callable[[str], None]
+    show_progress: bool
+
+    def open(self, spec: str, **how: Any) -> AnyEncoder:
+        encoder = open_encoder(spec, trust_remote_code=self.options.trust_remote_code, **how)
+        return encoder.to(self.options.torch_device)
+
+    def probed(self, spec: str, name: str) -> ProbeInputs:
+        """The encoder that the command is about, and what stands beside it without being asked for."""
+        encoder = self.open(spec)
+        source = self._input(encoder, self.data)
+        checks = check_encoder_on(encoder, source, device=self.options.torch_device)
+        for check in checks:
+            if check.passed is False or (check.name == "time" and not encoder.sees_time):
+                self.say(f"{'FAILED' if check.passed is False else 'note'}: {check.name}: {check.says}")
+        found = self._embedded(encoder, name)
+        shown = source if self.test_on is None else self._input(encoder, self.test_on)
+        random = self._random_init(spec) if self.with_baselines else {}
+        pixels = PixelEncoder(encoder.contract)
+        return ProbeInputs(
+            encoder=encoder,
+            table=_joined([each.table for each in found]),
+            baselines={name: self.table(each, name) for name, each in random.items()},
+            baseline_encoders=random,
+            device=self.options.torch_device,
+            pixels=self.table(pixels, PIXEL_PCA, plain=True) if self.with_baselines else None,
+            checks=tuple(checks),
+            clips=lambda: (item.clip for item in readable(source, range(len(source)))),
+            frames_of=self._frames_of(shown, found[-1]),
+            test_clips=None if self.test_on is None else frozenset(found[-1].table.clip_id),
+        )
+
+    def failed_checks(self, encoder: AnyEncoder, name: str) -> list[Check]:
+        """What an encoder beside the probed one fails: a comparison with one that is fed wrongly tells nothing."""
+        source, device = self._input(encoder, self.data), self.options.torch_device
+        failed = _failed(name, check_encoder_on(encoder, source, device=device))
+        for check in failed:
+            self.say(f"FAILED: {check.says}")
+        return failed
+
+    def table(self, encoder: Any, name: str, *, plain: bool = False) -> EmbeddingTable:
+        """Embed, or take from the cache. plain: clip features alone."""
+        return _joined([each.table for each in self._embedded(encoder, name, plain=plain)])
+
+    def _embedded(self, encoder: Any, name: str, *, plain: bool = False) -> list[Embedded]:
+        """Of the data, and of what is tested on."""
+        options, tokens = self.options, None
+        encoder = encoder.to(options.torch_device)
+        if not plain and options.grid is not None and encoder.grid is not None:
+            # Coarser than asked for where this encoder's own grid is.
+            times, rows, columns = (min(want, own) for want, own in zip(options.grid, encoder.grid))
+            tokens = times, rows, columns
+        return [
+            embedded(
+                options.extractor(encoder, phase=not plain, tokens=tokens),
+                self._input(encoder, data),
+                name=name,
+                cache=options.cache,
+                say=self.say,
+                show_progress=self.show_progress,
+            )
+            for data in (self.data, self.test_on)
+            if data is not None
+        ]
+
+    def _frames_of(self, source: Input, found: Embedded) -> FramesOf | None:
+        if not isinstance(source, FileInput):
+            return ShardFrames(self.test_on or self.data)
+        try:
+            return FileFrames(source, file_positions(found.table.clip_id.tolist(), found.folder, source.file_ids))
+        except EchofmError as error:
+            # Pictures are no reason to lose the figures.
+            self.say(f"no film strips: {error}")
+            return None
+
+    def _random_init(self, spec: str) -> dict[str, AnyEncoder]:
+        """Its architecture at random weights, where it has one."""
+        random = random_spec(spec)
+        try:
+            return {} if random is None else {RANDOM_INIT: self.open(random, seed=self.seed)}
+        except EchofmError as error:
+            self.say(f"no random init beside it: {error}")
+            return {}
+
+    def _input(self, encoder: AnyEncoder, data: Path) -> Input:
+        options = self.options
+        videos = open_videos(
+            data,
+            options=options.reading,
+            processes=options.processes,
+            # What the other set is, is found by looking.
+            dataset=options.dataset if data == self.data else None,
+            patient_from=options.patient_from,
+            show_progress=self.show_progress,
+        )
+        return videos.input(encoder.contract)
+
+
+def _joined(tables: Sequence[EmbeddingTable]) -> EmbeddingTable:
+    """One table of one or two sets; one alone stays mapped from disk. Raises EchofmError where a clip is in both."""
+    if len(tables) == 1:
+        return tables[0]
+    if shared := sorted(set(tables[0].clip_id) & set(tables[1].clip_id)):
+        raise EchofmError(
+            f"{len(shared)} clips are in both sets, first {shared[0]} (hashed): the test would be leaked to; --test-on "
+            "takes a set of other patients"
+        )
+    return EmbeddingTable.concat(tables)
+
+
+def _failed(name: str, checks: Sequence[Check]) -> list[Check]:
+    """The failed ones, as of that encoder."""
+    return [
+        check.model_copy(update={"name": f"{name}: {check.name}", "says": f"{name}: {check.says}"})
+        for check in checks
+        if check.passed is False
+    ]

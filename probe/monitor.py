@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +22,12 @@ from sklearn.preprocessing import StandardScaler
 from echofm.embed.extract import Extractor
 from echofm.embed.inputs import ShardInput
 from echofm.embed.table import EmbeddingTable
+from echofm.engine.monitor import leaving_no_trace
 from echofm.errors import EchofmError
 from echofm.estimators.neighbours import CosineNeighboursClassifier, CosineNeighboursRegressor
 from probe.labels.target import Target, read_target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from echofm.contract import InputContract
     from echofm.engine.monitor import Snapshot
     from echofm.model.tokens import Grid
@@ -83,19 +81,14 @@ def quick_probe(table: EmbeddingTable, *, target: str) -> dict[str, float]:
         )
     X = np.asarray(table.video_ND[goal.rows_M], np.float64)
     patients = table.patient_id[goal.rows_M[train]].astype(str)
-    ridge, neighbours, name = _models(goal, patients, clips=len(train))
-    predicted = [model.fit(X[train], goal.values_M[train]).predict(X[val]) for model in (ridge, neighbours)]
-    truth = goal.values_M[val]
-    return {
-        name: _worth(goal, truth, predicted[0]),
-        f"knn_{name}": _worth(goal, truth, predicted[1]),
-        "train_clips": float(len(train)),
-        "val_clips": float(len(val)),
-    }
+    name = "r2" if goal.task == "regression" else "balanced_accuracy"
+    models = zip((name, f"knn_{name}"), _models(goal, patients, clips=len(train)))
+    figures = {name: _worth(goal, model.fit(X[train], goal.values_M[train]), X[val], val) for name, model in models}
+    return figures | {"train_clips": float(len(train)), "val_clips": float(len(val))}
 
 
-def _models(goal: Target, patients: npt.NDArray[np.str_], *, clips: int) -> tuple[Any, Any, str]:
-    """A ridge and a neighbour probe, and what they are measured by."""
+def _models(goal: Target, patients: npt.NDArray[np.str_], *, clips: int) -> tuple[Any, Any]:
+    """A ridge and a neighbour probe."""
     number = goal.task == "regression"
     linear = Ridge() if number else RidgeClassifier(class_weight="balanced")
     step = "ridge" if number else "ridgeclassifier"
@@ -107,10 +100,11 @@ def _models(goal: Target, patients: npt.NDArray[np.str_], *, clips: int) -> tupl
         scoring = "neg_mean_absolute_error" if number else "balanced_accuracy"
         model = GridSearchCV(model, {f"{step}__alpha": _ALPHAS}, cv=dealt, scoring=scoring)
     kind = CosineNeighboursRegressor if number else CosineNeighboursClassifier
-    return model, kind(n_neighbors=min(_NEIGHBOURS, clips)), "r2" if number else "balanced_accuracy"
+    return model, kind(n_neighbors=min(_NEIGHBOURS, clips))
 
 
-def _worth(goal: Target, truth: npt.NDArray, predicted: npt.NDArray) -> float:
+def _worth(goal: Target, model: Any, X_val: npt.NDArray, val: npt.NDArray[np.int64]) -> float:
+    truth, predicted = goal.values_M[val], model.predict(X_val)
     if goal.task != "regression":
         return float(balanced_accuracy_score(truth, predicted))
     return float(r2_score(truth, predicted)) if np.ptp(truth) > 0 else math.nan
@@ -127,7 +121,7 @@ def _embedded(snapshot: Snapshot, targets: Sequence[str]) -> EmbeddingTable:
         raise EchofmError(f"--monitor probe: no clip of the shards has the label {', '.join(targets)}")
     shards = replace(snapshot.shards, records=chosen)
     model = snapshot.model
-    with _at_rest(model):
+    with leaving_no_trace({"model": model}):
         extractor = Extractor(
             encoder=_Live(model, snapshot.contract, digest=f"step {snapshot.step}"),  # type: ignore[arg-type]
             windows=1,
@@ -162,17 +156,3 @@ class _Live:
         if self.contract.repeats_grey and video_BCTHW.shape[1] == 1:
             video_BCTHW = video_BCTHW.expand(-1, 3, -1, -1, -1)
         return self.model.encode(video_BCTHW)
-
-
-@contextmanager
-def _at_rest(model: torch.nn.Module) -> Iterator[None]:
-    """Every module in evaluation mode, then each in its own again; torch's random numbers as before."""
-    modes = {module: module.training for module in model.modules()}
-    device = next(model.parameters()).device
-    with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
-        model.eval()
-        try:
-            yield
-        finally:
-            for module, mode in modes.items():
-                module.training = mode

@@ -62,7 +62,13 @@ def partition(
     notes: list[str] = []
     given = table.split[rows_M]
     if test_clips is not None:
-        _require_there(table, test_clips)
+        unknown = set(test_clips) - set(table.clip_id)
+        if unknown:
+            # A test clip under a name that the table does not know would be fitted on.
+            raise EchofmError(
+                f"{len(unknown)} of the {len(test_clips)} clips to test on are not in the table; give clip ids as the "
+                "other set's table has them"
+            )
         elsewhere = pd.Index(table.clip_id[rows_M]).isin(test_clips)
         given, notes = _tested_elsewhere(given, elsewhere)
         rows_M, given = rows_M[given != _LEFT_OUT], given[given != _LEFT_OUT]
@@ -129,16 +135,6 @@ def _unusable(given: npt.NDArray[np.object_]) -> str:
 
 def _dealt(patients: npt.NDArray[np.str_], *, seed: int, fractions: tuple[float, float, float]) -> npt.NDArray:
     return np.array([split_of(each, seed=seed, fractions=fractions) for each in patients], dtype=object)
-
-
-def _require_there(table: EmbeddingTable, test_clips: Collection[str]) -> None:
-    """A test clip under a name that the table does not know would be fitted on."""
-    unknown = sorted(set(test_clips) - set(table.clip_id))
-    if unknown:
-        raise EchofmError(
-            f"{len(unknown)} of the {len(test_clips)} clips to test on are not in the table; give clip ids as the "
-            "other set's table has them"
-        )
 
 
 def _require_disjoint(patients: npt.NDArray[np.str_], given: npt.NDArray[np.object_], *, two_sets: bool) -> None:

@@ -1,7 +1,8 @@
 """The protocol of every probe: fit on training patients, choose on validation patients, look at test patients once.
 
 Labels, phase, segmentation and retrieval say what is fitted and what is asked; scores, intervals over redrawn patients
-and paired differences to other methods are made here, alike for all.
+and paired differences to other methods are made here, alike for all. A figure is a function of how often every row
+counts. Shapes: N rows (clips, frames, queries, ...), W draws at a time, J draws in all.
 """
 
 from __future__ import annotations
@@ -9,27 +10,145 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from probe.bootstrap import Figure, Key, Redrawn, difference, redraw
-from probe.result import Comparison, Score
+from echofm.intervals import Estimate, estimate, patient_weights
+from probe.result import Comparison, Pooling, Probed, Score
 
+Array = npt.NDArray[np.float64]
 Chosen = dict[str, float | str]
 # What a result calls the probe itself and the predictors that look at no features.
 METHODS = frozenset(["probe", "chance", "mean", "majority", "prevalence"])
 
 
+class Key(NamedTuple):
+    """What a figure is: a metric, of one class, structure or label ("" for all), by clip, study or patient."""
+
+    metric: str
+    of: str = ""
+    level: Pooling = "clip"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Figure:
+    """One metric of one method.
+
+    of: (W, N) weights -> (W,) values; a row of weight 2 counts twice, one of weight 0 not at all.
+    patients_N: whose each row is. rows_N: the rows that it is of, None for all; only their patients are redrawn.
+    """
+
+    of: Callable[[Array], Array]
+    patients_N: npt.NDArray[np.str_]
+    rows_N: npt.NDArray[np.bool_] | None = None
+
+    def same_rows(self, other: Figure) -> bool:
+        """Whether both are of the same rows, so that one draw of patients serves both."""
+        return np.array_equal(_all(self), _all(other))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Redrawn:
+    """A figure's value on the test rows, and values_J under redrawn patients, `patients` of them."""
+
+    value: float
+    values_J: Array
+    patients: int
+
+    @property
+    def estimate(self) -> Estimate:
+        return estimate(self.value, self.values_J, patients=self.patients)
+
+    def minus(self, other: Redrawn) -> Estimate:
+        """The paired difference: both figures under the same draws."""
+        return estimate(self.value - other.value, self.values_J - other.values_J, patients=self.patients)
+
+
+def redraw(figures: Mapping[Key, Figure], *, draws: int, seed: int) -> dict[Key, Redrawn]:
+    """Every figure under `draws` redrawn sets of patients; figures of the same rows meet the same ones."""
+    groups: dict[tuple[int, bytes], list[Key]] = {}
+    for key, figure in figures.items():
+        rows = b"" if figure.rows_N is None else figure.rows_N.tobytes()
+        groups.setdefault((id(figure.patients_N), rows), []).append(key)
+    found: dict[Key, Redrawn] = {}
+    for keys in groups.values():
+        found |= _together({key: figures[key] for key in keys}, draws=draws, seed=seed)
+    return {key: found[key] for key in figures}
+
+
+def difference(first: Figure, second: Figure, *, draws: int, seed: int) -> Estimate:
+    """First minus second on the rows that either is of, patients redrawn together."""
+    rows_N = _all(first) | _all(second)
+    key, other = Key("first"), Key("second")
+    pair = {
+        name: Figure(of=each.of, patients_N=first.patients_N, rows_N=rows_N)
+        for name, each in ((key, first), (other, second))
+    }
+    found = redraw(pair, draws=draws, seed=seed)
+    return found[key].minus(found[other])
+
+
+def mean_of(values_N: npt.NDArray) -> Callable[[Array], Array]:
+    """The statistic of a weighted mean."""
+    return lambda weights_WN: ratio(weights_WN @ values_N, weights_WN.sum(1))
+
+
+def mean_where(values_WK: Array, known_WK: npt.NDArray[np.bool_]) -> Array:
+    """(W,) mean of each row's known values; NaN where there are none."""
+    return ratio(np.where(known_WK, values_WK, 0).sum(1), known_WK.sum(1).astype(np.float64))
+
+
+def ratio(above: Array, below: Array) -> Array:
+    """Above over below; NaN where that is not defined."""
+    return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 1e-300)
+
+
+def _together(figures: Mapping[Key, Figure], *, draws: int, seed: int) -> dict[Key, Redrawn]:
+    """Figures of the same rows: one draw of patients serves them all."""
+    one = next(iter(figures.values()))
+    rows = np.flatnonzero(_all(one))
+    patients = one.patients_N[rows]
+
+    def whole(weights_WR: Array) -> Array:
+        if len(rows) == len(one.patients_N):
+            return weights_WR
+        weights_WN = np.zeros((len(weights_WR), len(one.patients_N)))
+        weights_WN[:, rows] = weights_WR
+        return weights_WN
+
+    blocks = []
+    for weights_WR in patient_weights(patients, draws=draws, seed=seed):
+        weights_WN = whole(weights_WR)
+        blocks.append({key: figure.of(weights_WN) for key, figure in figures.items()})
+    once = whole(np.ones((1, len(rows))))
+    count = len(np.unique(patients))
+    return {
+        key: Redrawn(
+            value=float(figure.of(once)[0]),
+            values_J=np.concatenate([block[key] for block in blocks]),
+            patients=count,
+        )
+        for key, figure in figures.items()
+    }
+
+
+def _all(figure: Figure) -> npt.NDArray[np.bool_]:
+    return np.ones(len(figure.patients_N), bool) if figure.rows_N is None else figure.rows_N
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answers:
-    """What one method answers for the test patients: its figures, and what was chosen on validation patients."""
+    """What one method answers for the test patients: its figures, what was chosen on validation patients, and figures
+    by chance, which stand for themselves."""
 
     figures: Mapping[Key, Figure]
     chosen: Chosen = field(default_factory=dict)
+    chances: Mapping[Key, Figure] = field(default_factory=dict)
 
 
 Source = TypeVar("Source")
@@ -47,21 +166,6 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Measured(Generic[Answered]):
-    """own: the probe's answers. chosen: by method, of those that choose anything."""
-
-    own: Answered
-    chosen: dict[str, Chosen]
-    scores: list[Score]
-    comparisons: list[Comparison]
-
-    @property
-    def scored(self) -> dict[str, Any]:
-        """What of it a ProbeResult holds."""
-        return {"chosen": self.chosen, "scores": self.scores, "comparisons": self.comparisons}
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
 class ProbeProtocol(ABC, Generic[Source, Answered]):
     """A probe of an encoder (Source: its table, its tokens, ...), with other encoders beside it under one name each.
 
@@ -76,8 +180,12 @@ class ProbeProtocol(ABC, Generic[Source, Answered]):
     def answer(self, method: str, source: Source) -> Answered:
         """Fit, choose, and answer for the test patients."""
 
+    @abstractmethod
+    def probed(self, own: Answered, scored: dict[str, Any]) -> Probed:
+        """The result and the rows behind it. scored: of a ProbeResult, what is measured alike for all probes."""
+
     def beside(self, own: Answered) -> Iterable[Entry]:
-        """Methods that need no other encoder: chance, a constant, fewer labels."""
+        """Methods that need no other encoder: a constant, fewer labels."""
         return ()
 
     def comparable(self, key: Key) -> bool:
@@ -88,21 +196,22 @@ class ProbeProtocol(ABC, Generic[Source, Answered]):
         """Whether both were asked the same, row by row."""
         return True
 
-    def measure(self, source: Source, baselines: Mapping[str, Source]) -> Measured[Answered]:
+    def probe(self, source: Source, baselines: Mapping[str, Source] | None) -> Probed:
         """Scores of the probe, of what stands beside it and of the baselines, and the probe minus each of these."""
         own = self.answer("probe", source)
-        others = (Entry(method=name, answers=self.answer(name, each)) for name, each in baselines.items())
+        others = (Entry(method=name, answers=self.answer(name, each)) for name, each in (baselines or {}).items())
         ours = redraw(own.figures, draws=self.draws, seed=self.seed)
         scores, comparisons = _scores(Entry(method="probe", answers=own), ours), []
         chosen = {"probe": own.chosen}
-        for entry in (*self.beside(own), *others):
+        chance = Entry(method="chance", answers=Answers(figures=own.chances), compared=False)
+        for entry in (chance, *self.beside(own), *others):
             theirs = redraw(entry.answers.figures, draws=self.draws, seed=self.seed)
             scores += _scores(entry, theirs)
             if entry.compared and self.paired(own, entry.answers):
                 comparisons += self._comparisons(own, ours, entry, theirs)
             if entry.answers.chosen:
                 chosen[entry.method] = entry.answers.chosen
-        return Measured(own=own, chosen=chosen, scores=scores, comparisons=comparisons)
+        return self.probed(own, {"chosen": chosen, "scores": scores, "comparisons": comparisons})
 
     def _comparisons(
         self, own: Answered, ours: Mapping[Key, Redrawn], entry: Entry, theirs: Mapping[Key, Redrawn]
@@ -118,30 +227,16 @@ class ProbeProtocol(ABC, Generic[Source, Answered]):
         return found
 
 
-def require_request(baselines: Iterable[str] | None, **counts: int) -> None:
-    """What can be refused before any work: a name that is taken, a count below 1."""
-    require_free_names(baselines or ())
-    require_counts(**counts)
-
-
-def require_counts(**counts: int | None) -> None:
-    """Raises EchofmError naming the first that is below 1; None is left to its default."""
-    for name, count in counts.items():
-        if count is not None and count < 1:
-            raise EchofmError(f"{name} is {count}; give 1 or more")
-
-
-def require_seed(seed: int) -> None:
-    """Raises EchofmError where random numbers cannot begin there."""
+def require_request(baselines: Iterable[str] | None = None, *, seed: int = 0, **counts: int) -> None:
+    """Raises EchofmError where a count is below 1, the seed below 0, or a baseline has a method's own name: its figures
+    would be taken for the method's."""
     if seed < 0:
         raise EchofmError(f"the seed is {seed}; give 0 or more")
-
-
-def require_free_names(baselines: Iterable[str]) -> None:
-    """Raises EchofmError where a baseline has a method's own name: its figures would be taken for the method's."""
-    taken = sorted(METHODS & set(baselines))
-    if taken:
+    if taken := sorted(METHODS & set(baselines or ())):
         raise EchofmError(f"a baseline cannot be named {taken[0]!r}, as a method of the result is; give another name")
+    for name, count in counts.items():
+        if count < 1:
+            raise EchofmError(f"{name} is {count}; give 1 or more")
 
 
 def same_clips(other: EmbeddingTable, table: EmbeddingTable, name: str, *, phase: bool = False) -> EmbeddingTable:

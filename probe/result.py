@@ -96,10 +96,10 @@ class ProbeResult(FrozenModel):
     schema_version: Literal[1] = 1
     target: str
     task: Task
-    kind: Kind
+    kind: Kind = "linear"
     features: str = "video"
     """What was read of a clip, one of `probe.labels.features.Features`: "video", its mean, "motion", how it moves."""
-    classes: list[str]
+    classes: list[str] = pydantic.Field(default_factory=list)
     """Classes, levels in rising order (ordinal), labels (multilabel) or structures (segmentation); else empty."""
     encoder_digest: str
     splits_from: str
@@ -108,7 +108,7 @@ class ProbeResult(FrozenModel):
     """By split."""
     patients: dict[str, int]
     """By split."""
-    seeds: int
+    seeds: int = 1
     chosen: dict[str, dict[str, float | str]]
     """Hyper-parameters chosen on validation patients with all labels, by method."""
     sanity: SanityFigures
@@ -127,6 +127,11 @@ class ProbeResult(FrozenModel):
                 figures.write_text(self.to_json(), encoding="utf-8")
         except OSError as error:
             raise EchofmError(f"the probe's result cannot be written ({error.strerror}); check --out") from None
+
+    @property
+    def main_scores(self) -> list[Score]:
+        """Those with all labels, by clip, of all classes."""
+        return [each for each in self.scores if each.label_fraction == 1.0 and each.level == "clip" and not each.of]
 
     def score(
         self, metric: str, *, method: str = "probe", level: str = "clip", label_fraction: float = 1.0, of: str = ""

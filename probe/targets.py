@@ -1,30 +1,40 @@
-"""One target of a probe command: which probe answers it, and which baselines stand beside it."""
+"""One target of a probe command: what is wrong with it, which probe answers it, which baselines stand beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
+from echofm.embed.rows import COLUMNS
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
+from echofm.shards.manifest import MANIFEST, read_manifest
+from probe.baselines import pixel_pca
 from probe.checks.embedding import with_checks
-from probe.encoders import PIXEL_PCA, PIXELS
-from probe.inputs import ProbeInputs
-from probe.labels.baselines import pixel_pca
-from probe.labels.features import Features
+from probe.inputs import PIXEL_PCA, PIXELS, ProbeInputs
+from probe.labels.evaluate import evaluate, fits_of, require_clip_kind
+from probe.labels.features import Features, feature_choices
+from probe.labels.target import read_goal
 from probe.result import Check, Kind, Probed, ProbeResult
+from probe.retrieval.probe import What, probe_retrieval
 
 if TYPE_CHECKING:
     from echofm.shards.read import ShardSet
 
-RETRIEVAL, LV_AREA = "retrieval:", "retrieval:lv_area"
+# What is asked of time points, of pixels and of pairs, not of a clip's label.
+_RETRIEVAL, _LV_AREA = "retrieval:", "retrieval:lv_area"
+_OTHERS = ("phase", "mask", _LV_AREA, *(f"{_RETRIEVAL}{what}" for what in get_args(What)))
+# File systems take 255 bytes a name; of a longer one so many characters and a hash are kept.
+_LONGEST_BYTES, _KEPT = 200, 48
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeRequest:
-    """target: a label, `view`, `kind`, `phase`, `mask`, or `retrieval:` and patient, view or phase.
+    """target: a label, `view`, `kind`, `phase`, `mask`, or `retrieval:` and patient, view, phase or lv_area.
 
     data, test_on: the shards that masks are read from. The rest is as `probe.labels.evaluate.evaluate` takes it.
     """
@@ -42,34 +52,102 @@ class ProbeRequest:
     test_on: Path | None = None
     advance: Callable[[str], None] = lambda note: None
 
+    def asked(self, *names: str) -> dict[str, Any]:
+        """Some of it, as the probes' functions take it."""
+        return {name: getattr(self, name) for name in (*names, "seed")}
+
+    def is_label(self, columns: Sequence[str] = ()) -> bool:
+        """Whether a clip's label is asked for; a column of that name wins: somebody may have a column "phase".
+
+        Raises EchofmError on a retrieval that there is none of.
+        """
+        if self.target in columns:
+            return True
+        if self.target.startswith(_RETRIEVAL) and self.target not in _OTHERS:
+            raise EchofmError(f"--target {self.target}: retrieval is of {', '.join(get_args(What))}, lv_area")
+        return self.target not in _OTHERS
+
+
+def target_folder(out: Path, target: str) -> Path:
+    """The folder of a target's result, made. Raises EchofmError where it cannot be."""
+    name = target.replace(":", "-")
+    if len(name.encode()) > _LONGEST_BYTES:
+        name = f"{name[:_KEPT]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    try:
+        (out / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EchofmError(f"--out {out}: no folder can be made there ({error.strerror}); name another") from None
+    return out / name
+
+
+@contextmanager
+def target_folders(out: Path, targets: Sequence[str]) -> Iterator[dict[str, Path]]:
+    """`target_folder` of each target; where nothing comes into them they are gone afterwards."""
+    new = not out.exists()
+    folders = {target: target_folder(out, target) for target in targets}
+    try:
+        yield folders
+    finally:
+        for folder in (*folders.values(), *([out] if new else [])):
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def check_before_embedding(requests: Sequence[ProbeRequest], *, data: Sequence[Path]) -> None:
+    """Raises EchofmError on a target that an encoder's table over the data cannot have.
+
+    data: all that is to be embedded; a second one is another set to test on. The labels of shards are known; those of
+    a folder are when it is read.
+    """
+    known = [set(read_manifest(each).labels) for each in data if (each / MANIFEST).is_file()]
+    for request in requests:
+        if not request.is_label():
+            _require_one_set(request, others=len(data) > 1)
+            continue
+        require_clip_kind(request.kind)
+        for labels in known:
+            strange = [name for name in request.target.split("+") if name not in labels | set(COLUMNS)]
+            if strange:
+                raise EchofmError(
+                    f"--target {request.target}: the shards have no label {strange[0]!r}; they have: "
+                    f"{', '.join(sorted(labels)) or 'none'}"
+                )
+
+
+def check_before_probing(requests: Sequence[ProbeRequest], inputs: ProbeInputs) -> None:
+    """Raises EchofmError on a clip's label that the table cannot answer, before the first probe of any target."""
+    for request in requests:
+        if not request.is_label(inputs.table.rows.columns):
+            _require_one_set(request, others=inputs.test_clips is not None)
+            continue
+        require_clip_kind(request.kind)
+        try:
+            read_goal(inputs.table, request.target, test_clips=inputs.test_clips, **request.asked("task", "order"))
+        except EchofmError as error:
+            # It speaks of "this label", and several may be asked for.
+            raise EchofmError(f"--target {request.target}: {error}") from None
+        feature_choices(inputs.table, request.features, kind=request.kind)
+
+
+def _require_one_set(request: ProbeRequest, *, others: bool) -> None:
+    if others and request.target != _LV_AREA:
+        raise EchofmError(f"--test-on is for labels of clips; ask for {request.target} on the other set by itself")
+
 
 def probe_target(request: ProbeRequest, inputs: ProbeInputs, *, checks: Sequence[Check] = ()) -> Probed:
     """Probe it, with what was found of encoder and table (`checks`) in the result.
 
     Raises EchofmError where the table or the data cannot answer.
     """
-    # A label of that name wins: somebody may have a column "phase".
-    if request.target in inputs.table.rows.columns:
-        probed = _label(request, inputs)
-    elif request.target == "phase":
-        probed = _phase(request, inputs)
-    elif request.target == "mask":
-        probed = _mask(request, inputs)
-    elif request.target.startswith(RETRIEVAL):
-        probed = _retrieval(request, inputs)
-    else:
-        probed = _label(request, inputs)
-    notes = [check.says for check in checks if check.name == "time" and check.passed is None]
+    probes = {"phase": _phase, "mask": _mask, _LV_AREA: _lv_area}
+    is_label = request.is_label(inputs.table.rows.columns)
+    probed = (_label if is_label else probes.get(request.target, _retrieval))(request, inputs)
     result = probed.result
-    if result.task in ("phase", "retrieval", "segmentation") and (unused := _for_labels(request, result)):
+    notes = [check.says for check in checks if check.name == "time" and check.passed is None]
+    if not is_label and (unused := _for_labels(request, result)):
         notes.append(f"{', '.join(unused)}: for labels of clips alone, and not used here")
-    result = result.model_copy(
-        update={
-            "sanity": with_checks(result.sanity, checks),
-            "notes": [*notes, *result.notes],
-        }
-    )
-    return replace(probed, result=result)
+    update = {"sanity": with_checks(result.sanity, checks), "notes": [*notes, *result.notes]}
+    return replace(probed, result=result.model_copy(update=update))
 
 
 def _for_labels(request: ProbeRequest, result: ProbeResult) -> list[str]:
@@ -85,80 +163,39 @@ def _for_labels(request: ProbeRequest, result: ProbeResult) -> list[str]:
 
 def steps_of(request: ProbeRequest, inputs: ProbeInputs) -> int:
     """How many times `probe_target` calls `advance`, for a progress bar; of a mask about as many."""
-    from probe.labels.evaluate import fits_of
-
     baselines = len(inputs.baselines) + (inputs.pixels is not None)
-    if request.target in ("phase", "mask") or request.target.startswith(RETRIEVAL):
+    if not request.is_label():
         return (2 if request.target == "mask" else 1) * (1 + baselines)
     return fits_of(kind=request.kind, label_fractions=request.label_fractions, seeds=request.seeds, baselines=baselines)
 
 
 def _label(request: ProbeRequest, inputs: ProbeInputs) -> Probed:
-    from probe.labels.evaluate import evaluate
-
     baselines: dict[str, EmbeddingTable] = dict(inputs.baselines)
     if inputs.pixels is not None and request.kind == "attentive":
         # Not reduced: the pixels' table has no tokens, and their one vector is read as one (the result says so).
         baselines[PIXELS] = inputs.pixels
     elif inputs.pixels is not None:
-        baselines[PIXEL_PCA] = pixel_pca(
-            inputs.pixels,
-            target=request.target,
-            task=request.task,
-            order=request.order,
-            test_clips=inputs.test_clips,
-            seed=request.seed,
-        )
-    return evaluate(
-        inputs.table,
-        target=request.target,
-        kind=request.kind,
-        task=request.task,
-        order=request.order,
-        features=request.features,
-        label_fractions=request.label_fractions,
-        seeds=request.seeds,
-        draws=request.draws,
-        baselines=baselines,
-        test_clips=inputs.test_clips,
-        seed=request.seed,
-        advance=request.advance,
-    )
+        asked = request.asked("target", "task", "order")
+        baselines[PIXEL_PCA] = pixel_pca(inputs.pixels, test_clips=inputs.test_clips, **asked)
+    asked = request.asked("target", "kind", "task", "order", "features", "label_fractions", "seeds", "draws", "advance")
+    return evaluate(inputs.table, baselines=baselines, test_clips=inputs.test_clips, **asked)
 
 
 def _phase(request: ProbeRequest, inputs: ProbeInputs) -> Probed:
-    from probe.phase.events import end_systole_phase
+    from probe.phase.answers import systole_phases
     from probe.phase.probe import probe_phase
 
-    systole = None
-    if inputs.clips is not None:
-        found = ((clip.clip_id, end_systole_phase(clip)) for clip in inputs.clips())
-        systole = {clip_id: phase for clip_id, phase in found if phase is not None}
-    baselines = _timed_tables(inputs)
-    return probe_phase(
-        inputs.table,
-        systole=systole,
-        baselines=baselines,
-        draws=request.draws,
-        seed=request.seed,
-        advance=request.advance,
-    )
+    systole = None if inputs.clips is None else systole_phases(inputs.clips())
+    asked = request.asked("draws", "advance")
+    return probe_phase(inputs.table, systole=systole, baselines=_timed_tables(inputs), **asked)
 
 
 def _retrieval(request: ProbeRequest, inputs: ProbeInputs) -> Probed:
-    from probe.retrieval.probe import What, probe_retrieval
-
-    if request.target == LV_AREA:
-        return _lv_area(request, inputs)
-    what: What = request.target.removeprefix(RETRIEVAL)  # type: ignore[assignment]
-    if what not in get_args(What):
-        raise EchofmError(f"--target {request.target}: retrieval is of {', '.join(get_args(What))}, lv_area")
+    what: Any = request.target.removeprefix(_RETRIEVAL)
     baselines = _timed_tables(inputs) if what == "phase" else dict(inputs.baselines)
     if what != "phase" and inputs.pixels is not None:
         baselines[PIXELS] = inputs.pixels
-    return probe_retrieval(
-        inputs.table, what=what, baselines=baselines, draws=request.draws, seed=request.seed, advance=request.advance
-    )
+    return probe_retrieval(inputs.table, what=what, baselines=baselines, **request.asked("draws", "advance"))
 
 
 def _mask(request: ProbeRequest, inputs: ProbeInputs) -> Probed:
@@ -167,16 +204,8 @@ def _mask(request: ProbeRequest, inputs: ProbeInputs) -> Probed:
     encoder, shards = _with_masks(request, inputs)
     if request.kind not in ("linear", "upsampling"):
         raise EchofmError(f"--target mask: a {request.kind} head cannot say masks; take --kind linear or upsampling")
-    return probe_segmentation(
-        encoder,
-        shards,
-        head=request.kind,
-        baselines=cast(Any, inputs.baseline_encoders),
-        device=inputs.device,
-        draws=request.draws,
-        seed=request.seed,
-        advance=request.advance,
-    )
+    baselines, asked = cast(Any, inputs.baseline_encoders), request.asked("draws", "advance")
+    return probe_segmentation(encoder, shards, head=request.kind, baselines=baselines, device=inputs.device, **asked)
 
 
 def _lv_area(request: ProbeRequest, inputs: ProbeInputs) -> Probed:
@@ -190,9 +219,7 @@ def _lv_area(request: ProbeRequest, inputs: ProbeInputs) -> Probed:
         test_on=None if request.test_on is None else _shards(request, request.test_on),
         baselines=cast(Any, inputs.baseline_encoders),
         device=inputs.device,
-        draws=request.draws,
-        seed=request.seed,
-        advance=request.advance,
+        **request.asked("draws", "advance"),
     )
 
 
@@ -206,7 +233,6 @@ def _with_masks(request: ProbeRequest, inputs: ProbeInputs) -> tuple[Any, ShardS
 
 
 def _shards(request: ProbeRequest, folder: Path) -> ShardSet:
-    from echofm.shards.manifest import MANIFEST
     from echofm.shards.read import ShardSet
 
     if not (folder / MANIFEST).is_file():
@@ -218,7 +244,7 @@ def _shards(request: ProbeRequest, folder: Path) -> ShardSet:
 
 def _timed_tables(inputs: ProbeInputs) -> dict[str, EmbeddingTable]:
     """The baselines that have tokens by time, and the pixels of the same frames."""
-    from probe.phase.pixels import pixel_table
+    from probe.baselines import pixel_table
 
     baselines = {name: table for name, table in inputs.baselines.items() if table.phase is not None}
     if inputs.pixels is not None and inputs.clips is not None and inputs.table.phase is not None:

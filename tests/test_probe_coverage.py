@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from probe.bootstrap import Key, redraw
 from probe.labels.answers import Truth
 from probe.labels.metrics import balanced_accuracy, r2
+from probe.protocol import Key, redraw
 
 CLIPS = 3
 METRICS = {"r2": r2, "balanced_accuracy": balanced_accuracy}

@@ -10,7 +10,7 @@ import scipy.ndimage
 import torch
 from hearts import beating_heart
 
-from benchmarks.real_cycle import real_curves, with_random_weights
+from benchmarks.real_cycle import match_figures, paired_test, real_curves, with_random_weights
 from echofm.clip import Clip
 from echofm.contract import InputContract
 from echofm.embed.extract import embed_clips
@@ -21,10 +21,9 @@ from echofm.loss.periodic import motion_prior, pixel_prior
 from echofm.model.config import NetworkConfig
 from echofm.model.mae import VideoMae
 from echofm.model.vit import Encoding
-from probe.phase.pixels import pixel_table
+from probe.baselines import pixel_table
 from probe.retrieval.frames import Reading, encode_windows, frame_features, frame_similarity
 from probe.retrieval.lv_area import AreaMatch, encoder_similarity, match_frames, prior_similarity, rate_readings
-from probe.retrieval.permutation import match_figures, paired_test
 
 RATE_HZ = 50.0
 

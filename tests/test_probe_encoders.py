@@ -16,7 +16,6 @@ from lookalikes import heart
 from shardfolder import KEY, Hearts, read_heart
 
 import probe.segmentation.probe
-from echofm.readers.options import ReadOptions
 from echofm.conform import conform
 from echofm.contract import InputContract
 from echofm.embed.cache import embedded
@@ -29,14 +28,14 @@ from echofm.hub import save_model
 from echofm.model.config import NetworkConfig
 from echofm.model.mae import VideoMae
 from echofm.readers import read_clip
+from echofm.readers.options import ReadOptions
 from echofm.shards.write import write_shards
+from probe.baselines import component_scores, pixel_pca
 from probe.cli import main, parse_fractions
 from probe.inputs import open_inputs
-from probe.labels.baselines import component_scores, pixel_pca
 from probe.report import write_report
-from probe.requests import target_folder
 from probe.result import ProbeResult
-from probe.targets import ProbeRequest, probe_target
+from probe.targets import ProbeRequest, probe_target, target_folder
 
 TIMM = "timm:test_vit?random&frames=4&size=32"
 MODULE = """

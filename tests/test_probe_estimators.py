@@ -13,11 +13,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from echofm.estimators.attentive import AttentiveClassifier, AttentiveRegressor
-from echofm.estimators.logistic import BlockLogistic
+from echofm.estimators.logistic import BlockLogistic, OrdinalLogistic, _cumulative
 from echofm.estimators.neighbours import CosineNeighboursClassifier, CosineNeighboursRegressor, fit_neighbours
-from echofm.estimators.ordinal import OrdinalLogistic, _cumulative
 from echofm.estimators.penalised import penalty_path
-from echofm.estimators.ridge import ALPHAS, GramRidge, fit_ridge, ridge_path
+from echofm.estimators.ridge import ALPHAS, GramRidge, ridge_path
 from echofm.estimators.rows import Rows, _of_many_rows, row_statistics
 
 ESTIMATORS = [
@@ -44,7 +43,7 @@ def test_ridge_path_equals_scikit_learn_at_every_penalty(monkeypatch: pytest.Mon
     X = rng.standard_normal((300, 20)) @ rng.standard_normal((20, 40)) + 5
     y = X[:, 0] - 2 * X[:, 1] + rng.standard_normal(300)
     fresh = rng.standard_normal((50, 40)) + 5
-    for alpha, ours in zip(ALPHAS, fit_ridge(X, y)):
+    for alpha, ours in zip(ALPHAS, ridge_path(Rows(features_ND=X), y)):
         reference = make_pipeline(StandardScaler(), Ridge(alpha=alpha)).fit(X, y)
         np.testing.assert_allclose(ours.predict(fresh), reference.predict(fresh), rtol=1e-5, atol=1e-5)
 

@@ -14,8 +14,7 @@ from test_probe_segment import SIZE, Discs, Patches
 from echofm.clip import Clip
 from echofm.embed.extract import embed_clips
 from echofm.errors import EchofmError
-from echofm.estimators.left_ventricle import fit_left_ventricle, mask_area
-from echofm.estimators.traced_frames import traced_frames
+from echofm.estimators.left_ventricle import fit_left_ventricle, mask_area, traced_frames
 from echofm.readers.source import Row
 from echofm.shards.read import ShardSet
 from echofm.shards.write import write_shards
@@ -101,6 +100,7 @@ def test_what_has_no_traced_clips_is_refused(tmp_path: Path) -> None:
     table.save(tmp_path / "table")
     with pytest.raises(EchofmError, match="masks are pixels"):
         main([str(tmp_path / "table"), "--target", "retrieval:lv_area", "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists(), "a refused probe leaves no empty folder"
 
 
 def test_the_area_is_read_in_every_frame(shards: Path) -> None:

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from echofm.estimators.ordinal import median_level
-from probe.bootstrap import redraw
+from echofm.estimators.logistic import median_level
 from probe.labels import metrics
 from probe.labels.answers import Truth
+from probe.protocol import redraw
 
 CASES = settings(max_examples=40, deadline=None)
 Reference = Callable[[np.ndarray], float]
@@ -129,7 +129,7 @@ def test_labels_count_where_they_are_known() -> None:
         for label in range(3)
         for known in [~np.isnan(true[:, label])]
     ]
-    assert metrics.MULTILABEL["auroc"](true, guess) == pytest.approx(np.mean(areas))
+    assert metrics.METRICS["multilabel"]["auroc"](true, guess) == pytest.approx(np.mean(areas))
     assert metrics.of_label(metrics.auroc, 2)(true, guess) == pytest.approx(areas[2])
 
 

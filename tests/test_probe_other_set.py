@@ -19,8 +19,8 @@ from echofm.model.config import NetworkConfig
 from echofm.model.mae import VideoMae
 from echofm.shards.read import ShardSet
 from echofm.shards.write import write_shards
+from probe.baselines import pixel_pca
 from probe.cli import main
-from probe.labels.baselines import pixel_pca
 from probe.labels.evaluate import evaluate
 from probe.result import ProbeResult
 

@@ -18,7 +18,7 @@ from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.metric.circular import circular_distance
 from echofm.model.vit import Encoding
-from probe.phase.events import end_systole_phase, event_errors, systole_phases
+from probe.phase.answers import end_systole_phase, event_errors, systole_phases
 from probe.phase.match import Comparing, descriptors, in_another_beat, in_other_patients
 from probe.phase.probe import probe_phase
 

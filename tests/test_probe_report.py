@@ -26,19 +26,16 @@ from sklearn.metrics import confusion_matrix
 from echofm.embed.provenance import is_simulated
 from echofm.embed.rows import tidy_rows
 from echofm.embed.table import EmbeddingTable
-from echofm.estimators.ordinal import median_level
+from echofm.estimators.logistic import median_level
 from echofm.intervals import Estimate
 from echofm.report.blocks import FilmStrip, Picture
 from probe.report import page, write_report
 from probe.report.agreement import agreement
-from probe.report.calibration import calibration, of_classes
-from probe.report.embedding import plane
+from probe.report.classes import calibration, of_classes
+from probe.report.clips import evenly, outlined, worst_clips
+from probe.report.embedding import feature_map, plane
 from probe.report.findings import Findings, target_findings
-from probe.report.frames import evenly
-from probe.report.maps import feature_map
-from probe.report.masks import outlined
 from probe.report.results import digits, shown, verdict
-from probe.report.worst import worst_clips
 from probe.result import Overlay, Probed, Score
 
 # One grey pixel.

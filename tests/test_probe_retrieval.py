@@ -12,8 +12,8 @@ from echofm.errors import EchofmError
 from echofm.metric.circular import circular_distance
 from probe.inputs import ProbeInputs
 from probe.retrieval import probe as retrieval_probe
+from probe.retrieval.gallery import rank
 from probe.retrieval.probe import probe_retrieval
-from probe.retrieval.rankings import rank
 from probe.targets import ProbeRequest, probe_target
 
 

@@ -18,7 +18,7 @@ from echofm.clip import Clip
 from echofm.contract import InputContract
 from echofm.errors import EchofmError
 from echofm.estimators.head import HEADS, PlacedHead, fit_head, segmentation_loss
-from echofm.estimators.traced_frames import _window_of, annotated_frames, traced_frames
+from echofm.estimators.left_ventricle import _window_of, annotated_frames, traced_frames
 from echofm.metric.overlap import dice, hausdorff_95, mean_dice
 from echofm.model.tokens import Grid
 from echofm.model.vit import Encoding

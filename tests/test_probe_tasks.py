@@ -13,7 +13,7 @@ from test_probe_evaluate import shuffled, table
 import probe
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from probe.labels.baselines import pixel_pca
+from probe.baselines import pixel_pca
 from probe.labels.evaluate import evaluate, fits_of
 from probe.labels.target import read_target
 from probe.result import Kind

@@ -127,6 +127,14 @@ def test_no_process_is_a_mistake() -> None:
         ReaderPool(n_frames, processes=0)
 
 
+def test_readers_that_never_start_name_the_guard_that_a_script_may_lack(rows: list[Row]) -> None:
+    worker = Worker(Job(task=n_frames, options=ReadOptions()))
+    worker.start(Slot(rows[0]))
+    with pytest.raises(EchofmError, match="below `if __name__ == \"__main__\":`"):
+        worker.give_up()
+    worker.kill()
+
+
 def test_a_missing_file_is_a_reason(tmp_path: Path) -> None:
     with ReaderPool(n_frames) as pool:
         ((_, result),) = pool.map([Row(path=tmp_path / "Doe_Jane.avi", patient="p")])

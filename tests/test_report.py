@@ -100,6 +100,12 @@ def test_pictures_are_drawn_for_both_themes() -> None:
     assert matplotlib.rcParams["axes.facecolor"] == matplotlib.rcParamsDefault["axes.facecolor"]
 
 
+def test_cells_of_a_wide_table_know_their_column_for_narrow_screens() -> None:
+    html = Page("t").add("s", Table(["a", "b", "c", "<d>"], [[1, 2, 3, 4]]), Table(["a"], [[1]])).html()
+    assert html.count('class="table wide"') == html.count('class="table"') == 1
+    assert 'data-column="&lt;d&gt;"' in html
+
+
 def test_tables_show_numbers_plainly() -> None:
     table = Table(["a", "b"], [["x", 0.123456], ["y", np.float32(2)], ["z", None], ["n", 12345]])
     assert [row[1] for row in table.cells] == [("0.123", True), ("2", True), ("–", False), ("12345", True)]

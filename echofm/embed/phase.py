@@ -62,6 +62,11 @@ class PhaseTokens:
         """Number of clips."""
         return len(self.start_N1) - 1
 
+    @property
+    def clip_P(self) -> npt.NDArray[np.int64]:
+        """Which clip each token is of."""
+        return np.repeat(np.arange(len(self)), np.diff(self.start_N1))
+
     def of(self, clip: int) -> PhaseTokens:
         """The tokens of one clip, as views."""
         first, last = self.start_N1[clip], self.start_N1[clip + 1]

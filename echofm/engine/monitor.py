@@ -93,7 +93,7 @@ class Monitor:
         """Figures and pictures under "monitor/...", or nothing where none are due."""
         if step % self._every and step != self._steps:
             return {}
-        with _leaving_no_trace(nets):
+        with leaving_no_trace(nets):
             found = {**self._task.validate(nets, step), **self._by_hooks(nets, step)}
         figures = {f"monitor/{name}": value for name, value in found.items()}
         self.latest = {name: float(value) for name, value in figures.items() if isinstance(value, (int, float))}
@@ -117,7 +117,7 @@ class Monitor:
 
 
 @contextmanager
-def _leaving_no_trace(nets: Nets) -> Iterator[None]:
+def leaving_no_trace(nets: Nets) -> Iterator[None]:
     """Within the block evaluation mode and no gradients; after it modes and random numbers are as before."""
     modes: dict[nn.Module, bool] = {module: module.training for net in nets.values() for module in net.modules()}
     device = next(parameter for net in nets.values() for parameter in net.parameters()).device

@@ -5,13 +5,14 @@ X is (N, T * D): the T tokens of a clip one after another, NaN for tokens that a
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.special import softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier, is_regressor
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -21,10 +22,11 @@ from echofm.estimators.attention_pool import BATCH, LabelledRows, Schedule, fit_
 from echofm.estimators.penalised import class_weights
 from echofm.estimators.rows import Rows
 
+_FLOATS: dict[str, Any] = {"dtype": (np.float32, np.float64), "ensure_all_finite": "allow-nan"}
 LEARNING_RATES, WEIGHT_DECAYS = (1e-3, 4e-3), (0.01, 1.0)
 
 
-class _Attentive(BaseEstimator):
+class _Attentive(BaseEstimator, ABC):
     """tokens: how many tokens a row of X holds. lr, weight_decay: of AdamW. epochs: at most, but so many more where the
     training set is small that `min_steps` steps are taken. patience: epochs without a better validation loss before
     the end. random_state: of the first weights and the order of clips.
@@ -54,16 +56,26 @@ class _Attentive(BaseEstimator):
         tags.input_tags.allow_nan = True
         return tags
 
-    def _checked(self, X: npt.ArrayLike, y: npt.ArrayLike, **checks: Any) -> tuple[npt.NDArray, npt.NDArray]:
-        features_NF, y_N = validate_data(
-            self, X, y, dtype=(np.float32, np.float64), ensure_all_finite="allow-nan", **checks
-        )
-        self._require_tokens(features_NF)
-        return features_NF, np.asarray(y_N)
+    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike, *, X_val: npt.ArrayLike | None = None, y_val: Any = None) -> Any:
+        """Fit to (N, T * D) tokens and (N,) values or classes; with validation rows, of other patients, stops where
+        they say."""
+        features, values = self._checked(X, y, y_numeric=is_regressor(self))
+        if is_classifier(self):
+            check_classification_targets(values)
+        validation = None if X_val is None else Rows(features_ND=self._checked(X_val, y_val, reset=False)[0])
+        return self.fit_rows(Rows(features_ND=features), values, validation=validation, values_val=y_val)
 
-    def _require_tokens(self, features_NF: npt.NDArray) -> None:
+    @abstractmethod
+    def fit_rows(
+        self, rows: Rows, values_M: npt.NDArray, *, validation: Rows | None = None, values_val: Any = None
+    ) -> Any:
+        """The same of rows that may be mapped from disk, read batch by batch."""
+
+    def _checked(self, X: npt.ArrayLike, y: npt.ArrayLike, **checks: Any) -> tuple[npt.NDArray, npt.NDArray]:
+        features_NF, y_N = validate_data(self, X, y, **_FLOATS, **checks)
         if self.tokens < 1 or features_NF.shape[1] % self.tokens:
             raise ValueError(f"{features_NF.shape[1]} features are no {self.tokens} tokens of equal width; set tokens")
+        return features_NF, np.asarray(y_N)
 
     def _fit(self, rows: Rows, validation: Rows | None, targets: tuple, outputs: int, loss: Any) -> None:
         per_epoch = -(-len(rows) // BATCH)
@@ -86,25 +98,17 @@ class _Attentive(BaseEstimator):
 
     def _pooled(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
         check_is_fitted(self)
-        features_NF = validate_data(self, X, reset=False, dtype=(np.float32, np.float64), ensure_all_finite="allow-nan")
+        features_NF = validate_data(self, X, reset=False, **_FLOATS)
         return pooled(self._net, features_NF, tokens=self.tokens)
 
 
 class AttentiveRegressor(RegressorMixin, _Attentive):
     """Attention pooling of a clip's tokens, then a linear read-out of a number; least squares."""
 
-    def fit(
-        self, X: npt.ArrayLike, y: npt.ArrayLike, *, X_val: npt.ArrayLike | None = None, y_val: Any = None
-    ) -> AttentiveRegressor:
-        """Fit to (N, T * D) tokens and (N,) values; with validation rows, of other patients, stops where they say."""
-        features, values = self._checked(X, y, y_numeric=True)
-        validation = None if X_val is None else Rows(features_ND=self._checked(X_val, y_val, reset=False)[0])
-        return self.fit_rows(Rows(features_ND=features), values, validation=validation, values_val=y_val)
-
     def fit_rows(
         self, rows: Rows, values_M: npt.NDArray, *, validation: Rows | None = None, values_val: Any = None
     ) -> AttentiveRegressor:
-        """The same of rows that may be mapped from disk, read batch by batch."""
+        """See `_Attentive`."""
         self._mean, self._scale = float(np.mean(values_M)), float(np.std(values_M)) or 1.0
 
         def scaled(values: Any) -> torch.Tensor:
@@ -123,29 +127,20 @@ class AttentiveRegressor(RegressorMixin, _Attentive):
 class AttentiveClassifier(ClassifierMixin, _Attentive):
     """Attention pooling of a clip's tokens, then a softmax over classes, which count alike whatever their size."""
 
-    def fit(
-        self, X: npt.ArrayLike, y: npt.ArrayLike, *, X_val: npt.ArrayLike | None = None, y_val: Any = None
-    ) -> AttentiveClassifier:
-        """Fit to (N, T * D) tokens and (N,) classes; with validation rows, of other patients, stops where they say."""
-        features, classes = self._checked(X, y)
-        check_classification_targets(classes)
-        validation = None if X_val is None else Rows(features_ND=self._checked(X_val, y_val, reset=False)[0])
-        return self.fit_rows(Rows(features_ND=features), classes, validation=validation, classes_val=y_val)
-
     def fit_rows(
-        self, rows: Rows, classes_M: npt.NDArray, *, validation: Rows | None = None, classes_val: Any = None
+        self, rows: Rows, values_M: npt.NDArray, *, validation: Rows | None = None, values_val: Any = None
     ) -> AttentiveClassifier:
-        """The same of rows that may be mapped from disk; validation rows of classes not trained on are left out."""
-        self.classes_, numbers = np.unique(classes_M, return_inverse=True)
+        """See `_Attentive`; validation rows of classes not trained on are left out."""
+        self.classes_, numbers = np.unique(values_M, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"AttentiveClassifier needs two classes; y holds 1 class, {self.classes_[0]!r}")
         weights = class_weights(numbers, len(self.classes_))
         weight_K = torch.from_numpy(weights[np.unique(numbers, return_index=True)[1]]).float()
         targets: tuple = (torch.from_numpy(numbers), None)
         if validation is not None:
-            known = np.flatnonzero(np.isin(classes_val, self.classes_))
+            known = np.flatnonzero(np.isin(values_val, self.classes_))
             validation = validation.some(known) if len(known) else None
-            targets = (targets[0], torch.from_numpy(np.searchsorted(self.classes_, np.asarray(classes_val)[known])))
+            targets = (targets[0], torch.from_numpy(np.searchsorted(self.classes_, np.asarray(values_val)[known])))
 
         def loss(scores_BK: torch.Tensor, numbers_B: torch.Tensor) -> torch.Tensor:
             # The mean of weighted losses, not over the batch's weights: small batches of one class stay small.

@@ -9,7 +9,7 @@ import copy
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -129,7 +129,6 @@ def fit_head(
     steps: int = 600,
     batch: int = 16,
     seed: int = 0,
-    advance: Callable[[], None] = lambda: None,
 ) -> FittedHead:
     """Train a head and a bias for each place on frozen tokens: cross-entropy and soft Dice, AdamW, a cosine schedule.
 
@@ -165,8 +164,7 @@ def fit_head(
                 )
                 merit = mean_dice(val[1], now.predict(val[0]), classes=classes)
                 if best is None or merit > best.merit:
-                    best = FittedHead(**{**vars(now), "head": copy.deepcopy(head), "merit": merit})
-                advance()
+                    best = replace(now, head=copy.deepcopy(head), merit=merit)
     assert best is not None
     return best
 

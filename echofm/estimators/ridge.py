@@ -5,8 +5,6 @@ Shapes: N clips, D features.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, RegressorMixin
@@ -50,16 +48,11 @@ class GramRidge(RegressorMixin, BaseEstimator):
         return self
 
 
-def ridge_path(rows: Rows, values_M: npt.NDArray, *, alphas: Sequence[float] = ALPHAS) -> list[GramRidge]:
+def ridge_path(rows: Rows, values_M: npt.NDArray) -> list[GramRidge]:
     """One fitted ridge per penalty, from one look at the rows.
 
     values_M: or (M, K); then K numbers are predicted for every row.
     """
     values = np.asarray(values_M, np.float64)
     stats = row_statistics(rows, values)
-    return [GramRidge(alpha=alpha)._solve(stats, values.mean(0)) for alpha in alphas]
-
-
-def fit_ridge(X_ND: npt.NDArray, y_N: npt.NDArray, *, alphas: Sequence[float] = ALPHAS) -> list[GramRidge]:
-    """`ridge_path` over all rows of an array."""
-    return ridge_path(Rows(features_ND=np.asarray(X_ND)), y_N, alphas=alphas)
+    return [GramRidge(alpha=alpha)._solve(stats, values.mean(0)) for alpha in ALPHAS]

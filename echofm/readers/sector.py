@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from echofm.fan import Fan
+from echofm.readers.composite import several_fans
 from echofm.readers.decoded import Decoded
 from echofm.readers.evidence import Echo, Evidence, evidence_of, looked_at
 from echofm.readers.fan_fit import Fit, fit_fan
@@ -92,7 +93,7 @@ def find_sector(decoded: Decoded) -> Sector:
     if fan is None and decoded.regions:
         fan = _fan_of_declared(evidence.change)
     if fan is None:
-        raise no_clip("no_sector")
+        raise no_clip("several_images" if several_fans(evidence, _upright_fan) else "no_sector")
     words_HW = words_in(evidence, fan.mask(evidence.dimmest.shape))
     fan = fan.placed(scale=evidence.step).placed(row=rows.start or 0, column=columns.start or 0)
     mask_HW = fan.mask(shape)
@@ -105,19 +106,22 @@ def find_sector(decoded: Decoded) -> Sector:
 
 def _convincing_fan(evidence: Evidence) -> Fan | None:
     """The fan in cells, its apex up or, as paediatric views are often shown, down; None where none convinces."""
+    fan = _upright_fan(evidence)
+    if fan is None:
+        turned = _upright_fan(evidence.within(slice(None, None, -1), slice(None)))
+        fan = None if turned is None else turned.upside_down(len(evidence.dimmest))
+    return fan
+
+
+def _upright_fan(evidence: Evidence) -> Fan | None:
+    fit = fit_fan(evidence)
     # A cine in which nothing moves is a still.
     is_still = evidence.is_still or not evidence.change.any()
-    fit = fit_fan(evidence)
-    if _convinces(fit, is_still=is_still):
-        return fit.flanks.fan
-    turned = fit_fan(evidence.within(slice(None, None, -1), slice(None)))
-    if _convinces(turned, is_still=is_still):
-        return turned.flanks.fan.upside_down(len(evidence.dimmest))
-    return None
+    return fit.flanks.fan if _convinces(fit, is_still=is_still) else None
 
 
 def _convinces(fit: Fit, *, is_still: bool) -> bool:
-    """Whether a fit is the fan of one image. Refused where there is another image beside it."""
+    """Whether a fit is the fan of one image, and no other image is beside it."""
     first, last, fan = fit.flanks.first, fit.flanks.last, fit.flanks.fan
     if is_still and min(first, last) < _STILL_EACH:
         return False
@@ -130,9 +134,7 @@ def _convinces(fit: Fit, *, is_still: bool) -> bool:
     shows_HW = fit.echo_HW >= 0.5
     if inside_HW.mean() < _SMALLEST or shows_HW[inside_HW].mean() < _THINNEST:
         return False
-    if _other_image(shows_HW, inside_HW):
-        raise no_clip("several_images")
-    return True
+    return not _other_image(shows_HW, inside_HW)
 
 
 def _other_image(shows_HW: Mask, inside_HW: Mask) -> bool:

@@ -5,7 +5,8 @@ A dead or leaking embedding probes well or badly for no good reason. Shapes: N c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ import torch
 from echofm.embed.table import EmbeddingTable
 from echofm.metric.collapse import embedding_std, rankme
 from echofm.nearest import nearest, unit_rows
+from probe.partition import Partition
 from probe.result import Check, SanityFigures
 
 # Far below any encoder that trained well; an untrained transformer has an embedding std near 0.05.
@@ -23,6 +25,10 @@ _DEAD_SHARE = 0.99
 _MOST_ROWS = 5000
 # Of a vector's length: the same clip embedded in another batch differs by round-off.
 _SAME = 1e-6
+# Of the distance of two clips' features to their length, both from the mean: copies and re-encodings of one clip lie
+# far below, two clips of one patient above.
+_ALIKE = 0.005
+_MOST_TEST_CLIPS, _BLOCK_ROWS = 2000, 65_536
 
 
 def check_embedding(table: EmbeddingTable, *, seed: int = 0) -> SanityFigures:
@@ -63,6 +69,36 @@ def with_checks(found: SanityFigures, checks: Sequence[Check]) -> SanityFigures:
             "checks": [*checks, *(check for check in found.checks if check.name not in names)],
         }
     )
+
+
+def check_split(table: EmbeddingTable, part: Partition, *, seed: int = 0) -> Check:
+    """Test clips whose features all but equal a training or validation clip's, of up to 2,000 test clips."""
+    name = "near-duplicates between training and test"
+    others = np.sort(np.concatenate([part.train, part.val]))
+    test = np.random.default_rng(seed).permutation(part.test)[:_MOST_TEST_CLIPS]
+    centre = table.video_ND[others[:: max(1, len(others) // _MOST_TEST_CLIPS)]].mean(0, dtype=np.float64)
+    own = table.video_ND[test] - centre.astype(np.float32)
+    length = np.linalg.norm(own.astype(np.float64), axis=1)
+    apart, partner = np.full(len(test), np.inf), np.zeros(len(test), np.int64)
+    for first in range(0, len(others), _BLOCK_ROWS):
+        rows = others[first : first + _BLOCK_ROWS]
+        known = table.video_ND[rows] - centre.astype(np.float32)
+        if not (length > 0).all() or not np.abs(known).sum(1).all():
+            return Check(name=name, passed=None, says="some clips have no features of their own")
+        place = nearest(own, known).index_QK[:, 0]
+        distance = np.linalg.norm(own.astype(np.float64) - known[place], axis=1)
+        closer = distance < apart
+        apart[closer], partner[closer] = distance[closer], rows[place[closer]]
+    alike = apart < _ALIKE * length
+    count = int(alike.sum())
+    if not count:
+        return Check(name=name, passed=True, says="none", figures={"clips": 0})
+    says = (
+        f"{count} of {len(test)} test clips have all but the features of a training or validation clip; first "
+        f"{table.clip_id[test[alike.argmax()]]} and {table.clip_id[partner[alike.argmax()]]} "
+        "(hashed); run `echofm check`"
+    )
+    return Check(name=name, passed=False, says=says, figures={"clips": count})
 
 
 def _collapse(features: npt.NDArray[np.float64]) -> Check:
@@ -132,28 +168,24 @@ def _copies(
 
 
 def _frame_rate(table: EmbeddingTable) -> Check:
-    contract: Mapping[str, object] = table.contract or {}
-    wanted = contract.get("frame_rate_hz")
+    wanted: Any = (table.contract or {}).get("frame_rate_hz")
     rates = table.rows["frame_rate_hz"].to_numpy(np.float64)
     unknown = int(np.isnan(rates).sum())
-    figures = {"unknown": float(unknown)}
+    name, figures = "frame rate", {"unknown": float(unknown)}
     if table.contract is None:
-        return Check(name="frame rate", passed=None, says="the table does not tell its encoder's contract")
+        return Check(name=name, passed=None, says="the table does not tell its encoder's contract")
     if wanted is None:
         says = "the encoder takes consecutive frames of any rate"
-        return Check(name="frame rate", passed=True, says=says, figures=figures)
-    assert isinstance(wanted, int | float)
-    figures["slower"] = float((rates < 0.98 * wanted).sum())
-    if unknown > len(rates) / 2:
-        return Check(
-            name="frame rate",
-            passed=False,
-            says=f"{unknown} of {len(rates)} clips do not tell their frame rate and the encoder was trained at "
-            f"{wanted:g} Hz: their frames were taken one after another",
-            figures=figures,
+        return Check(name=name, passed=True, says=says, figures=figures)
+    slower = int((rates < 0.98 * wanted).sum())
+    figures["slower"] = float(slower)
+    says = f"brought to {wanted:g} Hz; {slower} clips are slower (frames repeated), {unknown} unknown"
+    if many := unknown > len(rates) / 2:
+        says = (
+            f"{unknown} of {len(rates)} clips do not tell their frame rate and the encoder was trained at {wanted:g} "
         )
-    says = f"brought to {wanted:g} Hz; {int(figures['slower'])} clips are slower (frames repeated), {unknown} unknown"
-    return Check(name="frame rate", passed=True, says=says, figures=figures)
+        says += "Hz: their frames were taken one after another"
+    return Check(name=name, passed=not many, says=says, figures=figures)
 
 
 def _length(table: EmbeddingTable) -> Check:
@@ -161,14 +193,11 @@ def _length(table: EmbeddingTable) -> Check:
     wanted = (table.contract or {}).get("frames")
     if not isinstance(wanted, int | float) or np.isnan(frames).all():
         return Check(name="length", passed=None, says="the table does not tell how long its clips are")
-    short = int((frames < wanted).sum())
-    half = int((frames < wanted / 2).sum())
+    short, half = (int((frames < least).sum()) for least in (wanted, wanted / 2))
     says = f"{short} of {len(frames)} clips are shorter than the encoder's {wanted:g} frames and were looped"
-    if half > len(frames) / 2:
+    if many := half > len(frames) / 2:
         says += f"; {half} have less than half of them"
-    return Check(
-        name="length", passed=half <= len(frames) / 2, says=says, figures={"short": short, "less_than_half": half}
-    )
+    return Check(name="length", passed=not many, says=says, figures={"short": short, "less_than_half": half})
 
 
 def _similarities(features_ND: npt.NDArray, patients_N: npt.NDArray) -> tuple[float | None, float | None]:

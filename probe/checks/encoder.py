@@ -5,24 +5,40 @@ Shapes: B clips, C channels, T frames, H rows, W columns, D features.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from echofm.embed.inputs import Item
+from echofm.embed.inputs import Input, Item
 from echofm.encoder import AnyEncoder
 from echofm.errors import EchofmError
 from echofm.shards.windows import Windowing, cut_windows, joined
 from probe.result import Check
 
-CLIPS = 8
+# Clips looked at; read are enough to meet so many of different patients.
+_CLIPS, _LOOKED_AT = 8, 64
 # Changes are told in units of the distance between two clips. Round-off moves features by 1e-6 of it.
 _UNMOVED = 1e-3
 # A healthy encoder may move by more than one under a quarter more gain, in a direction that a probe learns to ignore.
 _MUCH, _TOO_MUCH = 1.0, 10.0
 _GAIN, _SPECKLE = 1.25, 0.25
+
+
+def check_encoder_on(encoder: AnyEncoder, source: Input, *, device: torch.device | str = "cpu") -> list[Check]:
+    """`check_encoder` on clips of 8 different patients of a source, where it has them."""
+    picked: dict[str, Item] = {}
+    for item in readable(source, range(0, len(source), max(1, len(source) // _LOOKED_AT))):
+        picked.setdefault(item.clip.patient_id, item)
+        if len(picked) == _CLIPS:
+            break
+    return check_encoder(encoder, windows_of(encoder, picked.values(), device=device))
+
+
+def readable(source: Input, indices: range) -> Iterator[Item]:
+    """Readable clips alone: what cannot be read is told when it is embedded."""
+    return (result for result in source.read(indices) if isinstance(result, Item))
 
 
 def windows_of(encoder: AnyEncoder, items: Iterable[Item], *, device: torch.device | str = "cpu") -> torch.Tensor:
@@ -55,10 +71,10 @@ def check_encoder(encoder: AnyEncoder, video_BCTHW: torch.Tensor, *, seed: int =
     if not torch.isfinite(features_BD).all():
         says = "the encoder gives features that are not finite for clips within its contract; is it damaged?"
         return [*checks, Check(name="finite features", passed=False, says=says)]
-    apart = _apart(features_BD)
-    if apart is None:
+    if len(features_BD) < 2:
         says = "one clip only: how much a change moves its features cannot be told"
         return [*checks, Check(name="time", passed=None, says=says)]
+    apart = max(float(torch.pdist(features_BD).median()), 1e-12)
     checks.append(_alive(features_BD, apart))
     if checks[-1].passed is False:
         return checks
@@ -86,24 +102,13 @@ def _features(encoder: AnyEncoder, video_BCTHW: torch.Tensor) -> torch.Tensor:
         return encoder.encode(video_BCTHW).video_BD.float().cpu()
 
 
-def _apart(features_BD: torch.Tensor) -> float | None:
-    """Median distance between two clips; None for one clip."""
-    if len(features_BD) < 2:
-        return None
-    return max(float(torch.pdist(features_BD).median()), 1e-12)
-
-
 def _value_range(encoder: AnyEncoder, video_BCTHW: torch.Tensor) -> Check:
     low, high = encoder.contract.value_range
     least, greatest = (float(value) for value in video_BCTHW.aminmax())
-    used = (greatest - least) / (high - low)
-    stated = f"pixels run from {least:.3g} to {greatest:.3g}, the contract's range is [{low:g}, {high:g}]"
-    return Check(
-        name="value range",
-        passed=used > 0.1,
-        says=stated if used > 0.1 else f"{stated}: nearly all of it is unused, as after a division too many",
-        figures={"least": least, "greatest": greatest},
-    )
+    says = f"pixels run from {least:.3g} to {greatest:.3g}, the contract's range is [{low:g}, {high:g}]"
+    if unused := not (greatest - least) / (high - low) > 0.1:
+        says += ": nearly all of it is unused, as after a division too many"
+    return Check(name="value range", passed=not unused, says=says, figures={"least": least, "greatest": greatest})
 
 
 def _background(encoder: AnyEncoder, video_BCTHW: torch.Tensor) -> Check:
@@ -112,66 +117,50 @@ def _background(encoder: AnyEncoder, video_BCTHW: torch.Tensor) -> Check:
     unit = (video_BCTHW.float() - low) / (high - low)
     mean, black = float(unit.mean()), float((unit < 0.02).float().mean())
     inverted = float((unit > 0.98).float().mean()) > 0.5
-    return Check(
-        name="normalisation",
-        passed=not inverted and 0 < mean < 0.9,
-        says=(
-            "most pixels are white: the clips look inverted or normalised"
-            if inverted
-            else f"plain pixels: mean {mean:.3f} of the range, {black:.0%} black"
-        ),
-        figures={"mean": mean, "black": black},
-    )
+    says = f"plain pixels: mean {mean:.3f} of the range, {black:.0%} black"
+    if inverted:
+        says = "most pixels are white: the clips look inverted or normalised"
+    passed = not inverted and 0 < mean < 0.9
+    return Check(name="normalisation", passed=passed, says=says, figures={"mean": mean, "black": black})
 
 
 def _channels(encoder: AnyEncoder, video_BCTHW: torch.Tensor) -> Check:
-    contract, channels = encoder.contract, video_BCTHW.shape[1]
-    if channels == 1:
+    contract, name = encoder.contract, "channel order"
+    if video_BCTHW.shape[1] == 1:
         says = "grey, repeated over three channels" if contract.channels == 3 else "grey"
-        return Check(name="channel order", passed=True, says=says)
+        return Check(name=name, passed=True, says=says)
     coloured = float((video_BCTHW.amax(1) - video_BCTHW.amin(1)).mean())
-    grey_only = contract.colour == "grey_bt601"
-    span = contract.value_range[1] - contract.value_range[0]
-    if coloured < 1e-3 * span:
-        return Check(name="channel order", passed=True, says="three equal channels", figures={"coloured": coloured})
+    if coloured < 1e-3 * (contract.value_range[1] - contract.value_range[0]):
+        return Check(name=name, passed=True, says="three equal channels", figures={"coloured": coloured})
     swapped = float((_features(encoder, video_BCTHW.flip(1)) - _features(encoder, video_BCTHW)).norm(dim=1).median())
-    return Check(
-        name="channel order",
-        passed=not grey_only,
-        says=(
-            "the contract asks for grey, the clips are coloured; read them with channels=1"
-            if grey_only
-            else f"colour as stored, red first; read blue first the features move by {swapped:.3g}"
-        ),
-        figures={"coloured": coloured, "moved_by_swapping": swapped},
-    )
+    says = f"colour as stored, red first; read blue first the features move by {swapped:.3g}"
+    if grey_only := contract.colour == "grey_bt601":
+        says = "the contract asks for grey, the clips are coloured; read them with channels=1"
+    figures = {"coloured": coloured, "moved_by_swapping": swapped}
+    return Check(name=name, passed=not grey_only, says=says, figures=figures)
 
 
 def _alive(features_BD: torch.Tensor, apart: float) -> Check:
     relative = apart / max(float(features_BD.norm(dim=1).median()), 1e-12)
-    dead = relative < 1e-4
     says = f"two clips lie {relative:.2g} of a feature vector's length apart"
-    return Check(
-        name="answers",
-        passed=not dead,
-        says=f"the encoder is collapsed: it gives all clips one answer ({says})" if dead else says,
-        figures={"distance_between_clips": relative},
-    )
+    if dead := relative < 1e-4:
+        says = f"the encoder is collapsed: it gives all clips one answer ({says})"
+    return Check(name="answers", passed=not dead, says=says, figures={"distance_between_clips": relative})
 
 
 def _time(encoder: AnyEncoder, shuffled: float, flipped: float) -> Check:
-    figures = {"moved_by_shuffling": shuffled, "moved_by_reversing": flipped}
-    stated = f"shuffled frames move its clip vector by {shuffled:.2g}, reversed ones by {flipped:.2g} of the distance "
-    stated += "between two clips"
+    says = f"shuffled frames move its clip vector by {shuffled:.2g}, reversed ones by {flipped:.2g} of the distance "
+    says += "between two clips"
     still = max(shuffled, flipped) < _UNMOVED
+    passed: bool | None = not still
     if not encoder.sees_time:
-        says = f"an image model: its clip vector is the mean over frames and knows nothing of their order ({stated})"
         # Not a fault of it, unless it claims otherwise; the report must say so all the same.
-        return Check(name="time", passed=None if still else True, says=says, figures=figures)
-    if still:
-        says = f"the encoder does not see time, although it is used as a video model: {stated}"
-        return Check(name="time", passed=False, says=says, figures=figures)
-    return Check(name="time", passed=True, says=stated, figures=figures)
+        passed = None if still else True
+        says = f"an image model: its clip vector is the mean over frames and knows nothing of their order ({says})"
+    elif still:
+        says = f"the encoder does not see time, although it is used as a video model: {says}"
+    figures = {"moved_by_shuffling": shuffled, "moved_by_reversing": flipped}
+    return Check(name="time", passed=passed, says=says, figures=figures)
 
 
 def _robust(name: str, moved: float, what: str) -> Check:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,17 +15,15 @@ import numpy.typing as npt
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.estimators.rows import Rows
-from probe.checks.embedding import check_embedding
-from probe.checks.split import check_split
-from probe.labels.answers import LabelAnswers, Truth, prediction_frame, truth_of
-from probe.labels.baselines import CONSTANT, constant
+from probe.baselines import CONSTANT, constant
+from probe.checks.embedding import check_embedding, check_split
+from probe.labels.answers import LabelAnswers, Truth, prediction_frame, subgroups, truth_of
 from probe.labels.choose import Fitted, Labels, Plan, fit_best
 from probe.labels.features import Features, Matrix, feature_choices, read_features
-from probe.labels.subgroups import subgroups
-from probe.labels.target import ClipTask, Target, read_target
-from probe.partition import Partition, partition, some_patients
+from probe.labels.target import ClipTask, Target, read_goal
+from probe.partition import Partition, some_patients
 from probe.protocol import Chosen, Entry, ProbeProtocol, require_request, same_clips
-from probe.result import Kind, Probed, ProbeResult, SanityFigures
+from probe.result import Kind, Probed, ProbeResult
 
 
 def evaluate(
@@ -41,7 +40,6 @@ def evaluate(
     baselines: Mapping[str, EmbeddingTable] | None = None,
     test_clips: Collection[str] | None = None,
     seed: int = 0,
-    sanity: SanityFigures | None = None,
     advance: Callable[[str], None] = lambda note: None,
 ) -> Probed:
     """What a frozen encoder's features tell about a label of a clip.
@@ -55,16 +53,13 @@ def evaluate(
         pairs.
     test_clips: ids of the clips to test on, another hospital's: `evaluate(EmbeddingTable.concat([ours, theirs]), ...,
         test_clips=theirs.clip_id)`. Fitted and chosen is on the others, as `probe.partition.partition` says.
-    sanity: what is known of the embedding already; near-duplicates across the split are looked for in any case.
     advance: called after each of `fits_of` fits with a note, for a progress bar.
-    Raises EchofmError on a target, split or baseline that does not fit, on one of several labels that no training or no
-    validation clip has, on another set to test on that has none of the training clips' classes, and on a patient in
-    two splits.
+    Raises EchofmError on a target, split or baseline that does not fit, and on a patient in two splits.
     """
     if not label_fractions or not all(0 < fraction <= 1 for fraction in label_fractions):
         raise EchofmError(f"label fractions {tuple(label_fractions)} must lie above 0 and at most at 1")
     require_clip_kind(kind)
-    require_request(baselines, seeds=seeds, draws=draws)
+    require_request(baselines, seed=seed, seeds=seeds, draws=draws)
     goal, part = read_goal(table, target, task=task, order=order, test_clips=test_clips, seed=seed)
     protocol = LabelProtocol(
         table=table,
@@ -79,25 +74,7 @@ def evaluate(
         seed=seed,
         advance=advance,
     )
-    return protocol.probe(baselines or {}, sanity=sanity)
-
-
-def read_goal(
-    table: EmbeddingTable,
-    target: str,
-    *,
-    task: ClipTask | None,
-    order: Sequence[str],
-    test_clips: Collection[str] | None,
-    seed: int,
-) -> tuple[Target, Partition]:
-    """The target and the split of its clips. Raises EchofmError where the one cannot be learnt from the other."""
-    goal = read_target(table, target, task=task, order=order)
-    part = partition(table, goal.rows_M, seed=seed, test_clips=test_clips)
-    if test_clips is not None:
-        goal.require_shared(train=part.train, test=part.test)
-    goal.require_known(training=part.train, validation=part.val)
-    return goal, part
+    return protocol.probe(table, baselines)
 
 
 def require_clip_kind(kind: Kind) -> None:
@@ -126,22 +103,20 @@ class LabelProtocol(ProbeProtocol[EmbeddingTable, LabelAnswers]):
     seeds: int
     notes: list[str] = field(default_factory=list)
 
-    def probe(self, baselines: Mapping[str, EmbeddingTable], *, sanity: SanityFigures | None = None) -> Probed:
+    def probed(self, own: LabelAnswers, scored: dict[str, Any]) -> Probed:
         """The result, and the predictions with all labels."""
-        table, goal, part = self.table, self.goal, self.part
-        found = self.measure(table, baselines)
-        predicted_NS = found.own.predicted_NS
+        table, goal, part, predicted_NS = self.table, self.goal, self.part, own.predicted_NS
         rows = table.rows.iloc[part.test]
         result = ProbeResult(
             target=goal.name,
             task=goal.task,
             kind=self.kind,
-            features=str(found.own.chosen["features"]),
+            features=str(own.chosen["features"]),
             classes=list(goal.classes),
             **part.described(table),
             seeds=self.seeds,
-            **found.scored,
-            sanity=(sanity or check_embedding(table)).with_check(check_split(table, part, seed=self.seed)),
+            **scored,
+            sanity=check_embedding(table).with_check(check_split(table, part, seed=self.seed)),
             subgroups=subgroups(rows, goal, self.truth, predicted_NS, draws=self.draws, seed=self.seed),
             notes=[*part.notes, *goal.class_notes(part), *self.notes],
         )
@@ -189,17 +164,17 @@ class LabelProtocol(ProbeProtocol[EmbeddingTable, LabelAnswers]):
 
     def _matrices(self, method: str, table: EmbeddingTable) -> dict[str, Matrix]:
         """What is tried of a table. A baseline that lacks what was asked for is probed on what it has."""
+        names: tuple[str, ...] = ("video",)
         if method == "probe":
             names = feature_choices(table, self.features, kind=self.kind)
         elif self.kind == "attentive" and table.phase is None and table.tokens is None:
-            names = ("video",)
             self._note(f"{method} has no tokens: the attentive probe reads its one vector")
         else:
-            offered = feature_choices(table, "auto", kind=self.kind)
-            there = self.features in offered or self.features == "auto"
-            names = feature_choices(table, self.features if there else "auto", kind=self.kind)
-            if not there:
-                self._note(f"{method} has no features {self.features!r}: it is probed on {', '.join(offered)}")
+            names = feature_choices(table, "auto", kind=self.kind)
+            if self.features in names:
+                names = (self.features,)
+            elif self.features != "auto":
+                self._note(f"{method} has no features {self.features!r}: it is probed on {', '.join(names)}")
         return {name: read_features(table, name, kind=self.kind, train=self.part.train) for name in names}
 
     def _note(self, note: str) -> None:

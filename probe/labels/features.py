@@ -6,7 +6,7 @@ video, P of a phase token, T tokens, R x C cells of a motion map.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -77,11 +77,11 @@ def read_features(table: EmbeddingTable, name: str, *, kind: Kind, train: npt.ND
     return Matrix(values_NF=np.concatenate([part / _size(part[train]) for part in parts], 1))
 
 
-class Matrix:
+class Matrix(NamedTuple):
     """values_NF: float32; of T tokens a clip, F = T times their width, NaN where a clip has fewer."""
 
-    def __init__(self, *, values_NF: npt.NDArray[np.float32], tokens: int = 1) -> None:
-        self.values_NF, self.tokens = values_NF, tokens
+    values_NF: npt.NDArray[np.float32]
+    tokens: int = 1
 
 
 def _moved(table: EmbeddingTable) -> list[npt.NDArray[np.float32]]:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from echofm.estimators.ordinal import median_level
-from probe.bootstrap import Array, ratio
+from echofm.estimators.logistic import median_level
+from probe.protocol import Array, mean_of, mean_where, ratio
 
 Weighted = Callable[[npt.NDArray, npt.NDArray, Array], Array]
 # Which way is better decides on validation patients and in comparisons.
@@ -73,7 +73,7 @@ def macro_f1(true_N: npt.NDArray, predicted_NK: npt.NDArray, weights_WN: Array) 
     counts_WKK = _confusion(true_N, predicted_NK.argmax(1), predicted_NK.shape[1], weights_WN)
     of_class, predicted = counts_WKK.sum(2), counts_WKK.sum(1)
     right = np.diagonal(counts_WKK, axis1=1, axis2=2)
-    return _mean_where(2 * right / np.maximum(1e-12, of_class + predicted), of_class > 0)
+    return mean_where(2 * right / np.maximum(1e-12, of_class + predicted), of_class > 0)
 
 
 @Metric
@@ -139,30 +139,26 @@ def macro(metric: Metric) -> Metric:
             of_label(metric, number).redrawn(true_NL, predicted_NL, weights_WN) for number in range(true_NL.shape[1])
         ]
         values_WL = np.stack(of_each, 1)
-        return _mean_where(values_WL, ~np.isnan(values_WL))
+        return mean_where(values_WL, ~np.isnan(values_WL))
 
     return found
 
 
-# The first of each chooses the penalty on validation patients.
-REGRESSION = {"mae": mae, "rmse": rmse, "r2": r2, "pearson": pearson}
-CLASSIFICATION = {
-    "balanced_accuracy": balanced_accuracy,
-    "macro_f1": macro_f1,
-    "auroc": auroc,
-    "average_precision": average_precision,
-}
-ORDINAL = {
-    "kappa_quadratic": kappa_quadratic,
-    "mae_levels": mae_levels,
-    "balanced_accuracy": balanced_accuracy_levels,
-}
-MULTILABEL = {"auroc": macro(auroc), "average_precision": macro(average_precision)}
+# By task; the first of each chooses the penalty on validation patients.
 METRICS: dict[str, dict[str, Metric]] = {
-    "regression": REGRESSION,
-    "classification": CLASSIFICATION,
-    "ordinal": ORDINAL,
-    "multilabel": MULTILABEL,
+    "regression": {"mae": mae, "rmse": rmse, "r2": r2, "pearson": pearson},
+    "classification": {
+        "balanced_accuracy": balanced_accuracy,
+        "macro_f1": macro_f1,
+        "auroc": auroc,
+        "average_precision": average_precision,
+    },
+    "ordinal": {
+        "kappa_quadratic": kappa_quadratic,
+        "mae_levels": mae_levels,
+        "balanced_accuracy": balanced_accuracy_levels,
+    },
+    "multilabel": {"auroc": macro(auroc), "average_precision": macro(average_precision)},
 }
 
 
@@ -174,7 +170,7 @@ def better(metric: str, first: float, second: float) -> bool:
 
 
 def _mean(values_N: npt.NDArray, weights_WN: Array) -> Array:
-    return ratio(weights_WN @ values_N, weights_WN.sum(1))
+    return mean_of(values_N)(weights_WN)
 
 
 def _covariance(left_N: npt.NDArray, right_N: npt.NDArray, weights_WN: Array) -> Array:
@@ -190,13 +186,9 @@ def _variance(values_N: npt.NDArray, weights_WN: Array) -> Array:
     return np.where(found > rounding, found, 0.0)
 
 
-def _mean_where(values_WK: Array, known_WK: npt.NDArray[np.bool_]) -> Array:
-    return ratio(np.where(known_WK, values_WK, 0).sum(1), known_WK.sum(1).astype(np.float64))
-
-
 def _mean_recall(counts_WKK: Array) -> Array:
     of_class = counts_WKK.sum(2)
-    return _mean_where(np.diagonal(counts_WKK, axis1=1, axis2=2) / np.maximum(1e-12, of_class), of_class > 0)
+    return mean_where(np.diagonal(counts_WKK, axis1=1, axis2=2) / np.maximum(1e-12, of_class), of_class > 0)
 
 
 def _confusion(true_N: npt.NDArray, answer_N: npt.NDArray, classes: int, weights_WN: Array) -> Array:

@@ -5,7 +5,7 @@ Shapes: M clips that have the label, L labels of a multi-label target.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +16,7 @@ import pandas as pd
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.readers.datasets.labels import ORDERS
-from probe.partition import Partition
+from probe.partition import Partition, partition
 
 ClipTask = Literal["regression", "classification", "ordinal", "multilabel"]
 _FEWEST_CLIPS, _MOST_LEVELS, _MOST_CLASSES = 10, 20, 200
@@ -104,6 +104,24 @@ class Target:
             lost = ", and AUROC and average precision are not defined" if self.task == "classification" else ""
             notes.append(same if several else f"no test clip is {unseen}: how well it is told is not known{lost}")
         return notes
+
+
+def read_goal(
+    table: EmbeddingTable,
+    name: str,
+    *,
+    task: ClipTask | None = None,
+    order: Sequence[str] = (),
+    test_clips: Collection[str] | None = None,
+    seed: int = 0,
+) -> tuple[Target, Partition]:
+    """The target and the split of its clips. Raises EchofmError where the one cannot be learnt from the other."""
+    goal = read_target(table, name, task=task, order=order)
+    part = partition(table, goal.rows_M, seed=seed, test_clips=test_clips)
+    if test_clips is not None:
+        goal.require_shared(train=part.train, test=part.test)
+    goal.require_known(training=part.train, validation=part.val)
+    return goal, part
 
 
 def read_target(table: EmbeddingTable, name: str, *, task: ClipTask | None = None, order: Sequence[str] = ()) -> Target:

@@ -1,4 +1,4 @@
-"""Moments that look alike: in another beat of the same clip, and in other patients' clips of the same view.
+"""Time points that look alike: in another beat of the same clip, and in other patients' clips of the same view.
 
 P tokens of all clips, T tokens of one clip, D features.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,9 @@ from echofm.metric.circular import circular_difference, circular_distance
 from echofm.nearest import nearest
 
 Floats = npt.NDArray[np.floating]
-_FEWEST_TOKENS = 3
+# A match is right within so much of a cycle; in the same clip it must be so far away.
+TOLERANCE, APART_S = 0.05, 0.5
+_FEWEST_TOKENS, _MOST_QUERIES = 3, 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,31 +55,25 @@ def descriptors(phase: PhaseTokens, comparing: Comparing) -> npt.NDArray[np.floa
 
 
 def in_another_beat(
-    table: EmbeddingTable,
-    features_PK: Floats,
-    *,
-    tolerance: float = 0.05,
-    apart_s: float = 0.5,
-    reach_s: float = 0.0,
-    systole: Mapping[str, float] | None = None,
+    table: EmbeddingTable, features_PK: Floats, *, reach_s: float = 0.0, systole: Mapping[str, float] | None = None
 ) -> pd.DataFrame:
-    """For each token the most similar one of its clip at least `apart_s` seconds away.
+    """For each token the most similar one of its clip at least half a second away.
 
     features_PK: what is compared by inner product, a row per token of `table.phase`.
     reach_s: the inner products of the tokens up to so much earlier and later are averaged in (`along_trajectories`).
     systole: clip_id -> phase of end-systole; before it the heart ejects, after it it fills.
 
-    The moment of a match is read between tokens: the top of the parabola through the similarity of the match and its
+    The time of a match is read between tokens: the top of the parabola through the similarity of the match and its
     two neighbours, where these are far enough away too; tokens are far apart beside the tolerance.
 
-    A row per token of known phase that has a partner of the same phase (within `tolerance` of a cycle) far enough
-    away: clip (row of the table), token (of all), match (of all), match_time_s and match_phase (between tokens),
-    distance (cycles), hit (distance within the tolerance), chance (part of the far tokens that would hit),
-    same_direction (NaN where end-systole is unknown).
+    A row per token of known phase that has a partner of the same phase (within 5 % of a cycle) far enough away: clip
+    (row of the table), token (of all), match (of all), match_time_s and match_phase (between tokens), distance
+    (cycles), hit (distance within the tolerance), chance (part of the far tokens that would hit), same_direction (NaN
+    where end-systole is unknown).
     """
     phase = table.phase
     assert phase is not None
-    frames = []
+    parts: list[dict[str, Any]] = []
     for clip in range(len(phase)):
         first = int(phase.start_N1[clip])
         one = phase.of(clip)
@@ -85,73 +82,60 @@ def in_another_beat(
             continue
         cycle = one.cycle_P[known]
         similarity_TT = _similarity(features_PK[first : first + len(one.time_s_P)], one.time_s_P, reach_s)
-        far_TT = np.abs(one.time_s_P[known, None] - one.time_s_P[known]) >= apart_s - 1e-6
-        distance_TT = circular_distance(cycle[:, None], cycle)
-        right_TT = far_TT & (distance_TT <= tolerance + 1e-6)
+        far_TT = np.abs(one.time_s_P[known, None] - one.time_s_P[known]) >= APART_S - 1e-6
+        right_TT = far_TT & (circular_distance(cycle[:, None], cycle) <= TOLERANCE + 1e-6)
         known_TT = np.where(far_TT, similarity_TT[np.ix_(known, known)], -np.inf)
         match = known_TT.argmax(1)
         asked = np.flatnonzero(right_TT.any(1))
         time_s, matched = _between_tokens(known_TT[asked], match[asked], known, one.time_s_P[known], cycle)
-        distance = circular_distance(cycle[asked], matched)
         es = (systole or {}).get(str(table.clip_id[clip]), np.nan)
-        frames.append(
-            pd.DataFrame(
-                {
-                    "clip": clip,
-                    "token": first + known[asked],
-                    "match": first + known[match[asked]],
-                    "match_time_s": time_s,
-                    "match_phase": matched,
-                    "distance": distance,
-                    "hit": (distance <= tolerance + 1e-6).astype(float),
-                    "chance": right_TT[asked].sum(1) / far_TT[asked].sum(1),
-                    "same_direction": _same_side(cycle[asked], matched, es),
-                }
-            )
+        matches = _matches(clip, first + known[asked], first + known[match[asked]], cycle[asked], matched)
+        parts.append(
+            matches
+            | {"match_time_s": time_s, "match_phase": matched}
+            | {"chance": right_TT[asked].sum(1) / far_TT[asked].sum(1)}
+            | {"same_direction": _same_side(cycle[asked], matched, es)}
         )
-    return pd.concat(frames, ignore_index=True) if frames else _no_matches()
+    return _frame(parts)
 
 
-def in_other_patients(
-    table: EmbeddingTable, features_PK: Floats, *, tolerance: float = 0.05, at_most: int = 20_000, seed: int = 0
-) -> pd.DataFrame:
+def in_other_patients(table: EmbeddingTable, features_PK: Floats, *, seed: int = 0) -> pd.DataFrame:
     """For each token the most similar one among other patients' clips of the same view.
 
-    Columns clip, token, match, distance, hit and chance as in `in_another_beat`. Of more than `at_most` tokens so many
-    are drawn as queries; clips of unknown view are one view.
+    Columns clip, token, match, distance, hit and chance as in `in_another_beat`. Of more than 20,000 tokens so many are
+    drawn as queries; clips of unknown view are one view.
     """
     phase = table.phase
     assert phase is not None
-    owner = np.repeat(np.arange(len(phase)), np.diff(phase.start_N1))
+    owner = phase.clip_P
     views = np.array([view or "" for view in table.view], str)[owner]
     patients = table.patient_id.astype(str)[owner]
     known = np.isfinite(phase.cycle_P) & (np.linalg.norm(features_PK, axis=1) > 0)
     rng = np.random.default_rng(seed)
-    frames = []
+    parts: list[dict[str, Any]] = []
     for view in np.unique(views[known]):
         gallery = np.flatnonzero(known & (views == view))
         if len(np.unique(patients[gallery])) < 2:
             continue
-        share = max(1, round(at_most * len(gallery) / known.sum()))
+        share = max(1, round(_MOST_QUERIES * len(gallery) / known.sum()))
         asked = np.sort(rng.permutation(gallery)[:share])
-        found = nearest(
-            features_PK[asked], features_PK[gallery], exclude_QN=(patients[asked], patients[gallery])
-        ).index_QK[:, 0]
-        distance = circular_distance(phase.cycle_P[asked], phase.cycle_P[gallery[found]])
-        chance = _chance(phase.cycle_P, patients, asked, gallery, tolerance)
-        frames.append(
-            pd.DataFrame(
-                {
-                    "clip": owner[asked],
-                    "token": asked,
-                    "match": gallery[found],
-                    "distance": distance,
-                    "hit": (distance <= tolerance + 1e-6).astype(float),
-                    "chance": chance,
-                }
-            )
-        )
-    return pd.concat(frames, ignore_index=True) if frames else _no_matches()
+        by_patient = patients[asked], patients[gallery]
+        found = gallery[nearest(features_PK[asked], features_PK[gallery], exclude_QN=by_patient).index_QK[:, 0]]
+        matches = _matches(owner[asked], asked, found, phase.cycle_P[asked], phase.cycle_P[found])
+        parts.append(matches | {"chance": _chance(phase.cycle_P, patients, asked, gallery)})
+    return _frame(parts)
+
+
+def _matches(clip: Any, token: npt.NDArray, match: npt.NDArray, cycle: Floats, matched: Floats) -> dict[str, Any]:
+    distance = circular_distance(cycle, matched)
+    hit = (distance <= TOLERANCE + 1e-6).astype(float)
+    return {"clip": clip, "token": token, "match": match, "distance": distance, "hit": hit}
+
+
+def _frame(parts: list[dict[str, Any]]) -> pd.DataFrame:
+    names = ("clip", "token", "match", "match_time_s", "match_phase", "distance", "hit", "chance", "same_direction")
+    found = [pd.DataFrame(part) for part in parts] or [pd.DataFrame({name: np.zeros(0) for name in names})]
+    return pd.concat(found, ignore_index=True)
 
 
 def _similarity(features_TK: Floats, time_s_T: npt.NDArray[np.float64], reach_s: float) -> Floats:
@@ -206,26 +190,18 @@ def _same_side(first: Floats, second: Floats, end_systole: float) -> npt.NDArray
     return ((first < end_systole) == (second < end_systole)).astype(float)
 
 
-def _chance(
-    cycle: Floats, patients: npt.NDArray, asked: npt.NDArray, gallery: npt.NDArray, tolerance: float
-) -> npt.NDArray[np.float64]:
+def _chance(cycle: Floats, patients: npt.NDArray, asked: npt.NDArray, gallery: npt.NDArray) -> npt.NDArray[np.float64]:
     """Part of the other patients' tokens within the tolerance of each query, counted in sorted phases."""
-    counts = _within(cycle[asked], cycle[gallery], tolerance)
+    counts = _within(cycle[asked], cycle[gallery])
     total = np.full(len(asked), len(gallery))
     for patient in np.unique(patients[asked]):
         own, queries = gallery[patients[gallery] == patient], np.flatnonzero(patients[asked] == patient)
-        counts[queries] -= _within(cycle[asked[queries]], cycle[own], tolerance)
+        counts[queries] -= _within(cycle[asked[queries]], cycle[own])
         total[queries] -= len(own)
     return counts / total
 
 
-def _within(queries: Floats, phases: Floats, tolerance: float) -> npt.NDArray[np.int64]:
+def _within(queries: Floats, phases: Floats) -> npt.NDArray[np.int64]:
     ordered = np.sort(np.concatenate([phases - 1.0, phases, phases + 1.0]).astype(np.float64))
-    return np.searchsorted(ordered, queries + tolerance + 1e-6, "right") - np.searchsorted(
-        ordered, queries - tolerance - 1e-6
-    )
-
-
-def _no_matches() -> pd.DataFrame:
-    names = ("clip", "token", "match", "match_time_s", "match_phase", "distance", "hit", "chance", "same_direction")
-    return pd.DataFrame({name: np.zeros(0) for name in names})
+    reach = TOLERANCE + 1e-6
+    return np.searchsorted(ordered, queries + reach, "right") - np.searchsorted(ordered, queries - reach)

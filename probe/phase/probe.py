@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from echofm.embed.phase import PhaseTokens
 from echofm.embed.positions import without_positions
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.estimators.phase import PhaseReader, fit_phase_reader
-from echofm.metric.circular import circular_distance
-from probe.bootstrap import Array, Figure, Key, ratio
 from probe.checks.embedding import check_embedding
 from probe.partition import Partition, partition
-from probe.phase.events import event_errors
+from probe.phase.answers import Matched, density_notes, event_errors, phase_of
 from probe.phase.match import COMPARINGS, Comparing, descriptors, in_another_beat, in_other_patients
-from probe.phase.notes import phase_notes
-from probe.phase.predictions import phase_predictions
-from probe.protocol import Answers, Chosen, Entry, ProbeProtocol, require_request, same_clips
+from probe.protocol import Answers, Chosen, Key, ProbeProtocol, require_request, same_clips
 from probe.result import Probed, ProbeResult
 
 
@@ -31,23 +26,20 @@ def probe_phase(
     *,
     systole: Mapping[str, float] | None = None,
     baselines: Mapping[str, EmbeddingTable] | None = None,
-    tolerance: float = 0.05,
-    apart_s: float = 0.5,
     draws: int = 1000,
     seed: int = 0,
     advance: Callable[[str], None] = lambda note: None,
 ) -> Probed:
     """What the token-time features (`table.phase`) tell about the cardiac phase, on test patients.
 
-    systole: clip_id -> phase of end-systole (`probe.phase.events.systole_phases` reads them off masks);
+    systole: clip_id -> phase of end-systole (`probe.phase.answers.systole_phases` reads them off masks);
         without it end-diastole alone is timed.
-    baselines: name -> table of another encoder, or of pixels (`probe.phase.pixels.pixel_table`), over the same clips.
-    tolerance: of a match, part of a cycle. apart_s: how far a match in the same clip must be away.
+    baselines: name -> table of another encoder, or of pixels (`probe.baselines.pixel_table`), over the same clips.
 
     Scores, each with method "probe", the baselines and, where it has one, "chance":
-      cycle_retrieval: part of tokens whose most similar token of the same clip, `apart_s` away or more, is at the same
-        phase; asked only of tokens that have such a partner. match_error_percent: how far the matches are off, % of a
-        cycle. same_direction: part of matches on the same side of end-systole, ejecting or filling.
+      cycle_retrieval: part of tokens whose most similar token of the same clip, 0.5 s away or more, is within 5 % of a
+        cycle of their phase; asked only of tokens that have such a partner. match_error_percent: how far the matches
+        are off, % of a cycle. same_direction: part of matches on the same side of end-systole, ejecting or filling.
       cycle_retrieval_readout: the same by the two numbers of the linear reader.
       patient_retrieval: part of tokens whose most similar one among other patients' clips of the view is at that phase.
       phase_error_percent: mean absolute error of the linear reader, % of a cycle.
@@ -56,33 +48,20 @@ def probe_phase(
     with the training clips' mean at the token's position in the window or without (`echofm.embed.positions`), with
     their changes weighed in or not.
 
-    predictions: see `probe.phase.predictions.phase_predictions`.
+    predictions: see `probe.phase.answers.Matched.frame`.
     Raises EchofmError where the table has no phase tokens of known phase.
     """
-    require_request(baselines, draws=draws)
+    require_request(baselines, seed=seed, draws=draws)
     part = partition(table, clips_of_known_phase(table), seed=seed)
-    protocol = PhaseProtocol(
-        table=table,
-        part=part,
-        systole=systole or {},
-        tolerance=tolerance,
-        apart_s=apart_s,
-        draws=draws,
-        seed=seed,
-        advance=advance,
-    )
-    return protocol.probe(baselines or {})
+    protocol = PhaseProtocol(table=table, part=part, systole=systole or {}, draws=draws, seed=seed, advance=advance)
+    return protocol.probe(table, baselines)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PhaseAnswers(Answers):
-    """Of the test clips. chances: figures of the chance level."""
+    """Of the test clips."""
 
-    test: EmbeddingTable
-    beats: pd.DataFrame
-    events: pd.DataFrame
-    predicted_P: npt.NDArray[np.complex128]
-    chances: Mapping[Key, Figure]
+    matched: Matched
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -92,34 +71,21 @@ class PhaseProtocol(ProbeProtocol[EmbeddingTable, PhaseAnswers]):
     table: EmbeddingTable
     part: Partition
     systole: Mapping[str, float]
-    tolerance: float
-    apart_s: float
 
-    def probe(self, baselines: Mapping[str, EmbeddingTable]) -> Probed:
+    def probed(self, own: PhaseAnswers, scored: dict[str, Any]) -> Probed:
         """The result, and a row per test token."""
-        found = self.measure(self.table, baselines)
-        own = found.own
-        notes = phase_notes(
-            self.table,
-            own.test.phase,
-            queries=len(own.beats),
-            with_systole=Key("es_error_ms") in own.figures,
-            tolerance=self.tolerance,
-            apart_s=self.apart_s,
-        )
+        found = own.matched
+        notes = [*found.notes(with_systole=Key("es_error_ms") in own.figures), *density_notes(self.table)]
         result = ProbeResult(
             target="phase",
             task="phase",
-            kind="linear",
             features="phase",
-            classes=[],
             **self.part.described(self.table),
-            seeds=1,
-            **found.scored,
+            **scored,
             sanity=check_embedding(self.table),
             notes=[*self.part.notes, *notes],
         )
-        return Probed(result=result, predictions=phase_predictions(own.test, own.predicted_P, own.beats, own.events))
+        return Probed(result=result, predictions=found.frame())
 
     def answer(self, method: str, source: EmbeddingTable) -> PhaseAnswers:
         """Choose how tokens are compared and read; match and time those of the test clips."""
@@ -132,40 +98,27 @@ class PhaseProtocol(ProbeProtocol[EmbeddingTable, PhaseAnswers]):
         merits = {name: self._choose(val) for name, (_, val, _) in variants.items()}
         best = max(merits, key=lambda name: merits[name][0])
         comparing, compared = merits[best][1], variants[best][2]
-        readers = {name: fit_phase_reader(_phase(train), _phase(val)) for name, (train, val, _) in variants.items()}
+        readers = {name: fit_phase_reader(phase_of(train), phase_of(val)) for name, (train, val, _) in variants.items()}
         read = min(readers, key=lambda name: readers[name].error)
-        predicted = readers[read].predict(_phase(variants[read][2]))
+        predicted = readers[read].predict(phase_of(variants[read][2]))
         test = variants["as they are"][2]
-        features = descriptors(_phase(compared), comparing)
-        beats = self._beats(test, features, comparing)
+        features = descriptors(phase_of(compared), comparing)
         plane = np.stack([predicted.real, predicted.imag], 1) / np.maximum(np.abs(predicted), 1e-12)[:, None]
-        others = in_other_patients(test, features, tolerance=self.tolerance, seed=self.seed)
-        events = event_errors(test, predicted, systole=self.systole)
-        sums, chances = _sums(test, beats, self._beats(test, plane, comparing), others, events, predicted)
-        self.advance(method)
-        return PhaseAnswers(
-            figures=_figures(sums, test),
-            chances=_figures(chances, test),
-            chosen=_chosen(comparing, readers[read]) | {"tokens_compared": best, "tokens_read": read},
+        matched = Matched(
             test=test,
-            beats=beats,
-            events=events,
+            beats=self._beats(test, features, comparing),
+            plane=self._beats(test, plane, comparing),
+            others=in_other_patients(test, features, seed=self.seed),
+            events=event_errors(test, predicted, systole=self.systole),
             predicted_P=predicted,
         )
+        self.advance(method)
+        figures, chances = matched.figures()
+        chosen = _chosen(comparing, readers[read]) | {"tokens_compared": best, "tokens_read": read}
+        return PhaseAnswers(figures=figures, chosen=chosen, matched=matched, chances=chances)
 
-    def beside(self, own: PhaseAnswers) -> Iterator[Entry]:
-        """Chance, which stands for itself."""
-        yield Entry(method="chance", answers=Answers(figures=own.chances), compared=False)
-
-    def _beats(self, table: EmbeddingTable, features: npt.NDArray, comparing: Comparing) -> pd.DataFrame:
-        return in_another_beat(
-            table,
-            features,
-            tolerance=self.tolerance,
-            apart_s=self.apart_s,
-            reach_s=comparing.reach_s,
-            systole=self.systole,
-        )
+    def _beats(self, table: EmbeddingTable, features: npt.NDArray, comparing: Comparing) -> Any:
+        return in_another_beat(table, features, reach_s=comparing.reach_s, systole=self.systole)
 
     def _choose(self, val: EmbeddingTable) -> tuple[float, Comparing]:
         """How to compare, and its part of hits, by the retrieval in another beat of validation clips; where none can
@@ -175,11 +128,10 @@ class PhaseProtocol(ProbeProtocol[EmbeddingTable, PhaseAnswers]):
         for comparing in COMPARINGS:
             alone = replace(comparing, reach_s=0.0)
             if alone not in features_of:
-                features_of[alone] = descriptors(_phase(val), alone)
-            features = features_of[alone]
-            found = self._beats(val, features, comparing)
+                features_of[alone] = descriptors(phase_of(val), alone)
+            found = self._beats(val, features_of[alone], comparing)
             if not len(found):
-                found = in_other_patients(val, features, tolerance=self.tolerance, seed=self.seed)
+                found = in_other_patients(val, features_of[alone], seed=self.seed)
             merits.append(found["hit"].mean() if len(found) else 0.0)
         return float(np.max(merits)), COMPARINGS[int(np.argmax(merits))]
 
@@ -189,58 +141,7 @@ def clips_of_known_phase(table: EmbeddingTable) -> npt.NDArray[np.int64]:
     phase = table.phase
     if phase is None or not np.isfinite(phase.cycle_P).any():
         raise EchofmError("the table has no phase tokens of known phase; embed clips with phase truth, with phase on")
-    owner = np.repeat(np.arange(len(table)), np.diff(phase.start_N1))
-    return np.unique(owner[np.isfinite(phase.cycle_P)])
-
-
-def _sums(
-    test: EmbeddingTable,
-    beats: pd.DataFrame,
-    plane: pd.DataFrame,
-    others: pd.DataFrame,
-    events: pd.DataFrame,
-    predicted_P: npt.NDArray[np.complex128],
-) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Each metric's sums and counts by clip, and those of its chance level."""
-    phase, clips = _phase(test), len(test)
-    owner = np.repeat(np.arange(clips), np.diff(phase.start_N1))
-    error = 100 * circular_distance(np.angle(predicted_P) / (2 * np.pi), phase.cycle_P)
-    sums = {"phase_error_percent": _by_clip(owner, error, clips)}
-    chances = {"phase_error_percent": _by_clip(owner, np.where(np.isfinite(error), 25.0, np.nan), clips)}
-    for name, found, values in (
-        ("cycle_retrieval", beats, beats["hit"]),
-        ("match_error_percent", beats, 100 * beats["distance"]),
-        ("same_direction", beats, beats["same_direction"]),
-        ("cycle_retrieval_readout", plane, plane["hit"]),
-        ("patient_retrieval", others, others["hit"]),
-    ):
-        sums[name] = _by_clip(found["clip"], values, clips)
-        if name.endswith(("retrieval", "readout")):
-            chances[name] = _by_clip(found["clip"], found["chance"], clips)
-    for event in ("ed", "es"):
-        some = events[events["event"] == event]
-        sums[f"{event}_error_ms"] = _by_clip(some["clip"], 1000 * some["error_s"].abs(), clips)
-        sums[f"{event}_error_frames"] = _by_clip(some["clip"], some["error_frames"].abs(), clips)
-        chances[f"{event}_error_ms"] = _by_clip(some["clip"], 1000 * some["chance_s"], clips)
-    asked = {name for name, each in sums.items() if each[:, 1].sum() > 0}
-    return {n: each for n, each in sums.items() if n in asked}, {n: each for n, each in chances.items() if n in asked}
-
-
-def _by_clip(clip: npt.ArrayLike, values: npt.ArrayLike, clips: int) -> Array:
-    index, number = np.asarray(clip).astype(np.int64), np.asarray(values, np.float64)
-    known = np.isfinite(number)
-    sums = np.bincount(index[known], number[known], minlength=clips)
-    return np.stack([sums, np.bincount(index[known], minlength=clips)], 1)
-
-
-def _figures(sums: Mapping[str, Array], test: EmbeddingTable) -> dict[Key, Figure]:
-    """Sum over count, of the clips that anything was asked of."""
-    patients_N = test.patient_id.astype(str)
-
-    def of(sums_N2: Array) -> Callable[[Array], Array]:
-        return lambda weights_WN: ratio(weights_WN @ sums_N2[:, 0], weights_WN @ sums_N2[:, 1])
-
-    return {Key(name): Figure(of=of(each), patients_N=patients_N, rows_N=each[:, 1] > 0) for name, each in sums.items()}
+    return np.unique(phase.clip_P[np.isfinite(phase.cycle_P)])
 
 
 def _chosen(comparing: Comparing, reader: PhaseReader) -> Chosen:
@@ -252,8 +153,3 @@ def _chosen(comparing: Comparing, reader: PhaseReader) -> Chosen:
         "context": float(reader.context),
         "readout_centred": str(reader.centred),
     }
-
-
-def _phase(table: EmbeddingTable) -> PhaseTokens:
-    assert table.phase is not None
-    return table.phase

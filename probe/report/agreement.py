@@ -33,20 +33,16 @@ class Agreement(FrozenModel):
     """Of predicted on true, by least squares: 1 where extremes are told, 0 where the mean is always said."""
 
 
-def agreement(predictions: pd.DataFrame, *, draws: int = 1000, seed: int = 0) -> Agreement:
+def agreement(predictions: pd.DataFrame) -> Agreement:
     """Of a frame with the columns patient_id, true, predicted; at least two clips of different true values."""
-    pairs_N2 = predictions[["true", "predicted"]].to_numpy(float)
-    patients = predictions["patient_id"].to_numpy(str)
-
-    def estimate(statistic: Callable[[np.ndarray], float]) -> Estimate:
-        return patient_bootstrap(lambda test: statistic(test), {"test": (pairs_N2, patients)}, draws=draws, seed=seed)
-
-    return Agreement(
-        bias=estimate(lambda pairs: _limit(pairs, 0)),
-        lower=estimate(lambda pairs: _limit(pairs, -_SD_95)),
-        upper=estimate(lambda pairs: _limit(pairs, _SD_95)),
-        slope=estimate(_slope),
-    )
+    groups = {"pairs_N2": (predictions[["true", "predicted"]].to_numpy(float), predictions["patient_id"].to_numpy(str))}
+    statistics: dict[str, Callable[..., float]] = {
+        "bias": partial(_limit, deviations=0),
+        "lower": partial(_limit, deviations=-_SD_95),
+        "upper": partial(_limit, deviations=_SD_95),
+        "slope": _slope,
+    }
+    return Agreement(**{name: patient_bootstrap(of, groups) for name, of in statistics.items()})
 
 
 def _limit(pairs_N2: np.ndarray, deviations: float) -> float:
@@ -72,10 +68,7 @@ def agreement_blocks(probed: Probed, limits: Agreement) -> list[Block]:
     )
     panels = Panels(
         [
-            Picture(
-                draw=partial(scatter, true, predicted, name=name),
-                alt=f"predicted against true {in_words(name)}",
-            ),
+            Picture(draw=partial(scatter, true, predicted, name=name), alt=f"predicted against true {in_words(name)}"),
             Picture(
                 draw=partial(bland_altman, true, predicted, name=name, agreement=limits),
                 alt="predicted minus true against their mean, with bias and limits of agreement",
@@ -105,23 +98,17 @@ def bland_altman(true_N: npt.NDArray, predicted_N: npt.NDArray, *, name: str, ag
     """Difference against mean, with the bias and the limits of agreement and their 95 % intervals as bands."""
     figure, axes = canvas()
     axes.scatter((true_N + predicted_N) / 2, predicted_N - true_N, s=12, alpha=_opacity(len(true_N)), linewidths=0)
-    lines = ((agreement.upper, "--", "upper"), (agreement.bias, "-", "bias"), (agreement.lower, "--", "lower"))
-    for found, style, _ in lines:
+    lines = ((agreement.upper, "--"), (agreement.bias, "-"), (agreement.lower, "--"))
+    for found, style in lines:
         axes.axhline(found.value, color=ink(axes), linewidth=0.9, linestyle=style)
         axes.axhspan(found.low, found.high, color=ink(axes), alpha=0.10, linewidth=0)
     axes.axhline(0, color=ink(axes), linewidth=0.5, linestyle=":")
     # Room at the right for the numbers, so that they cover no point.
     low, high = axes.get_xlim()
     axes.set_xlim(low, high + 0.2 * (high - low))
-    for found, _, _ in lines:
-        axes.annotate(
-            f"{found.value:+.3g}",
-            (0.995, found.value),
-            xycoords=("axes fraction", "data"),
-            va="bottom",
-            ha="right",
-            fontsize=8,
-        )
+    for found, _ in lines:
+        place, at = (0.995, found.value), ("axes fraction", "data")
+        axes.annotate(f"{found.value:+.3g}", place, xycoords=at, va="bottom", ha="right", fontsize=8)
     unit = f" ({unit_of(name)})" if unit_of(name) else ""
     axes.set(xlabel=f"mean of true and predicted {in_words(name)}", ylabel=f"predicted - true{unit}")
     axes.locator_params(nbins=6)

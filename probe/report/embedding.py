@@ -9,6 +9,8 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
@@ -16,11 +18,12 @@ from threadpoolctl import threadpool_limits
 from echofm.embed.table import EmbeddingTable
 from echofm.report.blocks import Block, Panels, Picture, Table
 from probe.labels.target import class_name
-from probe.report.canvas import in_words
-from probe.report.maps import feature_map
+from probe.report.canvas import SQUARE, canvas, cut, in_words, ink
 from probe.result import ProbeResult, SanityFigures
 
 MOST_POINTS = 2000
+_MARKERS = "osD^vP"
+_MOST_CLASSES = 12
 _FEWEST_POINTS = 5
 _COMPONENTS, _PERPLEXITY = 50, 30
 _PASSED = {True: "passed", False: "FAILED", None: "not checked"}
@@ -77,15 +80,10 @@ def plane(table: EmbeddingTable, *, most: int = MOST_POINTS, seed: int = 0) -> P
         found = pca.transform(features)
         tsne = TSNE(perplexity=min(_PERPLEXITY, (len(rows) - 1) / 3), init="pca", random_state=seed, n_jobs=1)
         positions = tsne.fit_transform(found)
-    shares = np.append(pca.explained_variance_ratio_, 0.0)
     if found.shape[1] < 2:
         return None
-    return Plane(
-        rows_P=rows,
-        pca_P2=found[:, :2],
-        tsne_P2=positions.astype(np.float64),
-        shares=(float(shares[0]), float(shares[1])),
-    )
+    first, second = map(float, pca.explained_variance_ratio_[:2])
+    return Plane(rows_P=rows, pca_P2=found[:, :2], tsne_P2=positions.astype(np.float64), shares=(first, second))
 
 
 def _coloured(table: EmbeddingTable, found: Plane, result: ProbeResult) -> Panels:
@@ -96,13 +94,13 @@ def _coloured(table: EmbeddingTable, found: Plane, result: ProbeResult) -> Panel
     first, second = found.shares
     drawn = [
         Picture(
-            draw=partial(draw, found.pca_P2, title="principal components", axis="component"),
-            alt=f"principal components of the clip features, coloured by {in_words(name)}",
-        ),
-        Picture(
-            draw=partial(draw, found.tsne_P2, title="t-SNE", axis="dimension"),
-            alt=f"t-SNE of the clip features, coloured by {in_words(name)}",
-        ),
+            draw=partial(draw, points_P2, title=title, axis=axis),
+            alt=f"{title} of the clip features, coloured by {in_words(name)}",
+        )
+        for points_P2, title, axis in (
+            (found.pca_P2, "principal components", "component"),
+            (found.tsne_P2, "t-SNE", "dimension"),
+        )
     ]
     known = int(pd.Series(values).notna().sum())
     some = f"{len(values)} of {len(table)} clips" if len(values) < len(table) else f"All {len(table)} clips"
@@ -111,6 +109,52 @@ def _coloured(table: EmbeddingTable, found: Plane, result: ProbeResult) -> Panel
         caption=f"{some}, {known} with {in_words(name)}. The two components hold {first:.0%} and {second:.0%} of the "
         "variance. In t-SNE only nearness tells; distances between groups do not.",
     )
+
+
+def feature_map(
+    points_P2: npt.NDArray, values_P: pd.Series, *, name: str, title: str, axis: str, classes: Sequence[str] = ()
+) -> Figure:
+    """Points coloured by a number or, for text, by class; a clip without the label is a faint ring.
+
+    axis: what the two axes are ("component"); they are numbered. classes: the order of the legend; by name where it is
+    not given. Of more than 12 classes the commonest are told apart.
+    """
+    figure, axes = canvas((SQUARE[0] + 0.9, SQUARE[1]))
+    known = values_P.notna().to_numpy(bool)
+    size = float(np.clip(600 / max(1, len(points_P2)) ** 0.5, 6, 26))
+    x_P, y_P = points_P2.T
+    ring = ink(axes)
+    axes.scatter(x_P[~known], y_P[~known], s=size, facecolors="none", edgecolors=ring, linewidths=0.5, alpha=0.25)
+    if pd.api.types.is_numeric_dtype(values_P.dtype):
+        values = values_P[known].to_numpy(float)
+        # A few extreme values must not take all the colours.
+        low, high = np.quantile(values, [0.01, 0.99]) if len(values) else (0.0, 1.0)
+        dots = axes.scatter(
+            x_P[known], y_P[known], c=values, s=size, cmap="viridis", vmin=low, vmax=high, alpha=0.85, linewidths=0
+        )
+        figure.colorbar(dots, ax=axes, label=in_words(name), shrink=0.85)
+    else:
+        _by_class(axes, points_P2[known], values_P[known].astype(str), size=size, classes=classes)
+        figure.legend(loc="outside right center", title=cut(in_words(name)), title_fontsize=8, markerscale=1.3)
+    axes.set(title=title, xlabel=f"{axis} 1", ylabel=f"{axis} 2")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    return figure
+
+
+def _by_class(axes: Axes, points_P2: npt.NDArray, names_P: pd.Series, *, size: float, classes: Sequence[str]) -> None:
+    x_P, y_P = points_P2.T
+    common = list(names_P.value_counts(sort=True).index[:_MOST_CLASSES])
+    order = [name for name in classes if name in common] + sorted(set(common) - set(classes))
+    for number, name in enumerate(order):
+        chosen = (names_P == name).to_numpy(bool)
+        axes.scatter(
+            x_P[chosen], y_P[chosen], s=size, marker=_MARKERS[(number + number // 6) % 6],
+            color=f"C{number % 6}", alpha=0.8, linewidths=0, label=cut(name, 14),
+        )  # fmt: skip
+    rest = ~names_P.isin(common).to_numpy(bool)
+    if rest.any():
+        axes.scatter(x_P[rest], y_P[rest], s=size, color=ink(axes), alpha=0.2, linewidths=0, label="others")
 
 
 def _or_unknown(value: float | None) -> str:

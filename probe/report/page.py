@@ -11,17 +11,12 @@ from echofm.report.blocks import Block, Commands, Prose
 from echofm.report.page import Page
 from probe.report.agreement import agreement_blocks
 from probe.report.canvas import in_words
-from probe.report.card import card
 from probe.report.classes import class_blocks
+from probe.report.clips import FramesOf, overlays, retrieved, worst
 from probe.report.embedding import checks, maps
-from probe.report.findings import Findings, TargetFindings, findings
-from probe.report.frames import FramesOf
-from probe.report.masks import overlays
+from probe.report.findings import Findings, TargetFindings, card, findings
 from probe.report.phase import phase_blocks
-from probe.report.results import comparison_table, details, methods, overview, protocol
-from probe.report.retrieved import retrieved
-from probe.report.subgroups import label_efficiency, subgroups
-from probe.report.worst import worst
+from probe.report.results import comparison_table, details, label_efficiency, methods, overview, protocol, subgroups
 from probe.result import Probed
 
 HTML, JSON = "report.html", "report.json"

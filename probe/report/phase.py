@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -18,22 +17,11 @@ from matplotlib.ticker import MaxNLocator
 from echofm.metric.circular import circular_distance
 from echofm.report.blocks import Block, FilmStrip, Panels, Picture
 from probe.report.canvas import WIDE, canvas, ink
-from probe.report.frames import FramesOf, shown
+from probe.report.clips import FramesOf, shown
 
 COLUMNS = frozenset(["clip_id", "time_s", "true_phase", "predicted_phase"])
 _EVENTS = {"ed": "end-diastole", "es": "end-systole"}
 _PAIRS = 8
-
-
-@runtime_checkable
-class TimedFrames(Protocol):
-    """Frames that also know when they were taken."""
-
-    def __call__(self, clip_id: str) -> npt.NDArray[np.uint8] | None: ...
-
-    def time_s(self, clip_id: str) -> npt.NDArray[np.float64] | None:
-        """(T,) seconds of the frames of a clip; None where unknown."""
-        ...
 
 
 def phase_blocks(predictions: pd.DataFrame, *, frames_of: FramesOf | None = None) -> list[Block]:
@@ -72,16 +60,14 @@ def _curves(rows: pd.DataFrame) -> list[Block]:
 
 
 def _together(rows: pd.DataFrame) -> Panels:
-    true, predicted = (rows[column].to_numpy(float) for column in ("true_phase", "predicted_phase"))
     drawn = [
         Picture(
-            draw=partial(phase_density, true, predicted),
+            draw=partial(phase_density, *(rows[name].to_numpy(float) for name in ("true_phase", "predicted_phase"))),
             alt="predicted against true phase of all test moments",
             caption="All test moments. Phase is a circle: the corners of this picture touch.",
         )
     ]
-    errors = _event_errors(rows)
-    if errors:
+    if errors := _event_errors(rows):
         drawn.append(
             Picture(
                 draw=partial(event_histogram, errors),
@@ -106,14 +92,14 @@ def _event_errors(rows: pd.DataFrame) -> dict[str, npt.NDArray]:
 def like_frames(rows: pd.DataFrame, frames_of: FramesOf) -> list[Block]:
     """Moments and what the features find most like them elsewhere in the clip, spread evenly over the clips asked."""
     asked = rows[rows["match_time_s"].notna() & rows["time_s"].notna()]
-    if asked.empty or not isinstance(frames_of, TimedFrames):
+    # Some frames know when they were taken.
+    time_of = getattr(frames_of, "time_s", None)
+    if asked.empty or time_of is None:
         return []
     queries, matches, labels = [], [], []
-    clips = list(dict.fromkeys(asked["clip_id"].astype(str)))
-    for number, clip in enumerate(
-        np.array(clips)[np.unique(np.linspace(0, len(clips) - 1, _PAIRS).round().astype(int))]
-    ):
-        frames, time_s = frames_of(clip), frames_of.time_s(clip)
+    clips = asked["clip_id"].astype(str).unique()
+    for number, clip in enumerate(clips[np.unique(np.linspace(0, len(clips) - 1, _PAIRS).round().astype(int))]):
+        frames, time_s = frames_of(clip), time_of(clip)
         own = asked[asked["clip_id"].astype(str) == clip]
         if frames is None or time_s is None:
             continue
@@ -123,9 +109,8 @@ def like_frames(rows: pd.DataFrame, frames_of: FramesOf) -> list[Block]:
         small = shown(frames[pair])
         queries.append(small[0])
         matches.append(small[1])
-        labels.append(
-            f"{'same' if row['hit'] else 'other'} phase, {abs(row['match_time_s'] - row['time_s']):.1f} s apart"
-        )
+        apart_s = abs(row["match_time_s"] - row["time_s"])
+        labels.append(f"{'same' if row['hit'] else 'other'} phase, {apart_s:.1f} s apart")
     if not queries or len({each.shape for each in queries}) > 1:
         return []
     return [

@@ -1,22 +1,25 @@
-"""The figures of every method with their intervals, and what they were measured on."""
+"""The figures of every method with their intervals, by number of labels and subgroup, and what they are of."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
 
 from echofm.intervals import Estimate
 from echofm.report.blocks import Block, Picture, Prose, Table
 from probe.labels.metrics import LOWER_IS_BETTER
-from probe.report import forest as forest_figure
+from probe.report import canvas
 from probe.report.canvas import in_words
 from probe.result import Comparison, ProbeResult, Score
 
+Key = TypeVar("Key")
 _OURS, _BLIND = "this encoder", "no features"
 _WITHOUT_FEATURES = ("mean", "majority", "prevalence", "median", "chance", "mean mask")
 # Metrics of other tasks say so in their names: phase_error_percent, ed_error_ms, hausdorff95_mm.
 _ERRORS = ("error", "hausdorff", "hd95", "brier", "loss")
-# Figures are kept on one line of a cell.
+# An interval is kept on one line of a cell, the value may stand above it.
 _SPACE = "\N{NO-BREAK SPACE}"
 
 
@@ -24,7 +27,7 @@ def overview(results: Sequence[ProbeResult]) -> Table:
     """A line per target and metric, a column per method: with all labels, by clip."""
     cells: dict[tuple[str, str], dict[str, Estimate]] = {}
     for result in results:
-        for each in _main(result):
+        for each in result.main_scores:
             cells.setdefault((result.target, each.metric), {})[_column(each.method)] = each.estimate
     found = list(dict.fromkeys(name for line in cells.values() for name in line))
     methods = sorted(found, key=lambda name: (name != _OURS, name == _BLIND))
@@ -43,26 +46,30 @@ def overview(results: Sequence[ProbeResult]) -> Table:
 
 def methods(result: ProbeResult) -> list[Block]:
     """All methods beneath one another in the first metric, with all labels, by clip."""
-    scores = _main(result)
+    scores = result.main_scores
     drawn = [each for each in scores if each.metric == scores[0].metric]
     if len(drawn) < 2:
         return []
     metric = drawn[0].metric
     rows = [
-        forest_figure.Row(method_name(each.method), each.estimate, shown(each.estimate), each.method == "probe")
+        canvas.Row(method_name(each.method), each.estimate, shown(each.estimate), each.method == "probe")
         for each in drawn
     ]
     return [
         Picture(
-            draw=lambda: forest_figure.forest(rows, metric=metric),
+            draw=partial(canvas.forest, rows, metric=metric),
             alt=f"{in_words(metric)} of {in_words(result.target)} by method, with intervals",
             caption=f"{in_words(metric)}: {'lower' if lower_is_better(metric) else 'higher'} is better.",
         )
     ]
 
 
-def _main(result: ProbeResult) -> list[Score]:
-    return [each for each in result.scores if each.label_fraction == 1.0 and each.level == "clip" and not each.of]
+def by_line(scores: Sequence[Score], key: Callable[[Score], Key]) -> tuple[list[str], dict[Key, dict[str, Estimate]]]:
+    """The metrics, and by line of a table (`key`) each metric's estimate."""
+    lines: dict[Key, dict[str, Estimate]] = {}
+    for each in scores:
+        lines.setdefault(key(each), {})[each.metric] = each.estimate
+    return list(dict.fromkeys(each.metric for each in scores)), lines
 
 
 def _column(method: str) -> str:
@@ -75,25 +82,20 @@ def details(result: ProbeResult) -> list[Block]:
     single = [each for each in result.scores if each.of]
     blocks: list[Block] = []
     if more:
+        metrics, lines = by_line(more, lambda each: (each.method, each.label_fraction, each.level))
+        rows = [
+            (method_name(method), f"{fraction:.3g}", level, *_cells(found, metrics))
+            for (method, fraction, level), found in lines.items()
+        ]
+        heads = ("method", "part of labels", "per", *map(in_words, metrics))
         caption = "Per study or patient: predictions averaged over the clips of one, where all of them have one label."
-        blocks.append(scores_table(more, caption=caption, conditions=True))
+        blocks.append(Table(columns=heads, rows=rows, caption=caption))
     if single:
-        blocks.append(_of_classes(single))
+        metrics, alone = by_line(single, lambda each: (each.of, each.method))
+        rows = [(of, method_name(method), *_cells(found, metrics)) for (of, method), found in alone.items()]
+        heads = ("of", "method", *map(in_words, metrics))
+        blocks.append(Table(columns=heads, rows=rows, caption="Each class or structure alone."))
     return blocks
-
-
-def scores_table(scores: Sequence[Score], *, caption: str, conditions: bool = False) -> Table:
-    """A line per method, a column per metric. conditions: also the part of the labels and the level."""
-    metrics = list(dict.fromkeys(each.metric for each in scores))
-    lines: dict[tuple[str, float, str], dict[str, Estimate]] = {}
-    for each in scores:
-        lines.setdefault((each.method, each.label_fraction, each.level), {})[each.metric] = each.estimate
-    rows = [
-        (method_name(method), *((f"{fraction:.3g}", level) if conditions else ()), *_cells(found, metrics))
-        for (method, fraction, level), found in lines.items()
-    ]
-    heads = ("method", *(("part of labels", "per") if conditions else ()))
-    return Table(columns=(*heads, *map(in_words, metrics)), rows=rows, caption=caption)
 
 
 def comparison_table(found: Sequence[Comparison]) -> Table:
@@ -160,13 +162,12 @@ def method_name(method: str) -> str:
 
 
 def shown(estimate: Estimate | None) -> str:
-    """Value and interval on one line; a dash where there is no value, as of the correlation of a constant."""
+    """Value and interval; a dash where there is no value, as of the correlation of a constant."""
     if estimate is None or math.isnan(estimate.value):
         return "–"
     value, low, high = map(digits, (estimate.value, estimate.low, estimate.high))
-    if math.isnan(estimate.low):
-        return f"{value} (no interval)".replace(" ", _SPACE)
-    return f"{value} ({low} to {high})".replace(" ", _SPACE)
+    interval = "no interval" if math.isnan(estimate.low) else f"{low} to {high}"
+    return f"{value} ({interval.replace(' ', _SPACE)})"
 
 
 def digits(value: float) -> str:
@@ -175,16 +176,66 @@ def digits(value: float) -> str:
     return f"{round(value, 3) + 0.0:.3g}"
 
 
-def _of_classes(scores: Sequence[Score]) -> Table:
-    metrics = list(dict.fromkeys(each.metric for each in scores))
-    lines: dict[tuple[str, str], dict[str, Estimate]] = {}
-    for each in scores:
-        lines.setdefault((each.of, each.method), {})[each.metric] = each.estimate
-    rows = [(of, method_name(method), *_cells(found, metrics)) for (of, method), found in lines.items()]
-    return Table(columns=("of", "method", *map(in_words, metrics)), rows=rows, caption="Each class or structure alone.")
+def subgroups(result: ProbeResult) -> list[Block]:
+    """A forest plot of the first metric and a table of all; nothing where no subgroup was measured."""
+    groups = result.subgroups
+    if not groups:
+        return []
+    metrics = list(dict.fromkeys(metric for each in groups for metric in each.scores))
+    metric = metrics[0]
+    overall = next(
+        (each.estimate for each in result.main_scores if (each.method, each.metric) == ("probe", metric)), None
+    )
+    rows, column = [], None
+    if overall is not None:
+        rows.append(canvas.Row("all test clips", overall, shown(overall), True))
+    for each in groups:
+        if each.column != column:
+            column = each.column
+            rows.append(canvas.Row(in_words(column)))
+        found = each.scores.get(metric)
+        if found is not None:
+            rows.append(canvas.Row(f"{each.value} (n = {each.clips})", found, shown(found)))
+    picture = Picture(
+        draw=partial(canvas.forest, rows, metric=metric, reference=None if overall is None else overall.value),
+        alt=f"{in_words(metric)} by subgroup, with intervals",
+        caption="n: test clips. Dashed: all of them. An interval that leaves the dashed line out is one of several "
+        "looked at; expect one in twenty by chance.",
+    )
+    table = Table(
+        columns=("subgroup", "", "clips", "patients", *map(in_words, metrics)),
+        rows=[
+            (in_words(each.column), each.value, each.clips, each.patients, *_cells(each.scores, metrics))
+            for each in groups
+        ],
+        caption="Within a band of the label itself R² is low for any probe: there is little to tell apart.",
+    )
+    return [picture, table]
 
 
-def _cells(found: dict[str, Estimate], metrics: Sequence[str]) -> list[str]:
+def label_efficiency(result: ProbeResult) -> list[Block]:
+    """The first metric against the number of labelled patients, where more than one number was tried."""
+    scores = [each for each in result.scores if each.level == "clip" and not each.of]
+    if len({each.label_fraction for each in scores}) < 2:
+        return []
+    metric = scores[0].metric
+    scores = sorted((each for each in scores if each.metric == metric), key=lambda each: each.label_fraction)
+    curves = {}
+    for method in sorted({each.method: None for each in scores}, key=lambda name: name != "probe"):
+        own = [each for each in scores if each.method == method]
+        patients = [max(2, round(each.label_fraction * result.patients["train"])) for each in own]
+        curves[method_name(method)] = canvas.Curve(patients, [each.estimate for each in own])
+    return [
+        Picture(
+            draw=partial(canvas.label_efficiency, curves, metric=metric),
+            alt=f"{in_words(metric)} against the number of labelled training patients",
+            caption=f"Labels of fewer training patients, drawn anew for each of {result.seeds} seeds; intervals are "
+            "over redrawn test patients.",
+        )
+    ]
+
+
+def _cells(found: Mapping[str, Estimate], metrics: Sequence[str]) -> list[str]:
     return [shown(found.get(metric)) for metric in metrics]
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,20 +15,20 @@ from echofm.clip import Clip
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.estimators.left_ventricle import AreaCurve, mask_area
-from probe.bootstrap import Figure, Key, mean_of
 from probe.checks.embedding import check_embedding
-from probe.protocol import Answers, Chosen, Entry, ProbeProtocol, require_request
+from probe.protocol import Answers, Chosen, Figure, Key, ProbeProtocol, mean_of, require_request
 from probe.result import Probed, ProbeResult
 from probe.retrieval.frames import Reading, encode_windows, sources_of
 from probe.retrieval.lv_area import (
+    APART_S,
     READINGS,
     AreaMatch,
+    chance_of_matches,
     encoder_similarity,
     match_frames,
     prior_similarity,
     rate_readings,
 )
-from probe.retrieval.permutation import match_figures
 
 if TYPE_CHECKING:
     from echofm.hub import Encoder
@@ -41,8 +42,7 @@ _SHORTEST_S = 1.1
 Similarity = Callable[[Clip], npt.NDArray]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class TracedClip:
+class TracedClip(NamedTuple):
     """A clip whose every frame has a left ventricle, and its area."""
 
     clip: Clip
@@ -75,13 +75,24 @@ def probe_lv_area(
     predictions: a row per frame: clip_id, patient_id, view, time_s, area, match_time_s, match_area, same_direction.
     Raises EchofmError where no test clip is traced in every frame and longer than a second.
     """
-    require_request(baselines, draws=draws)
+    require_request(baselines, seed=seed, draws=draws)
     test = list(traced_clips(shards.split("test") if test_on is None else test_on, most=MOST_TEST))
     if not test:
         raise EchofmError("no test clip has a left-ventricle mask on every frame and lasts longer than a second")
-    val = list(traced_clips(shards.split("val"), most=MOST_VAL, views={each.clip.view for each in test}))
-    protocol = LvAreaProtocol(test=test, val=val, batch=batch, device=device, draws=draws, seed=seed, advance=advance)
-    return protocol.probe(encoder, table, baselines or {}, splits_from="table" if test_on is None else "test clips")
+    protocol = LvAreaProtocol(
+        table=table,
+        encoder_digest=encoder.digest,
+        splits_from="table" if test_on is None else "test clips",
+        test=test,
+        val=list(traced_clips(shards.split("val"), most=MOST_VAL, views={each.clip.view for each in test})),
+        batch=batch,
+        device=device,
+        draws=draws,
+        seed=seed,
+        advance=advance,
+    )
+    pixels = {"pixels": prior_similarity, "pixels and change": partial(prior_similarity, motion=True)}
+    return protocol.probe(encoder, {**(baselines or {}), **pixels})
 
 
 def traced_clips(shards: ShardSet, *, most: int, views: set[str | None] | None = None) -> Iterator[TracedClip]:
@@ -96,7 +107,7 @@ def traced_clips(shards: ShardSet, *, most: int, views: set[str | None] | None =
         curve = mask_area(clip)
         if curve is not None and curve.time_s_F[-1] >= _SHORTEST_S and np.ptp(curve.area_F) > 0:
             found += 1
-            yield TracedClip(clip=clip, curve=curve)
+            yield TracedClip(clip, curve)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,56 +121,48 @@ class LvAreaAnswers(Answers):
 class LvAreaProtocol(ProbeProtocol[Any, LvAreaAnswers]):
     """Clips on which every method is measured alike. A source is an encoder, or a similarity of frames."""
 
+    table: EmbeddingTable
+    encoder_digest: str
+    splits_from: str
     test: Sequence[TracedClip]
     val: Sequence[TracedClip]
     batch: int
     device: str
 
-    def probe(
-        self, encoder: Encoder, table: EmbeddingTable, baselines: Mapping[str, Encoder], *, splits_from: str
-    ) -> Probed:
+    def probed(self, own: LvAreaAnswers, scored: dict[str, Any]) -> Probed:
         """The result, and a row per frame."""
-        pixels: dict[str, Similarity] = {
-            "pixels": prior_similarity,
-            "pixels and change": lambda clip: prior_similarity(clip, motion=True),
-        }
-        found = self.measure(encoder, {**baselines, **pixels})
         parts = {"val": self.val, "test": self.test}
         result = ProbeResult(
             target="lv_area-retrieval",
             task="retrieval",
             kind="knn",
-            features=str(found.own.chosen["source"]),
-            classes=[],
-            encoder_digest=encoder.digest,
-            splits_from=splits_from,
+            features=str(own.chosen["source"]),
+            encoder_digest=self.encoder_digest,
+            splits_from=self.splits_from,
             clips={name: len(part) for name, part in parts.items()},
             patients={name: len({each.clip.patient_id for each in part}) for name, part in parts.items()},
-            seeds=1,
-            **found.scored,
-            sanity=check_embedding(table),
-            notes=self._notes(found.own),
+            **scored,
+            sanity=check_embedding(self.table),
+            notes=self._notes(own),
         )
-        return Probed(result=result, predictions=self._frame(found.own))
+        return Probed(result=result, predictions=self._frame(own))
 
     def answer(self, method: str, source: Any) -> LvAreaAnswers:
         """Choose how an encoder's frames are read; match the frames of the test clips."""
         similarity, chosen = self._similarity(source)
         matches = [match_frames(similarity(each.clip), each.curve) for each in self.test]
         self.advance(method)
-        figures = {
+        own = {
             "area_error_percent": [100 * each.difference_F.mean() for each in matches],
             "same_direction": [each.same_F.mean() for each in matches],
         }
-        return LvAreaAnswers(figures=self._figures(figures), chosen=chosen, matches=matches)
-
-    def beside(self, own: LvAreaAnswers) -> Iterator[Entry]:
-        """Chance, which stands for itself: all pairs of frames far enough apart."""
-        figures = {
-            "area_error_percent": [100 * each.chance_difference for each in own.matches],
-            "same_direction": [each.chance_same for each in own.matches],
+        # All pairs of frames far enough apart.
+        chance = {
+            "area_error_percent": [100 * each.chance_difference for each in matches],
+            "same_direction": [each.chance_same for each in matches],
         }
-        yield Entry(method="chance", answers=Answers(figures=self._figures(figures)), compared=False)
+        figures, chances = self._figures(own), self._figures(chance)
+        return LvAreaAnswers(figures=figures, chances=chances, chosen=chosen, matches=matches)
 
     def _figures(self, values: Mapping[str, Sequence[float]]) -> dict[Key, Figure]:
         patients_N = np.array([each.clip.patient_id for each in self.test])
@@ -179,21 +182,18 @@ class LvAreaProtocol(ProbeProtocol[Any, LvAreaAnswers]):
             readings = [each for each in READINGS if each.source in sources]
             rated = rate_readings(((encoded(each.clip), each.curve) for each in self.val), readings=readings)
             reading = rated["reading"][0]
-        chosen: Chosen = {
-            "source": reading.source,
-            "windows": reading.windows,
-            "centre_positions": str(reading.centre_positions),
-            "motion_weight": reading.motion_weight,
-            "along_s": reading.along_s,
-        }
+        names = ("source", "windows", "centre_positions", "motion_weight", "along_s")
+        chosen: Chosen = {name: getattr(reading, name) for name in names}
+        chosen["centre_positions"] = str(reading.centre_positions)
         return (lambda clip: encoder_similarity(encoded(clip, reading.source), reading)), chosen
 
     def _notes(self, own: LvAreaAnswers) -> list[str]:
-        found = match_figures(own.matches, draws=10_000, seed=self.seed)
+        area, direction = chance_of_matches(own.matches, seed=self.seed)
+        frames = sum(len(each.match_F) for each in own.matches)
         notes = [
-            f"{found.clips} test clips with {found.frames} traced frames; a match lies 0.5 s away or more.",
-            f"Of matches moved on together at random, a share of {found.p_area_difference:.4f} is at least as good by "
-            f"area and {found.p_same_direction:.4f} by direction (a rough figure where clips are few).",
+            f"{len(own.matches)} test clips with {frames} traced frames; a match lies {APART_S:g} s away or more.",
+            f"Of matches moved on together at random, a share of {area:.4f} is at least as good by area and "
+            f"{direction:.4f} by direction (a rough figure where clips are few).",
         ]
         if not self.val:
             notes.append("No validation clip is traced in every frame: how frames are read was not chosen.")
@@ -204,10 +204,8 @@ class LvAreaProtocol(ProbeProtocol[Any, LvAreaAnswers]):
         frames = []
         for each, match in zip(self.test, own.matches):
             time_s, area = each.curve.time_s_F, each.curve.area_F
-            columns = {"time_s": time_s, "area": area}
-            columns |= {"match_time_s": time_s[match.match_F], "match_area": area[match.match_F]}
             ids = {"clip_id": each.clip.clip_id, "patient_id": each.clip.patient_id, "view": each.clip.view}
-            frames.append(pd.DataFrame({**columns, "same_direction": match.same_F.astype(float)}).assign(**ids))
-        names = ["clip_id", "patient_id", "view"]
-        whole = pd.concat(frames, ignore_index=True)
-        return whole[[*names, *(name for name in whole if name not in names)]]
+            matched = {"match_time_s": time_s[match.match_F], "match_area": area[match.match_F]}
+            same = {"same_direction": match.same_F.astype(float)}
+            frames.append(pd.DataFrame({**ids, "time_s": time_s, "area": area, **matched, **same}))
+        return pd.concat(frames, ignore_index=True)

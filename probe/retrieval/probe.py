@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +13,12 @@ import pandas as pd
 from echofm.embed.positions import without_positions
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from probe.bootstrap import Figure, Key, mean_of
 from probe.checks.embedding import check_embedding
 from probe.partition import Partition, partition
 from probe.phase.probe import clips_of_known_phase
-from probe.protocol import Answers, Entry, ProbeProtocol, require_request, same_clips
+from probe.protocol import Answers, Figure, Key, ProbeProtocol, mean_of, require_request, same_clips
 from probe.result import Probed, ProbeResult
-from probe.retrieval.gallery import MOST_ROWS, Gallery, clip_gallery, drawn, phase_gallery
-from probe.retrieval.rankings import Ranked
+from probe.retrieval.gallery import MOST_ROWS, Gallery, Ranked, clip_gallery, drawn, phase_gallery
 
 What = Literal["patient", "view", "phase"]
 DEPTHS = (1, 5, 10)
@@ -37,7 +35,6 @@ def probe_retrieval(
     *,
     what: What = "patient",
     baselines: Mapping[str, EmbeddingTable] | None = None,
-    tolerance: float = 0.05,
     draws: int = 1000,
     seed: int = 0,
     advance: Callable[[str], None] = lambda note: None,
@@ -45,7 +42,7 @@ def probe_retrieval(
     """Rank the test clips by cosine similarity to each of them, and see which come first.
 
     what: "patient", relevant is another clip of the query's patient among all test clips; "view", a clip of the same
-        view among other patients' clips; "phase", a token within `tolerance` of a cycle of the query's phase among the
+        view among other patients' clips; "phase", a token within 5 % of a cycle of the query's phase among the
         tokens of other patients' clips of the same view (`table.phase`, without the training clips' mean at the
         token's position and without each clip's own).
     baselines: name -> table of another encoder over the same clips.
@@ -59,12 +56,10 @@ def probe_retrieval(
     the first relevant row), relevant, offered, best_clip_id, best_patient_id.
     Raises EchofmError where nothing can be asked.
     """
-    require_request(baselines, draws=draws)
+    require_request(baselines, seed=seed, draws=draws)
     part = partition(table, _rows(table, what), seed=seed)
-    protocol = RetrievalProtocol(
-        table=table, what=what, part=part, tolerance=tolerance, draws=draws, seed=seed, advance=advance
-    )
-    return protocol.probe(baselines or {})
+    protocol = RetrievalProtocol(table=table, what=what, part=part, draws=draws, seed=seed, advance=advance)
+    return protocol.probe(table, baselines)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,24 +102,20 @@ class RetrievalProtocol(ProbeProtocol[EmbeddingTable, RetrievalAnswers]):
     table: EmbeddingTable
     what: What
     part: Partition
-    tolerance: float
 
-    def probe(self, baselines: Mapping[str, EmbeddingTable]) -> Probed:
+    def probed(self, own: RetrievalAnswers, scored: dict[str, Any]) -> Probed:
         """The result, and a row per query."""
-        found = self.measure(self.table, baselines)
         result = ProbeResult(
             target=f"{self.what}-retrieval",
             task="retrieval",
             kind="knn",
             features="phase" if self.what == "phase" else "video",
-            classes=[],
             **self.part.described(self.table),
-            seeds=1,
-            **found.scored,
+            **scored,
             sanity=check_embedding(self.table),
-            notes=[*self.part.notes, *found.own.notes(self.what)],
+            notes=[*self.part.notes, *own.notes(self.what)],
         )
-        return Probed(result=result, predictions=found.own.frame())
+        return Probed(result=result, predictions=own.frame())
 
     def answer(self, method: str, source: EmbeddingTable) -> RetrievalAnswers:
         """Choose a rescaling by the validation clips, rank the test clips."""
@@ -132,18 +123,11 @@ class RetrievalProtocol(ProbeProtocol[EmbeddingTable, RetrievalAnswers]):
         if self.what == "phase":
             cleaned = without_positions(table, train=self.part.train)
             test = (table if cleaned is None else cleaned).select(self.part.test)
-            gallery = phase_gallery(test, tolerance=self.tolerance, seed=self.seed)
-            answers = self._answers(gallery)
+            answers = self._answers(phase_gallery(test, seed=self.seed))
         else:
             answers = self._of_clips(table)
         self.advance(method)
         return answers
-
-    def beside(self, own: RetrievalAnswers) -> Iterator[Entry]:
-        """Chance, which stands for itself."""
-        values = {"map": own.ranked.chance_precision_Q()}
-        values |= {f"recall@{k}": own.ranked.chance_recall_Q(k) for k in DEPTHS}
-        yield Entry(method="chance", answers=Answers(figures=_figures(values, own.gallery)), compared=False)
 
     def paired(self, own: RetrievalAnswers, other: Answers) -> bool:
         """Tokens of another encoder are other frames: no pairs to compare."""
@@ -171,8 +155,10 @@ class RetrievalProtocol(ProbeProtocol[EmbeddingTable, RetrievalAnswers]):
         if gallery is None:
             raise EchofmError(_NOTHING[self.what])
         ranked = gallery.ranked(features_ND)
-        values = {"map": ranked.precision_Q} | {f"recall@{k}": ranked.recall_Q(k) for k in DEPTHS}
-        return RetrievalAnswers(figures=_figures(values, gallery), chosen=chosen, gallery=gallery, ranked=ranked)
+        own = {"map": ranked.precision_Q} | {f"recall@{k}": ranked.recall_Q(k) for k in DEPTHS}
+        chance = {"map": ranked.chance_precision_Q()} | {f"recall@{k}": ranked.chance_recall_Q(k) for k in DEPTHS}
+        figures, chances = _figures(own, gallery), _figures(chance, gallery)
+        return RetrievalAnswers(figures=figures, chances=chances, chosen=chosen, gallery=gallery, ranked=ranked)
 
 
 def _figures(values: Mapping[str, npt.NDArray[np.float64]], gallery: Gallery) -> dict[Key, Figure]:

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from echofm.clip import NOT_ANNOTATED
-from echofm.estimators.traced_frames import STRUCTURES, TracedFrames
+from echofm.estimators.left_ventricle import STRUCTURES, TracedFrames
 from echofm.metric.overlap import dice, hausdorff_95
-from probe.bootstrap import Array, Figure, Key
 from probe.labels.metrics import pearson
+from probe.protocol import Array, Figure, Key, mean_where, ratio
 
 METRICS = ("dice", "hd95_px", "hd95_mm")
 
@@ -74,10 +74,8 @@ def _mean_over_structures(values_FS: npt.NDArray) -> Callable[[Array], Array]:
     there_FS = np.where(known_FS > 0, values_FS, 0.0)
 
     def of(weights_WF: Array) -> Array:
-        count_WS = weights_WF @ known_FS
-        mean_WS = np.divide(weights_WF @ there_FS, count_WS, out=np.zeros_like(count_WS), where=count_WS > 0)
-        shown_W = (count_WS > 0).sum(1)
-        return np.where(shown_W > 0, mean_WS.sum(1) / np.maximum(shown_W, 1), np.nan)
+        mean_WS = ratio(weights_WF @ there_FS, weights_WF @ known_FS)
+        return mean_where(mean_WS, ~np.isnan(mean_WS))
 
     return of
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,10 +17,9 @@ import torch
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.estimators.head import HeadKind, fit_head
-from echofm.estimators.traced_frames import STRUCTURES, TracedFrames, traced_frames
-from probe.bootstrap import Key
+from echofm.estimators.left_ventricle import STRUCTURES, TracedFrames, traced_frames
 from probe.checks.embedding import check_embedding
-from probe.protocol import Answers, Entry, ProbeProtocol, require_request
+from probe.protocol import Answers, Entry, Key, ProbeProtocol, require_request
 from probe.result import Overlay, Probed, ProbeResult
 from probe.segmentation.frame_figures import METRICS, figures_of, frame_table
 
@@ -43,10 +41,8 @@ def probe_segmentation(
     head: HeadKind = "linear",
     baselines: Mapping[str, Encoder] | None = None,
     clips: int | None = 400,
-    frames_per_clip: int = 2,
     steps: int = 600,
     weight_decays: tuple[float, ...] = (1e-4, 1e-2, 1.0),
-    batch: int = 16,
     device: torch.device | str = "cpu",
     draws: int = 1000,
     seed: int = 0,
@@ -57,7 +53,7 @@ def probe_segmentation(
     shards: clips with masks (`Clip.mask_THW`: CAMUS, EchoNet-Dynamic, the phantom) in the splits train, val and test.
     head: "linear", one linear layer a token; "upsampling", a few convolutions.
     baselines: other encoders of the same input, such as one of the same architecture with random weights.
-    clips: at most so many with masks per split. frames_per_clip: ED and ES first, then others.
+    clips: at most so many with masks per split; of each its ED and ES.
     steps: of the head's training. weight_decays: to choose among, on validation patients.
     device: of the encoders; heads train on the CPU.
 
@@ -68,10 +64,13 @@ def probe_segmentation(
     the correlation of (ED - ES area) / ED area with the truth, a clip each. Intervals redraw test patients.
     predictions: see `frame_table`. Raises EchofmError where a split has no masks.
     """
-    require_request(baselines, draws=draws)
-    read = partial(
-        _read, shards, clips=clips, frames_per_clip=frames_per_clip, batch=batch, device=device, advance=advance
-    )
+    require_request(baselines, seed=seed, draws=draws)
+
+    def read(encoder: Encoder, name: str) -> dict[str, TracedFrames]:
+        found = {split: traced_frames(encoder, shards, split=split, clips=clips, device=device) for split in SPLITS}
+        advance(f"tokens of {name}")
+        return found
+
     data = read(encoder, "probe")
     classes = [number for number in STRUCTURES if (data["train"].mask_FHW == number).any()]
     if not classes:
@@ -89,20 +88,12 @@ def probe_segmentation(
         head=head,
         steps=steps,
         weight_decays=weight_decays,
+        notes=[*_left_out(shards, clips), *_notes(data, encoder.contract.size)],
         draws=draws,
         seed=seed,
         advance=advance,
     )
-    return protocol.probe(others, notes=_left_out(shards, clips))
-
-
-def _read(
-    shards: ShardSet, encoder: Encoder, name: str, *, advance: Callable[[str], None], **how: Any
-) -> dict[str, TracedFrames]:
-    """The traced frames of every split, as `traced_frames` reads them."""
-    found = {split: traced_frames(encoder, shards, split=split, **how) for split in SPLITS}
-    advance(f"tokens of {name}")
-    return found
+    return protocol.probe(_tokens(data), others)
 
 
 def _tokens(data: Mapping[str, TracedFrames]) -> Tokens:
@@ -127,16 +118,15 @@ class SegmentationProtocol(ProbeProtocol[Tokens, SegmentationAnswers]):
     head: HeadKind
     steps: int
     weight_decays: tuple[float, ...]
+    notes: Sequence[str]
 
     @property
     def names(self) -> list[str]:
         return [STRUCTURES[number] for number in self.classes]
 
-    def probe(self, baselines: Mapping[str, Tokens], *, notes: Sequence[str] = ()) -> Probed:
+    def probed(self, own: SegmentationAnswers, scored: dict[str, Any]) -> Probed:
         """The result, a row per test frame, and some frames with their outlines."""
         data, encoder = self.data, self.encoder
-        found = self.measure(_tokens(data), baselines)
-        own = found.own
         result = ProbeResult(
             target="mask",
             task="segmentation",
@@ -147,10 +137,9 @@ class SegmentationProtocol(ProbeProtocol[Tokens, SegmentationAnswers]):
             splits_from="table",
             clips={split: each.rows["clip_id"].nunique() for split, each in data.items()},
             patients={split: each.rows["patient_id"].nunique() for split, each in data.items()},
-            seeds=1,
-            **found.scored,
+            **scored,
             sanity=check_embedding(_mean_tokens(encoder, data)),
-            notes=[*notes, *_notes(data["test"], data["train"], encoder.contract.size)],
+            notes=list(self.notes),
         )
         overlays = _overlays(data["test"], own.predicted_FHW, own.frame, self.names)
         return Probed(result=result, predictions=own.frame, overlays=overlays)
@@ -198,12 +187,7 @@ class SegmentationProtocol(ProbeProtocol[Tokens, SegmentationAnswers]):
 
 
 def _overlays(
-    test: TracedFrames,
-    predicted_FHW: npt.NDArray[np.uint8],
-    frame: pd.DataFrame,
-    names: Sequence[str],
-    *,
-    count: int = 6,
+    test: TracedFrames, predicted_FHW: npt.NDArray[np.uint8], frame: pd.DataFrame, names: Sequence[str]
 ) -> list[Overlay]:
     """Test frames from the best to the worst, evenly spread."""
     merit = frame[[f"dice_{name}" for name in names]].mean(axis=1)
@@ -250,13 +234,13 @@ def _left_out(shards: ShardSet, clips: int | None) -> list[str]:
     return [f"Of the clips with masks ({', '.join(over)}) the first {clips} of a split were read."] if over else []
 
 
-def _notes(test: TracedFrames, train: TracedFrames, size: int) -> list[str]:
-    events = test.rows["event"].value_counts()
+def _notes(data: Mapping[str, TracedFrames], size: int) -> list[str]:
+    test = data["test"].rows
+    events = test["event"].value_counts()
     notes = [
-        f"{len(train.rows)} training and {len(test.rows)} test frames ({events.get('ed', 0)} ED, "
+        f"{len(data['train'].rows)} training and {len(test)} test frames ({events.get('ed', 0)} ED, "
         f"{events.get('es', 0)} ES); masks and outlines at {size} x {size} pixels, the encoder's own."
     ]
-    unknown = int(test.rows["row_mm"].isna().sum())
-    if unknown:
+    if unknown := int(test["row_mm"].isna().sum()):
         notes.append(f"The size of a pixel is unknown in {unknown} test frames; hd95_mm leaves them out.")
     return notes

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from echofm.embed.options import EmbedOptions
 from echofm.digest import tensor_digest
 from echofm.engine.parallel import on_main, processes
 from echofm.errors import EchofmError
@@ -52,7 +50,11 @@ def sample_set(args: SampleSet, *, ef: str | Sequence[float] | None) -> None:
         "device": generator.device.type,
     }
     made = SyntheticSet(args.out, generator, Plan(generator, asked), how, settings=settings)
-    judge = None if args.filter is None else _judge(made, args.filter, args.against)
+    judge = None
+    if args.filter is not None and args.against is not None:
+        from synth.generator.judge import judge_of
+
+        judge = judge_of(made, args.filter, args.against)
     numbers, removed = accepted(made, args.count, judge)
     on_main(lambda: _close(made, numbers, removed, judged=judge is not None))
 
@@ -65,35 +67,6 @@ def open_generator(run: str, *, device: str = "auto") -> Generator:
         raise EchofmError(f"{run}: a model of kind {model.kind!r} generates nothing; give a run of `echofm synth train`")
     chosen = processes().device if device == "auto" else torch.device(device)
     return model.to(chosen).requires_grad_(False)
-
-
-def _judge(made: SyntheticSet, seer: str, against: Path | None) -> Callable[[Sequence[int]], Sequence[int]]:
-    """Takes out clips that the audit's rule flags, or that are recordings of the training set, files and all."""
-
-    def taken_out(numbers: Sequence[int]) -> Sequence[int]:
-        from synth.audit.api import audit_sets
-        from synth.audit.heads import is_head
-
-        looked_at = made.out / "judged"
-
-        def look() -> None:
-            shutil.rmtree(looked_at, ignore_errors=True)
-            looked_at.mkdir()
-            for number in numbers:
-                shutil.copy(made.path(number), looked_at)
-
-        on_main(look)
-        named = {"reid": seer} if is_head(seer) else {"encoder": seer}
-        options = EmbedOptions(dataset=None)
-        found = audit_sets(
-            f"{against}:train", f"{against}:val", looked_at, **named, canaries=0, strips=0, embed=options  # type: ignore[arg-type]
-        )
-        flagged = set(found.removed_ids)
-        rows = found.samples["clip_id"].tolist()
-        on_main(lambda: shutil.rmtree(looked_at))
-        return [number for number, clip_id in zip(sorted(numbers), rows) if clip_id in flagged]
-
-    return taken_out
 
 
 def _close(made: SyntheticSet, numbers: Sequence[int], removed: int, *, judged: bool) -> None:

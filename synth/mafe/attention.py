@@ -16,9 +16,10 @@ _REACH = 1.5
 class MotionAttention(nn.Module):
     """Where the places of one frame are found in the other, two numbers a head.
 
-    motion = sum_k softmax_k(q . k / t - |x_k - x|^2 / (2 r^2)) x_k - x, with x in places. Values never enter: what a
-    frame looks like decides the weights alone, so the output holds displacements and no appearance. q, k of length
-    one; temperature t and reach r of each head are learnt.
+    motion = look(other) - look(own), look(f) = sum_k softmax_k(q . k_f / t - |x_k - x|^2 / (2 r^2)) x_k, with x in
+    places, so that a frame has no motion to itself. Values never enter: what a frame looks like decides the weights
+    alone, so the output holds displacements and no appearance. q, k of length one; temperature t and reach r of each
+    head are learnt.
     """
 
     def __init__(self, features: int, *, heads: int, head_width: int) -> None:
@@ -32,13 +33,15 @@ class MotionAttention(nn.Module):
     def forward(self, own_BhwD: torch.Tensor, other_BhwD: torch.Tensor) -> torch.Tensor:
         """(B, 2J, h, w): right and down, in places, from the own frame's places to where they are in the other."""
         height, width = own_BhwD.shape[1:3]
-        q_BJLD, k_BJLD = self._split(self.query(own_BhwD)), self._split(self.key(other_BhwD))
         place_L2 = _places(height, width, own_BhwD)
         apart_LL = torch.cdist(place_L2, place_L2, compute_mode="donot_use_mm_for_euclid_dist").square()
-        logits_BJLL = q_BJLD @ k_BJLD.mT * self.log_scale.exp()[:, None, None]
-        logits_BJLL = logits_BJLL - apart_LL / (2 * (2 * self.log_reach).exp())[:, None, None]
-        moved_BJL2 = logits_BJLL.softmax(-1) @ place_L2 - place_L2
-        return moved_BJL2.transpose(2, 3).flatten(1, 2).unflatten(2, (height, width))
+        far_JLL = apart_LL / (2 * (2 * self.log_reach).exp())[:, None, None]
+        # Own and other frame at once.
+        q_BJLD, k_BJLD = self._split(self.query(own_BhwD)), self._split(self.key(torch.cat([own_BhwD, other_BhwD])))
+        scaled_BJLD = q_BJLD * self.log_scale.exp()[:, None, None]
+        logits_BJLL = torch.cat([scaled_BJLD, scaled_BJLD]) @ k_BJLD.mT - far_JLL
+        still_BJL2, found_BJL2 = (logits_BJLL.softmax(-1) @ place_L2).chunk(2)
+        return (found_BJL2 - still_BJL2).transpose(2, 3).flatten(1, 2).unflatten(2, (height, width))
 
     def _split(self, x_BhwD: torch.Tensor) -> torch.Tensor:
         return F.normalize(x_BhwD.flatten(1, 2).unflatten(2, (self.heads, -1)).transpose(1, 2), dim=-1)

@@ -19,7 +19,8 @@ class FlowDecoder(nn.Module):
     """Flow from the middle frame to both ends, and how much of each end to take.
 
     It sees the motion of the pair and the appearance of the first frame, never the other frame: all that it knows of
-    what moved comes through the motion, so motion of one heart can be given the anatomy of another.
+    what moved comes through the motion, so motion of one heart can be given the anatomy of another. No motion gives no
+    flow, whatever the anatomy.
     """
 
     def __init__(self, features: int, *, heads: int, hidden: int) -> None:
@@ -48,10 +49,10 @@ class FlowDecoder(nn.Module):
         """
         time_B111 = time_B.to(forth_BJhw.dtype).view(-1, 1, 1, 1)
         motion = torch.cat([time_B111 * forth_BJhw, (1 - time_B111) * back_BJhw], 1)
-        flat_B1hw = time_B111.expand(-1, 1, *motion.shape[2:])
-        mixed = self.mix(torch.cat([motion, flat_B1hw, self.anatomy(first_BDhw)], 1))
-        found = self.fine(resized(mixed, 2))
-        flow_B4hw = _PIXELS_PER_PLACE * (resized(self.direct(motion), 2) + found[:, :4])
+        beside = torch.cat([time_B111.expand(-1, 1, *motion.shape[2:]), self.anatomy(first_BDhw)], 1)
+        both = torch.cat([torch.cat([motion, torch.zeros_like(motion)]), torch.cat([beside, beside])], 1)
+        found, still = self.fine(resized(self.mix(both), 2)).chunk(2)
+        flow_B4hw = _PIXELS_PER_PLACE * (resized(self.direct(motion), 2) + found[:, :4] - still[:, :4])
         # The nearer end counts for more before anything is learnt.
         return flow_B4hw, found[:, 4:] + torch.logit(1 - time_B111.clamp(0.05, 0.95))
 

@@ -1,35 +1,37 @@
-"""Baselines of a label: principal components of training patients' pixels, and the constant that looks at nothing.
+"""Baselines: principal components of training patients' pixels, pixels by time, the constant that looks at nothing.
 
 Shapes: N clips, D pixels, K components.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+import torch.nn.functional as F
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.metrics import balanced_accuracy_score
 
+from echofm.clip import Clip
+from echofm.contract import InputContract
+from echofm.embed.inputs import conformed
 from echofm.embed.table import EmbeddingTable
-from probe.labels.target import Target, read_target
-from probe.partition import Partition, partition
+from echofm.errors import EchofmError
+from probe.labels.target import Target, read_goal
+from probe.partition import Partition
 
 # What the constant is called in the results, by task.
-CONSTANT = {
-    "regression": "mean",
-    "classification": "majority",
-    "ordinal": "majority",
-    "multilabel": "prevalence",
-}
+CONSTANT = {"regression": "mean", "classification": "majority", "ordinal": "majority", "multilabel": "prevalence"}
 COMPONENTS = (4, 8, 16, 32, 64, 128, 256)
 _PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 # Enough for 256 directions; a larger training set would only cost memory.
 _MOST_FITTED, _BLOCK_ROWS = 20_000, 8192
+_SIDE = 32
 
 
 def pixel_pca(
@@ -47,23 +49,14 @@ def pixel_pca(
     whose ridge does best on validation patients; test patients are not looked at. Maps and tokens are left out.
     Raises EchofmError as the probe would on a target that does not fit.
     """
-    goal = read_target(pixels, target, task=task, order=order)
-    part = partition(pixels, goal.rows_M, seed=seed, test_clips=test_clips)
-    goal.require_known(training=part.train, validation=part.val)
+    goal, part = read_goal(pixels, target, task=task, order=order, test_clips=test_clips, seed=seed)
     scores_NK = component_scores(pixels.video_ND, part.train, seed=seed)
-    values = goal.values_M[np.searchsorted(goal.rows_M, np.concatenate([part.train, part.val]))]
-    train, val = values[: len(part.train)], values[len(part.train) :]
+    train, val = goal.of(part.train), goal.of(part.val)
     tried = [count for count in COMPONENTS if count < scores_NK.shape[1]] + [scores_NK.shape[1]]
     worth = [_worth(scores_NK[part.train, :count], train, scores_NK[part.val, :count], val) for count in tried]
     count = tried[int(np.argmax(worth))]
-    return replace(
-        pixels,
-        video_ND=np.ascontiguousarray(scores_NK[:, :count]),
-        motion_NRCD=None,
-        phase=None,
-        tokens=None,
-        settings={**pixels.settings, "components": count},
-    )
+    kept, settings = np.ascontiguousarray(scores_NK[:, :count]), {**pixels.settings, "components": count}
+    return replace(pixels, video_ND=kept, motion_NRCD=None, phase=None, tokens=None, settings=settings)
 
 
 def component_scores(
@@ -104,3 +97,45 @@ def constant(goal: Target, part: Partition) -> npt.NDArray:
     predicted = np.zeros((clips, 1, len(goal.classes)))
     predicted[..., np.bincount(values, minlength=len(goal.classes)).argmax()] = 1
     return predicted
+
+
+def pixel_table(table: EmbeddingTable, clips: Iterable[Clip]) -> EmbeddingTable:
+    """A table's phase tokens as EchoFM's pixel prior sees them: grey, averaged over a token's frames, 32 x 32, without
+    their mean.
+
+    clips: those of the table, in any order (a `ShardSet` gives them); others are passed over. They are brought under
+    the table's contract as `echofm embed` does. Compared with their clip's mean removed, these are the pixel prior of
+    `echofm.loss.periodic`. Raises EchofmError where the table has no phase tokens, contract or one of its clips.
+    """
+    if table.phase is None or table.contract is None:
+        raise EchofmError("the table has no phase tokens or no contract; embed the clips with phase on")
+    contract = InputContract.model_validate(dict(table.contract))
+    index = {str(name): number for number, name in enumerate(table.clip_id)}
+    found: dict[int, npt.NDArray[np.float32]] = {}
+    for clip in clips:
+        number = index.get(clip.clip_id)
+        if number is not None:
+            found[number] = _thumbnails(conformed(clip, contract), table.phase.of(number).frame_P)
+    if len(found) < len(table):
+        raise EchofmError(
+            f"{len(table) - len(found)} clips of the table were not given; give the data that it was made of"
+        )
+    features = [found[number] for number in range(len(table))]
+    return replace(
+        table,
+        video_ND=np.stack([each.mean(0) for each in features]),
+        phase=replace(table.phase, feature_PD=np.concatenate(features)),
+        encoder_digest="pixels 32x32",
+    )
+
+
+def _thumbnails(clip: Clip, frame_P: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """(T, 1024) of the tokens whose frames have these mean indices; a token sees as many frames as the closest two are
+    apart."""
+    span = max(1, round(float(np.diff(frame_P).min()))) if len(frame_P) > 1 else 1
+    grey_THW = torch.from_numpy(clip.frames_TCHW).float().mean(1) / 255
+    small_TP = F.adaptive_avg_pool2d(grey_THW[:, None], _SIDE).flatten(1)
+    first_T = np.ceil(frame_P - (span - 1) / 2 - 0.25).astype(np.int64)
+    frames = (first_T[:, None] + np.arange(span)).clip(0, len(grey_THW) - 1)
+    pixels = small_TP[torch.from_numpy(frames)].mean(1)
+    return (pixels - pixels.mean(1, keepdim=True)).numpy()
