@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class EchofmError(ValueError):
     """A user's mistake or bad input; its text names the thing, the reason and the fix.
@@ -30,3 +33,12 @@ class UnreadableFile(EchofmError):
 
     def __reduce__(self) -> tuple[type, tuple[str, str, str | None]]:
         return type(self), (self.file_id, self.reason, self.kind)
+
+
+@contextmanager
+def os_errors_as(text: str) -> Iterator[None]:
+    """Turns an OSError into the one line that a user needs. text: {reason} in it becomes the system's own word."""
+    try:
+        yield
+    except OSError as error:
+        raise EchofmError(text.replace("{reason}", error.strerror or type(error).__name__)) from None

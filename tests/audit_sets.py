@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from echofm.embed.table import EmbeddingTable
-from synth.audit.canaries.marks import KIND, LEFT_OUT, SOURCE, STRENGTH
+from synth.audit.sets import KIND, LEFT_OUT, SOURCE, STRENGTH
 
 WIDTH, CLIPS, TIMES = 32, 2, 6
 DIGEST = "e" * 64

@@ -43,8 +43,8 @@ def test_the_lines_of_the_docs_run(
 def test_an_open_encoder_and_tables_are_taken(given: Path) -> None:
     encoder = load_encoder(given / "encoder")
     sets = [f"{given / 'shards'}:train", f"{given / 'shards'}:val,test"]
-    settings = AuditSettings(alpha=0.25)
-    plain = {"encoder": encoder, "canaries": 0, "duplicates": "off", "strips": 0, "settings": settings}
+    settings = AuditSettings(alpha=0.25, canaries=0, duplicates="off", strips=0)
+    plain = {"encoder": encoder, "settings": settings}
     found = audit_sets(*sets, given / "fresh", **plain)
     assert found.flagged_ids == found.removed_ids == found.samples["clip_id"][found.samples["flagged"]].tolist()
     assert found.result.encoder_digest == encoder.digest

@@ -71,14 +71,14 @@ def test_copies_are_flagged_and_new_patients_are_not() -> None:
 def test_clustered_bootstrap_is_wider_than_clopper_pearson_when_the_null_is_small() -> None:
     rng = np.random.default_rng(4)
     result = flagged(rng.standard_normal(2000), rng.standard_normal(100), alpha=0.05)
-    assert result.bootstrap_high - result.bootstrap_low > 2 * (result.high - result.low)
-    assert result.excess == pytest.approx(result.fraction - 0.05)
+    assert result.fraction.high - result.fraction.low > 2 * (result.clopper_pearson.high - result.clopper_pearson.low)
+    assert result.excess == pytest.approx(result.fraction.value - 0.05)
 
 
 def test_excess_p_is_small_for_copies_and_is_the_beta_binomial_tail() -> None:
     null = np.arange(99.0)
     result = flagged(np.full(20, 1000.0), null, alpha=0.05)
-    assert result.fraction == 1.0
+    assert result.fraction.value == 1.0
     assert result.excess_p == pytest.approx(scipy.stats.betabinom(20, 5, 95).pmf(20))
 
 
@@ -94,7 +94,7 @@ def test_any_of_several_levels_flags_what_one_of_them_does_at_its_share_of_alpha
     patients = np.arange(199).astype(str)
     found = flagged_at_any(levels, patients, alpha=0.06)
     p = np.stack([conformal_p(*pair, patients) for pair in levels])
-    assert found.fraction == (p.min(0) <= 0.02).mean() == (combined_p(list(p)) <= 0.06).mean()
+    assert found.fraction.value == (p.min(0) <= 0.02).mean() == (combined_p(list(p)) <= 0.06).mean()
     with pytest.raises(EchofmError, match="at least 149"):
         flagged_at_any([(s, n[:140]) for s, n in levels], patients[:140], alpha=0.02)
 
@@ -144,8 +144,8 @@ def test_nothing_memorised_flags_alpha_and_p_is_uniform(
     for repetition in range(200):
         score, null, back = simulate(train_rows, held_out_rows, seed=repetition)
         result = flagged(score, null, alpha=0.05, draws=200, seed=repetition)
-        ours.append(result.fraction)
-        covered.append(result.bootstrap_low <= 0.05 <= result.bootstrap_high)
+        ours.append(result.fraction.value)
+        covered.append(result.fraction.low <= 0.05 <= result.fraction.high)
         published.append(float((score > published_threshold(back)).mean()))
         one_p.append(conformal_p(score[:1], null)[0])
     error = np.std(ours) / np.sqrt(len(ours))
@@ -180,8 +180,8 @@ def test_deciding_by_any_level_of_real_searches_flags_at_most_alpha() -> None:
             score, null = (nearest(each, train).similarity_QK[:, 0] for each in (synthetic, held_out))
             pairs.append((score, null))
         found = flagged_at_any(pairs, patients, alpha=0.05, draws=200, seed=repetition)
-        parts.append(found.fraction)
-        covered.append(found.bootstrap_low <= 0.05)
+        parts.append(found.fraction.value)
+        covered.append(found.fraction.low <= 0.05)
     assert np.mean(parts) <= 0.05 + 3 * np.std(parts) / np.sqrt(100)
     assert np.mean(covered) >= 0.9
 

@@ -25,10 +25,10 @@ from echofm.nearest import Neighbours
 from echofm.readers.limits import Limits
 from echofm.readers.read import read_row
 from echofm.readers.source import Row
-from synth.audit.canaries.marks import KIND, LEFT_OUT, SOURCE
+from synth.audit.sets import KIND, LEFT_OUT, SOURCE
 from synth.audit.canaries.planting import CanaryInput, canary_id, sources, with_new_beats
 from synth.audit.canaries.transforms import FAITHFUL, KINDS, NEW_BEAT, STRENGTHS, in_between, plan, transformed
-from synth.audit.statistics.levels import vectors
+from synth.audit.statistics.scores import vectors
 from synth.audit.statistics.scores import _of_canaries
 from synth.audit.statistics.search import Search
 

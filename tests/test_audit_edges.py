@@ -15,7 +15,7 @@ from hearts import beating_heart, write_avi
 from echofm.readers.options import ReadOptions
 from echofm.check.duplicates import Pair
 from echofm.contract import InputContract
-from echofm.embed.arrays import load_arrays
+from echofm.embed.source import load_arrays
 from echofm.embed.rows import tidy_rows
 from echofm.embed.table import EmbeddingTable
 from echofm.embed.videos import open_videos
@@ -23,12 +23,12 @@ from echofm.errors import EchofmError
 from echofm.ids import IdKey
 from echofm.intervals import Estimate
 from synth.audit.assess import audit
-from synth.audit.canaries.marks import STRENGTH
-from synth.audit.canaries.power import sees_copies
+from synth.audit.sets import STRENGTH
+from synth.audit.canaries.transforms import sees_copies
 from synth.audit.cli import main
 from synth.audit.duplicates import Duplicates, _copied, exact_copies
 from synth.audit.filter.write import Filtered, LeftOut, read_decisions
-from synth.audit.names import safe_table
+from synth.audit.sets import safe_table
 from synth.audit.report.strips import closest_pairs
 from synth.audit.result import Attacks, AuditResult, CanaryRecall
 from synth.audit.settings import AuditSettings
@@ -85,7 +85,7 @@ def test_a_p_of_alpha_is_not_above_alpha(clips: int, patients: int) -> None:
 def test_the_least_p_of_just_enough_patients_still_counts() -> None:
     """1/60 is a rounding above 0.05/3, and 250 copies of 300 are as few as 23 patients can flag."""
     copies, null = np.ones(50), np.linspace(0, 0.5, 59)
-    assert flagged_at_any([(copies, null)] * 3, np.arange(59).astype(str)).fraction == 1
+    assert flagged_at_any([(copies, null)] * 3, np.arange(59).astype(str)).fraction.value == 1
     assert at_most(combined_p([conformal_p(copies, null)] * 3), 0.05).all()
     p = conformal_p(np.repeat([1.0, -1.0], [250, 50]), np.linspace(0, 0.5, 23))
     assert (q_values(p)[:250] <= 0.05).all()

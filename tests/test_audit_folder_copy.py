@@ -16,7 +16,7 @@ from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.ids import load_key
 from synth.audit.assess import audit
-from synth.audit.filter.clip_names import ClipNames
+from synth.audit.filter.folder_copy import ClipNames
 from synth.audit.filter.folder_copy import FolderCopy
 from synth.audit.filter.write import clip_ids_of, write_kept
 

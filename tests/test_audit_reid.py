@@ -13,7 +13,7 @@ from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from synth.audit.cli import main
 from synth.audit.reid import fit_reid
-from synth.audit.reid.fit import FitOptions
+from synth.audit.reid.options import FitOptions
 from synth.audit.reid.folder import save_reid
 from synth.audit.result import AuditResult
 

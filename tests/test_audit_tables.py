@@ -21,7 +21,7 @@ from synth.audit.assess import audit
 from synth.audit.audited import Audited
 from synth.audit.cli import main
 from synth.audit.judging import Judge
-from synth.audit.names import safe_table, shown_digest
+from synth.audit.sets import safe_table, shown_digest
 from synth.audit.result import AuditResult
 from synth.audit.sets import Sets
 from synth.audit.settings import AuditSettings
@@ -314,7 +314,7 @@ def test_hostile_arrays_are_refused(tmp_path: Path, keys: dict[str, object], say
 
 
 def test_cut_files_and_bombs_are_refused(tmp_path: Path) -> None:
-    from echofm.embed.arrays import load_arrays
+    from echofm.embed.source import load_arrays
 
     words = asked(tmp_path, f"--out={tmp_path / 'out'}")
     whole = (tmp_path / "s" / "features.safetensors").read_bytes()

@@ -34,7 +34,7 @@ from echofm.readers.read import read_row
 from echofm.readers.source import Row
 from echofm.shards.read import ShardSet
 from echofm.shards.write import write_shards
-from synth.audit.canaries.marks import KIND
+from synth.audit.sets import KIND
 from synth.audit.canaries.transforms import plan
 from synth.audit.cli import main
 from synth.audit.report.strips import FRAMES, together
@@ -284,17 +284,17 @@ def test_files_set_aside_are_reported_with_their_reason(
     assert re.search(line, reported.getvalue())
 
 
-def test_too_few_held_out_patients_are_reported_before_canaries_are_planted(
+def test_too_few_held_out_patients_are_reported_before_anything_is_embedded(
     sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    planted: list[object] = []
-    monkeypatch.setattr("synth.audit.inputs._Embedder._plant", lambda *given: planted.append(given))
+    embedded: list[object] = []
+    monkeypatch.setattr("synth.audit.inputs.embedded", lambda *given, **more: embedded.append(given))
     command = [word for word in words(sets, tmp_path) if not word.startswith("--alpha")]
     with pytest.raises(
         EchofmError, match=r"^8 held-out patients cannot show anything at alpha 0.05; hold out at least 19"
     ):
         main(command)
-    assert not planted
+    assert not embedded
 
 
 @pytest.mark.slow

@@ -17,12 +17,14 @@ import pydicom.examples
 import pytest
 import torch
 from hearts import beating_heart, write_avi
+from test_readers_images import screen
 
 from echofm.contract import InputContract
 from echofm.embed import run as run_module
 from echofm.embed.cli import main
 from echofm.embed.extract import Extractor
 from echofm.embed.run import EmbedRun, Outcome, SetAside
+from echofm.embed.set_aside import file_positions
 from echofm.embed.table import EmbeddingTable
 from echofm.embed.videos import open_videos
 from echofm.errors import EchofmError
@@ -179,6 +181,16 @@ def test_one_bad_file_is_one_line(encoder: Path, tmp_path: Path, make: Callable[
     assert not (tmp_path / "out").exists()
 
 
+def test_a_file_of_two_images_has_two_rows_and_a_copy_of_the_table_knows(encoder: Path, tmp_path: Path) -> None:
+    screen(tmp_path / "dual.dcm", 2)
+    tables = [embedded(encoder, tmp_path / "dual.dcm", tmp_path / name) for name in ("out", "again")]
+    for table, name in zip(tables, ("out", "again")):
+        assert len(set(table.clip_id)) == 2 and set(table.rows["patient_id"]) == {load_key().patient("4711")}
+        assert {path.name for path in (tmp_path / name).iterdir()} == TABLE | {"several.json"}
+        positions = file_positions(table.clip_id.tolist(), tmp_path / name, [load_key().file(tmp_path / "dual.dcm")])
+        assert list(positions.values()) == [(0, 0), (0, 1)]
+
+
 def test_unknown_frame_rate_is_reported(encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     named_dicom(tmp_path / "cine.dcm", FrameTime=None, FrameIncrementPointer=None)
     table = embedded(encoder, tmp_path / "cine.dcm", tmp_path / "out")
@@ -226,6 +238,21 @@ def make_run(encoder: Path, folder: Path, out: Path, *, rank: int = 0, world: in
     loaded = load_encoder(encoder)
     source = open_videos(folder, show_progress=False).input(loaded.contract)
     return EmbedRun(out, source, Extractor(encoder=loaded, batch=4), rank=rank, world=world, show_progress=False)
+
+
+def test_parts_of_another_release_are_not_mixed_in(
+    encoder: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as older:
+        older.setattr(run_module, "__version__", "0.0.1")
+        begun, finished = (make_run(encoder, folder, tmp_path / name) for name in ("begun", "finished"))
+        for run in (begun, finished):
+            run.prepare()
+        finished.embed()
+        finished.merge()
+    with pytest.raises(EchofmError, match="was begun by another release"):
+        begun.prepare()
+    finished.prepare()
 
 
 def test_ranks_and_stops_do_not_show(

@@ -176,6 +176,8 @@ def test_joins_refuse_another_encoder() -> None:
 def test_join_refuses_one_clip_with_two_features() -> None:
     with pytest.raises(EchofmError, match="different features"):
         example().join(example(seed=3))
+    with pytest.raises(EchofmError, match="different heads of one encoder"):
+        replace(example(), phase_digest="a").join(replace(example(), phase_digest="b"))
 
 
 def test_tables_with_and_without_tokens_do_not_mix(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from hearts import beating_heart
 
+from echofm.errors import EchofmError
 from echofm.loss.periodic import pixel_prior
 from echofm.model.config import EncoderConfig
 from synth.mafe.augment import exchanged, transformed, varied
@@ -217,6 +219,12 @@ def test_an_appearance_teacher_teaches_the_appearance_alone() -> None:
     assert without(first, last, batch.time_B, (first, last)).identity is None
     assert not any(weight.requires_grad for weight in without.net.appearance.parameters())
     assert not any(weight.requires_grad for weight in with_teacher.net.frame.encoder.parameters())
+
+
+def test_without_opencv_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(EchofmError, match=r"pip install 'echofm\[synth\]'"):
+        dis_flow(np.zeros((64, 64), np.uint8), np.zeros((64, 64), np.uint8))
 
 
 def test_features_of_windows() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +13,14 @@ import pytest
 from hearts import beating_heart
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from scipy import ndimage
 
 from echofm import read_clip
 from echofm.errors import UnreadableFile
 from echofm.fan import Fan
+from echofm.phantom import render_clip
+from echofm.phantom.video import write_mjpeg
 from echofm.readers.decoded import Decoded, Region
 from echofm.readers.refused import Refused
 from echofm.readers.sector import find_sector
@@ -144,30 +148,60 @@ def test_a_mostly_dark_image_has_the_fan_of_its_declared_box() -> None:
 
 
 SHARED = Path("/work/shared/sector") if Path("/work/shared/sector").is_dir() else Path("../shared/sector")
+# Where its line is missed, the drawn truth is: in three files there is echo beside it. In the fourth it goes 9 pixels
+# of black screen beyond the declared region, which measure.py, converting to RGB twice, counts as lit.
+ECHO_BESIDE = {"1503482531773046785.mp4": 0.36, "1457933751766421505.mp4": 0.05, "IM_0002.avi": 0.32}
+DRAWN_WIDE = {"E95_colour_jpeg.dcm": 0.92}
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "index.json").is_file(), reason="the published screens are not here")
 def test_the_published_screens_keep_their_sector() -> None:
-    """The maths of ../shared/sector/measure.py on what is kept."""
-    from PIL import Image
-
-    kept, refused, others = {}, [], []
+    """The maths of ../shared/sector/measure.py, with its decoder."""
+    spec = importlib.util.spec_from_file_location("measure", SHARED / "measure.py")
+    assert spec is not None and spec.loader is not None
+    measure = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(measure)
+    kept, left, refused, others, accepted = {}, {}, [], 0, []
     for entry in json.loads((SHARED / "index.json").read_text()):
-        path = SHARED / entry["file"]
+        path, is_one = SHARED / entry["file"], entry["kind"] == "sector"
+        if not path.exists() or (is_one and not entry["sector"]):
+            continue
+        others += not is_one
         try:
-            clip = read_clip(path, keep_outside=True)
             mask_HW = read_clip(path).sector_HW
         except UnreadableFile:
-            (refused if entry["sector"] else others).append(path.name)
+            refused += [path.name] * is_one
             continue
-        if entry["sector"]:
-            true_HW = np.asarray(Image.open(SHARED / entry["sector"]).convert("L")) > 127
-            bright_HW = clip.frames_TCHW.max(axis=(0, 1)).astype(int)
-            bright_HW = np.clip(bright_HW - np.bincount(bright_HW.ravel(), minlength=256)[:64].argmax(), 0, 255)
-            lit_HW = (bright_HW >= 12) & true_HW
-            kept[path.name] = (mask_HW & lit_HW).sum() / lit_HW.sum()
-    # Its sector was drawn 9 pixels beyond the region that the scanner declares.
-    least = min(share for name, share in kept.items() if name != "E95_colour_jpeg.dcm")
-    assert len(refused) <= 1 and len(others) >= 9, (refused, others)
-    assert sum(share >= 0.98 for share in kept.values()) >= 0.75 * 34 and least >= 0.95, kept
+        if not is_one:
+            accepted.append(path.name)
+            continue
+        true_HW = np.asarray(Image.open(SHARED / entry["sector"]).convert("L")) > 127
+        kept[path.name], left[path.name] = kept_and_left(mask_HW, true_HW, measure.whole(path))
+    one = len(kept) + len(refused)
+    assert len(refused) <= 1 and len(accepted) <= 2 < others, (refused, accepted)
+    assert sum(share >= 0.98 for share in kept.values()) >= 0.75 * one, kept
+    assert {name for name, share in kept.items() if share < DRAWN_WIDE.get(name, 0.95)} == set()
+    assert {name for name, share in left.items() if share > ECHO_BESIDE.get(name, 0.01)} == set()
+
+
+def kept_and_left(mask_HW: npt.NDArray[np.bool_], true_HW: npt.NDArray[np.bool_], grey_THW: Frames) -> tuple:
+    """Shares of the lit pixels in the true sector, and of the bright ones beside it, that the mask keeps."""
+    bright_HW = grey_THW.max(axis=0).astype(int)
+    bright_HW = np.clip(bright_HW - np.bincount(bright_HW.ravel(), minlength=256)[:64].argmax(), 0, 255)
+    rim = max(2, min(true_HW.shape) // 100)
+    lit_HW = (bright_HW >= 12) & true_HW
+    beside_HW = (bright_HW >= 40) & ~ndimage.binary_dilation(true_HW, iterations=rim)
+    return tuple((mask_HW & which_HW).sum() / max(1, which_HW.sum()) for which_HW in (lit_HW, beside_HW))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("view", ["A4C", "A2C", "PLAX", "PSAX"])
+def test_phantoms_as_small_as_the_public_sets_keep_their_sector(view: str, tmp_path: Path) -> None:
+    """26 clips of each view."""
+    path = tmp_path / "clip.avi"
+    for patient in range(500, 526):
+        whole = render_clip(patient, view=view, frames=40)
+        write_mjpeg(path, whole.frames_THWC, whole.acquisition.frame_rate_hz)
+        kept, left = kept_and_left(read_clip(path).sector_HW, whole.sector_HW, whole.frames_THWC[..., 0])
+        assert kept >= 0.97 and left <= 0.01, (patient, kept, left)

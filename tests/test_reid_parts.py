@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +19,12 @@ from echofm.embed.positions import position_means, token_positions, without_posi
 from echofm.embed.rhythm import cycle_length_s
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from synth.audit.reid.cycle import common_template, one_cycle, turn_to
+from synth.audit.reid.samples import common_template, one_cycle, turn_to
 from synth.audit.reid.discriminant import discriminants, weights_L
 from synth.audit.reid.fit import batches
-from synth.audit.reid.half import HALF_OF, half_of, seed_of, why_not_apart
-from synth.audit.reid.loss import SiamesePairs, drawn_pairs, supervised_contrastive
+from synth.audit.reid.options import HALF_OF, half_of, seed_of
+from synth.audit.reid.head import SiamesePairs, drawn_pairs, supervised_contrastive
+from synth.audit.reid.model import why_not_separate
 from synth.audit.reid.verify import Recordings, Setting, area, fewer_patients, verifiable, verify
 
 
@@ -85,10 +88,14 @@ def test_halves_are_disjoint_even_and_do_not_move() -> None:
     assert not halves["a"] & halves["b"] and len(halves["a"]) + len(halves["b"]) == 4000
     assert 1850 < len(halves["a"]) < 2150
     assert [half_of(f"p{i}") for i in range(6)] == [half_of(f"p{i}") for i in range(6)]
-    assert why_not_apart(*((HALF_OF[r], seed_of(r, 3)) for r in ("filter", "judge"))) is None
-    assert "half a" in str(why_not_apart(("a", 0), ("a", 1)))
-    assert "seed 4" in str(why_not_apart(("a", 4), ("b", 4)))
-    assert "all training patients" in str(why_not_apart(("all", 0), ("b", 1)))
+    assert why_not_separate(*(model(HALF_OF[r], seed_of(r, 3)) for r in ("filter", "judge"))) is None
+    assert "half a" in str(why_not_separate(model("a", 0), model("a", 1)))
+    assert "seed 4" in str(why_not_separate(model("a", 4), model("b", 4)))
+    assert "all training patients" in str(why_not_separate(model("all", 0), model("b", 1)))
+
+
+def model(half: str, seed: int) -> Any:
+    return SimpleNamespace(config=SimpleNamespace(half=half, seed=seed, weights_sha256=f"{half}{seed}"))
 
 
 def test_batches_take_a_patients_samples_from_different_clips() -> None:

@@ -18,7 +18,7 @@ from echofm.model.config import NetworkConfig
 from echofm.model.mae import VideoMae
 from echofm.readers import read_clip
 from synth.audit.reid import Reid, fit_reid
-from synth.audit.reid.fit import FitOptions
+from synth.audit.reid.options import FitOptions
 
 HEARTS = 30
 

@@ -2,6 +2,6 @@
 
 from echofm.backbones.frozen import FrozenEncoder
 from echofm.backbones.opening import open_encoder, random_spec
-from echofm.backbones.pixels import PixelEncoder
+from echofm.backbones.frozen import PixelEncoder
 
 __all__ = ["FrozenEncoder", "PixelEncoder", "open_encoder", "random_spec"]

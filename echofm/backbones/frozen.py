@@ -1,4 +1,4 @@
-"""FrozenEncoder: someone's network behind a contract of plain pixels.
+"""FrozenEncoder: someone's network behind a contract of plain pixels; PixelEncoder: no network at all.
 
 The network's own normalisation happens inside, once, so that nobody can forget it or do it twice.
 Shapes: B clips, C channels, T frames or times, H rows, W columns, N tokens or frames, D features.
@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
-
 import torch
 from torch import nn
-
 from echofm.contract import InputContract
 from echofm.digest import tensor_digest
 from echofm.errors import EchofmError
 from echofm.model.tokens import Grid
 from echofm.model.vit import Encoding
+import torch.nn.functional as F
+
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # Frames that an image model sees at once: 32 clips of 64 frames must not be 2,048 images in memory.
@@ -128,3 +128,35 @@ def load_strictly(net: nn.Module, weights: Mapping[str, torch.Tensor], *, path: 
         if tuple(weights[name].shape) != shape:
             raise EchofmError(f"{path}: {name!r} is {tuple(weights[name].shape)}, the architecture has {shape}")
     net.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=True, assign=True)
+
+
+TIMES, SIDE = 16, 14
+
+
+class _Downsample(nn.Module):
+    def __init__(self, grid: Grid) -> None:
+        super().__init__()
+        self.grid = grid
+
+    def encode(self, video_BCTHW: torch.Tensor) -> Encoding:
+        times, rows, columns = self.grid
+        grey_BTRC = F.adaptive_avg_pool3d(video_BCTHW.mean(1), (times, rows, columns))
+        return Encoding(
+            tokens_BND=grey_BTRC.flatten(1)[..., None], phase_BTD=grey_BTRC.flatten(2), video_BD=grey_BTRC.flatten(1)
+        )
+
+
+class PixelEncoder(FrozenEncoder):
+    """Grey pixels averaged to at most 16 times x 14 x 14; features are that grid, flattened.
+
+    contract: whose windows to take; that of the encoder it stands beside. Probes reduce its features by a principal
+    component analysis of the training patients, its number of components chosen on validation patients.
+    """
+
+    def __init__(self, contract: InputContract) -> None:
+        # Times must divide the window, so that each stands for as many frames.
+        times = max(count for count in range(1, TIMES + 1) if contract.frames % count == 0)
+        side = min(SIDE, contract.size)
+        grid = Grid(times, side, side)
+        settings = {"encoder": "pixels", "grid": list(grid)}
+        super().__init__(_Downsample(grid), contract=contract, grid=grid, sees_time=True, settings=settings)

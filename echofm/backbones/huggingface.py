@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from echofm.backbones.frozen import IMAGENET_MEAN, IMAGENET_STD, FrozenEncoder, encoding_of_tokens, seeded
-from echofm.backbones.spec import Spec
+from echofm.backbones.opening import Spec
 from echofm.contract import InputContract
 from echofm.errors import EchofmError
 from echofm.model.tokens import Grid

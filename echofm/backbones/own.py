@@ -15,7 +15,7 @@ from torch import nn
 
 from echofm.backbones.frozen import IMAGENET_MEAN, IMAGENET_STD, seeded
 from echofm.backbones.interpreted import Interpreted, contract_of, first_line, interpreted, whole_encoder
-from echofm.backbones.spec import PREFIXES, Spec
+from echofm.backbones.opening import PREFIXES, Spec
 from echofm.contract import InputContract
 from echofm.encoder import AnyEncoder
 from echofm.errors import EchofmError

@@ -24,7 +24,7 @@ from echofm.backbones.frozen import (
     load_strictly,
     seeded,
 )
-from echofm.backbones.spec import Spec
+from echofm.backbones.opening import Spec
 from echofm.contract import InputContract
 from echofm.errors import EchofmError
 from echofm.model.checkpoint import read_weights

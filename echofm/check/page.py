@@ -110,9 +110,13 @@ def _strips(shown: Sequence[Facts], *, alt: str) -> list[Block]:
     blocks: list[Block] = []
     for start in range(0, len(shown), _PER_STRIP):
         part = shown[start : start + _PER_STRIP]
-        frames = np.stack([_tile(one.thumbnail) for one in part if one.thumbnail is not None])
-        labels = [f"{one.view or 'view unknown'}, {one.kind}, {one.lost:.0%} outside" for one in part]
-        blocks.append(FilmStrip({f"{start + 1} to {start + len(part)}": frames}, alt=alt, columns=labels))
+        tiles = [_tile(one.thumbnail) for one in part if one.thumbnail is not None]
+        labels = [", ".join(filter(None, (one.view, one.kind, f"{one.lost:.0%} outside"))) for one in part]
+        # A strip is as wide as the page: a short one is filled up, so that all pictures are of one size.
+        empty = _PER_STRIP - len(tiles)
+        frames = np.stack([*tiles, *[np.zeros_like(tiles[0])] * empty])
+        name = f"{start + 1} to {start + len(part)}"
+        blocks.append(FilmStrip({name: frames}, alt=alt, columns=labels + [""] * empty))
     caption = "The sector as it was found is outlined; all outside it is zero in every frame of a shard."
     return [Prose(caption), *blocks]
 

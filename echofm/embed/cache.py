@@ -26,7 +26,7 @@ from echofm.embed.run import REQUEST, EmbedRun, Outcome, Request, carry_out, req
 from echofm.embed.set_aside import SET_ASIDE, SetAside, copy_lists, read_set_aside
 from echofm.embed.store import FEATURES, META, ROWS, is_table
 from echofm.embed.table import EmbeddingTable
-from echofm.errors import EchofmError
+from echofm.errors import EchofmError, os_errors_as
 from echofm.progress import console
 from echofm.schema import FrozenModel
 
@@ -145,14 +145,10 @@ def _alone(cache: Path, request: Request, *, holds: bool = True) -> Iterator[Non
     if not holds:
         yield
         return
-    try:
+    with os_errors_as("the cache of embeddings cannot be written ({reason}); name another folder with --cache"):
         cache.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(cache / f"{_key(request)}.lock"):
             yield
-    except OSError as error:
-        raise EchofmError(
-            f"the cache of embeddings cannot be written ({error.strerror}); name another folder with --cache"
-        ) from None
 
 
 def _serving(cache: Path, request: Request) -> Path | None:

@@ -41,19 +41,11 @@ def main(argv: list[str]) -> int:
     from echofm.backbones import open_encoder
     from echofm.embed.cache import embed_to
     from echofm.embed.run import joined_ranks
-    from echofm.embed.videos import open_videos
 
     options = args.embed
     with joined_ranks(options.torch_device) as ranks:
         encoder = open_encoder(args.encoder, trust_remote_code=options.trust_remote_code).to(ranks.device)
-        videos = open_videos(
-            args.src,
-            options=options.reading,
-            processes=options.processes,
-            dataset=options.dataset,
-            patient_from=options.patient_from,
-            show_progress=ranks.is_main_process,
-        )
+        videos = options.videos(args.src, show_progress=ranks.is_main_process)
         extractor = options.extractor(encoder, device=ranks.device, phase=args.phase, tokens=options.grid)
         outcome = embed_to(args.out, extractor, videos.input(encoder.contract), cache=options.cache, ranks=ranks)
     if outcome is None:

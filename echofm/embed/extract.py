@@ -46,14 +46,8 @@ class _Taken:
     phase_F: Floats | None
 
 
-@dataclass(frozen=True)
-class _Output:
-    """A batch of windows encoded; tokens of the M among them that are the middle of their clip, None if not kept."""
-
-    video_BD: Floats
-    motion_BRCD: Floats | None
-    phase_BTD: Floats
-    tokens_MTRCD: Floats | None
+# By name, features of a batch of windows; tokens of those among them that are the middle of their clip.
+_Features = dict[str, Floats]
 
 
 def embed_clips(encoder: AnyEncoder, clips: Iterable[Clip], **options: Any) -> EmbeddingTable:
@@ -100,35 +94,34 @@ class Extractor:
     def table(self, items: Iterable[Item]) -> EmbeddingTable:
         """Embed clips, in their order. Raises EchofmError where a clip's features are not finite."""
         taken: list[_Taken] = []
-        outputs: list[_Output] = []
+        batches: list[_Features] = []
         middle: list[bool] = []
         for batch in rebatched(self._cut(items, taken, middle), self.batch):
-            outputs.append(self._encode(batch, np.array(middle[: len(batch)])))
+            batches.append(self._encode(batch, np.array(middle[: len(batch)])))
             del middle[: len(batch)]
+        found = {name: np.concatenate([each[name] for each in batches]) for name in batches[0]} if batches else {}
         ends = np.cumsum([len(each.windows) for each in taken])[:-1]
-        videos = np.split(np.concatenate([each.video_BD for each in outputs]), ends) if taken else []
-        for each, video_WD in zip(taken, videos):
+        by_clip = {name: np.split(of_windows, ends) for name, of_windows in found.items() if name != "tokens"}
+        for each, video_WD in zip(taken, by_clip.get("video", ())):
             if not np.isfinite(video_WD).all():
                 raise EchofmError(
                     f"the encoder gives no finite features for clip {each.row['clip_id']}; is it damaged?"
                 )
+        mean = {name: np.stack([each.mean(0) for each in by_clip[name]]) for name in ("video", "motion") if name in found}
         return EmbeddingTable(
-            video_ND=np.stack([video_WD.mean(0) for video_WD in videos]) if videos else np.zeros((0, 0), np.float32),
+            video_ND=mean.get("video", np.zeros((0, 0), np.float32)),
             rows=stack_rows([pd.DataFrame([each.row]) for each in taken]),
-            motion_NRCD=_motion(taken, outputs),
-            phase=self._timelines(taken, outputs),
-            tokens=_gathered(outputs) if taken else None,
+            motion_NRCD=mean.get("motion"),
+            phase=self._timelines(taken, by_clip["phase"]) if "phase" in found else None,
+            tokens=SpaceTimeTokens(feature_NTRCD=found["tokens"]) if "tokens" in found else None,
             encoder_digest=self.encoder.digest,
             contract=self.encoder.contract.model_dump(mode="json"),
             settings=self.settings,
+            phase_digest=getattr(self.encoder, "phase_digest", ""),
         )
 
-    def _timelines(self, taken: Sequence[_Taken], outputs: Sequence[_Output]) -> PhaseTokens | None:
-        """The clips' tokens by time; None where they are not kept or the encoder has none."""
-        if not taken or not self.phase or outputs[0].phase_BTD.shape[1] == 0:
-            return None
-        ends = np.cumsum([len(each.windows) for each in taken])[:-1]
-        phases = np.split(np.concatenate([each.phase_BTD for each in outputs]), ends)
+    def _timelines(self, taken: Sequence[_Taken], phases: Sequence[Floats]) -> PhaseTokens:
+        """The clips' tokens by time."""
         return PhaseTokens.concat(
             [
                 stitch(each.windows, phase_WTD, frame_time_s=each.frame_time_s, phase_F=each.phase_F)
@@ -149,22 +142,19 @@ class Extractor:
             middle += [position == len(windows) // 2 for position in range(len(windows))]
             yield cut_windows(clip, windows)
 
-    def _encode(self, batch: ClipBatch, middle_B: npt.NDArray[np.bool_]) -> _Output:
-        """Features of some windows; tokens of those that are the middle window of their clip."""
+    def _encode(self, batch: ClipBatch, middle_B: npt.NDArray[np.bool_]) -> _Features:
         low, high = self.encoder.contract.value_range
         device = torch.device(self.device)
         video_BCTHW = batch.to(device).video_BCTHW * (high - low) + low
         # The frame rate is not passed: clips of known times have the contract's, others are marked in the table.
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             encoding = self.encoder.encode(video_BCTHW)
-            tokens_MTRCD = None if self.tokens is None else self._pooled(encoding.tokens_BND, middle_B)
-            motion_BRCD = self._moved(encoding)
-        return _Output(
-            video_BD=encoding.video_BD.float().cpu().numpy(),
-            motion_BRCD=None if motion_BRCD is None else motion_BRCD.cpu().numpy(),
-            phase_BTD=encoding.phase_BTD.float().cpu().numpy(),
-            tokens_MTRCD=tokens_MTRCD,
-        )
+            found = {"video": encoding.video_BD, "motion": self._moved(encoding)}
+            if self.phase and encoding.phase_BTD.shape[1]:
+                found["phase"] = encoding.phase_BTD
+            if self.tokens is not None:
+                found["tokens"] = self._pooled(encoding.tokens_BND, middle_B)
+        return {name: tensor.float().cpu().numpy() for name, tensor in found.items() if tensor is not None}
 
     def _moved(self, encoding: Encoding) -> torch.Tensor | None:
         """How much each feature varies over a window at each place, then pooled: after pooling less of it is left."""
@@ -178,25 +168,11 @@ class Extractor:
             encoding.phase_BTD.float().std(1, correction=0)[:, None, None] if encoding.phase_BTD.shape[1] > 1 else None
         )
 
-    def _pooled(self, tokens_BND: torch.Tensor, middle_B: npt.NDArray[np.bool_]) -> Floats:
+    def _pooled(self, tokens_BND: torch.Tensor, middle_B: npt.NDArray[np.bool_]) -> torch.Tensor:
         assert self.tokens is not None and self.encoder.grid is not None
         chosen = tokens_BND[torch.from_numpy(middle_B).to(tokens_BND.device)].float()
         grid_MDTRC = chosen.transpose(1, 2).unflatten(2, tuple(self.encoder.grid))
-        return F.adaptive_avg_pool3d(grid_MDTRC, self.tokens).permute(0, 2, 3, 4, 1).cpu().numpy()
-
-
-def _motion(taken: Sequence[_Taken], outputs: Sequence[_Output]) -> Floats | None:
-    """(N, R, C, D) mean over each clip's windows; None for an encoder without time."""
-    if not taken or outputs[0].motion_BRCD is None:
-        return None
-    of_windows = np.concatenate([each.motion_BRCD for each in outputs if each.motion_BRCD is not None])
-    ends = np.cumsum([len(each.windows) for each in taken])[:-1]
-    return np.stack([motion_WRCD.mean(0) for motion_WRCD in np.split(of_windows, ends)])
-
-
-def _gathered(outputs: Sequence[_Output]) -> SpaceTimeTokens | None:
-    parts = [each.tokens_MTRCD for each in outputs if each.tokens_MTRCD is not None]
-    return SpaceTimeTokens(feature_NTRCD=np.concatenate(parts)) if parts else None
+        return F.adaptive_avg_pool3d(grid_MDTRC, self.tokens).permute(0, 2, 3, 4, 1)
 
 
 def stitch(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from echofm.embed.extract import Extractor
     from echofm.embed.tokens import TokenGrid
+    from echofm.embed.videos import Videos
     from echofm.encoder import AnyEncoder
     from echofm.ids import IdKey
 
@@ -101,6 +102,20 @@ class EmbedOptions:
         if self.device == "cuda" and not there:
             raise EchofmError("--device cuda: this torch sees no CUDA device; use --device cpu")
         return "cuda" if there and self.device != "cpu" else "cpu"
+
+    def videos(self, src: str | Path, *, has_patients: bool = True, show_progress: bool = True) -> Videos:
+        """Open shards, a data set, a folder or a file as these options say (`echofm.embed.videos.open_videos`)."""
+        from echofm.embed.videos import open_videos
+
+        return open_videos(
+            src,
+            options=self.reading,
+            processes=self.processes,
+            dataset=self.dataset,
+            patient_from=self.patient_from,
+            has_patients=has_patients,
+            show_progress=show_progress,
+        )
 
     def extractor(
         self,

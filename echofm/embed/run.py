@@ -10,7 +10,7 @@ import math
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -18,13 +18,14 @@ from pathlib import Path
 import numpy as np
 from accelerate import PartialState
 
+from echofm import __version__
 from echofm.atomic import whole_folder, write_whole
 from echofm.embed.extract import Extractor
 from echofm.embed.inputs import Input, Item
 from echofm.embed.set_aside import SET_ASIDE, SetAside, read_set_aside, write_set_aside, write_several
 from echofm.embed.store import is_table, save_tables
 from echofm.embed.table import EmbeddingTable
-from echofm.errors import EchofmError, UnreadableFile
+from echofm.errors import EchofmError, UnreadableFile, os_errors_as
 from echofm.progress import Bar, progress_bar
 from echofm.schema import FrozenModel
 
@@ -44,6 +45,8 @@ class Request(FrozenModel):
     phase: bool
     input_fingerprint: str
     clips: int
+    release: str = ""
+    """Of echofm; what clips become changes with it, so parts of two make no table."""
 
     def serves(self, other: Request) -> bool:
         """Whether a table of the same encoder, clips and windows holds all that another request wants."""
@@ -102,10 +105,13 @@ class EmbedRun:
     def prepare(self) -> None:
         """Rank 0, before the others begin: make the folder, or check that what is there came from the same request."""
         request, path = request_of(self.extractor, self.input), self.out / REQUEST
-        if path.is_file() and Request.from_json(path) != request:
+        found = Request.from_json(path) if path.is_file() else request
+        if found.model_copy(update={"release": request.release}) != request:
             raise EchofmError(
                 f"{self.out} holds a table of another encoder, input or option; remove it or choose another folder"
             )
+        if found.release != request.release and not is_table(self.out):
+            raise EchofmError(f"{self.out} was begun by another release of echofm; remove it and begin anew")
         if not path.is_file() and self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
             raise EchofmError(f"{self.out} is there already and is no embedding run; choose another folder")
         if not is_table(self.out):
@@ -214,6 +220,7 @@ def request_of(extractor: Extractor, source: Input) -> Request:
         phase=extractor.phase,
         input_fingerprint=source.fingerprint(),
         clips=len(source),
+        release=__version__,
     )
 
 
@@ -247,15 +254,9 @@ def carry_out(run: EmbedRun, ranks: PartialState | None = None) -> Outcome | Non
         return run.outcome() if finished else run.merge()
 
 
-@contextmanager
-def writing(out: Path) -> Iterator[None]:
+def writing(out: Path) -> AbstractContextManager[None]:
     """Turns an OSError into the one line that a user needs."""
-    try:
-        yield
-    except OSError as error:
-        raise EchofmError(
-            f"{out} cannot be written ({error.strerror}); once that is mended the same command goes on from here"
-        ) from None
+    return os_errors_as(f"{out} cannot be written ({{reason}}); once that is mended the same command goes on from here")
 
 
 def wait(ranks: PartialState | None) -> None:

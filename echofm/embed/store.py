@@ -5,9 +5,11 @@ Features load as a memory map: 1,000,000 x 1024 float32 (4 GB) open at once and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import struct
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -20,16 +22,19 @@ from safetensors import SafetensorError, safe_open
 
 import echofm
 from echofm.atomic import whole_files
-from echofm.embed.alike import TableLike, require_alike, require_one_encoder
 from echofm.embed.phase import PhaseTokens, joined_starts
 from echofm.embed.rows import COLUMNS, check_columns, stack_rows, tidy_rows
-from echofm.embed.tensors import write_tensors
 from echofm.embed.tokens import SpaceTimeTokens, require_one_grid
 from echofm.errors import EchofmError
 from echofm.schema import FrozenModel
 
+if TYPE_CHECKING:
+    from echofm.embed.table import EmbeddingTable
+
 SCHEMA_VERSION = 1
 FEATURES, ROWS, META = "features.safetensors", "rows.parquet", "meta.json"
+_DTYPES = {"float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64"}
+_BLOCK_BYTES = 1 << 26
 _PHASE = {
     "phase": ("feature_PD", np.float32),
     "phase_time_s": ("time_s_P", np.float64),
@@ -44,19 +49,16 @@ class TableMeta(FrozenModel):
     """meta.json: what the two other files must agree with."""
 
     schema_version: int
-    """Layout of the three files; 1."""
     echofm_version: str
-    """Version of the package that wrote the table."""
     encoder_digest: str
     """sha256 over the encoder's weights and configuration."""
+    phase_digest: str = ""
+    """Of what decides the phase features beside that."""
     contract: dict[str, Any] | None
-    """The encoder's input contract."""
     settings: dict[str, Any]
     """How the encoder was applied: windows per clip, precision."""
     clips: int
-    """Number of rows."""
     features: int
-    """Numbers per clip."""
     motion: list[int] | None = None
     """Rows, columns and features of a clip's motion map; null without."""
     phase_tokens: int | None
@@ -67,7 +69,34 @@ class TableMeta(FrozenModel):
     """Label columns, the unit last in the name."""
 
 
-def save_tables(tables: Sequence[TableLike], folder: Path) -> None:
+def require_one_encoder(tables: Sequence[EmbeddingTable]) -> None:
+    """Raises EchofmError where the tables come from different encoders: their features share no coordinates."""
+    if not tables:
+        raise EchofmError("no table was given")
+    digests = list(dict.fromkeys(table.encoder_digest for table in tables))
+    if len(digests) > 1:
+        shown = ", ".join(digest[:12] for digest in digests)
+        raise EchofmError(f"the tables come from different encoders ({shown}); embed all data with one")
+    if len({table.phase_digest for table in tables if table.phase is not None and table.phase_digest}) > 1:
+        raise EchofmError("the tables' phase features come from different heads of one encoder; embed all data with one")
+    widths = {table.dim for table in tables}
+    if len(widths) > 1:
+        raise EchofmError(f"the tables have features of different widths, {sorted(widths)}, under one encoder digest")
+    for table in tables[1:]:
+        if table.settings != tables[0].settings:
+            ours, theirs = dict(tables[0].settings), dict(table.settings)
+            raise EchofmError(f"the tables were embedded with different settings, {ours} and {theirs}; use one for all")
+
+
+def require_alike(tables: Sequence[EmbeddingTable]) -> None:
+    """Raises EchofmError where some of the tables have motion or phase features or space-time tokens and some none."""
+    kept = (("motion_NRCD", "motion features"), ("phase", "phase features"), ("tokens", "space-time tokens"))
+    for name, title in kept:
+        if len({getattr(table, name) is None for table in tables}) > 1:
+            raise EchofmError(f"some of the tables have {title} and some have none; embed them alike")
+
+
+def save_tables(tables: Sequence[EmbeddingTable], folder: Path) -> None:
     """Write tables of one encoder as one, one after another; features pass through memory in pieces.
 
     meta.json is written last: a folder without it is no table.
@@ -78,25 +107,30 @@ def save_tables(tables: Sequence[TableLike], folder: Path) -> None:
     require_alike(tables)
     phases = [table.phase for table in tables if table.phase is not None]
     tokens = [table.tokens for table in tables if table.tokens is not None]
+    motions = [table.motion_NRCD for table in tables if table.motion_NRCD is not None]
     meta = TableMeta(
         schema_version=SCHEMA_VERSION,
         echofm_version=echofm.__version__,
         encoder_digest=tables[0].encoder_digest,
+        phase_digest=tables[0].phase_digest,
         contract=None if tables[0].contract is None else dict(tables[0].contract),
         settings=dict(tables[0].settings),
         clips=len(rows),
         features=tables[0].dim,
-        motion=None if tables[0].motion_NRCD is None else list(tables[0].motion_NRCD.shape[1:]),
+        motion=list(motions[0].shape[1:]) if motions else None,
         phase_tokens=sum(len(phase.feature_PD) for phase in phases) if phases else None,
         tokens=list(tokens[0].feature_NTRCD.shape[1:]) if tokens else None,
         labels=[name for name in rows.columns if name not in COLUMNS],
     )
     try:
-        pieces = {"video": [table.video_ND for table in tables], **_pieces(phases), **_token_pieces(tokens)}
-        motions = [table.motion_NRCD for table in tables if table.motion_NRCD is not None]
-        pieces |= {"motion": motions} if motions else {}
+        pieces: dict[str, Sequence[npt.NDArray]] = {"video": [table.video_ND for table in tables], **_pieces(phases)}
+        if tokens:
+            require_one_grid(tokens)
+            pieces["tokens"] = [each.feature_NTRCD for each in tokens]
+        if motions:
+            pieces["motion"] = motions
         with whole_files([folder / name for name in (FEATURES, ROWS, META)]) as (features, table_rows, about):
-            write_tensors(features, pieces)
+            _write_tensors(features, pieces)
             rows.to_parquet(table_rows, index=False)
             about.write_text(meta.to_json(), encoding="utf-8")
             # The features of one table must not lie beside the rows of another.
@@ -120,13 +154,6 @@ def _pieces(phases: Sequence[PhaseTokens]) -> dict[str, list[npt.NDArray]]:
     return pieces | {"phase_start": [joined_starts(phases)]}
 
 
-def _token_pieces(tokens: Sequence[SpaceTimeTokens]) -> dict[str, list[npt.NDArray]]:
-    if not tokens:
-        return {}
-    require_one_grid(tokens)
-    return {"tokens": [each.feature_NTRCD for each in tokens]}
-
-
 def load_parts(folder: Path) -> dict[str, Any]:
     """The fields of an `EmbeddingTable` out of its three files, checked against one another.
 
@@ -135,10 +162,6 @@ def load_parts(folder: Path) -> dict[str, Any]:
     meta = _load_meta(folder / META)
     arrays = _load_features(folder / FEATURES)
     rows = _load_rows(folder / ROWS)
-    video = arrays.get("video")
-    if video is None or video.dtype != np.float32 or video.shape != (meta.clips, meta.features):
-        found = "no tensor 'video'" if video is None else f"{video.dtype} {video.shape}"
-        raise EchofmError(f"{FEATURES} holds {found}; meta.json promises float32 ({meta.clips}, {meta.features})")
     if len(rows) != meta.clips:
         raise EchofmError(f"{ROWS} holds {len(rows)} rows; meta.json promises {meta.clips}")
     if "study_id" not in rows.columns:
@@ -148,12 +171,19 @@ def load_parts(folder: Path) -> dict[str, Any]:
     if missing:
         raise EchofmError(f"{ROWS} lacks the columns {', '.join(missing)}")
     return {
-        "video_ND": video,
+        "video_ND": _promised(arrays, "video", "features", (meta.clips, meta.features)),
         "rows": rows[[*COLUMNS, *meta.labels]],
-        "motion_NRCD": _motion(arrays, meta),
-        "phase": _phase(arrays, meta),
-        "tokens": _tokens(arrays, meta),
+        "motion_NRCD": None
+        if meta.motion is None
+        else _promised(arrays, "motion", "motion features", (meta.clips, *meta.motion)),
+        "phase": None if meta.phase_tokens is None else _phase(arrays, meta.phase_tokens),
+        "tokens": None
+        if meta.tokens is None
+        else SpaceTimeTokens(
+            feature_NTRCD=_promised(arrays, "tokens", "space-time tokens", (meta.clips, *meta.tokens))
+        ),
         "encoder_digest": meta.encoder_digest,
+        "phase_digest": meta.phase_digest,
         "contract": meta.contract,
         "settings": meta.settings,
     }
@@ -203,38 +233,53 @@ def _load_rows(path: Path) -> pd.DataFrame:
     return tidy_rows(rows.to_pandas(ignore_metadata=True))
 
 
-def _motion(arrays: dict[str, npt.NDArray], meta: TableMeta) -> npt.NDArray[np.float32] | None:
-    if meta.motion is None:
-        return None
-    array, shape = arrays.get("motion"), (meta.clips, *meta.motion)
+def _promised(
+    arrays: Mapping[str, npt.NDArray], name: str, title: str, shape: tuple[int, ...]
+) -> npt.NDArray[np.float32]:
+    array = arrays.get(name)
     if array is None or array.dtype != np.float32 or array.shape != shape:
-        found = "no tensor 'motion'" if array is None else f"{array.dtype} {array.shape}"
-        raise EchofmError(f"{FEATURES} holds {found}; meta.json promises motion features float32 {shape}")
+        found = f"no tensor {name!r}" if array is None else f"{array.dtype} {array.shape}"
+        raise EchofmError(f"{FEATURES} holds {found}; meta.json promises {title} float32 {shape}")
     return array
 
 
-def _phase(arrays: dict[str, npt.NDArray], meta: TableMeta) -> PhaseTokens | None:
-    if meta.phase_tokens is None:
-        return None
+def _phase(arrays: Mapping[str, npt.NDArray], promised: int) -> PhaseTokens:
     for name, (_, dtype) in _PHASE.items():
         if name not in arrays or arrays[name].dtype != dtype:
             raise EchofmError(f"{FEATURES} lacks the tensor {name!r} of type {np.dtype(dtype)}")
     phase = PhaseTokens(**{attribute: arrays[name] for name, (attribute, _) in _PHASE.items()})
-    if len(phase.feature_PD) != meta.phase_tokens:
-        raise EchofmError(
-            f"{FEATURES} holds {len(phase.feature_PD)} phase tokens; meta.json promises {meta.phase_tokens}"
-        )
+    if len(phase.feature_PD) != promised:
+        raise EchofmError(f"{FEATURES} holds {len(phase.feature_PD)} phase tokens; meta.json promises {promised}")
     return phase
 
 
-def _tokens(arrays: dict[str, npt.NDArray], meta: TableMeta) -> SpaceTimeTokens | None:
-    if meta.tokens is None:
-        return None
-    array, shape = arrays.get("tokens"), (meta.clips, *meta.tokens)
-    if array is None or array.dtype != np.float32 or array.shape != shape:
-        found = "no tensor 'tokens'" if array is None else f"{array.dtype} {array.shape}"
-        raise EchofmError(f"{FEATURES} holds {found}; meta.json promises space-time tokens float32 {shape}")
-    return SpaceTimeTokens(feature_NTRCD=array)
+def _write_tensors(path: Path, tensors: Mapping[str, Sequence[npt.NDArray]]) -> None:
+    """Name -> pieces that follow one another along the first axis, all of one type, so that a table larger than memory
+    can be put together: the library writes only tensors that are whole in memory.
+
+    Format: https://github.com/huggingface/safetensors
+    """
+    header: dict[str, dict[str, object]] = {}
+    end = 0
+    for name, pieces in tensors.items():
+        assert len({(piece.dtype, piece.shape[1:]) for piece in pieces}) == 1, name
+        start, end = end, end + sum(piece.nbytes for piece in pieces)
+        shape = [sum(map(len, pieces)), *pieces[0].shape[1:]]
+        header[name] = {"dtype": _DTYPES[pieces[0].dtype.name], "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for pieces in tensors.values():
+            for piece in pieces:
+                _write(file, piece)
+
+
+def _write(file: BinaryIO, piece: npt.NDArray) -> None:
+    rows = max(1, _BLOCK_BYTES // max(1, piece[:1].nbytes))
+    for first in range(0, len(piece), rows):
+        block = np.ascontiguousarray(piece[first : first + rows])
+        file.write(block.astype(block.dtype.newbyteorder("<"), copy=False).data)
 
 
 def _cause(error: Exception) -> str:

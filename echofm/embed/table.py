@@ -14,15 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from echofm.embed.alike import require_alike, require_one_encoder
 from echofm.embed.phase import PhaseTokens
 from echofm.embed.rows import COLUMNS, SIMULATED, check_columns, or_none, stack_rows, tidy_rows
-from echofm.embed.store import load_parts, save_tables
+from echofm.embed.store import load_parts, require_alike, require_one_encoder, save_tables
 from echofm.embed.tokens import SpaceTimeTokens
 from echofm.errors import EchofmError
 
 # Checks run over blocks, so that a mapped table of many gigabytes is never held twice.
-_BLOCK_ROWS = 8192
+_BLOCK_NUMBERS = 1 << 23
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,6 +39,7 @@ class EmbeddingTable:
     phase: token-time features, None for an encoder without time.
     tokens: features by place and time of each clip's middle window, None unless they were asked for.
     encoder_digest: sha256 over the encoder's weights and configuration, or any name for someone else's encoder.
+    phase_digest: of what decides the phase features beside that, "" where unknown; others are refused too.
     contract: the encoder's input contract as JSON data, None where unknown.
     settings: how the encoder was applied (windows per clip, precision); tables with other settings are refused too.
     """
@@ -52,6 +52,7 @@ class EmbeddingTable:
     tokens: SpaceTimeTokens | None = None
     contract: Mapping[str, Any] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    phase_digest: str = ""
 
     def __post_init__(self) -> None:
         video, rows = self.video_ND, self.rows
@@ -159,15 +160,13 @@ class EmbeddingTable:
         """Tables of one encoder, one after another. Raises EchofmError where encoders differ or a clip occurs twice."""
         require_one_encoder(tables)
         require_alike(tables)
-        return EmbeddingTable(
+        return replace(
+            tables[0],
             video_ND=np.concatenate([table.video_ND for table in tables]),
             rows=stack_rows([table.rows for table in tables]),
             motion_NRCD=None if tables[0].motion_NRCD is None else np.concatenate([t.motion_NRCD for t in tables]),
             phase=None if tables[0].phase is None else PhaseTokens.concat([t.phase for t in tables if t.phase]),
             tokens=None if tables[0].tokens is None else SpaceTimeTokens.concat([t.tokens for t in tables if t.tokens]),
-            encoder_digest=tables[0].encoder_digest,
-            contract=tables[0].contract,
-            settings=tables[0].settings,
         )
 
     @classmethod
@@ -219,22 +218,22 @@ class EmbeddingTable:
         return table
 
     def check_finite(self) -> None:
-        """Raises EchofmError naming the clip whose features hold NaN or infinity; reads block by block."""
-        for first in range(0, len(self), _BLOCK_ROWS):
-            bad = ~np.isfinite(self.video_ND[first : first + _BLOCK_ROWS]).all(1)
-            if self.motion_NRCD is not None:
-                bad |= ~np.isfinite(self.motion_NRCD[first : first + _BLOCK_ROWS]).all((1, 2, 3))
-            if bad.any():
-                clip = first + int(bad.argmax())
-                raise EchofmError(f"the features of row {clip} are not finite; embed the clip again or drop the row")
-        tokens = self.phase.feature_PD if self.phase is not None else self.video_ND[:0]
-        for first in range(0, len(tokens), _BLOCK_ROWS):
-            if not np.isfinite(tokens[first : first + _BLOCK_ROWS]).all():
-                raise EchofmError(f"phase features after token {first} are not finite; embed the clips again")
-        positions = self.tokens.feature_NTRCD if self.tokens is not None else self.video_ND[:0]
-        for row in range(len(positions)):
-            if not np.isfinite(positions[row]).all():
-                raise EchofmError(f"the space-time tokens of row {row} are not finite; embed the clip again")
+        """Raises EchofmError naming the row whose features hold NaN or infinity; reads block by block."""
+        named = {"features": self.video_ND, "motion features": self.motion_NRCD}
+        named["phase features"] = None if self.phase is None else self.phase.feature_PD
+        named["space-time tokens"] = None if self.tokens is None else self.tokens.feature_NTRCD
+        for what, array in named.items():
+            if array is None or not array.size:
+                continue
+            step = max(1, _BLOCK_NUMBERS // array[0].size)
+            for first in range(0, len(array), step):
+                block = array[first : first + step]
+                finite = np.isfinite(block).reshape(len(block), -1).all(1)
+                if not finite.all():
+                    row = first + int(finite.argmin())
+                    if self.phase is not None and what == "phase features":
+                        row = int(np.searchsorted(self.phase.start_N1, row, "right")) - 1
+                    raise EchofmError(f"the {what} of row {row} are not finite; embed the clip again or drop the row")
 
     def save(self, folder: str | Path) -> None:
         """Write features.safetensors, rows.parquet and meta.json; a table already there is replaced."""

@@ -22,6 +22,8 @@ from echofm.readers.options import ReadOptions
 from echofm.readers.source import Row
 from echofm.shards.manifest import MANIFEST
 from echofm.shards.read import ShardSet
+from echofm.shards.splits import given_splits
+from echofm.split import split_of
 
 R = TypeVar("R")
 Wanted = tuple[str, Any]
@@ -56,6 +58,18 @@ class Videos:
     def fingerprint(self) -> str:
         """Changes when a clip is added, removed or altered."""
         return self.input(InputContract(size=1, frames=1)).fingerprint()
+
+    def most_patients(self, splits: Sequence[str]) -> int | None:
+        """Patients of these splits, of all where none is named, before a file is read; None where only files know."""
+        if self.shards is not None:
+            named = {(record.meta.patient_id, str(record.meta.split)) for record in self.shards.records}
+        elif not all(row.patient for row in self.rows):
+            return None
+        else:
+            key = self.options.key
+            given = zip((key.patient(row.patient) for row in self.rows), given_splits(self.rows, key=key))
+            named = {(patient, split or split_of(patient)) for patient, split in given}
+        return len({patient for patient, split in named if not splits or split in splits})
 
     def locate(self, clip_ids: Sequence[str], folder: Path) -> None:
         """Learn which clip lies where. clip_ids: of the set's whole table, under whatever names they are to be asked

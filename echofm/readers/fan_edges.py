@@ -132,24 +132,48 @@ def _radii_moved(echo_HW: Echo, fan: Fan) -> Fan:
 
 def far_arc_seen(echo_HW: Echo, fan: Fan) -> float:
     """Share of the far arc's rays with echo inside of it and none outside; 1 where the screen cuts the arc off."""
-    return _arc_seen(echo_HW, fan, off_screen=1.0)
+    return float(_arcs_seen(echo_HW, fan, np.array([fan.far]), off_screen=1.0)[0])
 
 
-def _arc_seen(echo_HW: Echo, fan: Fan, *, off_screen: float) -> float:
-    strip = _arc_strip(echo_HW, fan, "far", 1.0)
-    if strip is None:
-        return off_screen
-    return _seen(strip, np.full(len(strip), int(np.abs(_BETWEEN).argmin())))
+def _arcs_seen(
+    echo_HW: Echo, fan: Fan, radii: npt.NDArray[np.float64], *, off_screen: float
+) -> npt.NDArray[np.float64]:
+    """`_seen` of an arc at each of some radii, _STEP apart; off_screen where too few of its rays are on the screen."""
+    beyond = len(_ACROSS) // 2
+    rays = _rays(fan, radii[-1])
+    reached = radii[0] + _STEP * np.arange(-beyond, len(radii) + beyond)
+    strip = _sampled(echo_HW, fan.apex_row + np.cos(rays) * reached, fan.apex_column + np.sin(rays) * reached)
+    at = beyond + np.arange(len(radii))
+
+    def any_of(flags: npt.NDArray[np.bool_], first: int, last: int) -> npt.NDArray[np.bool_]:
+        sums = np.pad(np.cumsum(flags, axis=1), ((0, 0), (1, 0)))
+        return np.asarray(sums[:, at + last + 1] > sums[:, at + first])
+
+    off, echo = np.isnan(strip), np.nan_to_num(strip)
+    is_on = ~any_of(off, -beyond, beyond)
+    known = is_on & any_of(echo >= _SOME, -beyond, beyond)
+    edge = known & any_of(echo >= _SOME, -_BAND, -1) & ~any_of(echo >= _NONE, _GAP, _GAP + _BAND - 1)
+    seen = edge.sum(axis=0) / np.maximum(known.sum(axis=0), _ENOUGH_POINTS)
+    return np.where(is_on.sum(axis=0) >= _enough(rays), seen, off_screen)
+
+
+def _rays(fan: Fan, radius: float) -> npt.NDArray[np.float64]:
+    """Angles (rays, 1) about one cell apart on an arc, those of the flanks left out."""
+    count = int(np.clip(radius * (fan.last_rad - fan.first_rad), 24, 256))
+    return np.linspace(fan.first_rad, fan.last_rad, count)[1:-1, None]
+
+
+def _enough(rays: npt.NDArray[np.float64]) -> float:
+    return max(4.0, 0.1 * len(rays))
 
 
 def _arc_strip(echo_HW: Echo, fan: Fan, which: str, outward: float) -> Floats | None:
     """The strip across an arc, of the rays that are on the screen there; None where these are too few."""
     radius = getattr(fan, which)
-    rays = np.linspace(fan.first_rad, fan.last_rad, int(np.clip(radius * (fan.last_rad - fan.first_rad), 24, 256)))
-    rays, reached = rays[1:-1, None], radius + outward * _ACROSS
+    rays, reached = _rays(fan, radius), radius + outward * _ACROSS
     strip = _sampled(echo_HW, fan.apex_row + np.cos(rays) * reached, fan.apex_column + np.sin(rays) * reached)
     strip = strip[~np.isnan(strip).any(axis=1)]
-    return strip if len(strip) >= max(4, 0.1 * len(rays)) else None
+    return strip if len(strip) >= _enough(rays) else None
 
 
 def with_radii(echo_HW: Echo, fan: Fan) -> Fan:
@@ -177,9 +201,11 @@ def with_face(echo_HW: Echo, fan: Fan) -> Fan:
 
 def clear_arc(echo_HW: Echo, fan: Fan) -> float:
     """The radius, short of the fan's, at which most of its rays end: a banner is beyond; inf without one."""
-    radii = np.arange(fan.near + _DEEP * (fan.far - fan.near), fan.far - _BAND * _STEP, 2 * _STEP)
-    seen = [_arc_seen(echo_HW, replace(fan, far=radius), off_screen=0.0) for radius in radii.tolist()]
-    return float(radii[int(np.argmax(seen))]) if seen and max(seen) >= _CLEAR_ARC else np.inf
+    radii = np.arange(fan.near + _DEEP * (fan.far - fan.near), fan.far - _BAND * _STEP, _STEP)
+    if not len(radii):
+        return np.inf
+    seen = _arcs_seen(echo_HW, fan, radii, off_screen=0.0)
+    return float(radii[seen.argmax()]) if seen.max() >= _CLEAR_ARC else np.inf
 
 
 def first_gap(echo_HW: Echo, fan: Fan) -> float:

@@ -27,8 +27,8 @@ _CLEAR = 1.5
 # A flank seen so well is trusted to tell where its dark twin is, which is seen no more than that.
 _STRONG, _WEAK = 0.6, 0.55
 # The rows from the first echo on in which shadows are few: a flank that ends in one is seen there.
-# Short edges tell a little less.
-_NEAR_FIELD, _SHORTER = 0.3, 0.9
+# Short edges tell a little less. Sought in so many maps, one of the mean and one of change.
+_NEAR_FIELD, _SHORTER, _NEAR_MAPS = 0.3, 0.9, 2
 # By so much less the mirrored flank is opened, as it is a guess.
 _GUESS_RAD = np.radians(2)
 # The far arc of the dimmest map is believed where so much of it is seen.
@@ -54,14 +54,13 @@ def fit_fan(evidence: Evidence) -> Fit:
     """The best fan, apex up; how far it can be trusted is for the caller to judge."""
     rows, columns = display_window(evidence.change)
     shown = evidence.within(rows, columns)
-    best: Fit | None = None
-    for echo_HW in shown.maps:
-        fit = _fit(echo_HW)
-        if best is None or fit.clarity > best.clarity:
-            best = fit
-        if best.clarity >= _CLEAR:
-            break
-    assert best is not None, "there is always a map"
+    best = _fit(shown.maps[0])
+    for echo_HW in shown.maps[1:]:
+        if best.clarity < _CLEAR:
+            best = max(best, _fit(echo_HW), key=lambda fit: fit.clarity)
+    for echo_HW in shown.maps[:_NEAR_MAPS]:
+        if best.clarity < _CLEAR:
+            best = _of_near_field(echo_HW, best)
     fan = _completed(shown, best).placed(row=rows.start, column=columns.start)
     fan = _off_the_cut(fan, rows, columns, evidence.dimmest.shape)
     whole_HW = np.zeros_like(evidence.dimmest)
@@ -80,21 +79,6 @@ def _off_the_cut(fan: Fan, rows: slice, columns: slice, shape: tuple[int, ...]) 
 
 
 def _fit(echo_HW: Echo) -> Fit:
-    """The best fan of one map: of all of it, or of its near field where more of the flanks is seen."""
-    fit = _fit_alike(echo_HW)
-    if fit.clarity >= _CLEAR:
-        return fit
-    top = int((echo_HW >= 0.5).any(axis=1).argmax())
-    near_HW = echo_HW[: top + round(_NEAR_FIELD * (len(echo_HW) - top))]
-    near = _fit_alike(near_HW).flanks
-    near = replace(near, first=_SHORTER * near.first, last=_SHORTER * near.last)
-    if min(near.first, near.last) < _STRONG or near.first + near.last <= fit.clarity:
-        return fit
-    fan = with_radii(echo_HW, replace(near.fan, bottom=len(echo_HW) - 0.5))
-    return Fit(flanks=replace(near, fan=fan), echo_HW=echo_HW)
-
-
-def _fit_alike(echo_HW: Echo) -> Fit:
     """The best fan of one map, or the symmetrical one of its stronger flank where that is seen better."""
     flanks = with_edges(echo_HW, search_fan(echo_HW))
     if max(flanks.first, flanks.last) >= _STRONG and min(flanks.first, flanks.last) <= _WEAK:
@@ -103,6 +87,17 @@ def _fit_alike(echo_HW: Echo) -> Fit:
         if other.first + other.last > flanks.first + flanks.last:
             flanks = other
     return Fit(flanks=flanks, echo_HW=echo_HW)
+
+
+def _of_near_field(echo_HW: Echo, best: Fit) -> Fit:
+    """The fan of a map's near field where more of its flanks is seen than in the best fit so far."""
+    top = int((echo_HW >= 0.5).any(axis=1).argmax())
+    near = _fit(echo_HW[: top + round(_NEAR_FIELD * (len(echo_HW) - top))]).flanks
+    near = replace(near, first=_SHORTER * near.first, last=_SHORTER * near.last)
+    if min(near.first, near.last) < _STRONG or near.first + near.last <= best.clarity:
+        return best
+    fan = with_radii(echo_HW, replace(near.fan, bottom=len(echo_HW) - 0.5))
+    return Fit(flanks=replace(near, fan=fan), echo_HW=echo_HW)
 
 
 def _completed(evidence: Evidence, fit: Fit) -> Fan:

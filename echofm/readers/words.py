@@ -18,7 +18,7 @@ _CHANGES, _SMALL, _NEAR_EDGE = 0.1, 0.003, 0.04
 
 
 def words_in(evidence: Evidence, inside_HW: Mask) -> Mask:
-    """Cells to be taken out of a fan (H, W)."""
+    """Cells to be taken out of a fan (H, W); a cell may lie across its edge."""
     words_HW = _apart(evidence.dimmest >= _SHOWS, inside_HW, evidence, crossing=True)
     if not evidence.is_still:
         words_HW |= _apart(evidence.bright >= _SHOWS, inside_HW, evidence, crossing=False)
@@ -42,4 +42,4 @@ def _apart(shows_HW: Mask, inside_HW: Mask, evidence: Evidence, *, crossing: boo
     is_word &= within > 0
     is_word[[0, int(within[1:].argmax()) + 1 if count else 0]] = False
     # Their anti-aliased rim too.
-    return ndimage.binary_dilation(is_word[labels_HW]) & inside_HW
+    return ndimage.binary_dilation(is_word[labels_HW])

@@ -10,7 +10,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +25,12 @@ _SCREEN_SCALE = 122
 
 
 class Block:
-    """One piece of a section. `kind` names its macro in page.html."""
+    """One piece of a section."""
 
-    kind: ClassVar[str]
+    @property
+    def kind(self) -> str:
+        """The name of its macro in page.html."""
+        return type(self).__name__.lower()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,6 @@ class Captioned(Block):
 class Prose(Block):
     """Paragraphs, parted by blank lines."""
 
-    kind: ClassVar[str] = "prose"
     text: str
 
     @property
@@ -55,7 +57,6 @@ class Prose(Block):
 class Notice(Block):
     """A framed remark; a "warning" is what nobody may overlook."""
 
-    kind: ClassVar[str] = "notice"
     text: str
     level: Literal["note", "warning"] = "note"
 
@@ -64,7 +65,6 @@ class Notice(Block):
 class Commands(Block):
     """Commands as typed, one a line."""
 
-    kind: ClassVar[str] = "commands"
     text: str
 
 
@@ -72,7 +72,6 @@ class Commands(Block):
 class Table(Captioned):
     """A table. Numbers are set right-aligned with three significant digits; give a string where more are due."""
 
-    kind: ClassVar[str] = "table"
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
 
@@ -95,7 +94,6 @@ class Picture(Captioned):
     alt: what it shows, for those who cannot see it.
     """
 
-    kind: ClassVar[str] = "picture"
     draw: Callable[[], Figure]
     alt: str
 
@@ -126,7 +124,6 @@ class Picture(Captioned):
 class Panels(Captioned):
     """Pictures side by side, one above the other where the screen is narrow."""
 
-    kind: ClassVar[str] = "panels"
     pictures: Sequence[Picture]
 
 
@@ -138,7 +135,6 @@ class FilmStrip(Captioned):
     columns: one label per frame, e.g. "0.24 s"; none at all by default.
     """
 
-    kind: ClassVar[str] = "strip"
     rows: Mapping[str, npt.NDArray[np.uint8]]
     alt: str
     columns: Sequence[str] = ()
@@ -166,7 +162,6 @@ class Cines(Captioned):
     clips: name -> frames, uint8 (T, H, W). frame_rate_hz: at which they play.
     """
 
-    kind: ClassVar[str] = "cines"
     clips: Mapping[str, npt.NDArray[np.uint8]]
     frame_rate_hz: float
     alt: str

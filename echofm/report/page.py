@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 import echofm
 from echofm.atomic import write_whole
-from echofm.errors import EchofmError
+from echofm.errors import os_errors_as
 from echofm.report.blocks import Block, Notice
 
 _CODE = re.compile(r"`([^`]+)`")
@@ -58,10 +58,8 @@ class Page:
     def save(self, path: str | Path) -> Path:
         """Write the file, whole or not at all. Raises EchofmError where that cannot be done."""
         path = Path(path)
-        try:
+        with os_errors_as(f"the report cannot be written to {path} ({{reason}})"):
             write_whole(path, self.html())
-        except OSError as error:
-            raise EchofmError(f"the report cannot be written to {path} ({error.strerror})") from None
         return path
 
 

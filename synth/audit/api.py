@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from echofm.embed.options import EmbedOptions
 from echofm.embed.provenance import is_simulated
@@ -34,10 +34,7 @@ def audit_sets(
     encoder: str | Path | AnyEncoder | None = None,
     reid: str | Path | Reid | None = None,
     judge: str | Path | Reid | AnyEncoder | None = None,
-    canaries: int = 50,
     canary_table: Given | None = None,
-    duplicates: Literal["auto", "on", "off"] = "auto",
-    strips: int = 20,
     settings: AuditSettings | None = None,
     embed: EmbedOptions | None = None,
 ) -> Audited:
@@ -47,10 +44,7 @@ def audit_sets(
         EmbeddingTable or its folder.
     encoder: what embeds videos and shards; a name as in `echofm embed`, or an encoder.
     reid: a re-identification head that the features go through. judge: a second head or encoder for the same question.
-    canaries: training clips planted as copies, at most; 0 plants none and leaves the power unknown. canary_table:
-        canaries embedded elsewhere, for sets that are tables.
-    duplicates: whether the recordings themselves are looked for by their speckle; "auto": up to 20,000 clips in all.
-    strips: closest pairs shown on the page; 0 keeps all pixels out of it.
+    canary_table: canaries embedded elsewhere, for sets that are tables.
     settings, embed: how clips are compared and embedded; features are kept in the cache that all commands share.
     Raises EchofmError where the sets cannot be had or do not fit.
     """
@@ -61,10 +55,7 @@ def audit_sets(
         encoder=encoder,
         reid=reid,
         judge=judge,
-        canaries=canaries,
         canary_table=canary_table,
-        duplicates=duplicates,
-        strips=strips,
         settings=settings or AuditSettings(),
         embed=embed or EmbedOptions(),
     )
@@ -92,12 +83,12 @@ def _duplicates(request: Request, inputs: Inputs) -> Duplicates | None:
     sets, videos = inputs.sets, inputs.videos
     tables = {"training": sets.train, "held-out": sets.holdout, "synthetic": sets.synthetic}
     there = {name: table for name, table in tables.items() if name in videos}
-    if request.duplicates == "off" or not {"training", "synthetic"} <= there.keys():
-        if request.duplicates == "on":
+    if request.settings.duplicates == "off" or not {"training", "synthetic"} <= there.keys():
+        if request.settings.duplicates == "on":
             raise EchofmError("--duplicates on needs the training and the synthetic set as videos or shards")
         return None
     clips = sum(map(len, there.values()))
-    if request.duplicates == "auto" and clips > _MOST_FOR_DUPLICATES:
+    if request.settings.duplicates == "auto" and clips > _MOST_FOR_DUPLICATES:
         console.print(f"{clips} clips are too many to be read again for duplicates; --duplicates on does it", style="")
         return None
     return find_duplicates(videos, there, processes=request.embed.processes)
@@ -106,9 +97,9 @@ def _duplicates(request: Request, inputs: Inputs) -> Duplicates | None:
 def _strips(request: Request, inputs: Inputs, found: Audited) -> Callable[[], Sequence[Strip]]:
     """Reads the closest pairs where both sets have pixels."""
     train, synthetic = inputs.videos.get("training"), inputs.videos.get("synthetic")
-    if train is None or synthetic is None or request.strips <= 0:
+    if train is None or synthetic is None or request.settings.strips <= 0:
         return tuple
     decide = request.settings.decide
     level: Level = found.result.levels[0].level if decide == "any" else decide
-    pairs = closest_pairs(found.samples, level, most=request.strips)
+    pairs = closest_pairs(found.samples, level, most=request.settings.strips)
     return partial(strips, pairs, level, synthetic=synthetic, train=train)

@@ -11,19 +11,59 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from synth.audit.duplicates import Duplicates
 from synth.audit.report.page import page
 from synth.audit.report.strips import Strip
-from synth.audit.result import AuditResult
+from synth.audit.result import AuditResult, Exposure
+from synth.audit.sets import Sets, text
 from synth.audit.settings import Level
+from synth.audit.statistics.scores import Decision, LevelScores
 
 if TYPE_CHECKING:
     from echofm.report.page import Page
 
 REPORT = "report.html"
+_MOST_EXPOSED = 20
 
 
-def _no_strips() -> Sequence[Strip]:
-    return ()
+def sample_rows(sets: Sets, found: Sequence[LevelScores], decision: Decision, duplicates: Duplicates) -> pd.DataFrame:
+    """row, clip_id; per level score, neighbour, neighbour_patient, p, q; then the decision and its reason."""
+    columns: dict[str, object] = {"row": np.arange(len(sets.synthetic)), "clip_id": text(sets.synthetic.clip_id)}
+    clips, patients = text(sets.train.clip_id), text(sets.train.patient_id)
+    for each in found:
+        first, score = each.synthetic.neighbour, each.synthetic.score
+        columns |= {
+            f"{each.level}_score": np.where(np.isfinite(score), score, np.nan),
+            f"{each.level}_neighbour": np.where(first >= 0, clips[first], ""),
+            f"{each.level}_neighbour_patient": np.where(first >= 0, patients[first], ""),
+            f"{each.level}_p": each.p_S,
+            f"{each.level}_q": each.q_S,
+        }
+    copied = duplicates.of(text(sets.synthetic.clip_id))
+    columns |= {
+        "p": decision.p_S,
+        "q": decision.q_S,
+        "flagged": decision.flagged_S,
+        "duplicate_of": copied,
+        "removed": decision.flagged_S | (copied != ""),
+    }
+    return pd.DataFrame(columns)
+
+
+def exposure(samples: pd.DataFrame, level: Level) -> Exposure:
+    """Which training patients the synthetic clips come closest to, at the deciding level."""
+    patient, score = f"{level}_neighbour_patient", f"{level}_score"
+    samples = samples[samples[patient] != ""]
+    hits = samples[patient].value_counts()
+    by_patient = samples[samples["removed"]].groupby(patient)[score].agg(["size", "max"]).reset_index()
+    most = by_patient.sort_values(["size", "max", patient], ascending=[False, False, True])
+    rows = most.head(_MOST_EXPOSED).itertuples(index=False, name=None)
+    return Exposure(
+        patients_nearest=len(hits),
+        patients_flagged=len(by_patient),
+        clips_per_patient=sorted((int(each) for each in hits), reverse=True),
+        most=[(str(name), int(clips), float(highest)) for name, clips, highest in rows],
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,7 +78,7 @@ class Audited:
     samples: pd.DataFrame
     nulls: dict[Level, npt.NDArray[np.float64]]
     simulated: bool = False
-    strips: Callable[[], Sequence[Strip]] = _no_strips
+    strips: Callable[[], Sequence[Strip]] = tuple
 
     @property
     def verdict(self) -> str:

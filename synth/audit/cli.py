@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
@@ -44,14 +44,8 @@ class Arguments:
     fail_above: float = 0.0
     """Exit with code 1 where a larger part of the clips is to be removed, or lies closer to the training set than new
     patients would; and where plain copies are missed."""
-    canaries: int = 50
-    """Training clips that are planted as copies, at most; 0 plants none and leaves the power unknown."""
     canary_table: Annotated[str | None, tyro.conf.arg(metavar="TABLE")] = None
     """A table or .npz of canaries that you embedded yourself, for sets that are tables."""
-    duplicates: Literal["auto", "on", "off"] = "auto"
-    """Look for the training recordings themselves by their speckle; auto: up to 20,000 clips in all."""
-    strips: int = 20
-    """Closest pairs shown as film strips; 0 keeps all pixels out of the report."""
     settings: tyro.conf.OmitArgPrefixes[AuditSettings] = field(default_factory=AuditSettings)
     embed: tyro.conf.OmitArgPrefixes[EmbedOptions] = field(default_factory=EmbedOptions)
 

@@ -19,7 +19,7 @@ from echofm.embed.table import EmbeddingTable
 from echofm.embed.videos import Videos
 from echofm.errors import UnreadableFile
 from echofm.progress import progress_bar
-from synth.audit.names import text
+from synth.audit.sets import text
 from synth.audit.result import DuplicateCount
 
 Prints = tuple[Fingerprint, Fingerprint]
@@ -130,18 +130,14 @@ def _copied(owners: Sequence[tuple[str, str]], pairs: Sequence[Pair], real: str)
     for pair in pairs:
         linked.setdefault(pair.first, []).append(pair.second)
         linked.setdefault(pair.second, []).append(pair.first)
-    source: dict[int, int] = {}
-    front = [position for position in linked if owners[position][0] == real]
-    source.update({position: position for position in front})
-    while front:
-        reached = []
-        for position in front:
-            for other in linked[position]:
-                # A clip of another real set in between is no copy made by the generator.
-                if other not in source and owners[other][0] == "synthetic":
-                    source[other] = source[position]
-                    reached.append(other)
-        front = reached
+    source = {position: position for position in linked if owners[position][0] == real}
+    queue = list(source)
+    for position in queue:
+        for other in linked[position]:
+            # A clip of another real set in between is no copy made by the generator.
+            if other not in source and owners[other][0] == "synthetic":
+                source[other] = source[position]
+                queue.append(other)
     for position, original in sorted(source.items()):
         if owners[position][0] == "synthetic":
             yield owners[position][1], owners[original][1]

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from echofm.backbones import open_encoder
 from echofm.embed.cache import embedded
 from echofm.embed.options import EmbedOptions
 from echofm.embed.source import EchoSet, open_set
 from echofm.embed.table import EmbeddingTable
 from echofm.embed.videos import Videos
 from echofm.errors import EchofmError
+from echofm.hub import CONFIG
 from synth.audit.canaries.planting import CanaryInput, sources, with_new_beats
-from synth.audit.heads import are_separate, as_fitted, encoder_of, head_of, judge_of
 from synth.audit.judging import Judge
-from synth.audit.names import safe_table, shown_digest
-from synth.audit.reid import Reid
-from synth.audit.sets import Sets, require_comparable
+from synth.audit.reid import Reid, load_reid
+from synth.audit.reid.model import why_not_separate
+from synth.audit.sets import Sets, require_comparable, safe_table, shown_digest
 from synth.audit.settings import AuditSettings
 from synth.audit.statistics.calibrate import require_holdout
 
@@ -26,11 +28,11 @@ if TYPE_CHECKING:
     from accelerate import PartialState
 
     from echofm.embed.extract import Extractor
-    from echofm.embed.inputs import Input
     from echofm.encoder import AnyEncoder
 
 Given = str | Path | EmbeddingTable
 NAMES = ("training", "held-out", "synthetic")
+_MOST_CONFIG_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,10 +45,7 @@ class Request:
     encoder: str | Path | AnyEncoder | None
     reid: str | Path | Reid | None
     judge: str | Path | Reid | AnyEncoder | None
-    canaries: int
     canary_table: Given | None
-    duplicates: Literal["auto", "on", "off"]
-    strips: int
     settings: AuditSettings
     embed: EmbedOptions
 
@@ -77,21 +76,22 @@ def open_inputs(request: Request, *, ranks: PartialState | None = None) -> Input
     videos = {each.name: each.videos for each in given if each.videos is not None}
     head = None if request.reid is None else head_of(request.reid)
     # Here, before anything is embedded: a name mistyped must not cost the hours of the first encoder.
-    second_head, second = (None, None) if request.judge is None else judge_of(request.judge, request.embed)
-    if second is not None and len(videos) < len(NAMES):
+    second = None if request.judge is None else _judge_of(request.judge, request.embed)
+    if not (second is None or isinstance(second, Reid)) and len(videos) < len(NAMES):
         raise EchofmError("--judge is an encoder, but not all sets are videos or shards; give a re-identification head")
-    fitted = as_fitted(request.embed, [head, second_head])
+    options = as_fitted(request.embed, [each for each in (head, second) if isinstance(each, Reid)])
     planted = None if request.canary_table is None else _canary_table(request.canary_table, request.embed)
-    if not videos:
-        sets, set_aside = Sets(**_named([_table(each, request.embed) for each in given]), canaries=planted), (0, 0, 0)
+    if videos and request.encoder is None:
+        raise EchofmError("videos and shards need an encoder to be compared by; give --encoder")
+    if videos and request.encoder is not None:
+        _require_holdout(given[1], request.settings)
+        encoder = encoder_of(request.encoder, request.embed)
+        sets, set_aside = _Embedder.of(encoder, options, request, ranks).sets(given, planted)
     else:
-        if request.encoder is None:
-            raise EchofmError("videos and shards need an encoder to be compared by; give --encoder")
-        first = _Embedder.of(encoder_of(request.encoder, request.embed), fitted, request, ranks)
-        sets, set_aside = first.sets(given, planted)
+        sets, set_aside = _named([_table(each, request.embed) for each in given], planted), (0, 0, 0)
     judge = None
-    if second_head is not None:
-        judge = Judge(sets=sets, head=second_head, separate=are_separate(head, second_head))
+    if isinstance(second, Reid):
+        judge = Judge(sets=sets.seen_by(second), separate=head is None or why_not_separate(head, second) is None)
     elif second is not None:
         # Another encoder's features are no canaries of the judge, and its own are not those of a head.
         beside, _ = _Embedder.of(second, request.embed, request, ranks).sets(given, None)
@@ -101,8 +101,69 @@ def open_inputs(request: Request, *, ranks: PartialState | None = None) -> Input
     return Inputs(sets=sets, head=head, judge=judge, set_aside=set_aside, videos=videos)
 
 
-def _named(tables: list[EmbeddingTable]) -> dict[str, EmbeddingTable]:
-    return dict(zip(("train", "holdout", "synthetic"), tables))
+def encoder_of(given: str | Path | AnyEncoder, options: EmbedOptions) -> AnyEncoder:
+    """An encoder by anything that `echofm embed` takes, or one already open."""
+    if isinstance(given, str | Path):
+        return open_encoder(given, trust_remote_code=options.trust_remote_code)
+    return given
+
+
+def head_of(given: str | Path | Reid) -> Reid:
+    """A head from the folder that `echofm audit fit-reid` wrote, or one already loaded."""
+    if isinstance(given, Reid):
+        return given
+    if not Path(given).is_dir():
+        raise EchofmError("--reid or --judge names no folder with a re-identification head; make one by `fit-reid`")
+    return load_reid(given)
+
+
+def _judge_of(given: str | Path | Reid | AnyEncoder, options: EmbedOptions) -> Reid | AnyEncoder:
+    """A head where the folder holds one, else an encoder."""
+    if isinstance(given, str | Path):
+        return load_reid(given) if is_head(given) else encoder_of(given, options)
+    return given
+
+
+def is_head(given: str | Path) -> bool:
+    """Whether a folder holds a re-identification head and no encoder."""
+    path = Path(given) / CONFIG
+    if not path.is_file() or path.stat().st_size > _MOST_CONFIG_BYTES:
+        return False
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return isinstance(config, dict) and "reid" in str(config.get("format", ""))
+
+
+def as_fitted(options: EmbedOptions, heads: list[Reid]) -> EmbedOptions:
+    """The options that give features as the heads read them. Raises EchofmError where two heads differ in that."""
+    fitted = [dict(each.config.settings) for each in heads]
+    if not fitted:
+        return options
+    if any(each != fitted[0] for each in fitted):
+        raise EchofmError(
+            f"the heads of filter and judge read features made with {fitted[0]} and {fitted[1]}; fit them alike"
+        )
+    windows = fitted[0].get("windows", options.windows)
+    return replace(
+        options,
+        windows=windows if isinstance(windows, int) else None,
+        precision=fitted[0].get("precision", options.precision),
+        tokens=fitted[0].get("tokens"),
+    )
+
+
+def _require_holdout(given: EchoSet, settings: AuditSettings) -> None:
+    """Raises EchofmError before anything is embedded, where the files can be of too few patients."""
+    patients = None if given.videos is None else given.videos.most_patients(given.splits)
+    if patients is not None:
+        require_holdout(patients, alpha=settings.alpha)
+
+
+def _named(tables: list[EmbeddingTable], canaries: EmbeddingTable | None) -> Sets:
+    train, holdout, synthetic = tables
+    return Sets(train=train, holdout=holdout, synthetic=synthetic, canaries=canaries)
 
 
 def _table(given: EchoSet, options: EmbedOptions) -> EmbeddingTable:
@@ -143,15 +204,14 @@ class _Embedder:
                     f"({shown_digest(each.table.encoder_digest)[:12]}) than --encoder ({digest[:12]}); embed all data "
                     "with one"
                 )
-        found = [self._set(each) for each in given]
-        sets = Sets(**_named([table for table, _ in found]), canaries=planted)
+        (train, without_train), (holdout, without_holdout), (synthetic, without) = map(self._set, given)
+        sets = Sets(train=train, holdout=holdout, synthetic=synthetic)
         # Before the canaries: what does not fit is reported before any more time is spent.
-        require_comparable(replace(sets, canaries=None))
-        require_holdout(sets.holdout.rows["patient_id"].nunique(), alpha=self.request.settings.alpha)
-        if planted is None and given[0].videos is not None and self.request.canaries > 0:
-            sets = replace(sets, canaries=self._plant(sets, given[0].videos))
-        train, holdout, synthetic = (count for _, count in found)
-        return sets, (train, holdout, synthetic)
+        require_comparable(sets)
+        require_holdout(holdout.rows["patient_id"].nunique(), alpha=self.request.settings.alpha)
+        if planted is None and given[0].videos is not None and self.request.settings.canaries > 0:
+            planted = self._plant(sets, given[0].videos)
+        return replace(sets, canaries=planted), (without_train, without_holdout, without)
 
     def _set(self, given: EchoSet) -> tuple[EmbeddingTable, int]:
         """The chosen splits of one set; its videos learn which file is which clip on the way."""
@@ -167,8 +227,8 @@ class _Embedder:
         return given.chosen(table), len(found.set_aside)
 
     def _plant(self, sets: Sets, videos: Videos) -> EmbeddingTable:
-        wanted, seed = self.request.canaries, self.request.settings.seed
-        source: Input = CanaryInput(
+        wanted, seed = self.request.settings.canaries, self.request.settings.seed
+        source = CanaryInput(
             videos=videos,
             source_ids=sources(sets.train, wanted=wanted, budget=sum(map(len, sets.tables())), seed=seed),
             contract=self.extractor.encoder.contract,

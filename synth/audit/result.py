@@ -9,7 +9,7 @@ import pandas as pd
 import pydantic
 
 from echofm.atomic import whole_files
-from echofm.errors import EchofmError
+from echofm.errors import os_errors_as
 from echofm.intervals import Estimate
 from echofm.schema import FrozenModel
 from synth.audit.settings import Level
@@ -25,7 +25,6 @@ class SetSummary(FrozenModel):
     patients: int | None
     """None for a synthetic set, which has no patients."""
     digest: str
-    """sha256 over the clips' ids and features."""
     set_aside: int = 0
     """Files that could not be read, or are exact copies of another one of the set: they have no row."""
 
@@ -34,13 +33,11 @@ class FlaggedPart(FrozenModel):
     """What part of the synthetic clips is closer to the training set than new patients are."""
 
     clips: int
-    """Number of synthetic clips with p <= alpha."""
     fraction: Estimate
     """Bootstrap over held-out patients and synthetic clips: it carries the null's own uncertainty."""
     clopper_pearson: Estimate
     """As if the null were known exactly."""
     excess: float
-    """fraction - alpha."""
     excess_p: Part
     """Chance of so many flags or more with nothing memorised (beta-binomial)."""
     decided: int
@@ -69,7 +66,6 @@ class LevelResult(FrozenModel):
 
     level: Level
     features: int
-    """Numbers per vector."""
     vectors_per_clip: int
     """Frames compared of each clip at frame level; 1 elsewhere."""
     flagged: FlaggedPart
@@ -86,12 +82,10 @@ class Attacks(FrozenModel):
     membership_auc: Estimate
     membership_tpr_at_1_percent_fpr: Estimate
     closer_to_train: Estimate
-    """0.5 with nothing memorised."""
     distance_ratio_flagged: Estimate
     """Part with a distance ratio below the null's alpha quantile; alpha with nothing memorised."""
     inauthentic: Part
     inauthentic_holdout: Part
-    """The same of the held-out clips: what to expect with nothing memorised."""
     naming_attack: Estimate | None
     naming_control: Estimate | None
     naming_risk: float | None
@@ -102,7 +96,6 @@ class DuplicateCount(FrozenModel):
     """Copies found by content and by speckle, without any encoder. None: not looked for."""
 
     exact: int
-    """Synthetic files whose bytes are those of a training file."""
     perceptual: int | None
     """Synthetic clips that show the same recording as a training clip (echofm check), exact ones among them."""
     holdout: int = 0
@@ -115,9 +108,7 @@ class Exposure(FrozenModel):
     """How the clips to remove fall on training patients."""
 
     patients_nearest: int
-    """Training patients that are nearest to some synthetic clip."""
     patients_flagged: int
-    """Training patients that are nearest to a clip to be removed."""
     clips_per_patient: list[int]
     """Of every training patient, how many synthetic clips it is nearest to, falling; patients hit by none left out."""
     most: list[tuple[str, int, float]]
@@ -134,7 +125,6 @@ class JudgeResult(FrozenModel):
     sees_copies: bool | None
     before: FlaggedPart
     after: FlaggedPart | None
-    """None where nothing is left."""
     membership_auc_before: Estimate
     membership_auc_after: Estimate | None
 
@@ -145,9 +135,7 @@ class AuditResult(FrozenModel):
     schema_version: Literal[2] = 2
     echofm_version: str
     verdict: str
-    """What was measured, with its interval and power, in one paragraph. Never a clean bill."""
     sees_copies: bool | None
-    """Whether exact and re-encoded copies are caught at the deciding level; None where no canaries were planted."""
     alpha: float
     rule: Literal["conformal", "published"]
     decide: Literal["clip", "frame", "motion", "any"]
@@ -156,14 +144,11 @@ class AuditResult(FrozenModel):
     seed: int
     encoder_digest: str
     reid_digest: str | None
-    """Of the re-identification head that the features went through; None without."""
     train: SetSummary
     holdout: SetSummary
     synthetic: SetSummary
     flagged: FlaggedPart
-    """By the deciding level."""
     power: list[CanaryRecall]
-    """At the deciding level."""
     removed: int
     """Clips to remove: flagged by the rule, or a duplicate of a training or held-out clip."""
     levels: list[LevelResult]
@@ -191,11 +176,9 @@ class AuditResult(FrozenModel):
     def save(self, folder: str | Path, samples: pd.DataFrame) -> None:
         """Write samples.parquet and audit.json, both or no audit.json. Raises EchofmError where that cannot be done."""
         folder = Path(folder)
-        try:
-            with whole_files([folder / "samples.parquet", folder / "audit.json"]) as (rows, figures):
-                samples.to_parquet(rows, index=False)
-                figures.write_text(self.to_json(), encoding="utf-8")
-                # The filter reads both: the samples of one audit must not lie beside the figures of another.
-                (folder / "audit.json").unlink(missing_ok=True)
-        except OSError as error:
-            raise EchofmError(f"the audit cannot be written ({error.strerror}); check --out") from None
+        files = [folder / "samples.parquet", folder / "audit.json"]
+        with os_errors_as("the audit cannot be written ({reason}); check --out"), whole_files(files) as (rows, figures):
+            samples.to_parquet(rows, index=False)
+            figures.write_text(self.to_json(), encoding="utf-8")
+            # The filter reads both: the samples of one audit must not lie beside the figures of another.
+            files[1].unlink(missing_ok=True)

@@ -1,19 +1,35 @@
-"""The three tables of an audit, and whether they can be set beside one another."""
+"""The tables of an audit: names that may be shown, and whether the tables can be set beside one another.
+
+Tables of someone else's features may carry real names or markup as ids. They are replaced on the way in by keyed
+hashes, so that no report, table or message downstream can show them.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from echofm.embed.alike import require_one_encoder
+from echofm.embed.store import require_one_encoder
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from synth.audit.names import shown_digest, text
+from echofm.ids import IdKey, load_key
 from synth.audit.result import SetSummary
+from synth.audit.settings import Level
 
+# The columns that make a table of canaries: what was planted, how strongly, from which training clip; and which clip to
+# leave out of its search.
+KIND, STRENGTH, SOURCE, LEFT_OUT = "canary_kind", "canary_strength", "canary_source", "canary_left_out"
+MARKS = (KIND, STRENGTH, SOURCE, LEFT_OUT)
+# A name of digits alone may be a hospital's number; of our hashes one in ten thousand is, and is hashed again.
+_OURS = re.compile(r"(?=.*[a-f])[0-9a-f]{20}")
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@+-]{0,99}")
 _BLOCK_ROWS = 8192
 # Part of the clips that would have to be others for the two sets to be alike.
 _MOST_UNLIKE = 0.2
@@ -24,6 +40,61 @@ _WHY_UNLIKE = {
     ),
     "kind": ("are", "an encoder sees other things in them, so the null fits badly; compare stills with stills"),
 }
+
+
+def shown(name: str, key: IdKey) -> str:
+    """The name itself where it is a hash of ours or empty, else a keyed hash of it, which is then shown as it is."""
+    while name and not _OURS.fullmatch(name):
+        name = key.patient(f"audit\0{name}")
+    return name
+
+
+def safe_table(table: EmbeddingTable, *, key: IdKey | None = None) -> EmbeddingTable:
+    """The table with every clip and patient id fit to be shown; one name has one hash in all tables of one key."""
+    columns = [name for name in ("clip_id", "patient_id", SOURCE, LEFT_OUT) if name in table.rows.columns]
+    if all(_all_ours(table.rows[name]) for name in columns):
+        return table
+    key = key or load_key()
+    hashed = {
+        name: pd.array([None if pd.isna(each) else shown(str(each), key) for each in table.rows[name]], dtype="string")
+        for name in columns
+    }
+    return replace(table, rows=table.rows.assign(**hashed))
+
+
+def shown_digest(digest: str, *, key: IdKey | None = None) -> str:
+    """An encoder's digest or plain name; one with blanks or markup in it is hashed."""
+    return digest if _PLAIN.fullmatch(digest) else (key or load_key()).patient(f"audit\0{digest}")
+
+
+def text(values: npt.NDArray[np.object_]) -> npt.NDArray[np.str_]:
+    """Object array of names as text; missing ones become ""."""
+    return np.array(["" if pd.isna(each) else str(each) for each in values], dtype=np.str_)
+
+
+def _all_ours(column: pd.Series) -> bool:
+    return all(pd.isna(each) or not each or _OURS.fullmatch(str(each)) for each in column)
+
+
+class Head(Protocol):
+    """A re-identification model (synth.audit.reid): tables of an encoder become tables of identity."""
+
+    @property
+    def levels(self) -> Mapping[Any, Any]:
+        """By level, what it can project to."""
+        ...
+
+    def digest(self, level: Level) -> str:
+        """Changes with the head's weights and its encoder."""
+        ...
+
+    def usable(self, table: EmbeddingTable, *, level: Level) -> npt.NDArray[np.bool_]:
+        """(N,) the clips that have features at a level."""
+        ...
+
+    def project(self, table: EmbeddingTable, *, level: Level) -> EmbeddingTable:
+        """The same clips in the head's features; with `phase` where a level has several vectors a clip."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,6 +109,13 @@ class Sets:
     def tables(self) -> list[EmbeddingTable]:
         """All that are there."""
         return [each for each in (self.train, self.holdout, self.synthetic, self.canaries) if each is not None]
+
+    def seen_by(self, head: Head | None) -> Sets:
+        """The clip level through a re-identification head; without one the same. Raises EchofmError on other tables."""
+        if head is None:
+            return self
+        named = {name: table for name, table in vars(self).items() if table is not None}
+        return Sets(**{name: head.project(table, level="clip") for name, table in named.items()})
 
 
 def require_comparable(sets: Sets) -> None:

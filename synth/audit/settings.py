@@ -26,6 +26,12 @@ class AuditSettings:
     """The level that decides; any: all of them with Bonferroni's correction."""
     rule: Literal["conformal", "published"] = "conformal"
     """What flags a clip for removal; the published rule is biased and offered for comparison."""
+    canaries: int = 50
+    """Training clips that are planted as copies, at most; 0 plants none and leaves the power unknown."""
+    duplicates: Literal["auto", "on", "off"] = "auto"
+    """Look for the training recordings themselves by their speckle; auto: up to 20,000 clips in all."""
+    strips: int = 20
+    """Closest pairs shown as film strips; 0 keeps all pixels out of the report."""
     seed: int = 0
     """Of the canaries and the bootstrap."""
     levels: Annotated[tuple[Level, ...], arg(metavar="LEVEL")] = ()

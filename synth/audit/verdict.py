@@ -6,17 +6,17 @@ import math
 from collections.abc import Iterator, Sequence
 
 from echofm.intervals import Estimate
-from synth.audit.canaries.power import sees_copies
+from synth.audit.canaries.transforms import sees_copies
 from synth.audit.canaries.transforms import FAITHFUL, REQUIRED_RECALL
 from synth.audit.duplicates import Duplicates
 from synth.audit.result import Attacks, CanaryRecall, FlaggedPart, JudgeResult
 from synth.audit.settings import AuditSettings
+from synth.audit.statistics.scores import Decision
 
 
 def verdict(
-    flagged: FlaggedPart,
+    decision: Decision,
     attacks: Attacks,
-    recalls: Sequence[CanaryRecall],
     *,
     duplicates: Duplicates,
     judge: JudgeResult | None,
@@ -30,10 +30,10 @@ def verdict(
     which the deciding level knows nothing.
     """
     lines = [
-        *_power(recalls),
+        *_power(decision.recalls),
         *_unseen(set_aside, without_features),
-        _share(flagged, settings.alpha, settings.decide),
-        _removal(flagged, settings.rule),
+        _share(decision.flagged, settings.alpha, settings.decide),
+        _removal(decision.flagged, settings.rule),
         *_duplicates(duplicates),
         _membership(attacks),
     ]

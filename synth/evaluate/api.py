@@ -105,8 +105,7 @@ def _audit(
         opened.paths["held-out"],
         opened.paths[name],
         encoder=encoder,
-        canaries=settings.canaries,
-        settings=AuditSettings(alpha=settings.alpha, seed=settings.seed),
+        settings=AuditSettings(alpha=settings.alpha, seed=settings.seed, canaries=settings.canaries),
         embed=options,
     )
 

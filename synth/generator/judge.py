@@ -13,7 +13,8 @@ from echofm.engine.parallel import exchanged, on_main, processes
 from echofm.ids import load_key
 from synth.audit.api import audit_sets
 from synth.audit.filter.write import clip_ids_of
-from synth.audit.heads import is_head
+from synth.audit.inputs import is_head
+from synth.audit.settings import AuditSettings
 from synth.generator.sample_set import SyntheticSet
 
 Judge = Callable[[Sequence[int]], Sequence[int]]
@@ -44,7 +45,7 @@ def _removed(made: SyntheticSet, numbers: Sequence[int], seer: str, against: Pat
         shutil.copy(made.path(number), looked_at)
     given: dict[str, Any] = {"reid" if is_head(seer) else "encoder": seer}
     embed = EmbedOptions(patient_from="stem")
-    found = audit_sets(f"{against}:train", f"{against}:val", looked_at, canaries=0, strips=0, embed=embed, **given)
+    found = audit_sets(f"{against}:train", f"{against}:val", looked_at, settings=AuditSettings(canaries=0, strips=0), embed=embed, **given)
     shutil.rmtree(looked_at)
     removed, key = set(found.removed_ids), load_key()
     seen = set(found.samples["clip_id"])

@@ -27,7 +27,7 @@ from echofm.machine import processors
 from echofm.progress import progress_bar
 from echofm.schema import FrozenModel
 from echofm.shards.read import ShardSet
-from synth.mafe.flow import FlowKind, flow_teacher
+from synth.mafe.flow import FlowKind, flow_teacher, opencv
 from synth.mafe.phase import find_beats
 from synth.mafe.triples import chosen_triples
 
@@ -129,6 +129,8 @@ def _part(number: int) -> str:
 
 
 def _write(shards: ShardSet, folder: Path, request: Request, processes: int, show_progress: bool) -> None:
+    # Here, not in every worker: what is missing is one line.
+    opencv()
     folder.mkdir(exist_ok=True)
     parts = range(-(-len(shards) // _CLIPS_PER_PART))
     todo = [part for part in parts if not (folder / _part(part)).is_file()]

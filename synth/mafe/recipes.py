@@ -21,7 +21,7 @@ class TeachersConfig(FrozenModel):
 
     flow: FlowKind = "dis"
     """OpenCV's dense inverse search, or torchvision's RAFT with its published weights."""
-    flow_weight: float = pydantic.Field(default=0.05, ge=0)
+    flow_weight: float = pydantic.Field(default=0.3, ge=0)
     """Of the distance to the teacher's flow, per pixel; 0: no flow teacher's loss."""
     identity_weight: float = pydantic.Field(default=0.3, ge=0)
     """Of the distance to the re-identification features (--reid); 0: no such loss."""
@@ -67,7 +67,7 @@ def echofm() -> MafeRecipe:
         network="echofm",
         fit=FitConfig(
             steps=4000, batch=16, workers=0, ema_decay=0.995,
-            optim=OptimConfig(base_lr=1.6e-2, warmup_steps=100, max_grad_norm=1.0),
+            optim=OptimConfig(base_lr=2.4e-2, warmup_steps=100, max_grad_norm=1.0),
         ),
         monitor=MonitorConfig(every=500, clips=16),
     )  # fmt: skip
@@ -79,7 +79,7 @@ def demo() -> MafeRecipe:
     echofm synth train mafe demo --data SHARDS --encoder RUN/export --out RUN
     """
     recipe = echofm()
-    optim = OptimConfig(base_lr=3.2e-2, warmup_steps=20, max_grad_norm=1.0)
+    optim = OptimConfig(base_lr=4.8e-2, warmup_steps=20, max_grad_norm=1.0)
     changed = {"steps": 300, "batch": 8, "save_every": 150, "ema_decay": 0.98, "optim": optim}
     fit = recipe.fit.model_copy(update=changed)
     return recipe.model_copy(update={"name": "demo", "fit": fit, "monitor": MonitorConfig(every=150, clips=16)})

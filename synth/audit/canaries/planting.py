@@ -21,8 +21,8 @@ from echofm.embed.rows import tidy_rows
 from echofm.embed.table import EmbeddingTable
 from echofm.embed.videos import Videos
 from echofm.errors import UnreadableFile
-from synth.audit.canaries.marks import COLUMNS, KIND, LEFT_OUT, SOURCE, STRENGTH
 from synth.audit.canaries.transforms import IN_BETWEEN, NEW_BEAT, in_between, plan, transformed
+from synth.audit.sets import KIND, LEFT_OUT, MARKS, SOURCE, STRENGTH
 
 LEAST_SOURCES = 20
 
@@ -87,9 +87,10 @@ class CanaryInput:
         made = self.videos.read(asked, task, channels=self._channels)
         for position, wanted in by_source:
             own = next(made)
-            other = next(made) if any(kind == IN_BETWEEN for kind, _ in wanted) else None
+            other = next(made) if any(kind == IN_BETWEEN for kind, _ in wanted) else {}
+            failed = next((each for each in (own, other) if isinstance(each, UnreadableFile)), None)
             for kind, strength in wanted:
-                yield self._item(self.source_ids[position], kind, strength, own, other)
+                yield failed or self._item(self.source_ids[position], kind, strength, own, other)
 
     def _item(
         self,
@@ -97,14 +98,10 @@ class CanaryInput:
         kind: str,
         strength: float,
         own: Mapping[tuple[str, float], Clip] | UnreadableFile,
-        other: Mapping[tuple[str, float], Clip] | UnreadableFile | None,
-    ) -> Item | UnreadableFile:
-        for each in (own, other):
-            if isinstance(each, UnreadableFile):
-                return each
-        assert not isinstance(own, UnreadableFile)
+        other: Mapping[tuple[str, float], Clip] | UnreadableFile,
+    ) -> Item:
+        assert not isinstance(own, UnreadableFile) and not isinstance(other, UnreadableFile)
         if kind == IN_BETWEEN:
-            assert other is not None and not isinstance(other, UnreadableFile)
             clip = in_between(own[_AS_IT_IS], other[_AS_IT_IS], strength)
         else:
             clip = own[kind, strength]
@@ -164,5 +161,5 @@ def with_new_beats(planted: EmbeddingTable, train: EmbeddingTable, *, wanted: in
 
 
 def _only_marks(table: EmbeddingTable) -> EmbeddingTable:
-    extra = [name for name in table.labels.columns if name not in COLUMNS]
+    extra = [name for name in table.labels.columns if name not in MARKS]
     return replace(table, rows=table.rows.drop(columns=extra))

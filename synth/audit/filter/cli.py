@@ -38,13 +38,5 @@ def main(argv: list[str]) -> int:
     arguments = tyro.cli(Arguments, args=argv, prog="echofm audit filter", description=Arguments.__doc__)
     from synth.audit.filter.write import write_kept
 
-    done = write_kept(
-        arguments.audit,
-        arguments.synthetic,
-        arguments.out,
-        dataset=arguments.dataset,
-        patient_from=arguments.patient_from,
-        id_key=arguments.id_key,
-    )
-    print(done.summary())
+    print(write_kept(**vars(arguments)).summary())
     return 0

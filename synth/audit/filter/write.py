@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -17,18 +16,19 @@ import pandas as pd
 from echofm import read_clips
 from echofm.clip import Clip
 from echofm.embed.source import parsed
-from echofm.errors import EchofmError, UnreadableFile
+from echofm.errors import EchofmError, UnreadableFile, os_errors_as
 from echofm.ids import IdKey, load_key
 from echofm.progress import progress_bar
 from echofm.readers.datasets import FolderSource, open_source
 from echofm.readers.images import image_sha256
 from echofm.readers.source import Row
+from echofm.saved import file_sha256
 from echofm.schema import FrozenModel
 from echofm.shards.manifest import MANIFEST as SHARDS
 from echofm.shards.read import ShardSet
 from echofm.shards.write import write_shards
 from synth.audit.filter.folder_copy import FolderCopy
-from synth.audit.names import shown
+from synth.audit.sets import shown
 from synth.audit.result import AuditResult
 
 FILTER = "filter.json"
@@ -71,18 +71,19 @@ class Filtered(FrozenModel):
         return "\n".join(lines)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Decisions:
-    """reasons: of each clip that is to be removed; clips: all that the audit saw."""
+    """reasons: of each clip that is to be removed; clips: all that the audit saw; audit_sha256: of its audit.json."""
 
     clips: frozenset[str]
     reasons: dict[str, str]
+    audit_sha256: str
 
-    def why_not(self, clip_id: str) -> str | None:
-        """Why a clip is left out; None where it is kept."""
-        if clip_id not in self.clips:
-            return _UNSEEN
-        return self.reasons.get(clip_id)
+    def why_not(self, clip_id: str, split: str | None, splits: list[str]) -> str | None:
+        """Why a clip is left out; None where it is kept. splits: those audited, none where all were."""
+        if clip_id in self.clips:
+            return self.reasons.get(clip_id)
+        return _UNSEEN if not splits or split is None or split in splits else "of a split that was not audited"
 
 
 def write_kept(
@@ -105,7 +106,7 @@ def write_kept(
     folder = path.parent if path.suffix.lower() == ".csv" else path
     if folder.is_dir() and (folder.resolve() == out.resolve() or folder.resolve() in out.resolve().parents):
         raise EchofmError("--out lies in the synthetic set itself; name a folder beside it")
-    decisions, digest = read_decisions(audit)
+    decisions = read_decisions(audit)
     written, alone = out, path.is_file() and path.suffix.lower() != ".csv"
     key = load_key(id_key)
     if (path / SHARDS).is_file():
@@ -119,33 +120,35 @@ def write_kept(
     absent = decisions.clips - set(kept) - {each.id for each in left_out}
     if absent and not alone:
         others["audited clips that are not in this set"] = len(absent)
-    done = Filtered(audit_sha256=digest, clips_kept=len(kept), kept=kept, left_out=left_out, other_files=dict(others))
-    try:
+    done = Filtered(
+        audit_sha256=decisions.audit_sha256,
+        clips_kept=len(kept),
+        kept=kept,
+        left_out=left_out,
+        other_files=dict(others),
+    )
+    with os_errors_as(f"{FILTER} cannot be written ({{reason}}); check --out"):
         (written / FILTER).write_text(done.to_json(), encoding="utf-8")
         if written != out:
             os.replace(written, out)
-    except OSError as error:
-        raise EchofmError(f"{FILTER} cannot be written ({error.strerror}); check --out") from None
     return done
 
 
 def _begun(out: Path) -> Path:
     """The empty folder OUT.partial, known by its filter.json. Raises EchofmError where it is somebody else's."""
     partial = out.with_name(out.name + ".partial")
-    try:
+    with os_errors_as("--out cannot be written ({reason}); choose another folder"):
         if partial.exists():
             if not (partial / FILTER).is_file():
                 raise EchofmError("a folder stands where --out is to grow (OUT.partial); name another --out")
             shutil.rmtree(partial)
         partial.mkdir(parents=True)
         (partial / FILTER).touch()
-    except OSError as error:
-        raise EchofmError(f"--out cannot be written ({error.strerror}); choose another folder") from None
     return partial
 
 
-def read_decisions(audit: Path) -> tuple[Decisions, str]:
-    """What an audit decided, and the sha256 of its audit.json. Raises EchofmError where the two files disagree."""
+def read_decisions(audit: Path) -> Decisions:
+    """What an audit decided. Raises EchofmError where the two files disagree."""
     if not (audit / "audit.json").is_file():
         raise EchofmError("--audit holds no finished audit (no audit.json); name the --out of `echofm audit`")
     result = AuditResult.from_json(audit / "audit.json")
@@ -163,8 +166,8 @@ def read_decisions(audit: Path) -> tuple[Decisions, str]:
         why = f"flagged (q {row.q:.3g})" if row.flagged else ""
         copied = f"shows the recording of real clip {row.duplicate_of}" if row.duplicate_of else ""
         reasons[str(row.clip_id)] = " and ".join(each for each in (why, copied) if each)
-    digest = hashlib.sha256((audit / "audit.json").read_bytes()).hexdigest()
-    return Decisions(frozenset(str(each) for each in samples["clip_id"]), reasons), digest
+    clips = frozenset(samples["clip_id"].astype(str))
+    return Decisions(clips=clips, reasons=reasons, audit_sha256=file_sha256(audit / "audit.json"))
 
 
 Done = tuple[list[str], list[LeftOut], "Counter[str]"]
@@ -184,11 +187,10 @@ def _files(
                 names = [shown(each, key) for each in clip_ids_of(row.path, key)]
                 # A file that declares several images is kept where all of them are.
                 seen = [name for name in names if name in decisions.clips] or names[:1]
-                clip_id, why = seen[0], next((why for name in seen if (why := decisions.why_not(name))), None)
+                clip_id = seen[0]
+                why = next((why for name in seen if (why := decisions.why_not(name, row.split, splits))), None)
             except UnreadableFile as error:
                 clip_id, why = error.file_id, error.reason
-            if why == _UNSEEN and splits and row.split is not None and row.split not in splits:
-                why = "of a split that was not audited"
             if why is None:
                 copy.keep(row.path)
                 kept.append(clip_id)
@@ -212,15 +214,12 @@ def clip_ids_of(path: Path, key: IdKey) -> list[str]:
     """
     if path.suffix.lower() in _IN_TWO_FILES or path.is_dir():
         return [clip.clip_id for clip in read_clips(path, key=key)]
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 22):
-                digest.update(block)
+        digest = bytes.fromhex(file_sha256(path))
     except OSError as error:
         raise UnreadableFile(key.file(path), f"the file cannot be read ({error.strerror})") from None
-    images = (image_sha256(digest.digest(), number) for number in range(1, _MOST_IMAGES + 1))
-    return [key.clip(each) for each in (digest.digest(), *images)]
+    images = (image_sha256(digest, number) for number in range(1, _MOST_IMAGES + 1))
+    return [key.clip(each) for each in (digest, *images)]
 
 
 @dataclass(frozen=True)
@@ -247,9 +246,7 @@ def _shards(path: Path, splits: list[str], out: Path, decisions: Decisions, key:
     left_out = []
     for position, record in enumerate(shards.records):
         name = shown(record.clip_id, key)
-        why = decisions.why_not(name)
-        if why is not None and splits and record.meta.split not in splits:
-            why = "of a split that was not audited"
+        why = decisions.why_not(name, record.meta.split, splits)
         if why is None:
             positions[record.clip_id] = position
         else:

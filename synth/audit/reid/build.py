@@ -11,12 +11,13 @@ import numpy as np
 import echofm
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from synth.audit.reid.config import LevelConfig, ReidConfig
-from synth.audit.reid.fit import FitOptions, Fitted, fit_head
+from synth.audit.reid.config import ReidConfig
+from synth.audit.reid.fit import fit_head
 from synth.audit.reid.folder import weights_bytes
-from synth.audit.reid.half import HALF_OF, Half, Role, half_of, seed_of
-from synth.audit.reid.model import LevelModel, Reid
-from synth.audit.reid.samples import Level, available_levels
+from synth.audit.reid.model import Reid
+from synth.audit.reid.options import HALF_OF, FitOptions, Half, Role, half_of, seed_of
+from synth.audit.reid.samples import available_levels
+from synth.audit.settings import Level
 
 
 def fit_reid(
@@ -46,10 +47,7 @@ def fit_reid(
     if len(set(train.patient_id)) < 2:
         raise EchofmError(f"half {half} of the training patients holds fewer than two; give more, or --half all")
     validation = table.select(split="val")
-    models: dict[Level, LevelModel] = {}
-    for level in asked:
-        fitted = fit_head(train, validation, level, options=own, advance=advance)
-        models[level] = _level(fitted)
+    models = {level: fit_head(train, validation, level, options=own, advance=advance) for level in asked}
     config = ReidConfig(
         echofm_version=echofm.__version__,
         base_encoder_digest=table.encoder_digest,
@@ -84,21 +82,3 @@ def require_splits(table: EmbeddingTable, wanted: Sequence[str]) -> None:
                 f"{len(shared)} patient(s) are in the splits {one} and {other} (first {shared[0]}); "
                 "a patient belongs to one: mend the splits and embed again"
             )
-
-
-def _level(fitted: Fitted) -> LevelModel:
-    preparation, choice = fitted.preparation, fitted.choice
-    config = LevelConfig(
-        level=preparation.level,
-        source=preparation.source,
-        bins=preparation.bins,
-        features=len(preparation.components.mean_D),
-        components=choice.components,
-        hidden=choice.hidden,
-        weight_decay=choice.weight_decay,
-        step=choice.step,
-        validation_auc=choice.validation_auc,
-    )
-    return LevelModel(
-        config=config, head=fitted.head, template_KD=preparation.template_KD, position_TD=preparation.position_TD
-    )

@@ -6,13 +6,14 @@ Exit codes: 0 done; 1 done, but a level does no better than chance on held-out p
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from echofm.errors import EchofmError
+from synth.audit.reid.options import FitOptions
 
 if TYPE_CHECKING:
     from synth.audit.reid.measure import Measured
@@ -33,28 +34,9 @@ class Arguments:
     """Half of the training patients; by default the role's own: filter a, judge b, single all."""
     levels: tuple[Literal["frame", "clip", "motion"], ...] = ()
     """By default all that the tables have features for."""
-    loss: Literal["supcon", "siamese"] = "supcon"
-    """Supervised contrastive, or the published pairs."""
-    init: Literal["discriminants", "random"] = "discriminants"
-    """Where training begins: at linear discriminants in closed form, or at random."""
-    positives: Literal["view", "patient"] = "view"
-    """What the loss brings together: a patient's clips of one view, or those of different views as well."""
-    components: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)
-    """Principal components of the features that the head reads; several are tried on the validation patients."""
-    hidden: tuple[int, ...] = (0, 256)
-    """Width of the network beside the linear map, 0 for none; several are tried."""
-    weight_decay: tuple[float, ...] = (0.1,)
-    """Several are tried."""
-    dropout: float = 0.1
-    """Part of the components left out at random in training."""
-    samples_per_patient: int = 2
-    """In a batch, from different clips where there are."""
-    steps: int = 600
-    """At most; the best is kept."""
     draws: int = 1000
     """Of the bootstrap over patients."""
-    seed: int = 0
-    """Filter and judge of one seed belong together."""
+    fit: tyro.conf.OmitArgPrefixes[FitOptions] = field(default_factory=FitOptions)
 
 
 def main(argv: list[str]) -> int:
@@ -67,7 +49,6 @@ def main(argv: list[str]) -> int:
     from echofm.embed.table import EmbeddingTable
     from echofm.progress import progress_bar
     from synth.audit.reid.build import fit_reid, require_splits
-    from synth.audit.reid.fit import FitOptions
     from synth.audit.reid.folder import save_reid
     from synth.audit.reid.measure import measure, summary
     from synth.audit.reid.report import page
@@ -76,31 +57,19 @@ def main(argv: list[str]) -> int:
     tables = [EmbeddingTable.load(path) for path in arguments.tables]
     table = tables[0] if len(tables) == 1 else EmbeddingTable.concat(tables)
     require_splits(table, ("train", "val", "test"))
-    options = FitOptions(
-        loss=arguments.loss,
-        init=arguments.init,
-        positives=arguments.positives,
-        components=arguments.components,
-        hidden=arguments.hidden,
-        weight_decay=arguments.weight_decay,
-        dropout=arguments.dropout,
-        samples_per_patient=arguments.samples_per_patient,
-        steps=arguments.steps,
-        seed=arguments.seed,
-    )
     levels = arguments.levels or available_levels(table)
-    with progress_bar("fitting heads", len(levels) * (options.tries + 1)) as bar:
+    with progress_bar("fitting heads", len(levels) * (arguments.fit.tries + 1)) as bar:
         reid = fit_reid(
             table,
             role=arguments.role,
             half=arguments.train_half,
             levels=levels,
-            options=options,
+            options=arguments.fit,
             advance=lambda note: bar.advance(1, note=note),
         )
         test = table.select(split="test")
         measured = measure(
-            reid, test, draws=arguments.draws, seed=arguments.seed, advance=lambda note: bar.advance(1, note=note)
+            reid, test, draws=arguments.draws, seed=arguments.fit.seed, advance=lambda note: bar.advance(1, note=note)
         )
     save_reid(reid, arguments.out)
     summary(reid, test, measured).save(arguments.out / "verification.json")

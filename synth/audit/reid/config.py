@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from echofm.schema import FrozenModel
-from synth.audit.reid.half import Half, Role
-from synth.audit.reid.samples import Level, Source
+from synth.audit.reid.options import Half, Loss, Positives, Role
+from synth.audit.reid.samples import Source
+from synth.audit.settings import Level
 
 # Far above any use: a hostile config.json must not claim all memory before its weights are looked at.
 _Width = Annotated[int, Field(gt=0, le=1 << 24)]
@@ -43,7 +44,6 @@ class ReidConfig(FrozenModel):
     format: Literal["echofm-reid"] = "echofm-reid"
     format_version: Literal[1] = 1
     echofm_version: str
-    """The release that wrote it."""
     base_encoder_digest: str
     """Of the encoder whose features it reads; tables of another are refused."""
     settings: dict[str, Any]
@@ -54,15 +54,11 @@ class ReidConfig(FrozenModel):
     """Which of the training patients it was fitted on."""
     seed: int
     """Of its weights; filter and judge have different ones."""
-    loss: Literal["supcon", "siamese"]
+    loss: Loss
     """Supervised contrastive, or pairs of equal and different patients."""
-    positives: Literal["view", "patient"]
+    positives: Positives
     """Whether a patient's clips of different views were brought together as well."""
     patients: int
-    """Training patients."""
     clips: int
-    """Their clips."""
     levels: Annotated[list[LevelConfig], Field(min_length=1, max_length=3)]
-    """Its heads."""
     weights_sha256: str
-    """Of model.safetensors."""

@@ -11,11 +11,12 @@ import safetensors.torch
 import torch
 
 from echofm.atomic import whole_files
-from echofm.errors import EchofmError
+from echofm.errors import EchofmError, os_errors_as
 from synth.audit.reid.config import LevelConfig, ReidConfig
 from synth.audit.reid.head import Components, Head
 from synth.audit.reid.model import LevelModel, Reid
-from synth.audit.reid.samples import Level
+from synth.audit.reid.samples import Sampling
+from synth.audit.settings import Level
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 _MAXIMUM_CONFIG_BYTES = 1 << 20
@@ -55,12 +56,10 @@ def save_reid(reid: Reid, folder: str | Path) -> Path:
         CARD: _card(reid.config).encode(),
         CONFIG: reid.config.to_json().encode(),
     }
-    try:
-        with whole_files([folder / name for name in contents]) as parts:
-            for part, content in zip(parts, contents.values(), strict=True):
-                part.write_bytes(content)
-    except OSError as error:
-        raise EchofmError(f"the model cannot be written to {folder} ({error.strerror}); check --out") from None
+    files = [folder / name for name in contents]
+    with os_errors_as(f"the model cannot be written to {folder} ({{reason}}); check --out"), whole_files(files) as parts:
+        for part, content in zip(parts, contents.values(), strict=True):
+            part.write_bytes(content)
     return folder
 
 
@@ -74,10 +73,8 @@ def load_reid(folder: str | Path) -> Reid:
     if len({each.level for each in config.levels}) < len(config.levels):
         raise EchofmError(f"{path}: one level occurs twice; copy the folder again")
     weights = folder / WEIGHTS
-    try:
+    with os_errors_as(f"{weights}: cannot be read ({{reason}}); copy the folder again"):
         content = weights.read_bytes()
-    except OSError as error:
-        raise EchofmError(f"{weights}: cannot be read ({error.strerror}); copy the folder again") from None
     if hashlib.sha256(content).hexdigest() != config.weights_sha256:
         raise EchofmError(f"{weights}: not the weights that {CONFIG} names (sha256 differs); copy the folder again")
     try:
@@ -105,7 +102,10 @@ def _level(config: LevelConfig, tensors: dict[str, torch.Tensor], path: Path) ->
         raise EchofmError(f"{path}: the {config.level} head is not what {CONFIG} describes; fit it again")
     head.load_state_dict(own)
     template_KD, position_TD = (None if each is None else each.float().numpy() for each in (template, position))
-    return LevelModel(config=config, head=head.eval(), template_KD=template_KD, position_TD=position_TD)
+    sampling = Sampling(
+        level=config.level, source=config.source, bins=config.bins, template_KD=template_KD, position_TD=position_TD
+    )
+    return LevelModel(config=config, head=head.eval(), sampling=sampling)
 
 
 def _card(config: ReidConfig) -> str:

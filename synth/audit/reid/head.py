@@ -1,11 +1,10 @@
-"""The head: principal components of the frozen features, a small network, a unit vector.
+"""The head (principal components of the frozen features, a small network, a unit vector) and what it is trained to do:
+bring a patient's samples together and part those of others.
 
-M samples, D features in, K components, E = 128 features out.
+M samples, D features in, K components, E = 128 features out, P pairs.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +12,12 @@ import torch
 import torch.nn.functional as F
 from sklearn.decomposition import PCA
 from torch import nn
-
 from echofm.backbones.frozen import seeded
+from synth.audit.reid.options import WIDTH
+from echofm.errors import EchofmError
+from echofm.loss.contrastive import info_nce
 
-WIDTH = 128
-"""Features out, as in the published re-identification models."""
+
 # Components are found on this many samples at most; more change them little and cost memory.
 _MOST_SAMPLES = 8192
 _BLOCK_ROWS = 2048
@@ -115,10 +115,59 @@ class Head(nn.Module):
     def project(self, samples_MD: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
         """(M, E) unit rows of samples that may be mapped from disk; block by block."""
         self.eval()
-        parts = [self(torch.from_numpy(np.array(block, np.float32))).numpy() for block in _blocks(samples_MD)]
+        blocks = (samples_MD[first : first + _BLOCK_ROWS] for first in range(0, len(samples_MD), _BLOCK_ROWS))
+        parts = [self(torch.from_numpy(np.array(block, np.float32))).numpy() for block in blocks]
         return np.concatenate(parts) if parts else np.zeros((0, WIDTH), np.float32)
 
 
-def _blocks(samples_MD: npt.NDArray) -> Iterator[npt.NDArray]:
-    for first in range(0, len(samples_MD), _BLOCK_ROWS):
-        yield samples_MD[first : first + _BLOCK_ROWS]
+def supervised_contrastive(unit_MD: torch.Tensor, patient_M: torch.Tensor, *, temperature: float = 0.1) -> torch.Tensor:
+    """Supervised contrastive loss (`echofm.loss.contrastive`): a scalar, the mean over samples with a partner.
+
+    unit_MD: rows of length one. patient_M: integers, equal for samples that belong together. A sample that has no
+    partner is a negative of the others and no anchor. Raises EchofmError where no two samples belong together.
+    """
+    same_MM = patient_M[:, None] == patient_M
+    itself_MM = torch.eye(len(unit_MD), dtype=torch.bool, device=unit_MD.device)
+    contrast = info_nce(unit_MD, unit_MD, same_QK=same_MM, itself_QK=itself_MM, temperature=temperature)
+    anchor_M = contrast.positives_Q > 0
+    if not anchor_M.any():
+        raise EchofmError("no two samples of a batch belong to one patient; a contrastive loss needs pairs")
+    return contrast.loss_Q[anchor_M].mean()
+
+
+class SiamesePairs(nn.Module):
+    """Same patient or not, from the absolute difference of two samples' features: a logistic layer on |f1 - f2|.
+
+    As in EchoNet-Synthetic's and EchoFlow's re-identification model (arXiv 2406.00808, 2503.22357); trained by binary
+    cross-entropy on equally many pairs of either kind.
+    """
+
+    def __init__(self, width: int, *, seed: int = 0) -> None:
+        super().__init__()
+        with seeded(seed):
+            self.same = nn.Linear(width, 1)
+
+    def forward(self, first_PD: torch.Tensor, second_PD: torch.Tensor) -> torch.Tensor:
+        """(P,) logits that both belong to one patient."""
+        return self.same((first_PD - second_PD).abs())[:, 0]
+
+    def loss(self, features_MD: torch.Tensor, patient_M: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
+        """Binary cross-entropy over each sample with one drawn partner and one drawn stranger.
+
+        Raises EchofmError where no sample has a partner or none has a stranger.
+        """
+        first, second, same = drawn_pairs(patient_M, draw)
+        return F.binary_cross_entropy_with_logits(self(features_MD[first], features_MD[second]), same)
+
+
+def drawn_pairs(patient_M: torch.Tensor, draw: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Indices of P first and P second samples, and 1.0 where both are of one patient, else 0.0; half of them are."""
+    same_MM = patient_M[:, None] == patient_M[None, :]
+    partner_MM = same_MM & ~torch.eye(len(patient_M), dtype=torch.bool)
+    usable = torch.nonzero(partner_MM.any(1) & (~same_MM).any(1))[:, 0]
+    if len(usable) == 0:
+        raise EchofmError("no sample of a batch has both a partner and a stranger; the pairs need two patients")
+    partner = torch.multinomial(partner_MM[usable].double(), 1, generator=draw)[:, 0]
+    stranger = torch.multinomial((~same_MM)[usable].double(), 1, generator=draw)[:, 0]
+    same = torch.cat([torch.ones(len(usable)), torch.zeros(len(usable))])
+    return usable.repeat(2), torch.cat([partner, stranger]), same

@@ -15,13 +15,14 @@ import numpy.typing as npt
 
 from echofm.atomic import write_whole
 from echofm.embed.table import EmbeddingTable
-from echofm.errors import EchofmError
+from echofm.errors import EchofmError, os_errors_as
 from echofm.intervals import Estimate
 from echofm.schema import FrozenModel
 from synth.audit.reid.model import Reid
-from synth.audit.reid.prepare import names
-from synth.audit.reid.samples import FIRST, SECOND, Level, Samples, whole_clips
+from synth.audit.reid.samples import FIRST, SECOND, WHOLE, Samples
 from synth.audit.reid.verify import SETTINGS, Recordings, Setting, Verification, fewer_patients, verifiable, verify
+from synth.audit.sets import text
+from synth.audit.settings import Level
 
 Space = Literal["head", "raw cosine"]
 
@@ -50,6 +51,9 @@ class Figure(FrozenModel):
     impostor_pairs: int
 
 
+_FOUND = ("setting", "auc", "eer", "rank1", "mean_average_precision", "patients")
+
+
 class VerificationReport(FrozenModel):
     """verification.json: on patients of the split "test", 95 % intervals over redrawn patients."""
 
@@ -67,10 +71,8 @@ class VerificationReport(FrozenModel):
 
     def save(self, path: Path) -> None:
         """Write it. Raises EchofmError where that cannot be done."""
-        try:
+        with os_errors_as(f"{path.name} cannot be written ({{reason}}); check --out"):
             write_whole(path, self.to_json())
-        except OSError as error:
-            raise EchofmError(f"{path.name} cannot be written ({error.strerror}); check --out") from None
 
 
 def measure(
@@ -86,7 +88,7 @@ def measure(
     The plain cosine of the samples that the head reads stands beside it. Of very many clips a drawn part of the
     patients is taken. Raises EchofmError where nothing can be verified at all.
     """
-    test = test.select(np.flatnonzero(fewer_patients(names(test.patient_id), seed=seed)))
+    test = test.select(np.flatnonzero(fewer_patients(text(test.patient_id), seed=seed)))
     results = []
     for level, model in reid.levels.items():
         found = model.samples(test)
@@ -124,12 +126,7 @@ def summary(reid: Reid, test: EmbeddingTable, measured: list[Measured]) -> Verif
             Figure(
                 level=each.level,
                 space=each.space,
-                setting=each.found.setting,
-                auc=each.found.auc,
-                eer=each.found.eer,
-                rank1=each.found.rank1,
-                mean_average_precision=each.found.mean_average_precision,
-                patients=each.found.patients,
+                **{name: getattr(each.found, name) for name in _FOUND},
                 genuine_pairs=len(each.found.genuine),
                 impostor_pairs=len(each.found.impostor),
             )
@@ -148,27 +145,11 @@ def hardest_setting(measured: list[Measured], level: Level) -> Measured:
 def _settings(
     test: EmbeddingTable, found: Samples, feature_ME: npt.NDArray[np.float32]
 ) -> Iterator[tuple[Recordings, Recordings, Setting]]:
-    whole_NE = whole_clips(feature_ME, found.clip_M, found.part_M, len(test))
-    rows = np.flatnonzero(np.isfinite(whole_NE[:, 0]))
-    whole = _recordings(test, whole_NE[rows], rows)
-    first, second = (_recordings(test, feature_ME[part], found.clip_M[part]) for part in _halves(found))
+    first, second, whole = (found.recordings(test, feature_ME, part) for part in (FIRST, SECOND, WHOLE))
     for setting in SETTINGS:
         pair = (first, second) if setting == "within acquisition" else (whole, whole)
         if verifiable(*pair, setting=setting):
             yield *pair, setting
-
-
-def _halves(found: Samples) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    return found.part_M == FIRST, found.part_M == SECOND
-
-
-def _recordings(test: EmbeddingTable, feature_QD: npt.NDArray, rows: npt.NDArray[np.int64]) -> Recordings:
-    return Recordings(
-        feature_QD=feature_QD,
-        clip_Q=names(test.clip_id)[rows],
-        patient_Q=names(test.patient_id)[rows],
-        view_Q=names(test.view)[rows],
-    )
 
 
 def _unit(feature_MD: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

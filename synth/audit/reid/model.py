@@ -17,38 +17,30 @@ from echofm.embed.phase import PhaseTokens
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from synth.audit.reid.config import LevelConfig, ReidConfig
-from synth.audit.reid.half import Half, why_not_apart
+from synth.audit.reid.options import WIDTH, Half
 from synth.audit.reid.head import Head
-from synth.audit.reid.samples import Level, Samples, blocks, samples, whole_clips
+from synth.audit.reid.samples import Samples, Sampling, blocks, whole_clips
+from synth.audit.settings import Level
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LevelModel:
-    """The head of a level, how it is made (config); for motion the cycle to which others are turned, and what the
-    place in a window adds to a moment, where that is known."""
+    """The head of a level, how it was made (config) and what it reads (sampling)."""
 
     config: LevelConfig
     head: Head
-    template_KD: npt.NDArray[np.float32] | None
-    position_TD: npt.NDArray[np.float32] | None = None
+    sampling: Sampling
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """All that decides the features, by name."""
-        found = dict(self.head.state_dict())
-        extra = {"template_KD": self.template_KD, "position_TD": self.position_TD}
+        extra = {"template_KD": self.sampling.template_KD, "position_TD": self.sampling.position_TD}
+        found = self.head.state_dict()
         found |= {name: torch.from_numpy(array) for name, array in extra.items() if array is not None}
         return {name: tensor.detach().contiguous() for name, tensor in found.items()}
 
     def samples(self, table: EmbeddingTable) -> Samples:
         """The table's samples as the head reads them. Raises EchofmError where the table does not have them."""
-        found = samples(
-            table,
-            self.config.level,
-            source=self.config.source,
-            bins=self.config.bins,
-            template_KD=self.template_KD,
-            position_TD=self.position_TD,
-        )
+        found = self.sampling.samples(table)
         width = found.feature_MD.shape[1]
         if width != self.config.features:
             raise EchofmError(
@@ -99,7 +91,7 @@ class Reid:
             if level == "frame":
                 lengths = np.bincount(found.clip_M, minlength=len(block))
                 frames += np.split(unit_ME, np.cumsum(lengths)[:-1])
-        video_NE = np.concatenate(video) if video else np.zeros((0, 128), np.float32)
+        video_NE = np.concatenate(video) if video else np.zeros((0, WIDTH), np.float32)
         without = int(np.isnan(video_NE[:, 0]).sum())
         if without:
             raise EchofmError(
@@ -139,14 +131,24 @@ class Reid:
 
 def require_separate(filter_model: Reid, judge: Reid) -> None:
     """Raises EchofmError where a judge would only repeat the filter: one model, shared patients, or one seed."""
-    reason = why_not_apart((filter_model.half, filter_model.config.seed), (judge.half, judge.config.seed))
-    if filter_model.config.weights_sha256 == judge.config.weights_sha256:
-        reason = "they are one model"
+    reason = why_not_separate(filter_model, judge)
     if reason is not None:
         raise EchofmError(
             f"filter and judge are not separate: {reason}; "
             "fit them with --role filter and --role judge under one --seed"
         )
+
+
+def why_not_separate(filter_model: Reid, judge: Reid) -> str | None:
+    """Why a judge would only repeat the filter; None where it does not."""
+    one, other = filter_model.config, judge.config
+    if one.weights_sha256 == other.weights_sha256:
+        return "they are one model"
+    if "all" in (one.half, other.half):
+        return "one of them was fitted on all training patients, so the other saw a part of the same"
+    if one.half == other.half:
+        return f"both were fitted on half {one.half} of the training patients"
+    return f"both began from seed {one.seed}" if one.seed == other.seed else None
 
 
 def _whole(model: LevelModel, table: EmbeddingTable) -> npt.NDArray[np.float32]:

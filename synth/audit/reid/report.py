@@ -6,12 +6,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 
-from echofm.intervals import Estimate
 from echofm.report.blocks import Block, Panels, Picture, Prose, Table
 from echofm.report.page import Page
 from synth.audit.reid.measure import Measured, hardest_setting
 from synth.audit.reid.model import Reid
-from synth.audit.reid.samples import Level
+from synth.audit.report.blocks import number
+from synth.audit.settings import Level
 
 # A judge that ranks fewer pairs rightly than this on patients it knows two clips of will miss most copies.
 REQUIRED_AUC = 0.9
@@ -37,7 +37,7 @@ def page(reid: Reid, measured: list[Measured], *, phantom: bool = False) -> Page
         if hardest.found.auc.low < REQUIRED_AUC:
             report.warn(
                 f"At the {level} level this model does not recognise patients {hardest.found.setting} reliably "
-                f"(AUC {_shown(hardest.found.auc)}): an audit that relies on it misses what it cannot see."
+                f"(AUC {number(hardest.found.auc)}): an audit that relies on it misses what it cannot see."
             )
     report.add("Verification on held-out patients", Prose(_PROTOCOL), _figures(measured))
     for level in reid.levels:
@@ -66,10 +66,10 @@ def _figures(measured: list[Measured]) -> Table:
             each.level,
             each.found.setting,
             each.space,
-            _shown(each.found.auc),
-            _shown(each.found.eer),
-            _shown(each.found.rank1),
-            _shown(each.found.mean_average_precision),
+            number(each.found.auc),
+            number(each.found.eer),
+            number(each.found.rank1),
+            number(each.found.mean_average_precision),
             each.found.patients,
         )
         for each in measured
@@ -162,7 +162,3 @@ def _settings(reid: Reid) -> Table:
         ),
     ]
     return Table(columns=("setting", "value"), rows=rows)
-
-
-def _shown(estimate: Estimate) -> str:
-    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"

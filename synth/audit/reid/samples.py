@@ -5,29 +5,30 @@ N clips, M samples, T times, R rows, C columns, K phase bins, D features of a to
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from echofm.embed.positions import without_position
+from echofm.embed.positions import position_means, without_position
+from echofm.embed.rhythm import at_times, cycle_length_s
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from synth.audit.reid.cycle import one_cycle, turn_to
+from synth.audit.reid.verify import Recordings
+from synth.audit.sets import text
+from synth.audit.settings import Level
 
-Level = Literal["frame", "clip", "motion"]
-LEVELS: tuple[Level, ...] = ("frame", "clip", "motion")
 Source = Literal["tokens", "phase", "video"]
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 
 FIRST, SECOND, WHOLE, OTHER = 0, 1, 2, 3
-BINS = 16
-"""Phases of a cycle: at 75 beats a minute one every 50 ms, finer than a token of four frames sees."""
 # A table is gone through in parts, so that tokens larger than memory are never held at once.
 _BLOCK_CLIPS = 1024
+_ROUNDS = 10
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,6 +45,17 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.feature_MD)
+
+    def recordings(self, table: EmbeddingTable, feature_ME: Floats, part: int) -> Recordings:
+        """What a head made of these samples, as recordings of the table's clips: of one half, or of the WHOLE."""
+        if part == WHOLE:
+            feature = whole_clips(feature_ME, self.clip_M, self.part_M, len(table))
+            rows = np.flatnonzero(np.isfinite(feature[:, 0]))
+            feature = feature[rows]
+        else:
+            feature, rows = feature_ME[self.part_M == part], self.clip_M[self.part_M == part]
+        clip_Q, patient_Q, view_Q = (text(column)[rows] for column in (table.clip_id, table.patient_id, table.view))
+        return Recordings(feature_QD=feature, clip_Q=clip_Q, patient_Q=patient_Q, view_Q=view_Q)
 
 
 def source_of(table: EmbeddingTable, level: Level) -> Source:
@@ -76,45 +88,76 @@ def blocks(table: EmbeddingTable) -> Iterator[tuple[int, EmbeddingTable]]:
         yield first, table.select(np.arange(first, min(first + _BLOCK_CLIPS, len(table))))
 
 
-def samples(
-    table: EmbeddingTable,
-    level: Level,
-    *,
-    source: Source,
-    bins: int = BINS,
-    template_KD: npt.NDArray | None = None,
-    position_TD: Floats | None = None,
-) -> Samples:
-    """All samples of a table's clips at one level.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sampling:
+    """How samples of a level are made.
 
     frame: the tokens of each frame, places side by side. clip: the mean of these over time, of the whole clip and of
-    either half (of a table with clip vectors alone: these). motion: one cycle, turned to agree with `template_KD`, of
-    the whole and of each half that shows a whole cycle, after what a token's position in its window explains
-    (`position_TD`) is taken off; a clip without a cycle has no sample.
-    Raises EchofmError where the table lacks the source.
+    either half (of a table with clip vectors alone: these). motion: one cycle of `bins` phases, turned to agree with
+    `template_KD`, of the whole and of each half that shows a whole cycle, after what a token's position in its window
+    explains (`position_TD`, where positions are known) is taken off; a clip without a cycle has no sample.
     """
-    _require(table, source, level)
-    if level == "motion":
-        return _cycles(table, bins, template_KD, position_TD)
-    if source == "video":
-        return Samples(
-            feature_MD=table.video_ND, clip_M=np.arange(len(table)), part_M=np.full(len(table), WHOLE, np.int64)
-        )
-    if source == "tokens":
-        assert table.tokens is not None
-        frames = table.tokens.feature_NTRCD.reshape(len(table), table.tokens.grid[0], -1)
-        return _single_frames(list(frames)) if level == "frame" else _means(list(frames))
-    return _single_frames([each for each, _ in _timelines(table, None)])
+
+    level: Level
+    source: Source
+    bins: int
+    template_KD: Floats | None = None
+    position_TD: Floats | None = None
+
+    @classmethod
+    def learned(cls, table: EmbeddingTable, level: Level, *, bins: int) -> Sampling:
+        """From training clips. Raises EchofmError where they have nothing for the level."""
+        plain = cls(level=level, source=source_of(table, level), bins=bins)
+        if level != "motion":
+            return plain
+        plain = replace(plain, position_TD=position_means(table))
+        cycles = plain.samples(table)
+        if len(cycles) == 0:
+            raise EchofmError(
+                "no training clip shows a whole heart cycle, which the motion level needs; leave motion out of "
+                "--levels or embed longer clips of known frame times"
+            )
+        template_KD = common_template(cycles.feature_MD.reshape(len(cycles), bins, -1).astype(np.float64))
+        return replace(plain, template_KD=template_KD.astype(np.float32))
+
+    def samples(self, table: EmbeddingTable) -> Samples:
+        """All samples of a table's clips. Raises EchofmError where the table lacks the source."""
+        if self.source == "tokens" and table.tokens is None:
+            raise EchofmError(
+                f"the {self.level} head reads space-time tokens, which the table lacks; embed with --tokens"
+            )
+        if self.source == "phase" and table.phase is None:
+            raise EchofmError(
+                f"the {self.level} head reads phase features, which the table lacks; embed without --no-phase"
+            )
+        if self.level == "motion":
+            assert table.phase is not None
+            return _joined(self._cycles(table), width=self.bins * table.phase.feature_PD.shape[1])
+        if self.source == "video":
+            everyone = np.arange(len(table))
+            return Samples(feature_MD=table.video_ND, clip_M=everyone, part_M=np.full(len(table), WHOLE, np.int64))
+        if table.tokens is not None and self.source == "tokens":
+            clips = list(table.tokens.feature_NTRCD.reshape(len(table), table.tokens.grid[0], -1))
+        else:
+            clips = [frames for frames, _ in _timelines(table, None)]
+        return _joined(_single_frames(clips) if self.level == "frame" else _means(clips), width=clips[0].shape[-1])
+
+    def _cycles(self, table: EmbeddingTable) -> Iterator[_Piece]:
+        for number, (frames, time_s) in enumerate(_timelines(table, self.position_TD)):
+            half = len(frames) // 2
+            halves = (FIRST, slice(0, half)), (SECOND, slice(len(frames) - half, None))
+            for part, chosen in (*halves, (WHOLE, slice(None))):
+                cycle = one_cycle(frames[chosen], time_s[chosen], bins=self.bins)
+                if cycle is not None:
+                    turned = cycle if self.template_KD is None else turn_to(self.template_KD, cycle)
+                    yield turned.reshape(1, -1).astype(np.float32), number, np.array([part])
 
 
-def _require(table: EmbeddingTable, source: Source, level: Level) -> None:
-    if source == "tokens" and table.tokens is None:
-        raise EchofmError(f"the {level} head reads space-time tokens, which the table lacks; embed with --tokens")
-    if source == "phase" and table.phase is None:
-        raise EchofmError(f"the {level} head reads phase features, which the table lacks; embed without --no-phase")
+# Samples of one clip, its row, and of each sample the part.
+_Piece = tuple[Floats, int, npt.NDArray[np.int64]]
 
 
-def _timelines(table: EmbeddingTable, position_TD: Floats | None) -> Iterator[tuple[Floats, npt.NDArray[np.float64]]]:
+def _timelines(table: EmbeddingTable, position_TD: Floats | None) -> Iterator[tuple[Floats, Doubles]]:
     """Of each clip its phase tokens (T, D) and their seconds."""
     phase = table.phase if position_TD is None else without_position(table, position_TD).phase
     assert phase is not None
@@ -122,55 +165,31 @@ def _timelines(table: EmbeddingTable, position_TD: Floats | None) -> Iterator[tu
         yield phase.feature_PD[first:last], phase.time_s_P[first:last]
 
 
-def _single_frames(clips: list[Floats]) -> Samples:
+def _single_frames(clips: list[Floats]) -> Iterator[_Piece]:
     """Every frame; the middle ones of the two halves stand for these."""
-    parts, owners = [], []
     for number, frames in enumerate(clips):
         part = np.full(len(frames), OTHER, np.int64)
         if len(frames) >= 2:
             part[len(frames) // 4], part[len(frames) - 1 - len(frames) // 4] = FIRST, SECOND
-        parts.append(part)
-        owners.append(np.full(len(frames), number, np.int64))
-    return _joined(clips, owners, parts)
+        yield frames, number, part
 
 
-def _means(clips: list[Floats]) -> Samples:
+def _means(clips: list[Floats]) -> Iterator[_Piece]:
     """The mean over the first half, over the second and over all frames."""
-    features, owners, parts = [], [], []
     for number, frames in enumerate(clips):
         half = len(frames) // 2
         kept = [(FIRST, frames[:half]), (SECOND, frames[-half:])] if half else []
         for part, chosen in [*kept, (WHOLE, frames)]:
-            features.append(chosen.mean(0, keepdims=True, dtype=np.float64).astype(np.float32))
-            owners.append(np.array([number]))
-            parts.append(np.array([part]))
-    return _joined(features, owners, parts)
+            yield chosen.mean(0, keepdims=True, dtype=np.float64).astype(np.float32), number, np.array([part])
 
 
-def _cycles(table: EmbeddingTable, bins: int, template_KD: npt.NDArray | None, position_TD: Floats | None) -> Samples:
-    features, owners, parts = [], [], []
-    width = table.phase.feature_PD.shape[1] if table.phase is not None else 0
-    for number, (frames, time_s) in enumerate(_timelines(table, position_TD)):
-        half = len(frames) // 2
-        for part, chosen in ((FIRST, slice(0, half)), (SECOND, slice(len(frames) - half, None)), (WHOLE, slice(None))):
-            cycle = one_cycle(frames[chosen], time_s[chosen], bins=bins)
-            if cycle is None:
-                continue
-            turned = cycle if template_KD is None else turn_to(template_KD, cycle)
-            features.append(turned.reshape(1, -1).astype(np.float32))
-            owners.append(np.array([number]))
-            parts.append(np.array([part]))
-    if not features:
-        features, owners, parts = [np.zeros((0, bins * width), np.float32)], [], []
-    return _joined(features, owners, parts)
-
-
-def _joined(features: list[Floats], owners: list[npt.NDArray[np.int64]], parts: list[npt.NDArray[np.int64]]) -> Samples:
-    nothing = [np.zeros(0, np.int64)]
+def _joined(pieces: Iterable[_Piece], *, width: int) -> Samples:
+    nothing = np.zeros((0, width), np.float32), 0, np.zeros(0, np.int64)
+    features, numbers, parts = zip(*pieces, nothing)
     return Samples(
         feature_MD=np.concatenate(features),
-        clip_M=np.concatenate(owners or nothing),
-        part_M=np.concatenate(parts or nothing),
+        clip_M=np.repeat(np.array(numbers, np.int64), [len(each) for each in parts]),
+        part_M=np.concatenate(parts),
     )
 
 
@@ -181,3 +200,45 @@ def whole_clips(unit_ME: Floats, clip_M: npt.NDArray[np.int64], part_M: npt.NDAr
     np.add.at(total, clip_M[chosen], unit_ME[chosen])
     length = np.linalg.norm(total, axis=1, keepdims=True)
     return np.divide(total, length, out=np.full_like(total, np.nan), where=length > 0).astype(np.float32)
+
+
+def one_cycle(feature_TD: npt.NDArray[np.floating], time_s_T: Doubles, *, bins: int) -> Doubles | None:
+    """(K, D) the clip's beats as one, resampled to K phases from an arbitrary origin, their mean taken out.
+
+    Without its mean a cycle no longer says what the heart looks like, only how it moves. None without a cycle.
+    """
+    length_s = cycle_length_s(feature_TD, time_s_T)
+    if length_s is None:
+        return None
+    since_s = np.asarray(time_s_T, np.float64) - time_s_T[0]
+    beats = max(1, int(np.ceil(since_s[-1] / length_s)))
+    wanted_s = (np.arange(beats)[:, None] + np.arange(bins) / bins) * length_s
+    inside = wanted_s <= since_s[-1] + 1e-9
+    drawn_BKD = at_times(wanted_s, np.asarray(feature_TD, np.float64), since_s)
+    cycle_KD = np.where(inside[..., None], drawn_BKD, 0).sum(0) / inside.sum(0)[:, None]
+    return cycle_KD - cycle_KD.mean(0)
+
+
+def common_template(cycle_NKD: Doubles) -> Doubles:
+    """(K, D) the mean cycle after all were turned to agree with it (Procrustes over rotations in phase).
+
+    Begins at the cycle that agrees best with the others, so that no draw decides.
+    """
+    sample = cycle_NKD[np.linspace(0, len(cycle_NKD) - 1, min(len(cycle_NKD), 64)).astype(int)]
+    agreement = [sum(_agreement(each, other).max() for other in sample) for each in sample]
+    template = sample[int(np.argmax(agreement))]
+    for _ in range(_ROUNDS):
+        turned = np.stack([turn_to(template, each) for each in cycle_NKD])
+        template = turned.mean(0)
+    return template
+
+
+def turn_to(template_KD: npt.NDArray[np.floating], cycle_KD: Doubles) -> Doubles:
+    """The cycle, begun at the phase where it agrees best with the template."""
+    return np.roll(cycle_KD, -int(_agreement(template_KD, cycle_KD).argmax()), axis=0)
+
+
+def _agreement(template_KD: npt.NDArray[np.floating], cycle_KD: Doubles) -> Doubles:
+    """(K,) inner product of the template with the cycle begun at each phase."""
+    spectrum = np.fft.rfft(cycle_KD, axis=0) * np.conj(np.fft.rfft(template_KD, axis=0))
+    return np.fft.irfft(spectrum.sum(1), len(template_KD))

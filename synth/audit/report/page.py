@@ -14,10 +14,10 @@ from echofm.intervals import Estimate
 from echofm.report.blocks import Block, FilmStrip, Notice, Panels, Picture, Prose, Table
 from echofm.report.page import Page
 from synth.audit.canaries.transforms import FAITHFUL
-from synth.audit.report.figures import exposure_curve, score_histogram
-from synth.audit.report.power import number, power_blocks, shown
-from synth.audit.report.strips import Strip, captions
-from synth.audit.result import AuditResult, JudgeResult, LevelResult
+from synth.audit.report.blocks import exposure_curve, score_histogram
+from synth.audit.report.blocks import number, power_blocks, shown
+from synth.audit.report.strips import Strip
+from synth.audit.result import AuditResult, FlaggedPart, JudgeResult, LevelResult
 from synth.audit.settings import Level
 
 TITLE = "Privacy audit of a synthetic set"
@@ -168,16 +168,14 @@ def _attacks(result: AuditResult) -> list[Block]:
 
 
 def _judge(judge: JudgeResult, result: AuditResult) -> list[Block]:
-    rows = [
-        ("closer than new patients (p <= alpha)", shown(judge.before.fraction), _after(judge, "fraction")),
-        ("chance of as many with nothing memorised", f"{judge.before.excess_p:.2g}", _after(judge, "excess_p")),
-        ("flagged by the judge", str(judge.before.decided), _after(judge, "decided")),
-        (
-            "membership inference, AUC",
-            number(judge.membership_auc_before),
-            "–" if judge.membership_auc_after is None else number(judge.membership_auc_after),
-        ),
-    ]
+    names = (
+        "closer than new patients (p <= alpha)",
+        "chance of as many with nothing memorised",
+        "flagged by the judge",
+        "membership inference, AUC",
+    )
+    before = _answer(judge.before, judge.membership_auc_before)
+    rows = list(zip(names, before, _answer(judge.after, judge.membership_auc_after)))
     blocks: list[Block] = [
         Prose(
             "A set that was filtered by one model looks clean to that model. The judge is another one; it sees all "
@@ -193,11 +191,11 @@ def _judge(judge: JudgeResult, result: AuditResult) -> list[Block]:
     return blocks
 
 
-def _after(judge: JudgeResult, name: str) -> str:
-    if judge.after is None:
-        return "–"
-    value = getattr(judge.after, name)
-    return shown(value) if isinstance(value, Estimate) else f"{value:.2g}" if isinstance(value, float) else str(value)
+def _answer(part: FlaggedPart | None, auc: Estimate | None) -> tuple[str, ...]:
+    """A column of the judge's table; dashes where nothing is left."""
+    if part is None or auc is None:
+        return ("–",) * 4
+    return shown(part.fraction), f"{part.excess_p:.2g}", str(part.decided), number(auc)
 
 
 def _strips(strips: Sequence[Strip]) -> list[Block]:
@@ -210,9 +208,9 @@ def _strips(strips: Sequence[Strip]) -> list[Block]:
         FilmStrip(
             {"synthetic": each.synthetic_KHW, "training": each.training_KHW},
             alt="frames of a synthetic clip above the same frames of its nearest training clip",
-            caption=caption,
+            caption=each.caption,
         )
-        for each, caption in zip(strips, captions(strips))
+        for each in strips
     ]
     return [warning, *shown]
 

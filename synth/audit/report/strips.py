@@ -28,17 +28,11 @@ _RATE_HZ = 25.0
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Strip:
-    """One pair: K frames of each, taken at the same times. Ids are hashes."""
+    """One pair: K frames of each, taken at the same times, and in words its ids (hashes), similarity and decision."""
 
-    synthetic_id: str
-    training_id: str
-    patient_id: str
-    score: float
-    q: float
-    removed: bool
     synthetic_KHW: Frames
     training_KHW: Frames
-    label: str
+    caption: str
 
 
 def closest_pairs(samples: pd.DataFrame, level: Level, *, most: int) -> pd.DataFrame:
@@ -51,24 +45,18 @@ def strips(pairs: pd.DataFrame, level: Level, *, synthetic: Videos, train: Video
     """Read the pairs' clips and bring them to one time; a pair of which one cannot be read is left out."""
     ours = list(synthetic.read([(str(each), None) for each in pairs["clip_id"]], _shown))
     theirs = list(train.read([(str(each), None) for each in pairs[f"{level}_neighbour"]], _shown))
-    found = []
+    found: list[Strip] = []
     for (_, row), own, other in zip(pairs.iterrows(), ours, theirs):
         if isinstance(own, UnreadableFile) or isinstance(other, UnreadableFile):
             continue
         own_KHW, other_KHW, step_s = together(own[0], other[0], own[1] if own[1] == other[1] else None)
-        found.append(
-            Strip(
-                synthetic_id=str(row["clip_id"]),
-                training_id=str(row[f"{level}_neighbour"]),
-                patient_id=str(row[f"{level}_neighbour_patient"]),
-                score=float(row[f"{level}_score"]),
-                q=float(row["q"]),
-                removed=bool(row["removed"]),
-                synthetic_KHW=own_KHW,
-                training_KHW=other_KHW,
-                label="" if step_s is None else f"{step_s:.2f} s apart",
-            )
+        caption = (
+            f"{len(found) + 1}. similarity {row[f'{level}_score']:.4f}, q {row['q']:.2g}, "
+            f"{'to remove' if row['removed'] else 'kept'}: synthetic `{row['clip_id']}` above, training "
+            f"`{row[f'{level}_neighbour']}` of patient `{row[f'{level}_neighbour_patient']}` below"
+            + ("" if step_s is None else f"; frames {step_s:.2f} s apart")
         )
+        found.append(Strip(synthetic_KHW=own_KHW, training_KHW=other_KHW, caption=caption))
     return found
 
 
@@ -101,13 +89,3 @@ def _coarse(frames_THW: Frames) -> npt.NDArray[np.float32]:
     pooled = block_reduce(frames_THW.astype(np.float32), (1, _COARSE, _COARSE), np.mean).reshape(len(frames_THW), -1)
     pooled -= pooled.mean(1, keepdims=True)
     return pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-6)
-
-
-def captions(found: Sequence[Strip]) -> list[str]:
-    """A line for each pair: its ids, its similarity and what was decided."""
-    return [
-        f"{number}. similarity {each.score:.4f}, q {each.q:.2g}, {'to remove' if each.removed else 'kept'}: synthetic "
-        f"`{each.synthetic_id}` above, training `{each.training_id}` of patient `{each.patient_id}` below"
-        + (f"; frames {each.label}" if each.label else "")
-        for number, each in enumerate(found, start=1)
-    ]

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import scipy.stats
 
 from echofm.errors import EchofmError
+from echofm.intervals import Estimate
+from synth.audit.result import FlaggedPart
 
 Doubles = npt.NDArray[np.float64]
 
@@ -76,30 +77,6 @@ def require_holdout(patients: int, *, alpha: float) -> None:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Flagged:
-    """What part of a synthetic set scores above the null at level alpha.
-
-    fraction: part with p <= alpha. low, high: Clopper-Pearson interval, as if the null were known exactly.
-    bootstrap_low, bootstrap_high: percentile interval over held-out patients and synthetic clips, both redrawn: it
-        carries the null's own uncertainty and is the one to report.
-    excess: fraction - alpha. excess_p: chance of so many flags or more with nothing memorised.
-    """
-
-    fraction: float
-    low: float
-    high: float
-    bootstrap_low: float
-    bootstrap_high: float
-    alpha: float
-    excess_p: float
-
-    @property
-    def excess(self) -> float:
-        """Part flagged beyond what new patients would be."""
-        return self.fraction - self.alpha
-
-
 def flagged(
     score_S: npt.ArrayLike,
     null_H: npt.ArrayLike,
@@ -109,7 +86,7 @@ def flagged(
     level: float = 0.95,
     draws: int = 1000,
     seed: int = 0,
-) -> Flagged:
+) -> FlaggedPart:
     """Part of the synthetic scores beyond the null at `alpha`, with intervals at `level`.
 
     excess_p: with one clip per held-out patient and exchangeable scores the number of flags is beta-binomial,
@@ -129,12 +106,12 @@ def flagged_at_any(
     level: float = 0.95,
     draws: int = 1000,
     seed: int = 0,
-) -> Flagged:
+) -> FlaggedPart:
     """Part of the clips that score beyond the null at one level or more, each level tested at alpha / L (Bonferroni).
 
     levels: (scores of the synthetic clips, scores of the held-out clips) at each of L levels. The part is at most
     alpha in expectation with nothing memorised, however the levels depend on one another; excess_p is L times the
-    least of the levels' own.
+    least of the levels' own. decided: those of p <= alpha, until a rule decides.
     """
     patient = np.unique(np.asarray(patient_H, str), return_inverse=True)[1]
     patients = int(patient.max()) + 1
@@ -150,14 +127,15 @@ def flagged_at_any(
     edge = math.floor(each_alpha * (patients + 1) + 1e-9)
     law = scipy.stats.betabinom(clips, edge, patients + 1 - edge)
     low, high = np.quantile(redrawn, [(1 - level) / 2, (1 + level) / 2])
-    return Flagged(
-        fraction=count / clips,
-        low=float(exact.low),
-        high=float(exact.high),
-        bootstrap_low=float(low),
-        bootstrap_high=float(high),
-        alpha=alpha,
+    fraction = count / clips
+    return FlaggedPart(
+        clips=count,
+        fraction=Estimate(value=fraction, low=float(low), high=float(high)),
+        clopper_pearson=Estimate(value=fraction, low=float(exact.low), high=float(exact.high)),
+        excess=fraction - alpha,
         excess_p=min(1.0, len(levels) * float(law.sf(int(hits_LS.sum(1).max()) - 1))),
+        decided=count,
+        smallest_detectable_share=smallest_detectable_share(patients, alpha=each_alpha),
     )
 
 
