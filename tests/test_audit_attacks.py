@@ -8,8 +8,8 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from echofm.errors import EchofmError
 from echofm.nearest import nearest
-from synth.audit.statistics.distances import Clips, closer_to_train, distance_ratio, inauthentic
 from synth.audit.statistics.attacks import _Ranks, membership, naming_risk
+from synth.audit.statistics.distances import Clips, closer_to_train, distance_ratio, inauthentic
 
 WIDTH = 24
 

@@ -12,7 +12,6 @@ import pytest
 from audit_sets import TRAIN, planted
 from hearts import beating_heart
 
-from echofm.readers.options import ReadOptions
 from echofm.clip import Clip
 from echofm.contract import InputContract
 from echofm.embed import videos
@@ -22,14 +21,13 @@ from echofm.embed.videos import open_videos
 from echofm.errors import UnreadableFile
 from echofm.ids import IdKey
 from echofm.nearest import Neighbours
-from echofm.readers.limits import Limits
+from echofm.readers.options import ReadOptions
 from echofm.readers.read import read_row
 from echofm.readers.source import Row
-from synth.audit.sets import KIND, LEFT_OUT, SOURCE
 from synth.audit.canaries.planting import CanaryInput, canary_id, sources, with_new_beats
 from synth.audit.canaries.transforms import FAITHFUL, KINDS, NEW_BEAT, STRENGTHS, in_between, plan, transformed
-from synth.audit.statistics.scores import vectors
-from synth.audit.statistics.scores import _of_canaries
+from synth.audit.sets import KIND, LEFT_OUT, SOURCE
+from synth.audit.statistics.scores import _of_canaries, vectors
 from synth.audit.statistics.search import Search
 
 

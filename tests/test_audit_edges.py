@@ -12,25 +12,24 @@ import pytest
 from audit_sets import HOLDOUT, PLANTS, TRAIN, WIDTH, planted, synthetic, table
 from hearts import beating_heart, write_avi
 
-from echofm.readers.options import ReadOptions
 from echofm.check.duplicates import Pair
 from echofm.contract import InputContract
-from echofm.embed.source import load_arrays
 from echofm.embed.rows import tidy_rows
+from echofm.embed.source import load_arrays
 from echofm.embed.table import EmbeddingTable
 from echofm.embed.videos import open_videos
 from echofm.errors import EchofmError
 from echofm.ids import IdKey
 from echofm.intervals import Estimate
+from echofm.readers.options import ReadOptions
 from synth.audit.assess import audit
-from synth.audit.sets import STRENGTH
 from synth.audit.canaries.transforms import sees_copies
 from synth.audit.cli import main
 from synth.audit.duplicates import Duplicates, _copied, exact_copies
 from synth.audit.filter.write import Filtered, LeftOut, read_decisions
-from synth.audit.sets import safe_table
 from synth.audit.report.strips import closest_pairs
 from synth.audit.result import Attacks, AuditResult, CanaryRecall
+from synth.audit.sets import STRENGTH, safe_table
 from synth.audit.settings import AuditSettings
 from synth.audit.statistics.calibrate import at_most, conformal_p, flagged_at_any, q_values
 from synth.audit.statistics.scores import combined_p
@@ -226,7 +225,9 @@ def test_whose_a_file_is_belongs_to_what_is_cached(tmp_path: Path) -> None:
 
     def state(patient_from: str) -> str:
         contract, key = InputContract(size=32, frames=4), IdKey(bytes(16))
-        return open_videos(tmp_path, options=ReadOptions(key=key), patient_from=patient_from).input(contract).fingerprint()
+        return (
+            open_videos(tmp_path, options=ReadOptions(key=key), patient_from=patient_from).input(contract).fingerprint()
+        )
 
     assert state("parent") == state("parent") != state("stem")
 

@@ -16,8 +16,7 @@ from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.ids import load_key
 from synth.audit.assess import audit
-from synth.audit.filter.folder_copy import ClipNames
-from synth.audit.filter.folder_copy import FolderCopy
+from synth.audit.filter.folder_copy import ClipNames, FolderCopy
 from synth.audit.filter.write import clip_ids_of, write_kept
 
 TRIMMED = "tables, written without the rows of clips left out"

@@ -13,8 +13,8 @@ from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from synth.audit.cli import main
 from synth.audit.reid import fit_reid
-from synth.audit.reid.options import FitOptions
 from synth.audit.reid.folder import save_reid
+from synth.audit.reid.options import FitOptions
 from synth.audit.result import AuditResult
 
 QUICK = FitOptions(components=(32,), shrink=(0.03,), directions=(6,), hidden=(0,), steps=30)

@@ -21,9 +21,8 @@ from synth.audit.assess import audit
 from synth.audit.audited import Audited
 from synth.audit.cli import main
 from synth.audit.judging import Judge
-from synth.audit.sets import safe_table, shown_digest
 from synth.audit.result import AuditResult
-from synth.audit.sets import Sets
+from synth.audit.sets import Sets, safe_table, shown_digest
 from synth.audit.settings import AuditSettings
 
 DOCS = Path(__file__).parents[1] / "docs" / "audit.md"

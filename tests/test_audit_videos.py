@@ -26,7 +26,7 @@ from echofm.contract import InputContract
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.hub import save_model
-from echofm.ids import IdKey, load_key
+from echofm.ids import IdKey
 from echofm.model.config import NetworkConfig
 from echofm.model.mae import VideoMae
 from echofm.readers.datasets import open_source
@@ -34,11 +34,11 @@ from echofm.readers.read import read_row
 from echofm.readers.source import Row
 from echofm.shards.read import ShardSet
 from echofm.shards.write import write_shards
-from synth.audit.sets import KIND
 from synth.audit.canaries.transforms import plan
 from synth.audit.cli import main
 from synth.audit.report.strips import FRAMES, together
 from synth.audit.result import AuditResult
+from synth.audit.sets import KIND
 
 TRAINING, HELD_OUT = range(6), range(100, 108)
 NAMES = ("Plantedname", "Janet")

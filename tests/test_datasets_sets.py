@@ -384,6 +384,13 @@ def test_cardiacnets_controls_of_both_halves_are_one_patient(tmp_path: Path) -> 
     assert source.notes["images that stand in both halves, read once with both labels"] == 1
 
 
+@pytest.mark.parametrize("name", ["hmcqu", "tmed2", "echophase"])
+def test_a_sets_own_tables_are_no_files_passed_over(tmp_path: Path, name: str) -> None:
+    root = getattr(lookalikes, name)(tmp_path / "set")
+    source = open_source(root)
+    assert list(source.rows()) and not {".csv", ".xlsx"} & set(source.unread)
+
+
 def test_hmcqu(sets: dict[str, Path]) -> None:
     source = open_source(sets["hmc-qu"])
     rows = {row.path.stem: row for row in source.rows()}

@@ -17,12 +17,14 @@ import pydicom.examples
 import pytest
 import torch
 from hearts import beating_heart, write_avi
+from test_readers_images import screen
 
 from echofm.contract import InputContract
 from echofm.embed import run as run_module
 from echofm.embed.cli import main
 from echofm.embed.extract import Extractor
 from echofm.embed.run import EmbedRun, Outcome, SetAside
+from echofm.embed.set_aside import file_positions
 from echofm.embed.table import EmbeddingTable
 from echofm.embed.videos import open_videos
 from echofm.errors import EchofmError
@@ -177,6 +179,16 @@ def test_one_bad_file_is_one_line(encoder: Path, tmp_path: Path, make: Callable[
         main([str(encoder), str(bad), str(tmp_path / "out")])
     assert "\n" not in str(caught.value) and "Jane" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_of_two_images_has_two_rows_and_a_copy_of_the_table_knows(encoder: Path, tmp_path: Path) -> None:
+    screen(tmp_path / "dual.dcm", 2)
+    tables = [embedded(encoder, tmp_path / "dual.dcm", tmp_path / name) for name in ("out", "again")]
+    for table, name in zip(tables, ("out", "again")):
+        assert len(set(table.clip_id)) == 2 and set(table.rows["patient_id"]) == {load_key().patient("4711")}
+        assert {path.name for path in (tmp_path / name).iterdir()} == TABLE | {"several.json"}
+        positions = file_positions(table.clip_id.tolist(), tmp_path / name, [load_key().file(tmp_path / "dual.dcm")])
+        assert list(positions.values()) == [(0, 0), (0, 1)]
 
 
 def test_unknown_frame_rate_is_reported(encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

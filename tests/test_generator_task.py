@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from labelled_hearts import write_labelled_hearts
@@ -28,6 +29,8 @@ from echofm.errors import EchofmError
 from echofm.hub import Encoder, config_of
 from echofm.model.config import EncoderConfig
 from echofm.model.vit import VideoEncoder
+from echofm.shards.latents import write_latents
+from echofm.shards.manifest import Latents
 from echofm.shards.read import ShardSet
 from synth.condition import Condition
 from synth.condition_field import Sizes
@@ -265,3 +268,27 @@ def test_after_training_every_condition_changes_the_clip_and_the_null_is_trained
         assert not torch.equal(other, made), field.field
         unknown = generator.sample(condition.without([field.field]), steps=2, frames=recipe.data.frames)
         assert not torch.equal(unknown, made), field.field
+
+
+def test_stored_latents_train_the_same_and_those_of_another_codec_are_refused(hearts: Path, tmp_path: Path) -> None:
+    codec, pixels = PixelCodec(size=16), ShardSet.open(hearts, show_progress=False)
+    about = {"scale": 1, "mean_C": (0.0,), "std_C": (1.0,)}
+    for name, digest in (("own", codec.digest), ("other", "0" * 64)):
+        write_latents(
+            pixels,
+            tmp_path / name,
+            encode=lambda clip: clip.frames_TCHW / np.float32(127.5) - 1,
+            latents=Latents(codec_digest=digest, **about),  # type: ignore[arg-type]
+            show_progress=False,
+        )
+    recipe, found = recipe_of("video-ef"), []
+    for shards in (pixels, ShardSet.open(tmp_path / "own", latents=True, show_progress=False)):
+        task = GeneratorTask(recipe, shards, codec=codec)
+        updater, batches = Updater(task, recipe.fit), task.batches(shards, recipe.fit, start_step=0)
+        found.append(updater(next(batches), step=1).figures["loss"])
+        figures = task.validate({"generator": task.net}, 0)
+        assert float(figures["val_loss"]) > 0 and figures["picture"].shape[2] == 3  # type: ignore[union-attr]
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
+    other = ShardSet.open(tmp_path / "other", latents=True, show_progress=False)
+    with pytest.raises(EchofmError, match=f"latents of codec 000000000000, --codec is {codec.digest[:12]}"):
+        GeneratorTask(recipe, other, codec=codec)

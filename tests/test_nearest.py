@@ -15,8 +15,7 @@ from echofm import nearest as module
 from echofm.errors import EchofmError
 from echofm.nearest import nearest, unit_rows
 from synth.audit.statistics import search as search_module
-from synth.audit.statistics.search import ApproximateIndex
-from synth.audit.statistics.search import Search
+from synth.audit.statistics.search import ApproximateIndex, Search
 
 
 def clustered(rows: int, width: int, seed: int, clusters: int = 50) -> np.ndarray:

@@ -196,6 +196,7 @@ def test_shards_of_another_mask_are_other_shards(tmp_path: Path) -> None:
         out = tmp_path / f"s{number}"
         assert shards_main([str(tmp_path / "a.avi"), str(out), "--mask", str(mask), "--processes", "1"]) == 0
         written.append(ShardSet.open(out).clip(0).sector_HW.mean())
+        assert ShardSet.open(out).manifest.sector_loses == (number == 0), "what a mask cuts off is told, too"
     assert written[0] != written[1]
     inputs = [open_videos(tmp_path / "a.avi", options=echofm.readers.ReadOptions(mask_HW=mask)) for mask in (None, np.ones((112, 112), bool))]
     assert inputs[0].fingerprint() != inputs[1].fingerprint()

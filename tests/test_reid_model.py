@@ -17,10 +17,9 @@ from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from synth.audit.reid import Reid, fit, fit_reid, load_reid, require_separate
 from synth.audit.reid.cli import main
-from synth.audit.reid.options import FitOptions
 from synth.audit.reid.folder import CARD, CONFIG, WEIGHTS, save_reid
-from synth.audit.reid.options import half_of
 from synth.audit.reid.measure import Measured, measure
+from synth.audit.reid.options import FitOptions, half_of
 from synth.audit.reid.samples import available_levels
 from synth.audit.reid.verify import Recordings, Setting, area, fewer_patients
 

@@ -19,12 +19,12 @@ from echofm.embed.positions import position_means, token_positions, without_posi
 from echofm.embed.rhythm import cycle_length_s
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from synth.audit.reid.samples import common_template, one_cycle, turn_to
 from synth.audit.reid.discriminant import discriminants, weights_L
 from synth.audit.reid.fit import batches
-from synth.audit.reid.options import HALF_OF, half_of, seed_of
 from synth.audit.reid.head import SiamesePairs, drawn_pairs, supervised_contrastive
 from synth.audit.reid.model import why_not_separate
+from synth.audit.reid.options import HALF_OF, half_of, seed_of
+from synth.audit.reid.samples import common_template, one_cycle, turn_to
 from synth.audit.reid.verify import Recordings, Setting, area, fewer_patients, verifiable, verify
 
 

@@ -20,7 +20,7 @@ from echofm.readers.source import Row
 from echofm.hub import load_model, save_model
 from synth.condition import Condition
 from synth.condition_field import Sizes
-from synth.generator.config import DataConfig, NetworkConfig
+from synth.generator.config import DataConfig, NetworkConfig, PathName
 from synth.generator.denoiser import Denoiser
 from synth.generator.model import Generator, GeneratorConfig
 from synth.generator.judge import judge_of
@@ -30,27 +30,31 @@ from synth.latent.codec import PixelCodec
 CONDITIONS = ("ef", "phase", "view", "reference")
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A generator of 4 frames at 16 pixels whose weights are off zero."""
-    torch.manual_seed(0)
+def tiny(path: PathName) -> Generator:
+    """Of 4 frames at 16 pixels, its weights off zero."""
     codec, network = PixelCodec(size=16), NetworkConfig(width=16, depth=1, heads=2, patch=8)
     sizes = Sizes(width=16, latent=(1, 16, 16), views=("A4C", "PLAX"))
     config = GeneratorConfig(
         network=network,
-        path="flow",
+        path=path,
         conditions=CONDITIONS,
         sizes=sizes,
         data=DataConfig(frames=4, frame_rate_hz=12.5),
         codec=codec.architecture,
         spread={"ef_percent": (20.0, 50.0, 70.0), "heart_rate_bpm": (50.0, 90.0)},
     )
-    denoiser = Denoiser(network, path="flow", conditions=CONDITIONS, sizes=sizes)
+    denoiser = Denoiser(network, path=path, conditions=CONDITIONS, sizes=sizes)
     with torch.no_grad():
         for weight in denoiser.parameters():
             weight.add_(0.05 * torch.randn_like(weight))
-    generator = Generator(config, denoiser, codec)
-    folder = tmp_path_factory.mktemp("run") / "export"
+    return Generator(config, denoiser, codec)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run's folder with what it exported."""
+    torch.manual_seed(0)
+    generator, folder = tiny("flow"), tmp_path_factory.mktemp("run") / "export"
     save_model(generator, folder, contract=generator.contract, card={})
     return folder.parent
 
@@ -164,7 +168,7 @@ def test_the_filter_takes_copies_out_and_makes_others(run: Path, tmp_path: Path)
 
 def test_from_python_as_the_docs_have_it(run: Path) -> None:
     docs = (Path(__file__).parents[1] / "docs" / "generators.md").read_text()
-    code = docs.partition("```python\n")[2].partition("```")[0]
+    code = docs.partition("## Conditions")[2].partition("```python\n")[2].partition("```")[0]
     held: dict[str, torch.Tensor] = {}
     # The generator here makes 4 frames, not 16.
     exec(code.replace("RUN/export", str(run / "export")).replace("frames=16", "frames=4"), held)
@@ -197,3 +201,12 @@ class Copying(SyntheticSet):
 
     def __init__(self) -> None:
         pass
+
+
+def test_a_generator_of_one_step_is_guided(tmp_path: Path) -> None:
+    """Its network is called at time 1, where a flow's is not."""
+    torch.manual_seed(0)
+    generator = tiny("average-velocity")
+    condition = Condition.of(2, frames=4, ef_percent=[30, 60])
+    made = [generator.sample(condition, steps=1, guidance=scale) for scale in (1.0, 3.0)]
+    assert not torch.equal(*made)

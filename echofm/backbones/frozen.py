@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+
 import torch
+import torch.nn.functional as F
 from torch import nn
+
 from echofm.contract import InputContract
 from echofm.digest import tensor_digest
 from echofm.errors import EchofmError
 from echofm.model.tokens import Grid
 from echofm.model.vit import Encoding
-import torch.nn.functional as F
-
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # Frames that an image model sees at once: 32 clips of 64 frames must not be 2,048 images in memory.

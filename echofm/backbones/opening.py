@@ -10,8 +10,7 @@ from pathlib import Path
 
 import torch
 
-from echofm.backbones.frozen import seeded
-from echofm.backbones.frozen import PixelEncoder
+from echofm.backbones.frozen import PixelEncoder, seeded
 from echofm.contract import InputContract
 from echofm.encoder import AnyEncoder
 from echofm.errors import EchofmError

@@ -107,7 +107,9 @@ class Extractor:
                 raise EchofmError(
                     f"the encoder gives no finite features for clip {each.row['clip_id']}; is it damaged?"
                 )
-        mean = {name: np.stack([each.mean(0) for each in by_clip[name]]) for name in ("video", "motion") if name in found}
+        mean = {
+            name: np.stack([each.mean(0) for each in by_clip[name]]) for name in ("video", "motion") if name in found
+        }
         return EmbeddingTable(
             video_ND=mean.get("video", np.zeros((0, 0), np.float32)),
             rows=stack_rows([pd.DataFrame([each.row]) for each in taken]),

@@ -121,7 +121,7 @@ class FileInput:
         return [self._key.file(row.path) for row in self._rows]
 
     def fingerprint(self) -> str:
-        """Of every file's hashed name, state and masks (`Row.state`), what its set says about it, and of the options."""
+        """Of every file's hashed name, state and masks (`Row.state`), what its set says about it, and the options."""
         files = (repr((self._key.file(row.path), *row.state(), self._annotations(row))) for row in self._rows)
         return _digest(itertools.chain(self._options.choices(), files))
 

@@ -165,9 +165,7 @@ class EmbedRun:
             fresh = np.array([clip not in seen for clip in table.clip_id], bool)
             here = json.loads((self._part(number) / FILES).read_text(encoding="utf-8"))
             files += [file for file, is_fresh in zip(here, fresh) if is_fresh]
-            aside += [
-                _copy(file, clip) for file, clip, is_fresh in zip(here, table.clip_id, fresh) if not is_fresh
-            ]
+            aside += [_copy(file, clip) for file, clip, is_fresh in zip(here, table.clip_id, fresh) if not is_fresh]
             seen.update(table.clip_id)
             tables.append(table if fresh.all() else table.select(fresh))
         tables = [table for table in tables if len(table)]

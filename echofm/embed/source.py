@@ -23,7 +23,7 @@ import numpy.typing as npt
 from echofm.embed.options import EmbedOptions
 from echofm.embed.store import META, is_table
 from echofm.embed.table import EmbeddingTable
-from echofm.embed.videos import Videos, open_videos
+from echofm.embed.videos import Videos
 from echofm.errors import EchofmError
 from echofm.split import SPLITS
 

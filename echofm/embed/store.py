@@ -78,7 +78,9 @@ def require_one_encoder(tables: Sequence[EmbeddingTable]) -> None:
         shown = ", ".join(digest[:12] for digest in digests)
         raise EchofmError(f"the tables come from different encoders ({shown}); embed all data with one")
     if len({table.phase_digest for table in tables if table.phase is not None and table.phase_digest}) > 1:
-        raise EchofmError("the tables' phase features come from different heads of one encoder; embed all data with one")
+        raise EchofmError(
+            "the tables' phase features come from different heads of one encoder; embed all data with one"
+        )
     widths = {table.dim for table in tables}
     if len(widths) > 1:
         raise EchofmError(f"the tables have features of different widths, {sorted(widths)}, under one encoder digest")

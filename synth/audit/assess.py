@@ -24,8 +24,7 @@ from synth.audit.sets import Head, Sets, require_comparable, safe_table, shown_d
 from synth.audit.settings import AuditSettings, Level
 from synth.audit.statistics.attacks import attack, kept_neighbours
 from synth.audit.statistics.calibrate import require_holdout
-from synth.audit.statistics.scores import available, frames_of
-from synth.audit.statistics.scores import LevelScores, decide_on, scores
+from synth.audit.statistics.scores import LevelScores, available, decide_on, frames_of, scores
 from synth.audit.verdict import verdict
 
 Source = EmbeddingTable | str | Path

@@ -19,8 +19,8 @@ from echofm.embed.table import EmbeddingTable
 from echofm.embed.videos import Videos
 from echofm.errors import UnreadableFile
 from echofm.progress import progress_bar
-from synth.audit.sets import text
 from synth.audit.result import DuplicateCount
+from synth.audit.sets import text
 
 Prints = tuple[Fingerprint, Fingerprint]
 

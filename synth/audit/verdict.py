@@ -6,8 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from echofm.intervals import Estimate
-from synth.audit.canaries.transforms import sees_copies
-from synth.audit.canaries.transforms import FAITHFUL, REQUIRED_RECALL
+from synth.audit.canaries.transforms import FAITHFUL, REQUIRED_RECALL, sees_copies
 from synth.audit.duplicates import Duplicates
 from synth.audit.result import Attacks, CanaryRecall, FlaggedPart, JudgeResult
 from synth.audit.settings import AuditSettings

@@ -45,7 +45,14 @@ def _removed(made: SyntheticSet, numbers: Sequence[int], seer: str, against: Pat
         shutil.copy(made.path(number), looked_at)
     given: dict[str, Any] = {"reid" if is_head(seer) else "encoder": seer}
     embed = EmbedOptions(patient_from="stem")
-    found = audit_sets(f"{against}:train", f"{against}:val", looked_at, settings=AuditSettings(canaries=0, strips=0), embed=embed, **given)
+    found = audit_sets(
+        f"{against}:train",
+        f"{against}:val",
+        looked_at,
+        settings=AuditSettings(canaries=0, strips=0),
+        embed=embed,
+        **given,
+    )
     shutil.rmtree(looked_at)
     removed, key = set(found.removed_ids), load_key()
     seen = set(found.samples["clip_id"])

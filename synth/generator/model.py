@@ -6,6 +6,7 @@ Shapes: B clips, C channels, T frames, H rows, W columns, of latents or of pixel
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -168,7 +169,12 @@ class Generator(nn.Module):
         return self.codec.decode(latents).cpu()
 
     def guided(self, condition: Condition, frames: int, guidance: Guidance) -> Predict:
-        """The network under a complete condition, pushed away from what it says without: `Guidance`."""
+        """The network under a complete condition, pushed away from what it says without: `Guidance`.
+
+        A network of mean velocity, which may be called at time 1 alone, is guided there too.
+        """
+        if self.denoiser.path.two_times:
+            guidance = replace(guidance, high=1.0)
         conditioner, window = self.denoiser.conditioner, self.contract.frames
         encoded = conditioner(condition, frames)
         asked = across(self.denoiser.predictor, encoded, window=window)

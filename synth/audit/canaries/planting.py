@@ -101,10 +101,7 @@ class CanaryInput:
         other: Mapping[tuple[str, float], Clip] | UnreadableFile,
     ) -> Item:
         assert not isinstance(own, UnreadableFile) and not isinstance(other, UnreadableFile)
-        if kind == IN_BETWEEN:
-            clip = in_between(own[_AS_IT_IS], other[_AS_IT_IS], strength)
-        else:
-            clip = own[kind, strength]
+        clip = in_between(own[_AS_IT_IS], other[_AS_IT_IS], strength) if kind == IN_BETWEEN else own[kind, strength]
         labels = {KIND: kind, STRENGTH: strength, SOURCE: source}
         clip = clip.replace(
             clip_id=canary_id(source, kind, strength), labels=labels, view=None, phase_T=None, mask_THW=None

@@ -8,25 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
 import av
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import scipy.ndimage
+import scipy.stats
 from PIL import Image
+
 from echofm.clip import Clip
 from echofm.conform import grey_bt601
-from collections.abc import Sequence
-import pandas as pd
-import scipy.stats
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.intervals import Estimate
-from synth.audit.sets import KIND, SOURCE, STRENGTH
-from synth.audit.sets import text
 from synth.audit.result import CanaryRecall
+from synth.audit.sets import KIND, SOURCE, STRENGTH, text
 from synth.audit.statistics.calibrate import at_most
-
 
 Frames = npt.NDArray[np.uint8]
 

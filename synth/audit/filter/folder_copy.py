@@ -7,17 +7,14 @@ import csv
 import os
 import re
 import shutil
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
+
 from echofm.errors import EchofmError, os_errors_as
 from echofm.readers.datasets.table import separator
 from echofm.readers.frames import frame_files
-from echofm.readers.suffixes import DICOM, GIF, VIDEO
-from collections import defaultdict
-from collections.abc import Collection, Iterable
-from echofm.readers.suffixes import stem_of
-
+from echofm.readers.suffixes import DICOM, GIF, VIDEO, stem_of
 
 _MOST_TABLE_BYTES = 1 << 30
 # Columns by which the known layouts' tables name a video, and a manifest its file.

@@ -28,8 +28,8 @@ from echofm.shards.manifest import MANIFEST as SHARDS
 from echofm.shards.read import ShardSet
 from echofm.shards.write import write_shards
 from synth.audit.filter.folder_copy import FolderCopy
-from synth.audit.sets import shown
 from synth.audit.result import AuditResult
+from synth.audit.sets import shown
 
 FILTER = "filter.json"
 _UNSEEN = "the audit has no row for it: it could not be read, or was not there"

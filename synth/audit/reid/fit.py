@@ -20,8 +20,7 @@ from echofm.engine.config import half_cosine
 from echofm.errors import EchofmError
 from synth.audit.reid.config import LevelConfig
 from synth.audit.reid.discriminant import discriminants, weights_L
-from synth.audit.reid.head import Components, Head
-from synth.audit.reid.head import SiamesePairs, supervised_contrastive
+from synth.audit.reid.head import Components, Head, SiamesePairs, supervised_contrastive
 from synth.audit.reid.model import LevelModel
 from synth.audit.reid.options import WIDTH, FitOptions, Positives
 from synth.audit.reid.samples import FIRST, SECOND, WHOLE, Samples, Sampling, blocks
@@ -156,7 +155,9 @@ def _begins(
             component_MK[:, :width], group_M, shrink=shrink, directions=max(options.directions)
         )
         # Weighed, or noise in weak directions counts as much as the patient in strong ones.
-        map_LK = weights_L((component_MK[:, :width] - mean_K) @ map_LK.T, learn.samples.clip_M, group_M)[:, None] * map_LK
+        map_LK = (
+            weights_L((component_MK[:, :width] - mean_K) @ map_LK.T, learn.samples.clip_M, group_M)[:, None] * map_LK
+        )
         for directions in sorted({min(each, len(map_LK)) for each in options.directions}):
             begin = _Begin(components=width, discriminants=(map_LK[:directions], mean_K))
             auc = check.auc(begin.head(components, hidden=0, options=options))

@@ -57,7 +57,10 @@ def save_reid(reid: Reid, folder: str | Path) -> Path:
         CONFIG: reid.config.to_json().encode(),
     }
     files = [folder / name for name in contents]
-    with os_errors_as(f"the model cannot be written to {folder} ({{reason}}); check --out"), whole_files(files) as parts:
+    with (
+        os_errors_as(f"the model cannot be written to {folder} ({{reason}}); check --out"),
+        whole_files(files) as parts,
+    ):
         for part, content in zip(parts, contents.values(), strict=True):
             part.write_bytes(content)
     return folder

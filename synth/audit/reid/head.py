@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from sklearn.decomposition import PCA
 from torch import nn
+
 from echofm.backbones.frozen import seeded
-from synth.audit.reid.options import WIDTH
 from echofm.errors import EchofmError
 from echofm.loss.contrastive import info_nce
-
+from synth.audit.reid.options import WIDTH
 
 # Components are found on this many samples at most; more change them little and cost memory.
 _MOST_SAMPLES = 8192

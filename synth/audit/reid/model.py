@@ -17,8 +17,8 @@ from echofm.embed.phase import PhaseTokens
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from synth.audit.reid.config import LevelConfig, ReidConfig
-from synth.audit.reid.options import WIDTH, Half
 from synth.audit.reid.head import Head
+from synth.audit.reid.options import WIDTH, Half
 from synth.audit.reid.samples import Samples, Sampling, blocks, whole_clips
 from synth.audit.settings import Level
 

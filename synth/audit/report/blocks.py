@@ -1,21 +1,21 @@
-"""The figures of the audit's page (scores against the null, recall against strength, exposure) and its part on power."""
+"""Figures of the audit's page (scores against the null, recall against strength, exposure) and its part on power."""
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
-from synth.audit.canaries.transforms import REQUIRED_RECALL, STRENGTHS
-from synth.audit.result import CanaryRecall
-import functools
-import itertools
+
 from echofm.intervals import Estimate
 from echofm.report.blocks import Block, Panels, Picture, Prose, Table
+from synth.audit.canaries.transforms import REQUIRED_RECALL, STRENGTHS
 from synth.audit.result import AuditResult, CanaryRecall
-
 
 Doubles = npt.NDArray[np.float64]
 _BINS = 50

@@ -14,8 +14,7 @@ from echofm.intervals import Estimate
 from echofm.report.blocks import Block, FilmStrip, Notice, Panels, Picture, Prose, Table
 from echofm.report.page import Page
 from synth.audit.canaries.transforms import FAITHFUL
-from synth.audit.report.blocks import exposure_curve, score_histogram
-from synth.audit.report.blocks import number, power_blocks, shown
+from synth.audit.report.blocks import exposure_curve, number, power_blocks, score_histogram, shown
 from synth.audit.report.strips import Strip
 from synth.audit.result import AuditResult, FlaggedPart, JudgeResult, LevelResult
 from synth.audit.settings import Level

@@ -5,7 +5,6 @@ T frames, K moments shown, H rows, W columns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np

@@ -10,21 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
+
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.nearest import Neighbours
-from synth.audit.sets import LEFT_OUT
 from synth.audit.canaries.transforms import power
 from synth.audit.result import CanaryRecall, FlaggedPart
-from synth.audit.sets import Head, Sets, text
-from synth.audit.settings import AuditSettings, Level
+from synth.audit.sets import LEFT_OUT, Head, Sets, text
+from synth.audit.settings import LEVELS, AuditSettings, Level
 from synth.audit.statistics.calibrate import at_most, conformal_p, flagged_at_any, published_threshold, q_values
 from synth.audit.statistics.search import Search
-from synth.audit.sets import Head
-from synth.audit.settings import LEVELS, Level
-
 
 Doubles = npt.NDArray[np.float64]
 

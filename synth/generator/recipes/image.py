@@ -10,7 +10,7 @@ _FRAME = DataConfig(frames=1, frame_rate_hz=None)
 
 
 def demo() -> GeneratorRecipe:
-    """4 M parameters on 16 x 16 latents (4x, 64 pixels): minutes on two CPU cores.
+    """4 M parameters on 16 x 16 latents (4x, 64 pixels): half an hour on two CPU cores, estimated.
 
     echofm synth train image demo --data SHARDS --codec RUN/export --out RUN
     """

@@ -11,7 +11,7 @@ _CONDITIONS = ("ef", "phase", "view", "reference")
 
 
 def demo() -> GeneratorRecipe:
-    """2.6 M parameters on 16 frames of 16 x 16 latents (4x, 64 pixels): half an hour on two CPU cores.
+    """2.6 M parameters on 16 frames of 16 x 16 latents (4x, 64 pixels): half an hour on two CPU cores, estimated.
 
     echofm synth train video-ef demo --data SHARDS --codec RUN/export --out RUN
     """

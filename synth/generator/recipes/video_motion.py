@@ -11,7 +11,7 @@ _CONDITIONS = ("motion", "view", "reference")
 
 
 def demo() -> GeneratorRecipe:
-    """2.5 M parameters on 16 frames of 16 x 16 latents (4x, 64 pixels): half an hour on two CPU cores.
+    """2.5 M parameters on 16 frames of 16 x 16 latents (4x, 64 pixels): half an hour on two CPU cores, estimated.
 
     echofm synth train video-motion demo --data SHARDS --codec RUN/export --motion RUN --out RUN
     """
