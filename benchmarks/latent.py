@@ -23,7 +23,7 @@ import tyro
 
 from echofm.clip import Clip
 from echofm.errors import EchofmError
-from echofm.estimators.ridge import GramRidge, fit_ridge
+from echofm.estimators.ridge import fit_ridge
 from echofm.intervals import Estimate, patient_bootstrap
 from echofm.metric.pixel import psnr_db
 from echofm.progress import progress_bar
@@ -31,6 +31,9 @@ from echofm.shards.read import ShardSet
 from synth.latent.codec import Codec, open_codec
 
 _SECONDS, _CELL, _BLUR = 2.0, 2, 4
+# Features that differ less between training patients, of values in [0, 1], are left out: a reader that gives them weight
+# reads the grey levels that a codec leaves in what was black.
+_LEAST_DEVIATION = 0.01
 Floats = npt.NDArray[np.float64]
 
 
@@ -58,7 +61,8 @@ def main(
     except EchofmError as error:
         raise SystemExit(f"error: {error}") from None
     train, val = (read(opened.split(name), lambda video: video) for name in ("train", "val"))
-    ridge = best(train, val)
+    kept_D = train.features_ND.std(0) > _LEAST_DEVIATION
+    reader = best(train, val, kept_D)
     name, plain, half = Path(codec).name, Through(net), Through(net, bf16=True)
     changes: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
         "original": lambda video: video,
@@ -69,7 +73,7 @@ def main(
     test = {name: read(opened.split("test"), change, clips=clips) for name, change in changes.items()}
     rows = ["| | PSNR, dB | EF read less EF of the original: mean absolute, bias | r with the truth | MAE |"]
     rows += ["|---|---|---|---|---|"]
-    rows += [row(name, found, test["original"], ridge) for name, found in test.items()]
+    rows += [row(name, found, test["original"], reader) for name, found in test.items()]
     print("\n".join(rows))
     spread = float(np.abs(test["original"].ef_percent_N - train.ef_percent_N.mean()).mean())
     clips_of = f"{len(test['original'].ef_percent_N)} test clips; the training mean misses the truth by {spread:.1f}"
@@ -136,15 +140,16 @@ def blurred(video_BCTHW: torch.Tensor) -> torch.Tensor:
     return F.avg_pool2d(video_BCTHW[0], _BLUR).repeat_interleave(_BLUR, 2).repeat_interleave(_BLUR, 3)[None]
 
 
-def best(train: Read, val: Read) -> GramRidge:
-    """The penalty that misses least on the val split."""
-    path = fit_ridge(train.features_ND, train.ef_percent_N)
-    return min(path, key=lambda ridge: np.abs(ridge.predict(val.features_ND) - val.ef_percent_N).mean())
+def best(train: Read, val: Read, kept_D: npt.NDArray[np.bool_]) -> Callable[[Floats], Floats]:
+    """The reader (N, D) -> (N,) percent whose penalty misses least on the val split."""
+    path = fit_ridge(train.features_ND[:, kept_D], train.ef_percent_N)
+    ridge = min(path, key=lambda one: np.abs(one.predict(val.features_ND[:, kept_D]) - val.ef_percent_N).mean())
+    return lambda features_ND: ridge.predict(features_ND[:, kept_D])
 
 
-def row(name: str, found: Read, original: Read, ridge: GramRidge) -> str:
+def row(name: str, found: Read, original: Read, reader: Callable[[Floats], Floats]) -> str:
     """A line of the table."""
-    ef_N, own_N, true_N = ridge.predict(found.features_ND), ridge.predict(original.features_ND), found.ef_percent_N
+    ef_N, own_N, true_N = reader(found.features_ND), reader(original.features_ND), found.ef_percent_N
     patients = found.patients_N
     columns = np.stack([ef_N - own_N, ef_N, true_N], 1)
 

@@ -83,7 +83,8 @@ class Matched:
         match_time_s, match_phase, hit (NaN where nothing was asked), event ("ed" or "es" at the token nearest an
         event), event_error_ms."""
         phase = phase_of(self.test)
-        tokens = self.test.rows[["clip_id", "patient_id", "view"]].iloc[phase.clip_P].reset_index(drop=True)
+        ids = {name: self.test.rows[name].to_numpy(object)[phase.clip_P] for name in ("clip_id", "patient_id", "view")}
+        tokens = pd.DataFrame(ids)
         tokens["time_s"], tokens["true_phase"] = phase.time_s_P, phase.cycle_P.astype(np.float64)
         tokens["predicted_phase"] = np.angle(self.predicted_P) / (2 * np.pi) % 1
         token = self.beats["token"].to_numpy(np.int64)

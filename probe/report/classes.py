@@ -74,8 +74,8 @@ def calibration(
             group = {"test": (is_so_N[inside].astype(float), patients_N[inside])}
             observed = patient_bootstrap(lambda test: float(test.mean()), group, draws=draws, seed=seed)
             gap += inside.mean() * abs(predicted - observed.value)
-        low, high = map(float, edges[number : number + 2])
-        bins.append(Bin(low=low, high=high, clips=int(inside.sum()), predicted=predicted, observed=observed))
+        ends = {"low": float(edges[number]), "high": float(edges[number + 1])}
+        bins.append(Bin(**ends, clips=int(inside.sum()), predicted=predicted, observed=observed))
     return Calibration(predicted_as=predicted_as, seen_as=seen_as, ece=float(gap), bins=bins)
 
 
