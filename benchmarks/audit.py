@@ -24,8 +24,8 @@ from echofm.machine import peak_memory_bytes
 from echofm.nearest import nearest
 from synth.audit.assess import audit
 from synth.audit.settings import AuditSettings
-from synth.audit.statistics.search import ApproximateIndex
 from synth.audit.statistics.calibrate import conformal_p, flagged, published_threshold, q_values
+from synth.audit.statistics.search import ApproximateIndex
 
 Floats = npt.NDArray[np.float32]
 

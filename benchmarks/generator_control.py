@@ -124,7 +124,11 @@ def agreement(asked_N: Floats, found_N: Floats) -> dict[str, Any]:
 
 def main(options: Options) -> dict[str, Any]:
     """Measure and write; returns what is written."""
-    shards, encoder, generator = ShardSet.open(options.shards), load_encoder(options.encoder), open_generator(options.run)
+    shards, encoder, generator = (
+        ShardSet.open(options.shards),
+        load_encoder(options.encoder),
+        open_generator(options.run),
+    )
     areas = fit_left_ventricle(
         encoder,
         traced_frames(encoder, shards, split="train", clips=options.fitted, frames_per_clip=4),
@@ -147,7 +151,12 @@ def main(options: Options) -> dict[str, Any]:
             "shuffled": agreement(wanted[shuffled], found),
             "the reference's own": agreement(own, found),
         }
-        print(steps, guidance, {key: round(each["value"], 3) for key, each in agreement(wanted, found).items()}, flush=True)
+        print(
+            steps,
+            guidance,
+            {key: round(each["value"], 3) for key, each in agreement(wanted, found).items()},
+            flush=True,
+        )
     options.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     return results
 

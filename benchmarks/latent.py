@@ -31,8 +31,8 @@ from echofm.shards.read import ShardSet
 from synth.latent.codec import Codec, open_codec
 
 _SECONDS, _CELL, _BLUR = 2.0, 2, 4
-# Features that differ less between training patients, of values in [0, 1], are left out: a reader that gives them weight
-# reads the grey levels that a codec leaves in what was black.
+# Features that differ less between training patients, of values in [0, 1], are left out: a reader that gives them
+# weight reads the grey levels that a codec leaves in what was black.
 _LEAST_DEVIATION = 0.01
 Floats = npt.NDArray[np.float64]
 
@@ -77,7 +77,9 @@ def main(
     print("\n".join(rows))
     spread = float(np.abs(test["original"].ef_percent_N - train.ef_percent_N.mean()).mean())
     clips_of = f"{len(test['original'].ef_percent_N)} test clips; the training mean misses the truth by {spread:.1f}"
-    print(f"\n{clips_of}; decoding takes {plain.frame_ms:.2f} ms a frame, in bf16 {half.frame_ms:.2f}, of processor time")
+    print(
+        f"\n{clips_of}; decoding takes {plain.frame_ms:.2f} ms a frame, in bf16 {half.frame_ms:.2f}, of processor time"
+    )
 
 
 def read(shards: ShardSet, change: Callable[[torch.Tensor], torch.Tensor], *, clips: int | None = None) -> Read:

@@ -1,9 +1,9 @@
-"""Motion and appearance on the phantom: what each tells, flow against the truth, swaps; rows to benchmarks/results-motion.md.
+"""Motion and appearance on the phantom: what each tells, flow against the truth, swaps; into results-motion.md.
 
     python -m benchmarks.mafe SHARDS --encoder E --run NAME=RUN ... --published NAME=RUN ... --out OUT
 
-SHARDS: of `echofm phantom --truth displacement`, two clips a patient. Figures are of the test split, with intervals over
-its patients. Each part is kept in OUT and not measured again; remove its file to have it anew.
+SHARDS: of `echofm phantom --truth displacement`, two clips a patient. Figures are of the test split, with intervals
+over its patients. Each part is kept in OUT and not measured again; remove its file to have it anew.
 """
 
 from __future__ import annotations

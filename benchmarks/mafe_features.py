@@ -98,7 +98,12 @@ def of_pixels(video: torch.Tensor) -> dict[str, Floats]:
     """16 x 16 places: their deviation over time, and their mean."""
     small = F.adaptive_avg_pool2d(video[0, 0, ::STRIDE], 16).flatten(1)
     change = (small - small.mean(0)).numpy()
-    return {"motion": small.std(0).numpy(), "appearance": small.mean(0).numpy(), "motion_T": change, "appearance_T": small.numpy()}
+    return {
+        "motion": small.std(0).numpy(),
+        "appearance": small.mean(0).numpy(),
+        "motion_T": change,
+        "appearance_T": small.numpy(),
+    }
 
 
 def window_of(clip: Clip) -> tuple[torch.Tensor, npt.NDArray[np.int64], Clip]:

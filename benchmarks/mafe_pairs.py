@@ -4,7 +4,8 @@
 
 In parts of a cycle, of each clip the median over its beats; beside the darkest-pixel rule (most and fewest dark pixels
 in the sector), and beside what the outlines' own noise does to their extremes. True ends: extremes of the published
-outlines' area, smoothed over nine frames. The clips lie in ../shared/real (or $ECHOFM_REAL_CLIPS) and are never shipped.
+outlines' area, smoothed over nine frames. The clips lie in ../shared/real (or $ECHOFM_REAL_CLIPS) and are never
+shipped.
 """
 
 from __future__ import annotations

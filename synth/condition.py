@@ -64,7 +64,9 @@ class Condition:
         phase_BT = None
         if phase is not None:
             if heart_rate is None or frame_rate_hz is None:
-                raise EchofmError("a first phase needs a heart rate and a frame rate: the other frames' follow from them")
+                raise EchofmError(
+                    "a first phase needs a heart rate and a frame rate: the other frames' follow from them"
+                )
             phase_BT = (phase[:, None] + torch.arange(frames) * heart_rate[:, None] / (60 * frame_rate_hz)) % 1
         views = [view] * clips if view is None or isinstance(view, str) else list(view)
         return cls(
@@ -145,7 +147,9 @@ def _check(ef: torch.Tensor | None, heart_rate: torch.Tensor | None) -> None:
         if ((ef < 0) | (ef > 100)).any():
             raise EchofmError(f"an ejection fraction of {_odd(ef, 0, 100):g}; give percent, 0 to 100")
         if ((ef > 0) & (ef <= 1)).any():
-            raise EchofmError(f"an ejection fraction of {_odd(ef, 1.0001, 100):g} percent; 55 is meant by 0.55? give percent")
+            raise EchofmError(
+                f"an ejection fraction of {_odd(ef, 1.0001, 100):g} percent; 55 is meant by 0.55? give percent"
+            )
     if heart_rate is not None and ((heart_rate < 10) | (heart_rate > 400)).any():
         raise EchofmError(f"a heart rate of {_odd(heart_rate, 10, 400):g}; give beats per minute, 10 to 400")
 

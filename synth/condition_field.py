@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
+import pydantic
 import torch
 from torch import nn
 
@@ -27,7 +28,7 @@ class Sizes(FrozenModel):
     """Channels, rows and columns of the latents."""
     views: tuple[str, ...] = ()
     """Those of the training clips."""
-    tokens: dict[str, tuple[int, int]] = {}
+    tokens: dict[str, tuple[int, int]] = pydantic.Field(default_factory=dict)
     """Of each field that is attended to, how many of how many numbers."""
 
 

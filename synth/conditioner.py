@@ -17,7 +17,6 @@ from synth.condition import Condition
 from synth.condition_field import Field, Sizes
 from synth.condition_fields import FIELDS
 
-
 _RATES = ("heart_rate_bpm_B", "frame_rate_hz_B")
 
 
@@ -91,7 +90,9 @@ class Conditioner(nn.Module):
             held = {name: value for name, value in held.items() if name in self.taken or name not in _RATES}
         for name in held:
             if name not in self.taken:
-                raise EchofmError(f"the generator takes no {name}; it was trained with {', '.join(self.parts) or 'none'}")
+                raise EchofmError(
+                    f"the generator takes no {name}; it was trained with {', '.join(self.parts) or 'none'}"
+                )
         unknown: dict[str, Any] = {}
         for field in self.fields:
             field.check(condition)

@@ -1,4 +1,4 @@
-"""Shards of generated hearts with ejection fraction, heart rate, view, phase and masks: what generators are tried on."""
+"""Shards of generated hearts with ejection fraction, heart rate, view, phase and masks, for generators."""
 
 from __future__ import annotations
 

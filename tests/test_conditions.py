@@ -21,9 +21,7 @@ from synth.generator.window import across, starts
 
 CLIPS, FRAMES, LATENT = 3, 6, (2, 4, 4)
 SHAPE = (LATENT[0], FRAMES, *LATENT[1:])
-SIZES = Sizes(
-    width=16, latent=LATENT, views=("A4C", "PLAX"), tokens={"embedding_BND": (3, 5), "motion_BND": (4, 7)}
-)
+SIZES = Sizes(width=16, latent=LATENT, views=("A4C", "PLAX"), tokens={"embedding_BND": (3, 5), "motion_BND": (4, 7)})
 
 
 def every_field() -> Condition:

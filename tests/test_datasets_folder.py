@@ -13,10 +13,10 @@ from hearts import beating_heart, write_avi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echofm.readers.options import ReadOptions
 from echofm.errors import EchofmError
 from echofm.readers.datasets import open_source
 from echofm.readers.datasets.labels import NUMBERS, WORDS, has_unit, number, word
+from echofm.readers.options import ReadOptions
 from echofm.readers.read import read_row
 
 
@@ -165,7 +165,11 @@ def test_the_manifests_frame_rate_is_for_files_that_do_not_tell(tmp_path: Path) 
     (tmp_path / "manifest.csv").write_text("\n".join(lines))
     source = open_source(tmp_path)
     rows = list(source.rows())
-    rates = {row.frame_rate_hz: read_row(row, ReadOptions(keep_outside=True)).frame_rate_hz for row in rows if row.frame_rate_hz}
+    rates = {
+        row.frame_rate_hz: read_row(row, ReadOptions(keep_outside=True)).frame_rate_hz
+        for row in rows
+        if row.frame_rate_hz
+    }
     assert rates == {20: pytest.approx(50), 40: pytest.approx(40)} and not any(row.labels for row in rows)
     assert len(rows) == 4
     assert dict(source.notes) == {

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from echofm.readers.options import ReadOptions
 from echofm.phantom import LayoutName, generate
 from echofm.readers import read_row
 from echofm.readers.datasets import open_source
+from echofm.readers.options import ReadOptions
 
 FRAMES = 40
 

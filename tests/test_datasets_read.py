@@ -10,12 +10,12 @@ import lookalikes
 import numpy as np
 import pytest
 
-from echofm.readers.options import ReadOptions
 from echofm.contract import InputContract
 from echofm.embed.videos import open_videos
 from echofm.ids import IdKey
 from echofm.readers import read_row
 from echofm.readers.datasets import open_source
+from echofm.readers.options import ReadOptions
 from echofm.shards.write import _fingerprint as shards_fingerprint
 
 MASKED = {"echonet-dynamic": 4, "echonet-pediatric": 8, "camus": 6, "cardiacnet": 3, "cardiacuda": 2}

@@ -17,7 +17,12 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def asked(given: Path, out: Path, *more: str) -> list[str]:
-    sets = [f"--real={given / 'shards'}", f"--encoder={given / 'encoder'}", f"--out={out}", f"--cache={given / 'cache'}"]
+    sets = [
+        f"--real={given / 'shards'}",
+        f"--encoder={given / 'encoder'}",
+        f"--out={out}",
+        f"--cache={given / 'cache'}",
+    ]
     return ["synth", "evaluate", *sets, "--second=pixels", "--draws=100", "--canaries=0", "--alpha=0.2", *more]
 
 

@@ -54,7 +54,9 @@ TRAIN, HOLDOUT = table(150, 0), table(100, 5)
 
 
 def compared(made: EmbeddingTable) -> Compared:
-    found = Compared.of(vectors_of(TRAIN, "clip"), vectors_of(HOLDOUT, "clip"), vectors_of(made, "clip", synthetic=True))
+    found = Compared.of(
+        vectors_of(TRAIN, "clip"), vectors_of(HOLDOUT, "clip"), vectors_of(made, "clip", synthetic=True)
+    )
     assert found is not None
     return found
 

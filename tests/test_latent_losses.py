@@ -123,7 +123,21 @@ def test_perceptual_distance_grows_with_the_damage(encoder: Encoder) -> None:
 
 
 def test_lpips_reads_its_authors_weights_and_nothing_else(tmp_path: Path) -> None:
-    names = {0: 64, 2: 64, 5: 128, 7: 128, 10: 256, 12: 256, 14: 256, 17: 512, 19: 512, 21: 512, 24: 512, 26: 512, 28: 512}
+    names = {
+        0: 64,
+        2: 64,
+        5: 128,
+        7: 128,
+        10: 256,
+        12: 256,
+        14: 256,
+        17: 512,
+        19: 512,
+        21: 512,
+        24: 512,
+        26: 512,
+        28: 512,
+    }
     torch.manual_seed(0)
     state, before = {}, 3
     for number, width in names.items():

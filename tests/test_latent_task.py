@@ -66,7 +66,9 @@ def batches_of(task: LatentTask, shards: ShardSet, *, begin: int = 0) -> Iterato
     return task.batches(shards, task._recipe.fit, start_step=begin)
 
 
-def run_of(folder: Path, shards: ShardSet, *, killed_at: int | None = None, resume: bool = False, **fit_: object) -> None:
+def run_of(
+    folder: Path, shards: ShardSet, *, killed_at: int | None = None, resume: bool = False, **fit_: object
+) -> None:
     recipe = tiny_recipe(**fit_)
     task = LatentTask(recipe, shards)
     run = Run.open(folder, recipe, env={"data": {}}, resume=resume)
@@ -227,7 +229,9 @@ def test_bf16_stays_near_fp32(shards: ShardSet) -> None:
 
 def test_without_adversary_there_is_one_player(shards: ShardSet) -> None:
     recipe = tiny_recipe()
-    task = LatentTask(recipe.model_copy(update={"adversary": recipe.adversary.model_copy(update={"weight": 0.0})}), shards)
+    task = LatentTask(
+        recipe.model_copy(update={"adversary": recipe.adversary.model_copy(update={"weight": 0.0})}), shards
+    )
     assert [player.name for player in task.players()] == ["autoencoder"]
     updater = Updater(task, recipe.fit)
     assert "nll" in updater(next(batches_of(task, shards)), step=START).figures

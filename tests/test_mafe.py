@@ -209,13 +209,15 @@ def test_dis_flow_finds_a_shift() -> None:
 
 def test_an_appearance_teacher_teaches_the_appearance_alone() -> None:
     batch = lesson(2)
-    first, middle, last = batch.video_BCTHW.unbind(2)
+    first, _middle, last = batch.video_BCTHW.unbind(2)
     with_teacher, without = (EchofmLearner(network().train(), identity=width) for width in (8, 0))
     found = with_teacher(first, last, batch.time_B, (first, last))
     assert found.identity is not None
     identity_distance(found.identity, F.normalize(torch.randn(2, 8), dim=1)).sum().backward()
     taught = {name for name, weight in with_teacher.named_parameters() if weight.grad is not None and weight.grad.any()}
-    assert "net.appearance.linear.weight" in taught and not [name for name in taught if "decoder" in name or "motion" in name]
+    assert "net.appearance.linear.weight" in taught and not [
+        name for name in taught if "decoder" in name or "motion" in name
+    ]
     assert without(first, last, batch.time_B, (first, last)).identity is None
     assert not any(weight.requires_grad for weight in without.net.appearance.parameters())
     assert not any(weight.requires_grad for weight in with_teacher.net.frame.encoder.parameters())

@@ -129,7 +129,7 @@ def test_what_is_exported(home: Path, tmp_path: Path) -> None:
 
 def test_every_weight_that_is_trained_learns(home: Path) -> None:
     before, after = load_model(home / "encoder"), load_model(home / "unbroken-demo" / "export")
-    frozen = {name: weight for name, weight in before.encoder.state_dict().items()}
+    frozen = dict(before.encoder.state_dict().items())
     assert all(torch.equal(after.frame.encoder.state_dict()[name], weight) for name, weight in frozen.items())
     torch.manual_seed(0)
     fresh = Mafe(after.config, None).state_dict()

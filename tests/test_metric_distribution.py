@@ -1,4 +1,4 @@
-"""Distances of two sets of features, neighbourhood figures and the Vendi score: equal to torchmetrics and closed forms."""
+"""Distances of two feature sets, neighbourhood figures and the Vendi score: equal to torchmetrics and closed forms."""
 
 from __future__ import annotations
 
@@ -110,7 +110,9 @@ def naive(real: np.ndarray, synthetic: np.ndarray, k: int) -> list[float]:
 
     real_radius, synthetic_radius = radius(real), radius(synthetic)
     inside = np.array([[np.linalg.norm(r - s) <= reach for s in synthetic] for r, reach in zip(real, real_radius)])
-    recalled = np.array([[np.linalg.norm(r - s) <= reach for s, reach in zip(synthetic, synthetic_radius)] for r in real])
+    recalled = np.array(
+        [[np.linalg.norm(r - s) <= reach for s, reach in zip(synthetic, synthetic_radius)] for r in real]
+    )
     return [inside.any(0).mean(), recalled.any(1).mean(), inside.sum() / (k * len(synthetic)), inside.any(1).mean()]
 
 

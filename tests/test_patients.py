@@ -12,13 +12,13 @@ import pydicom
 import pytest
 from hearts import write_avi
 
-from echofm.readers.options import ReadOptions
 from echofm.check.cli import main as check_main
 from echofm.contract import InputContract
 from echofm.embed.videos import open_videos
 from echofm.errors import EchofmError, UnreadableFile
 from echofm.ids import IdKey, load_key
 from echofm.readers.datasets import open_source
+from echofm.readers.options import ReadOptions
 from echofm.readers.patients import Doubts, is_placeholder
 from echofm.readers.read import read_clip, read_row
 from echofm.readers.source import Row

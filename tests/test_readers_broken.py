@@ -9,12 +9,12 @@ import pytest
 from broken_files import write_broken_files
 from hearts import beating_heart, write_avi
 
-from echofm.readers.options import ReadOptions
 from echofm import read_clip
 from echofm.clip import Clip
 from echofm.errors import UnreadableFile
 from echofm.readers import Limits
 from echofm.readers.guarded import ReaderPool
+from echofm.readers.options import ReadOptions
 from echofm.readers.source import Row
 
 Results = dict[str, tuple[int, ...] | UnreadableFile]

@@ -58,7 +58,7 @@ def test_a_gif_cut_anywhere_says_so_or_has_all_its_frames(tmp_path: Path) -> Non
     content = write_gif(tmp_path / "a.gif").read_bytes()
     for length in range(6, len(content) - 1, len(content) // 23):
         (tmp_path / "cut.gif").write_bytes(content[:length])
-        with pytest.raises(UnreadableFile, match="cut or damaged|above the limit|no image"):
+        with pytest.raises(UnreadableFile, match=r"cut or damaged|above the limit|no image"):
             read_clip(tmp_path / "cut.gif")
 
 

@@ -18,9 +18,9 @@ import echofm
 from echofm import read_clip, read_clips
 from echofm.check.cli import main as check_main
 from echofm.cli import main
+from echofm.contract import InputContract
 from echofm.embed.set_aside import file_positions, write_set_aside, write_several
 from echofm.embed.videos import open_videos
-from echofm.contract import InputContract
 from echofm.errors import EchofmError, UnreadableFile
 from echofm.readers import read_row
 from echofm.readers.datasets import open_source
@@ -164,9 +164,7 @@ def test_ones_own_mask_is_the_sector(tmp_path: Path, mode: str) -> None:
 def test_a_mask_follows_pixels_that_are_made_square(tmp_path: Path) -> None:
     frames_THW = VIEWS[0][:, :, ::2].copy()
     path = tmp_path / "a.dcm"
-    path.write_bytes(
-        dicom(pixels=frames_THW.tobytes(), NumberOfFrames=10, Columns=56, PixelSpacing=[0.5, 1.0])
-    )
+    path.write_bytes(dicom(pixels=frames_THW.tobytes(), NumberOfFrames=10, Columns=56, PixelSpacing=[0.5, 1.0]))
     mask_HW = np.zeros((112, 56), bool)
     mask_HW[20:100, 10:40] = True
     sector_HW = read_clip(path, mask=mask_HW).sector_HW
@@ -198,7 +196,10 @@ def test_shards_of_another_mask_are_other_shards(tmp_path: Path) -> None:
         written.append(ShardSet.open(out).clip(0).sector_HW.mean())
         assert ShardSet.open(out).manifest.sector_loses == (number == 0), "what a mask cuts off is told, too"
     assert written[0] != written[1]
-    inputs = [open_videos(tmp_path / "a.avi", options=echofm.readers.ReadOptions(mask_HW=mask)) for mask in (None, np.ones((112, 112), bool))]
+    inputs = [
+        open_videos(tmp_path / "a.avi", options=echofm.readers.ReadOptions(mask_HW=mask))
+        for mask in (None, np.ones((112, 112), bool))
+    ]
     assert inputs[0].fingerprint() != inputs[1].fingerprint()
 
 

@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 from hearts import beating_heart, write_avi
 
-from echofm.readers.options import ReadOptions
 from echofm.clip import Clip
 from echofm.errors import EchofmError, UnreadableFile
-from echofm.ids import IdKey, load_key
+from echofm.ids import IdKey
 from echofm.readers import Limits
 from echofm.readers.guarded import ReaderPool
+from echofm.readers.options import ReadOptions
 from echofm.readers.source import Row
 from echofm.readers.worker import Job, Slot, Task, TaskFailed, Worker
 
@@ -130,7 +130,7 @@ def test_no_process_is_a_mistake() -> None:
 def test_readers_that_never_start_name_the_guard_that_a_script_may_lack(rows: list[Row]) -> None:
     worker = Worker(Job(task=n_frames, options=ReadOptions()))
     worker.start(Slot(rows[0]))
-    with pytest.raises(EchofmError, match="below `if __name__ == \"__main__\":`"):
+    with pytest.raises(EchofmError, match='below `if __name__ == "__main__":`'):
         worker.give_up()
     worker.kill()
 

@@ -15,15 +15,15 @@ from pretrain_process import environments_of_two, finish, forked
 
 from echofm.cli import main
 from echofm.errors import EchofmError
+from echofm.hub import load_model, save_model
 from echofm.phantom.video import write_mjpeg
 from echofm.readers.source import Row
-from echofm.hub import load_model, save_model
 from synth.condition import Condition
 from synth.condition_field import Sizes
 from synth.generator.config import DataConfig, NetworkConfig, PathName
 from synth.generator.denoiser import Denoiser
-from synth.generator.model import Generator, GeneratorConfig
 from synth.generator.judge import judge_of
+from synth.generator.model import Generator, GeneratorConfig
 from synth.generator.sample_set import SyntheticSet
 from synth.latent.codec import PixelCodec
 

@@ -33,7 +33,15 @@ def tiny_recipe(**fit: Any) -> LatentRecipe:
     """Twenty steps, the adversary from the eleventh on."""
     recipe = RECIPES["demo"]()
     optim = OptimConfig(base_lr=0.3, warmup_steps=2, weight_decay=0.0, max_grad_norm=1.0)
-    settings = {"steps": 20, "batch": 4, "workers": 0, "save_every": 5, "log_every": 1, "ema_decay": 0.9, "optim": optim}
+    settings = {
+        "steps": 20,
+        "batch": 4,
+        "workers": 0,
+        "save_every": 5,
+        "log_every": 1,
+        "ema_decay": 0.9,
+        "optim": optim,
+    }
     return LatentRecipe(
         name="demo",
         network=tiny_config(),

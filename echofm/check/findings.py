@@ -73,7 +73,9 @@ def find(
         findings.append(Finding("dropped_frames", text, is_problem=False))
     several = {name: count for name, count in Counter(one.file_id for one in facts).items() if count > 1}
     if several:
-        text = f"{_many(len(several), 'file')} that declare several images: a clip of each, {sum(several.values())} in all"
+        text = (
+            f"{_many(len(several), 'file')} that declare several images: a clip of each, {sum(several.values())} in all"
+        )
         findings.append(Finding("several_clips", text, is_problem=False, groups=(tuple(several),)))
     kinds = Counter(one.kind for one in facts if one.kind != "bmode")
     findings += _by_kind("other_kinds", kinds, "not greyscale cines: {}; `echofm shards --kind` selects")

@@ -57,9 +57,7 @@ def _renamed(weights: str | Path) -> dict[str, Any]:
     """The published names in ours. Raises EchofmError where the file is another one."""
     try:
         state = torch.load(weights, map_location="cpu", weights_only=True)
-        convolutions = {
-            name.split(".", 2)[2]: tensor for name, tensor in state.items() if name.startswith("net.slice")
-        }
+        convolutions = {name.split(".", 2)[2]: tensor for name, tensor in state.items() if name.startswith("net.slice")}
         linear = {f"linear.{level}": state[f"lin{level}.model.1.weight"] for level in range(len(_WIDTHS))}
     except FileNotFoundError:
         raise EchofmError("the file of LPIPS weights given is not there") from None

@@ -18,8 +18,8 @@ Echo = npt.NDArray[np.float32]
 # Frames looked at, evenly spread; from _ROBUST on the range leaves out tenths.
 _FRAMES, _ROBUST = 24, 8
 # Grey levels by which an echo changes, or differs from the background on average: sought in this order. Screens differ
-# in gain and in codec noise, and one level often shows an edge that the others blur. A low mean shows dark tissue, and a
-# codec's blocks spread change over the edge.
+# in gain and in codec noise, and one level often shows an edge that the others blur. A low mean shows dark tissue, and
+# a codec's blocks spread change over the edge.
 _LEVELS = (("mean", 8), ("change", 8), ("mean", 16), ("change", 16), ("change", 4))
 # A frame's brightest shows the dimmest rim of an echo; only to complete a fan that is found.
 _DIMMEST, _DIM, _BRIGHT, _CHANGES = 8, 4, 32, 8

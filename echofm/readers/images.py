@@ -44,9 +44,7 @@ def area(region: Region) -> int:
 
 def _apart(one: Region, other: Region) -> bool:
     # Some writers give the far corner one past the last pixel.
-    return (
-        one.left >= other.right or one.right <= other.left or one.top >= other.bottom or one.bottom <= other.top
-    )
+    return one.left >= other.right or one.right <= other.left or one.top >= other.bottom or one.bottom <= other.top
 
 
 def _cut_out(decoded: Decoded, view: Region) -> Decoded:

@@ -33,7 +33,7 @@ class ReadOptions:
 
     channels: int = 1
     key: IdKey = field(default_factory=load_key)
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     keep_outside: bool = False
     decoder: Decoder = "pyav"
     mask_HW: Mask | None = None

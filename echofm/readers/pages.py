@@ -2,9 +2,9 @@
 
 Two things tell such frames. The frames of a cine look alike from one to the next (correlation), and where the screen
 changes they hold the same greys (half the difference of two histograms). On 33 real cines neighbours correlate with .68
-at least, .84 to 1.00 in the median, and no frame's greys differ from the median frame's by more than .20, no neighbours'
-by more than .19; a page's differ by .57 at least, whatever stands still around it. A page shows no fan and stands still:
-another cine, or a page that is faded in, sets the file aside.
+at least, .84 to 1.00 in the median, and no frame's greys differ from the median frame's by more than .20, no
+neighbours' by more than .19; a page's differ by .57 at least, whatever stands still around it. A page shows no fan and
+stands still: another cine, or a page that is faded in, sets the file aside.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ import numpy.typing as npt
 from echofm.readers.avi import has_rate, shown_frames
 from echofm.readers.decoded import Decoded, gather
 from echofm.readers.decord_video import Decoder, decord_frames
-from echofm.readers.matroska import ends_whole
 from echofm.readers.limits import PLAUSIBLE_RATE_HZ, Limits
+from echofm.readers.matroska import ends_whole
 from echofm.readers.refused import Refused
 from echofm.readers.turn import Turn, turn_of
 

@@ -20,7 +20,7 @@ class Figure(FrozenModel):
 
     name: str
     found: Estimate
-    beside: dict[str, Estimate] = {}
+    beside: dict[str, Estimate] = pydantic.Field(default_factory=dict)
     """By name: the same figure of a baseline, a control or a ceiling."""
 
 
@@ -30,8 +30,8 @@ class Panel(FrozenModel):
     verdict: Verdict
     headline: str
     """The verdict in words, one sentence."""
-    figures: list[Figure] = []
-    notes: list[str] = []
+    figures: list[Figure] = pydantic.Field(default_factory=list)
+    notes: list[str] = pydantic.Field(default_factory=list)
 
     @classmethod
     def not_tested(cls, why: str) -> Panel:

@@ -35,7 +35,9 @@ def main(argv: list[str]) -> int:
             panel = each.panels[name]
             print(f"  {each.name}  {panel.verdict}  {panel.headline}")
             for figure in panel.figures:
-                print(f"    {figure.name}: {figure.found.value:.3g} ({figure.found.low:.3g} to {figure.found.high:.3g})")
+                print(
+                    f"    {figure.name}: {figure.found.value:.3g} ({figure.found.low:.3g} to {figure.found.high:.3g})"
+                )
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Control: does a synthetic clip show what was asked for? Read by a regressor that knows real training patients alone."""
+"""Control: does a synthetic clip show what was asked for? Read by a regressor that knows real patients alone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ def control(train: EmbeddingTable, holdout: EmbeddingTable, synthetic: Embedding
     """
     figures, notes, failed, passed = [], [], [], []
     for target in (*NUMBERS, *CLASSES):
-        parts = [labelled(table, target, synthetic=made) for table, made in ((train, False), (holdout, False), (synthetic, True))]
+        parts = [
+            labelled(table, target, synthetic=made)
+            for table, made in ((train, False), (holdout, False), (synthetic, True))
+        ]
         if any(part is None or len(part) < _LEAST_CLIPS or not part.varies for part in parts):
             notes.append(f"{target}: not in all three sets, or it does not vary.")
             continue

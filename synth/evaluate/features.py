@@ -5,6 +5,7 @@ Shapes: N clips, V vectors, D features.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -55,19 +56,19 @@ def vectors_of(table: EmbeddingTable, level: Level, *, synthetic: bool = False) 
         return Vectors(vectors_VD=table.video_ND.astype(np.float64), patients=names)
     if level == "motion":
         motion = table.motion_NRCD
-        return None if motion is None else Vectors(vectors_VD=motion.reshape(len(table), -1).astype(float), patients=names)
+        return (
+            None if motion is None else Vectors(vectors_VD=motion.reshape(len(table), -1).astype(float), patients=names)
+        )
     if table.phase is None:
         return None
     starts = table.phase.start_N1
     chosen = [
         np.unique(np.linspace(first, last - 1, _FRAMES_PER_CLIP).round().astype(int))
-        for first, last in zip(starts[:-1], starts[1:])
+        for first, last in itertools.pairwise(starts)
         if last > first
     ]
     owner = np.repeat(np.flatnonzero(np.diff(starts) > 0), [len(each) for each in chosen])
-    return Vectors(
-        vectors_VD=table.phase.feature_PD[np.concatenate(chosen)].astype(np.float64), patients=names[owner]
-    )
+    return Vectors(vectors_VD=table.phase.feature_PD[np.concatenate(chosen)].astype(np.float64), patients=names[owner])
 
 
 def standardised(train: Vectors, others: Sequence[Vectors]) -> list[Vectors]:

@@ -69,8 +69,8 @@ def fidelity(spaces: Mapping[str, Compared], *, seed: int, draws: int, alpha: fl
         return Panel(verdict="pass", headline=headline, figures=figures)
     worst, times = max(further, key=lambda found: found[1])
     headline = (
-        f"Further from held-out patients than real clips are in {len(further)} of {len(spaces)} spaces, most in {worst} "
-        f"({times:.1f} times the upper end of the real interval)."
+        f"Further from held-out patients than real clips are in {len(further)} of {len(spaces)} spaces, most in "
+        f"{worst} ({times:.1f} times the upper end of the real interval)."
     )
     return Panel(verdict="fail", headline=headline, figures=figures)
 
@@ -107,4 +107,3 @@ def _frechet(each: Compared, *, seed: int) -> Figure:
 
     found, floor = half_samples(distances, [int(each.max()) + 1 for each in numbers], draws=_FRECHET_DRAWS, seed=seed)
     return Figure(name="", found=found, beside={FLOOR: floor})
-

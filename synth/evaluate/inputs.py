@@ -81,9 +81,7 @@ def embed_all(opened: Opened, encoder: str | Path | AnyEncoder, options: EmbedOp
             if given.table.encoder_digest != encoder.digest:
                 raise EchofmError(f"the {given.name} table comes from another encoder; give videos or shards")
             return given.chosen(given.table)
-        found = embedded(
-            extractor, given.videos.input(encoder.contract), name=f"{given.name} set", cache=options.cache
-        )
+        found = embedded(extractor, given.videos.input(encoder.contract), name=f"{given.name} set", cache=options.cache)
         given.videos.locate(found.table.clip_id.tolist(), found.folder)
         return given.chosen(found.table)
 

@@ -36,7 +36,9 @@ def page(card: Card, *, simulated: bool = False) -> Page:
     report.add("Verdicts", _overview(card.sets))
     for name in PANELS:
         blocks = [Prose("\n\n".join(f"{each.name}: {each.panels[name].headline}" for each in card.sets))]
-        report.add(f"{name.capitalize()}: {_QUESTIONS[name]}", *blocks, *_figures(card.sets, name), *_notes(card.sets, name))
+        report.add(
+            f"{name.capitalize()}: {_QUESTIONS[name]}", *blocks, *_figures(card.sets, name), *_notes(card.sets, name)
+        )
     report.add("For a model card", Commands(model_card(card)))
     digests = [(name, digest) for name, digest in card.encoders.items()]
     report.add("Digests", Table(columns=("features of", "sha256"), rows=digests))
@@ -46,9 +48,8 @@ def page(card: Card, *, simulated: bool = False) -> Page:
 def _overview(sets: Sequence[SetCard]) -> Table:
     return Table(
         columns=("question", *(each.name for each in sets)),
-        rows=[
-            (name, *(_WORDS[each.panels[name].verdict] for each in sets)) for name in PANELS
-        ] + [("clips", *(each.clips for each in sets))],
+        rows=[(name, *(_WORDS[each.panels[name].verdict] for each in sets)) for name in PANELS]
+        + [("clips", *(each.clips for each in sets))],
     )
 
 
@@ -67,7 +68,11 @@ def _figures(sets: Sequence[SetCard], panel: str) -> list[Table | Picture]:
     if panel != "fidelity":
         return [table]
     drawn = [found[key] for key in found if key[1].startswith("kernel distance above")]
-    return [Picture(functools.partial(_excess, sets), alt="Distance above the real one, by space and set."), table] if drawn else [table]
+    return (
+        [Picture(functools.partial(_excess, sets), alt="Distance above the real one, by space and set."), table]
+        if drawn
+        else [table]
+    )
 
 
 def _excess(sets: Sequence[SetCard]) -> Drawing:

@@ -18,11 +18,17 @@ def privacy(audited: Audited) -> Panel:
     figures = [
         Figure(name="closer to training than new patients", found=result.flagged.fraction, beside={NULL: none}),
         Figure(name="membership AUC", found=result.attacks.membership_auc, beside={NULL: _exactly(0.5)}),
-        Figure(name="clips to remove", found=_exactly(result.removed / result.synthetic.clips), beside={NULL: _exactly(0)}),
-        *[Figure(name=f"planted copies found, {each.kind} {each.strength:g}", found=each.recall) for each in result.power],
+        Figure(
+            name="clips to remove", found=_exactly(result.removed / result.synthetic.clips), beside={NULL: _exactly(0)}
+        ),
+        *[
+            Figure(name=f"planted copies found, {each.kind} {each.strength:g}", found=each.recall)
+            for each in result.power
+        ],
     ]
     if result.removed or result.flagged.excess_p <= result.alpha:
-        headline = f"Closer to its training patients than new patients are: {result.removed} of {result.synthetic.clips} clips to remove."
+        remove = f"{result.removed} of {result.synthetic.clips} clips to remove"
+        headline = f"Closer to its training patients than new patients are: {remove}."
         return Panel(verdict="fail", headline=headline, figures=figures, notes=found)
     if not result.sees_copies:
         return Panel(verdict="not_tested", headline=found[0], figures=figures, notes=found)

@@ -43,9 +43,7 @@ class Labelled:
     def some(self, index: npt.ArrayLike) -> Labelled:
         """Some of the clips."""
         index = np.asarray(index)
-        return Labelled(
-            features_ND=self.features_ND[index], label_N=self.label_N[index], patients=self.patients[index]
-        )
+        return Labelled(features_ND=self.features_ND[index], label_N=self.label_N[index], patients=self.patients[index])
 
     def and_also(self, other: Labelled) -> Labelled:
         """Both sets' clips."""
@@ -62,7 +60,9 @@ def labelled(table: EmbeddingTable, target: str, *, synthetic: bool = False) -> 
     if column is None or not column.notna().any():
         return None
     known = column.notna().to_numpy()
-    parts = [table.video_ND] if table.motion_NRCD is None else [table.video_ND, table.motion_NRCD.reshape(len(table), -1)]
+    parts = (
+        [table.video_ND] if table.motion_NRCD is None else [table.video_ND, table.motion_NRCD.reshape(len(table), -1)]
+    )
     values = column[known].astype(str if target in CLASSES else float).to_numpy()
     names = (table.clip_id if synthetic else table.patient_id).astype(str)
     return Labelled(

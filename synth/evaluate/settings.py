@@ -10,7 +10,6 @@ import tyro
 from echofm.errors import EchofmError
 
 
-
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSettings:
     """How sets are compared."""

@@ -77,7 +77,7 @@ def _warped_step(frames_THW: npt.NDArray[np.floating]) -> float:
     import cv2
 
     # Not in OpenCV's own type hints.
-    flow: Any = getattr(cv2, "DISOpticalFlow_create")(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+    flow: Any = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
     grey_THW = np.round(frames_THW * 255).astype(np.uint8)
     rows_HW, columns_HW = np.indices(frames_THW.shape[1:]).astype(np.float32)
     left = []

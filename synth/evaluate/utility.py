@@ -23,7 +23,10 @@ def utility(train: EmbeddingTable, holdout: EmbeddingTable, synthetic: Embedding
     beside 10, 30 and 100 % of the real patients. It fails where synthetic clips alone tell held-out patients no better
     than their mean does beyond the interval.
     """
-    parts = [labelled(table, _TARGET, synthetic=made) for table, made in ((train, False), (holdout, False), (synthetic, True))]
+    parts = [
+        labelled(table, _TARGET, synthetic=made)
+        for table, made in ((train, False), (holdout, False), (synthetic, True))
+    ]
     real, held, made = parts
     if real is None or held is None or made is None or min(map(len, (real, held, made))) < _LEAST_CLIPS:
         return Panel.not_tested(f"{_TARGET} is not known of {_LEAST_CLIPS} clips in each of the sets.")

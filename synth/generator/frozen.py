@@ -9,8 +9,8 @@ import functools
 
 import torch
 
-from echofm.errors import EchofmError
 from echofm.encoder import AnyEncoder
+from echofm.errors import EchofmError
 from echofm.model.vit import Encoding
 from echofm.shards.read import ShardSet
 from synth.condition_fields import FIELDS

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import pydantic
 import torch
 from torch import nn
 
@@ -51,7 +52,7 @@ class GeneratorConfig(FrozenModel):
     sizes: Sizes
     data: DataConfig
     codec: dict[str, Any]
-    spread: dict[str, tuple[float, ...]] = {}
+    spread: dict[str, tuple[float, ...]] = pydantic.Field(default_factory=dict)
     """Of the training clips' labels, quantiles from 2.5 to 97.5 %: the ends are single patients'."""
 
 

@@ -264,7 +264,7 @@ class AverageVelocity(Flow):
 def with_change(
     predict: Predict, noisy_BCTHW: torch.Tensor, times: Times, velocity_BCTHW: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The network's output and, without gradient, its change with t at a fixed end: along (v, 1, 1) in (z, t, t - r)."""
+    """Its output and, without gradient, its change with t at a fixed end: along (v, 1, 1) of (z, t, t - r)."""
     one_B = torch.ones_like(times.time_B)
     with sdpa_kernel(SDPBackend.MATH):
         output, change = torch.func.jvp(  # type: ignore[misc]

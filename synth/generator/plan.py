@@ -22,6 +22,7 @@ from echofm.shards.read import ShardSet
 from synth.condition import Condition, joined
 from synth.generator.model import Generator, draw_of
 
+
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """What a set is asked for.
@@ -92,9 +93,7 @@ class _References:
     def __init__(self, generator: Generator, spec: str) -> None:
         folder, _, split = spec.rpartition(":")
         if not folder or "reference_BCTHW" not in generator.denoiser.conditioner.taken:
-            raise EchofmError(
-                "--reference is SHARDS:SPLIT, for a generator trained with the condition `reference`"
-            )
+            raise EchofmError("--reference is SHARDS:SPLIT, for a generator trained with the condition `reference`")
         self._generator, self._shards = generator, ShardSet.open(folder).split(split)
         if not len(self._shards):
             raise EchofmError(f"--reference: the split {split!r} has no clip")

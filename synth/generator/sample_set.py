@@ -10,7 +10,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class How:
     """How clips are sampled."""
 
     steps: int = 25
-    guidance: Guidance = Guidance()
+    guidance: Guidance = field(default_factory=Guidance)
     method: Method | None = None
 
 
@@ -49,9 +49,7 @@ def name_of(number: int) -> str:
 class SyntheticSet:
     """A set being made in `out`. settings: all that decides its clips, JSON-like; another set there is refused."""
 
-    def __init__(
-        self, out: Path, generator: Generator, plan: Plan, how: How, *, settings: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, out: Path, generator: Generator, plan: Plan, how: How, *, settings: Mapping[str, Any]) -> None:
         self.out, self._generator, self._plan, self._how = out, generator, plan, how
         self.settings = {**settings, "tool": f"echofm {echofm.__version__}"}
         # A container wants a rate; still images and frames of no fixed rate have none.
@@ -140,7 +138,11 @@ def _begun(out: Path, settings: Mapping[str, Any]) -> None:
 
 
 def accepted(
-    made: SyntheticSet, count: int, judge: Callable[[Sequence[int]], Sequence[int]] | None, *, show_progress: bool = True
+    made: SyntheticSet,
+    count: int,
+    judge: Callable[[Sequence[int]], Sequence[int]] | None,
+    *,
+    show_progress: bool = True,
 ) -> tuple[list[int], int]:
     """Numbers of the first `count` clips that a judge leaves, and how many it took out.
 
@@ -155,5 +157,7 @@ def accepted(
         kept += [number for number in numbers if number not in out]
         tried = numbers.stop
         if tried > 20 * count:
-            raise EchofmError(f"the filter took out {tried - len(kept)} of {tried} clips; the generator copies: train it on more")
+            raise EchofmError(
+                f"the filter took out {tried - len(kept)} of {tried} clips; the generator copies: train it on more"
+            )
     return kept, tried - count

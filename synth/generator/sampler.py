@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -69,7 +70,7 @@ def _flowed(
     path: Flow, predict: Predict, noisy: torch.Tensor, steps: int, method: Method, tick: Callable[[], object]
 ) -> torch.Tensor:
     times = [1 - step / steps for step in range(steps + 1)]
-    for time, end in zip(times, times[1:]):
+    for time, end in itertools.pairwise(times):
         interval = time - end if method == "mean" else 0.0
         first = _velocity(path, predict, noisy, time, interval)
         ahead = noisy - (time - end) * first
@@ -88,7 +89,7 @@ def _velocity(path: Flow, predict: Predict, noisy: torch.Tensor, time: float, in
 
 
 def levels_of(path: Diffusion, steps: int, *, spacing: Literal["trailing", "leading"] = "trailing") -> list[int]:
-    """Levels from the noisiest down. "leading" is as published: it never shows the noisiest ones (facts: 64 from 945)."""
+    """Levels from the noisiest down. "leading" is as published: it never shows the noisiest ones (64 begin at 945)."""
     if steps > path.levels:
         raise EchofmError(f"{steps} sampling steps of {path.levels} levels; take fewer")
     if spacing == "leading":
@@ -136,4 +137,3 @@ def diffusion_step(
     if noise is None:
         return mean
     return mean + ((1 - next_alpha) / (1 - alpha) * (1 - ratio)).sqrt() * noise
-

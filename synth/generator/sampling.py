@@ -64,7 +64,9 @@ def open_generator(run: str, *, device: str = "auto") -> Generator:
     export = Path(run) / "export"
     model = load_model(export if export.is_dir() else run)
     if not isinstance(model, Generator):
-        raise EchofmError(f"{run}: a model of kind {model.kind!r} generates nothing; give a run of `echofm synth train`")
+        raise EchofmError(
+            f"{run}: a model of kind {model.kind!r} generates nothing; give a run of `echofm synth train`"
+        )
     chosen = processes().device if device == "auto" else torch.device(device)
     return model.to(chosen).requires_grad_(False)
 

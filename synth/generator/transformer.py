@@ -7,6 +7,7 @@ places of a frame, N tokens of the condition, D width; C, H, W of the latents.
 from __future__ import annotations
 
 import math
+
 import torch
 from timm.layers import Mlp
 from torch import nn

@@ -56,7 +56,7 @@ class Codec(nn.Module):
         return self._encoded(video_BCTHW)
 
     def decode(self, latents_BCTHW: torch.Tensor) -> torch.Tensor:
-        """Clips (B, 1, T, H, W) in [0, 1] of latents (B, C, T, h, w). Raises EchofmError on latents of another shape."""
+        """Clips (B, 1, T, H, W) in [0, 1] of latents (B, C, T, h, w). Raises EchofmError on another shape."""
         wanted = self.latent_shape(latents_BCTHW.shape[2])
         if tuple(latents_BCTHW.shape[1:]) != wanted:
             raise EchofmError(
@@ -154,7 +154,11 @@ def open_codec(spec: str | Path, *, size: int | None = None) -> Codec:
         return PixelCodec(size=size)
     net = load_model(Path(spec) / "export" if (Path(spec) / "export").is_dir() else spec)
     if not isinstance(net, Autoencoder):
-        raise EchofmError(f"{spec}: a model of kind {net.kind!r} is no codec; give a run of `echofm synth train latent`")
+        raise EchofmError(
+            f"{spec}: a model of kind {net.kind!r} is no codec; give a run of `echofm synth train latent`"
+        )
     if size not in (None, net.config.size):
-        raise EchofmError(f"the codec takes clips of {net.config.size} pixels a side, these have {size}; write shards anew")
+        raise EchofmError(
+            f"the codec takes clips of {net.config.size} pixels a side, these have {size}; write shards anew"
+        )
     return LatentCodec(net)

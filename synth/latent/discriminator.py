@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import nn
 
@@ -20,14 +22,15 @@ class PatchDiscriminator(nn.Sequential):
     def __init__(self, *, channels: int, width: int, layers: int) -> None:
         widths = [width * min(2**level, _WIDEST) for level in range(layers + 1)]
         found: list[nn.Module] = [nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
-        for level, (before, after) in enumerate(zip(widths, widths[1:])):
+        for level, (before, after) in enumerate(itertools.pairwise(widths)):
             stride = 2 if level < layers - 1 else 1
             found += [
                 nn.Conv2d(before, after, 4, stride=stride, padding=1, bias=False),
                 nn.GroupNorm(8, after),
                 nn.LeakyReLU(0.2),
             ]
-        # No bias: within the hinge's margins real and output frames pull it equally, and AdamW would follow the round-off.
+        # No bias: within the hinge's margins real and output frames pull it equally, and AdamW would follow the
+        # round-off.
         super().__init__(*found, nn.Conv2d(widths[-1], 1, 4, padding=1, bias=False))
         self.apply(_initialise)
 

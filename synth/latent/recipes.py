@@ -11,9 +11,9 @@ def demo() -> LatentRecipe:
 
     echofm synth train latent demo --data SHARDS --out RUN
 
-    31.8 dB on held-out phantom clips stored at 112 pixels (the best four numbers for each 4 x 4 pixels without a network:
-    29.2), where shards made them 64. A phantom rendered at 64 has speckle of single pixels, of which less is kept (26.0
-    without a network). No adversary; `--adversary.weight 0.5 --adversary.start-step 800` adds one.
+    31.8 dB on held-out phantom clips stored at 112 pixels (the best four numbers for each 4 x 4 pixels without a
+    network: 29.2), where shards made them 64. A phantom rendered at 64 has speckle of single pixels, of which less is
+    kept (26.0 without a network). No adversary; `--adversary.weight 0.5 --adversary.start-step 800` adds one.
     """
     return LatentRecipe(
         name="demo",
@@ -64,9 +64,7 @@ def published() -> LatentRecipe:
     """
     return LatentRecipe(
         name="published",
-        network=AutoencoderConfig(
-            size=112, widths=(128, 256, 256, 512), blocks=2, norm_groups=32, grey_as=3
-        ),
+        network=AutoencoderConfig(size=112, widths=(128, 256, 256, 512), blocks=2, norm_groups=32, grey_as=3),
         adversary=AdversaryConfig(start_step=50_001),
         objective=LossConfig(l2=0.0, kl=1e-6, reduction="sum"),
         data=DataConfig(frames=8, frame_rate_hz=10.0),

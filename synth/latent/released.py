@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from echofm.errors import EchofmError
 from synth.latent.autoencoder import Autoencoder
 from synth.latent.config import AutoencoderConfig
@@ -20,7 +18,8 @@ _UNITS = (
 def open_released(spec: str, *, size: int) -> Autoencoder:
     """`FOLDER?grey_unit=UNIT`: an AutoencoderKL as diffusers saves it, for grey clips of `size` pixels a side.
 
-    Its latents are shifted and scaled as its config.json says, not by a measurement. Raises EchofmError on a folder without safetensors, without a unit, and on a network of another make.
+    Its latents are shifted and scaled as its config.json says, not by a measurement. Raises EchofmError on a folder
+    without safetensors, without a unit, and on a network of another make.
     """
     folder, _, option = spec.partition("?")
     name, _, unit = option.partition("=")

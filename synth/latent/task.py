@@ -153,9 +153,7 @@ def frames_of(video_BCTHW: torch.Tensor) -> torch.Tensor:
     return video_BCTHW.transpose(1, 2).flatten(0, 1)
 
 
-def _perceptual(
-    recipe: LatentRecipe, encoder: str | None, lpips: Path | None
-) -> tuple[nn.Module | None, float | None]:
+def _perceptual(recipe: LatentRecipe, encoder: str | None, lpips: Path | None) -> tuple[nn.Module | None, float | None]:
     """The frozen network in whose features frames are compared, and the rate of a batch's windows."""
     rate_hz = recipe.data.frame_rate_hz
     if encoder is not None and lpips is not None:

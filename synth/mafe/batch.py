@@ -14,8 +14,8 @@ import torch
 
 from echofm.clip import ClipBatch
 from echofm.errors import EchofmError
-from echofm.shards.windows import draws, epoch_order
 from echofm.shards.read import ShardSet
+from echofm.shards.windows import draws, epoch_order
 from synth.mafe.lessons import Lessons
 
 Identities = Mapping[str, npt.NDArray[np.float32]]

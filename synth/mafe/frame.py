@@ -15,7 +15,6 @@ from echofm.model.tokens import Grid
 from echofm.model.vit import VideoEncoder
 from synth.mafe.warp import resized
 
-
 # Rows and columns of the encoder's tokens that appearance is read from: where a wall stands tells who it is.
 POOLED = 4
 
@@ -65,7 +64,5 @@ class FrameFeatures(nn.Module):
         ids_K = torch.arange(rows * columns, device=frame_N1HW.device) + times // 2 * rows * columns
         shown_NCTHW = frame_N1HW[:, :, None].expand(-1, encoder.channels, encoder.tubelet, -1, -1)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            tokens_NKD = encoder.single_times(
-                shown_NCTHW, ids_K.expand(frames, -1), grid=Grid(times, rows, columns)
-            )
+            tokens_NKD = encoder.single_times(shown_NCTHW, ids_K.expand(frames, -1), grid=Grid(times, rows, columns))
         return tokens_NKD.unflatten(1, (rows, columns))

@@ -21,7 +21,7 @@ import safetensors.numpy
 from safetensors.numpy import save_file
 
 import echofm
-from echofm.atomic import write_whole, whole_file
+from echofm.atomic import whole_file, write_whole
 from echofm.errors import EchofmError
 from echofm.machine import processors
 from echofm.progress import progress_bar
@@ -97,9 +97,7 @@ def lessons_of(
     call this at once: one writes. Raises EchofmError where the folder cannot be written or belongs to other shards.
     """
     digest = hashlib.sha256("".join(entry.sha256 for entry in shards.manifest.tars).encode()).hexdigest()
-    request = Request(
-        echofm_version=echofm.__version__, shards=digest, clips=len(shards), flow=flow, per_clip=per_clip
-    )
+    request = Request(echofm_version=echofm.__version__, shards=digest, clips=len(shards), flow=flow, per_clip=per_clip)
     key = hashlib.sha256(request.to_json().encode()).hexdigest()[:8]
     folder = shards.folder.with_name(f"{shards.folder.name}.mafe-{flow}-{per_clip}-{key}")
     try:
@@ -108,7 +106,9 @@ def lessons_of(
                 _write(shards, folder, request, processes or processors(), show_progress)
             _check(folder, request)
     except OSError as error:
-        raise EchofmError(f"{folder} cannot be written ({error.strerror}); put the shards where there is room") from None
+        raise EchofmError(
+            f"{folder} cannot be written ({error.strerror}); put the shards where there is room"
+        ) from None
     position = {record.clip_id: number for number, record in enumerate(shards.records)}
     return Lessons(folder=folder, per_clip=per_clip, position=position)
 

@@ -42,7 +42,11 @@ class Modes:
 
 
 def clip_modes(
-    field_T2RC: npt.NDArray[np.floating], *, modes: int, phase_T: npt.NDArray[np.floating] | None, harmonics: int = HARMONICS
+    field_T2RC: npt.NDArray[np.floating],
+    *,
+    modes: int,
+    phase_T: npt.NDArray[np.floating] | None,
+    harmonics: int = HARMONICS,
 ) -> Modes:
     """The best `modes` fields for a window's displacements since its fullest frame (singular value decomposition).
 
@@ -69,7 +73,9 @@ def clip_modes(
 
 def save_modes(modes: Sequence[Modes], folder: Path) -> None:
     """Beside a table, a row for each of its rows. Raises OSError where it cannot be written."""
-    arrays = {name: np.stack([getattr(each, name) for each in modes]) for name in ("mode_K2RC", "course_KT", "harmonic_KP")}
+    arrays = {
+        name: np.stack([getattr(each, name) for each in modes]) for name in ("mode_K2RC", "course_KT", "harmonic_KP")
+    }
     arrays["energy"] = np.array([each.energy for each in modes], np.float32)
     with whole_file(folder / MODES) as draft:
         save_file(arrays, draft)

@@ -98,7 +98,9 @@ def published() -> MafeRecipe:
         network="published",
         fit=FitConfig(
             steps=100_000, batch=8, workers=0,
-            optim=OptimConfig(base_lr=6.4e-3, min_lr_ratio=0.1, warmup_steps=2000, weight_decay=1e-4, max_grad_norm=1.0),
+            optim=OptimConfig(
+                base_lr=6.4e-3, min_lr_ratio=0.1, warmup_steps=2000, weight_decay=1e-4, max_grad_norm=1.0
+            ),
         ),
         teachers=TeachersConfig(flow_weight=0.01, identity_weight=1.0),
     )  # fmt: skip

@@ -33,7 +33,6 @@ from synth.mafe.published.network import PublishedMafe
 from synth.mafe.recipes import MafeRecipe
 from synth.mafe.validate import Validation
 
-
 # Frames that appearance is whitened on, and how much faster its head learns: it reads frozen, whitened numbers.
 _WHITENED, _HEAD_LR = 384, 5.0
 

@@ -26,9 +26,7 @@ class Inputs:
     """The appearance teacher: a re-identification head on that encoder (`echofm audit fit-reid`)."""
 
 
-def build(
-    recipe: MafeRecipe, shards: ShardSet, *, encoder: str | None = None, reid: Path | None = None
-) -> MafeTask:
+def build(recipe: MafeRecipe, shards: ShardSet, *, encoder: str | None = None, reid: Path | None = None) -> MafeTask:
     """The task of a recipe on shards."""
     from synth.mafe.task import MafeTask
 

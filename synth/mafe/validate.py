@@ -34,8 +34,8 @@ class Validation:
 
         appearance_recall: how many last frames have their own clip's first frame as the nearest, by appearance; chance
         is one by the number of pairs. motion_rank, motion_rank_pooled: RankMe of motion on the coarse grid and of its
-        mean over space. flow_px: distance from the teacher's flow. psnr_db: of middle frames that are no end, and of the
-        mean of the ends beside it.
+        mean over space. flow_px: distance from the teacher's flow. psnr_db: of middle frames that are no end, and of
+        the mean of the ends beside it.
         """
         share = own_share(len(self._batch))
         rows = joined_rows(self._rows(model, cast(LessonBatch, self._batch[share])) if share.stop > share.start else {})

@@ -6,6 +6,7 @@ first B of the pairs' first frames.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -65,7 +66,7 @@ class FlowHead(nn.Module):
         self.conv = nn.Sequential(
             *(
                 nn.Sequential(nn.Conv2d(inputs, width, 3, padding=1), nn.PReLU(width))
-                for inputs, width in zip(widths, widths[1:])
+                for inputs, width in itertools.pairwise(widths)
             )
         )
         self.shuffle = nn.PixelShuffle(2)

@@ -39,10 +39,8 @@ class Refinement(nn.Module):
             self.add_module(f"up{level}", _up(4 * width, width))
         self.conv = nn.Conv2d(base, 3, 3, padding=1)
 
-    def forward(
-        self, images_BCHW: torch.Tensor, first: list[torch.Tensor], last: list[torch.Tensor]
-    ) -> torch.Tensor:
-        """(B, 3, H, W) in [0, 1]. images: both frames, both warped, mask logit, flow. first, last: warped appearance."""
+    def forward(self, images_BCHW: torch.Tensor, first: list[torch.Tensor], last: list[torch.Tensor]) -> torch.Tensor:
+        """(B, 3, H, W) in [0, 1]. images: both frames, both warped, mask logit, flow; first, last: warped features."""
         x, kept = images_BCHW, []
         for level in range(4):
             x = self.get_submodule(f"down{level}")(torch.cat([x, first[level], last[level]], 1))
