@@ -34,9 +34,8 @@ def kernel_distance(
     first_patients, second_patients: one name a clip; None: each clip is its own patient. Patients with more clips count
     more. Raises ValueError where a set has too few patients.
     """
-    return kernel_distances(first_ND, [(second_MD, second_patients)], patients=first_patients, draws=draws, seed=seed)[
-        0
-    ]
+    sets = [(second_MD, second_patients)]
+    return kernel_distances(first_ND, sets, patients=first_patients, draws=draws, seed=seed)[0]
 
 
 def kernel_distances(

@@ -68,11 +68,8 @@ def _figures(sets: Sequence[SetCard], panel: str) -> list[Table | Picture]:
     if panel != "fidelity":
         return [table]
     drawn = [found[key] for key in found if key[1].startswith("kernel distance above")]
-    return (
-        [Picture(functools.partial(_excess, sets), alt="Distance above the real one, by space and set."), table]
-        if drawn
-        else [table]
-    )
+    picture = Picture(functools.partial(_excess, sets), alt="Distance above the real one, by space and set.")
+    return [picture, table] if drawn else [table]
 
 
 def _excess(sets: Sequence[SetCard]) -> Drawing:

@@ -6,7 +6,6 @@ Shapes: T frames at 25 Hz, 64 x 64 pixels, S = 5 numbers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -76,8 +75,7 @@ def _rms(x: npt.NDArray) -> float:
 def _warped_step(frames_THW: npt.NDArray[np.floating]) -> float:
     import cv2
 
-    # Not in OpenCV's own type hints.
-    flow: Any = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)  # type: ignore[attr-defined]
     grey_THW = np.round(frames_THW * 255).astype(np.uint8)
     rows_HW, columns_HW = np.indices(frames_THW.shape[1:]).astype(np.float32)
     left = []
