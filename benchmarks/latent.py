@@ -23,7 +23,8 @@ import tyro
 
 from echofm.clip import Clip
 from echofm.errors import EchofmError
-from echofm.estimators.ridge import fit_ridge
+from echofm.estimators.ridge import ridge_path
+from echofm.estimators.rows import Rows
 from echofm.intervals import Estimate, patient_bootstrap
 from echofm.metric.pixel import psnr_db
 from echofm.progress import progress_bar
@@ -144,7 +145,7 @@ def blurred(video_BCTHW: torch.Tensor) -> torch.Tensor:
 
 def best(train: Read, val: Read, kept_D: npt.NDArray[np.bool_]) -> Callable[[Floats], Floats]:
     """The reader (N, D) -> (N,) percent whose penalty misses least on the val split."""
-    path = fit_ridge(train.features_ND[:, kept_D], train.ef_percent_N)
+    path = ridge_path(Rows(features_ND=train.features_ND[:, kept_D]), train.ef_percent_N)
     ridge = min(path, key=lambda one: np.abs(one.predict(val.features_ND[:, kept_D]) - val.ef_percent_N).mean())
     return lambda features_ND: ridge.predict(features_ND[:, kept_D])
 
