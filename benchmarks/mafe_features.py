@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from echofm.clip import Clip
 from echofm.embed.inputs import conformed
 from echofm.embed.rhythm import repetition
-from echofm.estimators.ridge import fit_ridge
+from echofm.estimators.ridge import ridge_path
+from echofm.estimators.rows import Rows
 from echofm.hub import Encoder
 from echofm.intervals import Estimate, patient_bootstrap
 from echofm.metric.circular import circular_distance
@@ -163,7 +164,7 @@ def _rows(found: Sequence[Read], split: str) -> npt.NDArray[np.int64]:
 def _r2(found: Sequence[Read], X_ND: Floats, target: str) -> Estimate:
     y_N = np.array([each[target] for each in found], np.float64)
     train, val, test = (_rows(found, split) for split in ("train", "val", "test"))
-    models = fit_ridge(X_ND[train].astype(np.float64), y_N[train])
+    models = ridge_path(Rows(features_ND=X_ND[train].astype(np.float64)), y_N[train])
     best = min(models, key=lambda model: np.square(model.predict(X_ND[val]) - y_N[val]).mean())
     pair_N2 = np.stack([best.predict(X_ND[test]), y_N[test]], 1)
     patients = np.array([found[number]["patient"] for number in test])
@@ -193,7 +194,9 @@ def _phase_error(found: Sequence[Read], name: str) -> Estimate:
         plane = model.predict(X_ND)
         return circular_distance(np.arctan2(plane[:, 1], plane[:, 0]) / (2 * np.pi), truth)
 
-    best = min(fit_ridge(X.astype(np.float64), circle), key=lambda model: errors(model, V, val_phase).mean())
+    best = min(
+        ridge_path(Rows(features_ND=X.astype(np.float64)), circle), key=lambda model: errors(model, V, val_phase).mean()
+    )
     test = [found[number] for number in _rows(found, "test")]
     by_clip = np.array([errors(best, inputs(each), each["phase_T"]).mean() for each in test])
     return patient_bootstrap(

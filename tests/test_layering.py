@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,19 @@ def test_arrows_point_down(path: Path) -> None:
     own = path.relative_to(ROOT).parts[0]
     forbidden = set(UPPER) - {own} | {"tests", "benchmarks", "examples"}
     assert not imported_packages(path) & forbidden
+
+
+OUTSIDE = sorted(path for folder in ("benchmarks", "examples") for path in (ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", OUTSIDE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_stands_outside_imports_what_is_there(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in ("echofm", *UPPER):
+            module = importlib.import_module(str(node.module))
+            for alias in node.names:
+                if not hasattr(module, alias.name):
+                    importlib.import_module(f"{node.module}.{alias.name}")
 
 
 def test_the_tree_was_found() -> None:
