@@ -218,7 +218,6 @@ def test_padded_frames_count_for_nothing(hearts: Path) -> None:
         ({"conditions": ("motion",)}, "give --motion"),
         ({"conditions": ("embedding",)}, "give --encoder"),
         ({"repa": RepaConfig(weight=0.5)}, "give --encoder"),
-        ({"data": DataConfig(frames=8, frame_rate_hz=12.5), "conditions": ("motion",)}, "--motion sees 0.32 s"),
         ({"conditions": ("weather",)}, "no condition 'weather'"),
         ({"network": NetworkConfig(width=16, heads=2, patch=5)}, "--network.patch 5"),
         ({"network": NetworkConfig(width=16, heads=3, patch=4)}, "heads"),
@@ -229,6 +228,13 @@ def test_what_does_not_fit_is_refused_by_name(changes: dict[str, Any], words: st
     shards = ShardSet.open(hearts, show_progress=False)
     with pytest.raises(EchofmError, match=words):
         GeneratorTask(recipe, shards, codec=PixelCodec(size=16))
+
+
+def test_a_motion_network_of_another_duration_is_refused(hearts: Path) -> None:
+    changes = {"data": DataConfig(frames=8, frame_rate_hz=12.5), "conditions": ("motion",)}
+    recipe = recipe_of("video-ef").model_copy(update=changes)
+    with pytest.raises(EchofmError, match=r"--motion sees 0\.32 s"):
+        task_of(recipe, hearts)
 
 
 def test_a_codec_of_larger_clips_is_refused(hearts: Path) -> None:

@@ -106,7 +106,8 @@ def test_a_page_whose_clock_goes_on_is_a_page() -> None:
 @pytest.mark.parametrize("length", [2, 3, 8])
 def test_a_short_second_cine_at_an_end_sets_the_file_aside(length: int) -> None:
     """It is no page: it would be lost in silence."""
-    first, second = on_screen(30, 2), np.roll(on_screen(length, 7), 70, axis=2)
+    first = np.pad(on_screen(30, 2), ((0, 0), (0, 0), (0, 140)))
+    second = np.pad(on_screen(length, 7), ((0, 0), (0, 0), (140, 0)))
     for parts in ([first, second], [second, first]):
         with pytest.raises(Refused, match="several scenes"):
             without_pages(Decoded(frames_TCHW=np.concatenate(parts)[:, None]))

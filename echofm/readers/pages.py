@@ -41,17 +41,18 @@ def without_pages(decoded: Decoded) -> tuple[Decoded, int]:
     first, end = int(kept[0]), int(kept[-1]) + 1
     if len(kept) < max(end - first, _LEAST_CINE * len(belongs_T)):
         raise no_clip("several_scenes")
+    cine_TCHW = frames_TCHW[kept]
     if first:
-        first = _pages_in(frames_TCHW[:first], is_abrupt=abrupt_T[first - 1])
+        first = _pages_in(frames_TCHW[:first], cine_TCHW, is_abrupt=abrupt_T[first - 1])
     if end < len(belongs_T):
-        end = len(belongs_T) - _pages_in(frames_TCHW[end:][::-1], is_abrupt=abrupt_T[end - 1])
+        end = len(belongs_T) - _pages_in(frames_TCHW[end:][::-1], cine_TCHW, is_abrupt=abrupt_T[end - 1])
     time_s = decoded.frame_time_s
     if time_s is not None:
         time_s = None if end - first == 1 else time_s[first:end] - time_s[first]
     return replace(decoded, frames_TCHW=frames_TCHW[first:end], frame_time_s=time_s), first
 
 
-def _pages_in(frames_TCHW: Frames, *, is_abrupt: bool) -> int:
+def _pages_in(frames_TCHW: Frames, cine_TCHW: Frames, *, is_abrupt: bool) -> int:
     """How many frames at an end, the outermost first, are a page or black: all, or those before a slow change begins.
 
     Refused where they are neither page nor slow change: another cine, or a page that is faded in.
@@ -61,11 +62,24 @@ def _pages_in(frames_TCHW: Frames, *, is_abrupt: bool) -> int:
     lit_TCHW = frames_TCHW[n_black:]
     if len(lit_TCHW) == 0:
         return n_black
+    if not is_abrupt:
+        if not _are_dimmed(lit_TCHW, cine_TCHW):
+            raise no_clip("several_scenes")
+        return n_black
     moves = (np.ptp(lit_TCHW[:, :, ::4, ::4], axis=0) > _CHANGES).mean() > _MOVES
-    is_echo = (is_abrupt and moves) or _has_fan(lit_TCHW[:1])
-    if is_echo == is_abrupt:
+    if moves or _has_fan(lit_TCHW[:1]):
         raise no_clip("several_scenes")
-    return n_black if is_echo else len(frames_TCHW)
+    return len(frames_TCHW)
+
+
+def _are_dimmed(frames_TCHW: Frames, cine_TCHW: Frames) -> bool:
+    """Whether all frames are the cine's picture at other gains, told where the screen changes."""
+    both_TCHW = np.concatenate([frames_TCHW, cine_TCHW])
+    changes_CHW = np.ptp(both_TCHW, axis=0) > _CHANGES
+    samples_TN = both_TCHW[:, changes_CHW].astype(np.float32)
+    samples_TN = _normed(samples_TN - samples_TN.mean(axis=1, keepdims=True))
+    cine_N = _normed(np.median(samples_TN[len(frames_TCHW) :], axis=0))
+    return bool((samples_TN[: len(frames_TCHW)] @ cine_N).min() >= _FOREIGN)
 
 
 def _has_fan(frames_TCHW: Frames) -> bool:
