@@ -39,7 +39,8 @@ def _apart(shows_HW: Mask, inside_HW: Mask, evidence: Evidence, *, crossing: boo
         deep_HW = ndimage.distance_transform_edt(inside_HW) > max(2.0, _NEAR_EDGE * min(inside_HW.shape))
         deep = np.bincount(labels_HW[deep_HW], minlength=count + 1)
         is_word = (changing <= _CHANGES * sizes) & (sizes <= _SMALL * inside_HW.sum()) & (deep == 0)
-    is_word &= within > 0
+    # The rim of a word beside the fan may lie within it.
+    is_word &= (within > 0) | crossing
     is_word[[0, int(within[1:].argmax()) + 1 if count else 0]] = False
     # Their anti-aliased rim too.
     return ndimage.binary_dilation(is_word[labels_HW])
