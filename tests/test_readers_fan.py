@@ -153,16 +153,15 @@ def test_a_mostly_dark_image_has_the_fan_of_its_declared_box() -> None:
 
 
 SHARED = Path("/work/shared/sector") if Path("/work/shared/sector").is_dir() else Path("../shared/sector")
-# Where its line is missed, the drawn truth is: in three files there is echo beside it. In the fourth it goes 9 pixels
-# of black screen beyond the declared region, which measure.py, converting to RGB twice, counts as lit.
+# Where its line is missed there is echo beside the drawn truth.
 ECHO_BESIDE = {"1503482531773046785.mp4": 0.36, "1457933751766421505.mp4": 0.05, "IM_0002.avi": 0.32}
-DRAWN_WIDE = {"E95_colour_jpeg.dcm": 0.92}
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "index.json").is_file(), reason="the published screens are not here")
-def test_the_published_screens_keep_their_sector() -> None:
-    """The maths of ../shared/sector/measure.py, with its decoder."""
+def test_the_published_screens_keep_their_sector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The maths of ../shared/sector/measure.py, with its decoder, which converts to RGB what pydicom 3 gives as RGB."""
+    monkeypatch.setattr("pydicom.pixels.convert_color_space", lambda pixels, *_: pixels)
     spec = importlib.util.spec_from_file_location("measure", SHARED / "measure.py")
     assert spec is not None and spec.loader is not None
     measure = importlib.util.module_from_spec(spec)
@@ -186,7 +185,7 @@ def test_the_published_screens_keep_their_sector() -> None:
     one = len(kept) + len(refused)
     assert len(refused) <= 1 and len(accepted) <= 2 < others, (refused, accepted)
     assert sum(share >= 0.98 for share in kept.values()) >= 0.75 * one, kept
-    assert {name for name, share in kept.items() if share < DRAWN_WIDE.get(name, 0.95)} == set()
+    assert min(kept.values()) >= 0.95, kept
     assert {name for name, share in left.items() if share > ECHO_BESIDE.get(name, 0.01)} == set()
 
 
