@@ -1,4 +1,4 @@
-"""What an encoder's moments know of the cardiac phase, beside its untrained twin and the pixel prior.
+"""What an encoder's time points know of the cardiac phase, beside random init and the pixel prior.
 
     python -m benchmarks.phantom_phase ENCODER SHARDS
 

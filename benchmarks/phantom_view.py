@@ -4,7 +4,7 @@
 
 A few convolutions on each clip's middle window, trained on the training clips under drawn mirroring, turning, zoom and
 shift: of the frames (their mean, spread and eight of them) and of the tokens' mean and log spread over time at each
-place, of the encoder and of its untrained twin. Test clips count as they are and mirrored. A quarter of an hour of
+place, of the encoder and of random init. Test clips count as they are and mirrored. A quarter of an hour of
 processor time for `demo`.
 """
 
@@ -115,7 +115,7 @@ def accuracy(train: Examples, test: Examples, *, seed: int) -> float:
 
 
 def main(encoder: Path, shards: Path, /, *, seeds: int = 3, threads: int = 1) -> None:
-    """Print a line for the pixels, the encoder and its untrained twin; mean over the seeds of the convolutions."""
+    """Print a line for the pixels, the encoder and random init; mean over the seeds of the convolutions."""
     torch.set_num_threads(threads)
     trained, whole = load_encoder(encoder), ShardSet.open(shards)
     contract = trained.contract

@@ -24,7 +24,7 @@ from echofm.readers.fan_search import search_fan
 
 # Sum of both flanks' seen shares from which on no further map is looked at.
 _CLEAR = 1.5
-# A flank seen so well is trusted to tell where its dark twin is, which is seen no more than that.
+# A flank seen so well is trusted to tell where the dark other one is, which is seen no more than that.
 _STRONG, _WEAK = 0.6, 0.55
 # The rows from the first echo on in which shadows are few: a flank that ends in one is seen there.
 # Short edges tell a little less. Sought in so many maps, one of the mean and one of change.

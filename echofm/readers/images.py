@@ -1,4 +1,4 @@
-"""The images that a file declares: a screen may show several views, or several moments, side by side."""
+"""The images that a file declares: a screen may show several views, or several times, side by side."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The cardiac phase: curves of single clips, all moments together, like moments side by side.
+"""The cardiac phase: curves of single clips, all time points together, like ones side by side.
 
-T moments of a clip.
+T time points of a clip.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PAIRS = 8
 
 
 def phase_blocks(predictions: pd.DataFrame, *, frames_of: FramesOf | None = None) -> list[Block]:
-    """What the predictions of a phase probe show, a row per moment of known phase; nothing for other frames."""
+    """What the predictions of a phase probe show, a row per time point of known phase; nothing for other frames."""
     if not set(predictions.columns) >= COLUMNS or predictions.empty:
         return []
     blocks: list[Block] = [*_curves(predictions), _together(predictions)]
@@ -90,7 +90,7 @@ def _event_errors(rows: pd.DataFrame) -> dict[str, npt.NDArray]:
 
 
 def like_frames(rows: pd.DataFrame, frames_of: FramesOf) -> list[Block]:
-    """Moments and what the features find most like them elsewhere in the clip, spread evenly over the clips asked."""
+    """Time points and what the features find most like them in the clip, spread evenly over the clips asked."""
     asked = rows[rows["match_time_s"].notna() & rows["time_s"].notna()]
     # Some frames know when they were taken.
     time_of = getattr(frames_of, "time_s", None)
@@ -103,7 +103,7 @@ def like_frames(rows: pd.DataFrame, frames_of: FramesOf) -> list[Block]:
         own = asked[asked["clip_id"].astype(str) == clip]
         if frames is None or time_s is None:
             continue
-        # Not always the first moment: spread over the beat.
+        # Not always the first: spread over the beat.
         row = own.iloc[(number * len(own)) // _PAIRS]
         pair = [int(np.abs(time_s - row[column]).argmin()) for column in ("time_s", "match_time_s")]
         small = shown(frames[pair])
