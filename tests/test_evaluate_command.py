@@ -41,6 +41,29 @@ def test_shards_become_a_card(given: Path, tmp_path: Path, capsys: pytest.Captur
     assert found.panels["privacy"].verdict in ("fail", "not_tested")
 
 
+def test_a_table_is_compared_by_its_encoder_alone(given: Path, tmp_path: Path) -> None:
+    made = str(tmp_path / "table")
+    cache = f"--cache={given / 'cache'}"
+    assert cli.main(["embed", str(given / "encoder"), str(given / "fresh"), made, cache]) == 0
+    assert cli.main(asked(given, tmp_path / "card", f"--synthetic={made}")) in (0, 1)
+    card = Card.from_json(tmp_path / "card" / "card.json")
+    fidelity = card.sets[0].panels["fidelity"]
+    assert list(card.encoders) == ["encoder"]
+    assert any(note.startswith("second encoder, clip: not of 8") for note in fidelity.notes)
+
+
+def test_a_table_of_another_encoder_is_refused_before_the_first_clip(
+    given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = str(tmp_path / "table")
+    assert cli.main(["embed", "pixels", str(given / "fresh"), made, f"--cache={tmp_path / 'cache'}"]) == 0
+    words = [each for each in asked(given, tmp_path / "card", f"--synthetic={made}") if "--cache" not in each]
+    capsys.readouterr()
+    assert cli.main([*words, f"--cache={tmp_path / 'empty'}"]) == 2
+    assert "table comes from another encoder" in capsys.readouterr().err
+    assert not (tmp_path / "empty").exists()
+
+
 @pytest.mark.slow
 def test_the_same_command_gives_the_same_card(given: Path, tmp_path: Path) -> None:
     for name in "ab":
@@ -59,4 +82,4 @@ def test_training_clips_themselves_fail_privacy(given: Path, tmp_path: Path) -> 
 def test_patients_on_both_sides_are_refused(given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = asked(given, tmp_path, f"--synthetic={given / 'fresh'}", f"--holdout={given / 'shards'}:train")
     assert cli.main(words) == 2
-    assert "in the training and the held-out set" in capsys.readouterr().err
+    assert "in the training and the held-out table" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,14 @@ from echofm import cli
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from synth.evaluate.agreement import agreement
+from synth.evaluate.api import require_fit
 from synth.evaluate.card import PANELS, Card, Panel, RealSet, SetCard
 from synth.evaluate.compare_cli import load_card
 from synth.evaluate.control import CEILING, SHUFFLED, control
 from synth.evaluate.diversity import diversity
 from synth.evaluate.features import vectors_of
 from synth.evaluate.fidelity import FLOOR, Compared, fidelity
-from synth.evaluate.inputs import names_of, open_sets
+from synth.evaluate.inputs import Tables, names_of, open_sets
 from synth.evaluate.page import page
 from synth.evaluate.temporal import statistics
 from synth.evaluate.utility import REAL, utility
@@ -118,6 +120,45 @@ def test_what_is_missing_is_not_tested() -> None:
     )
     for panel in (control(TRAIN, HOLDOUT, bare, seed=0), utility(TRAIN, HOLDOUT, bare, seed=0)):
         assert panel.verdict == "not_tested" and "ef_percent" in panel.headline
+
+
+def relabelled(given: EmbeddingTable, ef: np.ndarray) -> EmbeddingTable:
+    return replace(given, rows=given.rows.assign(ef_percent=ef))
+
+
+def test_one_clip_with_many_labels_follows_none() -> None:
+    made = table(120, 2, clips=1)
+    one = replace(made, video_ND=np.repeat(made.video_ND[:1], len(made), 0))
+    panel = control(TRAIN, HOLDOUT, one, seed=0)
+    assert panel.verdict == "fail" and panel.figures[0].found.value == 0
+
+
+def test_two_clips_in_turn_fail_what_is_theirs() -> None:
+    made = table(120, 2, clips=1)
+    found = verdicts(replace(made, video_ND=np.resize(made.video_ND[:2], made.video_ND.shape)))
+    assert [name for name, verdict in found.items() if verdict == "fail"] == list(PANELS[:4])
+
+
+@pytest.mark.parametrize("same", ["training", "held-out", "synthetic"])
+def test_one_ef_in_all_clips_of_a_set_is_not_tested(same: str) -> None:
+    sets = {"training": TRAIN, "held-out": HOLDOUT, "synthetic": table(120, 2, clips=1)}
+    sets[same] = relabelled(sets[same], np.full(len(sets[same]), 55.0))
+    assert utility(*sets.values(), seed=0).verdict == "not_tested"
+
+
+def test_utility_blames_no_set_for_what_real_clips_do_not_teach() -> None:
+    rng = np.random.default_rng(0)
+    train, made = (relabelled(each, rng.normal(55, 8, len(each))) for each in (TRAIN, table(120, 2, clips=1)))
+    panel = utility(train, HOLDOUT, made, seed=0)
+    assert panel.verdict == "not_tested" and "Real clips teach no EF either" in panel.headline
+
+
+def test_ef_in_fractions_is_refused() -> None:
+    made = table(120, 2, clips=1)
+    made = relabelled(made, made.rows["ef_percent"].to_numpy() / 100)
+    tables = Tables(digest=made.encoder_digest, train=TRAIN, holdout=HOLDOUT, synthetic={"made": made})
+    with pytest.raises(EchofmError, match="of the made set is at most 1"):
+        require_fit(tables)
 
 
 def test_agreement_of_numbers_and_classes() -> None:

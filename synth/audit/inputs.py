@@ -86,7 +86,7 @@ def open_inputs(request: Request, *, ranks: PartialState | None = None) -> Input
     if videos and request.encoder is None:
         raise EchofmError("videos and shards need an encoder to be compared by; give --encoder")
     if videos and request.encoder is not None:
-        _require_holdout(given[1], request.settings)
+        require_files_of_enough(given[1], alpha=request.settings.alpha)
         encoder = encoder_of(request.encoder, request.embed)
         sets, set_aside = _Embedder.of(encoder, options, request, ranks).sets(given, planted)
     else:
@@ -156,11 +156,11 @@ def as_fitted(options: EmbedOptions, heads: list[Reid]) -> EmbedOptions:
     )
 
 
-def _require_holdout(given: EchoSet, settings: AuditSettings) -> None:
+def require_files_of_enough(given: EchoSet, *, alpha: float) -> None:
     """Raises EchofmError before anything is embedded, where the files can be of too few patients."""
     patients = None if given.videos is None else given.videos.most_patients(given.splits)
     if patients is not None:
-        require_holdout(patients, alpha=settings.alpha)
+        require_holdout(patients, alpha=alpha)
 
 
 def _named(tables: list[EmbeddingTable], canaries: EmbeddingTable | None) -> Sets:

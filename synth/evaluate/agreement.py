@@ -36,7 +36,10 @@ def _bootstrap(
 
 
 def _correlation(true: npt.NDArray, read: npt.NDArray) -> float:
-    return float(np.corrcoef(true, read)[0, 1]) if np.ptp(true) > 0 and np.ptp(read) > 0 else float("nan")
+    if np.ptp(true) == 0:
+        return float("nan")
+    # What is read alike of all clips follows nothing.
+    return float(np.corrcoef(true, read)[0, 1]) if np.ptp(read) > 0 else 0.0
 
 
 def _r2(true: npt.NDArray, read: npt.NDArray) -> float:

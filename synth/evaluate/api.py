@@ -13,6 +13,8 @@ from echofm.errors import EchofmError
 from echofm.progress import progress_bar
 from synth.audit.api import audit_sets
 from synth.audit.audited import Audited
+from synth.audit.inputs import encoder_of
+from synth.audit.sets import Sets, require_comparable
 from synth.audit.settings import AuditSettings
 from synth.evaluate.card import CARD, PANELS, Card, Panel, RealSet, SetCard
 from synth.evaluate.control import control
@@ -70,10 +72,15 @@ def evaluate_sets(
     """
     options, settings = embed or EmbedOptions(), settings or EvaluateSettings()
     settings.check()
+    options.check()
     seed = settings.seed
     opened = open_sets(real, holdout, synthetic, options)
-    own, other = embed_all(opened, encoder, options), embed_all(opened, settings.second, options)
-    _require_apart(own)
+    encoder, second = encoder_of(encoder, options), encoder_of(settings.second, options)
+    opened.require_ready(encoder, alpha=settings.alpha)
+    own = embed_all(opened, encoder, options)
+    require_fit(own)
+    # A table holds no pixels for a second look.
+    other = embed_all(opened, second, options) if all(each.videos for each in opened.all) else None
     moving = _moving(opened, own)
     cards, audits = [], {}
     with progress_bar("evaluating", len(PANELS) * len(synthetic)) as bar:
@@ -92,13 +99,13 @@ def evaluate_sets(
             panels["privacy"] = privacy(audits[name])
             bar.advance()
             cards.append(SetCard(name=name, clips=len(made), panels=panels))
-    encoders = {_OWN: own.digest, _OTHER: other.digest}
+    encoders = {_OWN: own.digest} | ({} if other is None else {_OTHER: other.digest})
     card = Card(echofm_version=__version__, encoders=encoders, seed=seed, real=_real(own), sets=cards)
     return Evaluated(card=card, audits=audits, simulated=any(each.simulated for each in audits.values()))
 
 
 def _audit(
-    opened: Opened, name: str, encoder: str | Path | AnyEncoder, settings: EvaluateSettings, options: EmbedOptions
+    opened: Opened, name: str, encoder: AnyEncoder, settings: EvaluateSettings, options: EmbedOptions
 ) -> Audited:
     return audit_sets(
         opened.paths["training"],
@@ -119,10 +126,13 @@ def _real(tables: Tables) -> RealSet:
     )
 
 
-def _require_apart(tables: Tables) -> None:
-    both = set(tables.train.patient_id) & set(tables.holdout.patient_id)
-    if both:
-        raise EchofmError(f"{len(both)} patient(s) are in the training and the held-out set; hold out others")
+def require_fit(tables: Tables) -> None:
+    """Raises EchofmError where sets cannot be set beside one another, before more time is spent."""
+    for made in tables.synthetic.values():
+        require_comparable(Sets(train=tables.train, holdout=tables.holdout, synthetic=made))
+    for name, table in {"training": tables.train, "held-out": tables.holdout, **tables.synthetic}.items():
+        if "ef_percent" in table.rows and table.rows["ef_percent"].astype(float).max() <= 1:
+            raise EchofmError(f"ef_percent of the {name} set is at most 1, so a fraction; write per cent, 55 for 0.55")
 
 
 def _moving(opened: Opened, tables: Tables) -> dict[str, Vectors]:
@@ -139,10 +149,12 @@ def _moving(opened: Opened, tables: Tables) -> dict[str, Vectors]:
     }
 
 
-def _spaces(own: Tables, other: Tables, moving: Mapping[str, Vectors], name: str) -> dict[str, Compared]:
-    """What all three sets have."""
+def _spaces(own: Tables, other: Tables | None, moving: Mapping[str, Vectors], name: str) -> dict[str, Compared | None]:
+    """What all three sets have; None where one has it not."""
     spaces = {
-        f"{called}, {level}": Compared.of(
+        f"{called}, {level}": None
+        if tables is None
+        else Compared.of(
             vectors_of(tables.train, level),
             vectors_of(tables.holdout, level),
             vectors_of(tables.synthetic[name], level, synthetic=True),
@@ -151,4 +163,4 @@ def _spaces(own: Tables, other: Tables, moving: Mapping[str, Vectors], name: str
         for level in LEVELS
     }
     spaces["in time"] = Compared.of(moving.get("training"), moving.get("held-out"), moving.get(name))
-    return {space: compared for space, compared in spaces.items() if compared is not None}
+    return spaces

@@ -9,7 +9,7 @@ import numpy as np
 from echofm.embed.table import EmbeddingTable
 from synth.evaluate.agreement import agreement
 from synth.evaluate.card import Figure, Panel
-from synth.evaluate.reader import CLASSES, NUMBERS, Labelled, fit_reader, labelled
+from synth.evaluate.reader import CLASSES, NUMBERS, Labelled, fit_reader, labelled_sets
 
 SHUFFLED, CEILING = "labels shuffled", "real held-out clips"
 _LEAST_CLIPS = 10
@@ -22,24 +22,23 @@ def control(train: EmbeddingTable, holdout: EmbeddingTable, synthetic: Embedding
     reader's own figure on real held-out clips (the ceiling). It fails where a request agrees no better than shuffled
     beyond the intervals, though the reader can read it.
     """
-    figures, notes, failed, passed = [], [], [], []
+    figures: list[Figure] = []
+    notes: list[str] = []
+    failed: list[tuple[str, Figure]] = []
+    passed: list[tuple[str, Figure]] = []
     for target in (*NUMBERS, *CLASSES):
-        parts = [
-            labelled(table, target, synthetic=made)
-            for table, made in ((train, False), (holdout, False), (synthetic, True))
-        ]
-        if any(part is None or len(part) < _LEAST_CLIPS or not part.varies for part in parts):
-            notes.append(f"{target}: not in all three sets, or it does not vary.")
+        parts = labelled_sets(train, holdout, synthetic, target, least=_LEAST_CLIPS)
+        if parts is None:
+            notes.append(f"{target}: not of {_LEAST_CLIPS} clips in each of the three sets, or it does not vary.")
             continue
-        found = _target(target, [part for part in parts if part is not None], seed=seed)
+        found = _target(target, parts, seed=seed)
         figures += found
         decides = found[0]
-        if decides.beside[CEILING].low <= decides.beside[SHUFFLED].high:
+        chance = decides.beside[SHUFFLED].high
+        if not decides.beside[CEILING].low > chance:
             notes.append(f"{target}: the reader cannot read it from real held-out clips; nothing follows.")
-        elif decides.found.low <= decides.beside[SHUFFLED].high:
-            failed.append((target, decides))
         else:
-            passed.append((target, decides))
+            (passed if decides.found.low > chance else failed).append((target, decides))
     if not failed and not passed:
         return Panel.not_tested(f"No request could be tested: {' '.join(notes)}")
     shown = ", ".join(_words(target, figure) for target, figure in failed or passed)

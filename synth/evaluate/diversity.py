@@ -18,14 +18,14 @@ _DRAWS = 100
 _MOST_CLIPS = 2000
 
 
-def diversity(clips: Compared, *, seed: int) -> Panel:
+def diversity(clips: Compared | None, *, seed: int) -> Panel:
     """The panel, of clip vectors. Neighbours are sought among held-out clips; of each set as many clips count.
 
     Vendi score: of order 2, under a Gaussian kernel as wide as the median distance of training clips. The panel
     fails where it stays below the real training set's beyond its interval. Recall and coverage are
     shown and do not decide: both fall with fidelity too.
     """
-    if clips.fewest < LEAST_PATIENTS:
+    if clips is None or clips.fewest < LEAST_PATIENTS:
         return Panel.not_tested(f"A set has fewer than {LEAST_PATIENTS} patients or clips.")
     train, holdout, synthetic = standardised(clips.train, [clips.holdout, clips.synthetic])
     least = min(_MOST_CLIPS, *(len(each) for each in (train, holdout, synthetic)))

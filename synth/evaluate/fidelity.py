@@ -44,18 +44,20 @@ class Compared:
         return min(len(np.unique(each.patients)) for each in (self.train, self.holdout, self.synthetic))
 
 
-def fidelity(spaces: Mapping[str, Compared], *, seed: int, draws: int, alpha: float = 0.05) -> Panel:
-    """The panel. spaces: by name, e.g. "encoder, clip".
+def fidelity(spaces: Mapping[str, Compared | None], *, seed: int, draws: int, alpha: float = 0.05) -> Panel:
+    """The panel. spaces: by name, e.g. "encoder, clip"; None: not in all three sets, which is noted.
 
     It fails where the kernel distance to held-out patients passes that of the real training set beyond its interval in
     any space, at alpha over all spaces together.
     """
-    spaces = {name: each for name, each in spaces.items() if each.fewest >= LEAST_PATIENTS}
-    if not spaces:
+    known = {name: each for name, each in spaces.items() if each is not None and each.fewest >= LEAST_PATIENTS}
+    if not known:
         return Panel.not_tested(f"A set has fewer than {LEAST_PATIENTS} patients or clips.")
-    level = 1 - alpha / len(spaces)
+    lacking = f"not of {LEAST_PATIENTS} patients or clips in all three sets, so not compared."
+    notes = [f"{name}: {lacking}" for name in spaces if name not in known]
+    level = 1 - alpha / len(known)
     figures, further = [], []
-    for name, each in spaces.items():
+    for name, each in known.items():
         kernel, excess = _kernel(each, seed=seed, draws=draws, level=level)
         figures += [
             kernel.model_copy(update={"name": f"kernel distance, {name}"}),
@@ -63,16 +65,17 @@ def fidelity(spaces: Mapping[str, Compared], *, seed: int, draws: int, alpha: fl
             _frechet(each, seed=seed).model_copy(update={"name": f"Frechet distance, {name}"}),
         ]
         if excess.low > 0:
-            further.append((name, kernel.found.value / max(kernel.beside[FLOOR].high, 1e-12)))
+            floor = kernel.beside[FLOOR]
+            further.append((name, excess.value / max(floor.high - floor.low, 1e-12)))
     if not further:
-        headline = f"Not told from held-out patients in any of {len(spaces)} spaces."
-        return Panel(verdict="pass", headline=headline, figures=figures)
-    worst, times = max(further, key=lambda found: found[1])
+        headline = f"Not told from held-out patients in any of {len(known)} spaces."
+        return Panel(verdict="pass", headline=headline, figures=figures, notes=notes)
+    worst, widths = max(further, key=lambda found: found[1])
     headline = (
-        f"Further from held-out patients than real clips are in {len(further)} of {len(spaces)} spaces, most in "
-        f"{worst} ({times:.1f} times the upper end of the real interval)."
+        f"Further from held-out patients than real clips are in {len(further)} of {len(known)} spaces, most in "
+        f"{worst} ({widths:.1f} widths of the real interval further)."
     )
-    return Panel(verdict="fail", headline=headline, figures=figures)
+    return Panel(verdict="fail", headline=headline, figures=figures, notes=notes)
 
 
 def _kernel(each: Compared, *, seed: int, draws: int, level: float) -> tuple[Figure, Estimate]:

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from echofm.backbones import open_encoder
 from echofm.embed.cache import embedded
 from echofm.embed.options import EmbedOptions
 from echofm.embed.source import EchoSet, open_set, parsed
 from echofm.embed.table import EmbeddingTable
 from echofm.encoder import AnyEncoder
 from echofm.errors import EchofmError
+from synth.audit.inputs import require_files_of_enough
 
 Given = str | Path
 
@@ -26,6 +26,18 @@ class Opened:
     synthetic: Mapping[str, EchoSet]
     paths: Mapping[str, str]
     """What to give the audit, by "training", "held-out" and the names of the synthetic sets."""
+
+    @property
+    def all(self) -> list[EchoSet]:
+        """Training, held-out and synthetic sets."""
+        return [self.train, self.holdout, *self.synthetic.values()]
+
+    def require_ready(self, encoder: AnyEncoder, *, alpha: float) -> None:
+        """Raises EchofmError, before anything is embedded, where a table is another encoder's or patients too few."""
+        for each in self.all:
+            if each.table is not None and each.table.encoder_digest != encoder.digest:
+                raise EchofmError(f"the {each.name} table comes from another encoder; give videos or shards")
+        require_files_of_enough(self.holdout, alpha=alpha)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,17 +81,13 @@ def names_of(sets: list[str]) -> dict[str, str]:
     return named
 
 
-def embed_all(opened: Opened, encoder: str | Path | AnyEncoder, options: EmbedOptions) -> Tables:
-    """All sets by one encoder, out of the cache where they are there; one encoder at a time keeps memory small."""
-    if isinstance(encoder, str | Path):
-        encoder = open_encoder(encoder, trust_remote_code=options.trust_remote_code)
+def embed_all(opened: Opened, encoder: AnyEncoder, options: EmbedOptions) -> Tables:
+    """All sets by one encoder, out of the cache where they are there; tables as they are."""
     extractor = options.extractor(encoder.to(options.torch_device))
 
     def table(given: EchoSet) -> EmbeddingTable:
         if given.videos is None:
             assert given.table is not None
-            if given.table.encoder_digest != encoder.digest:
-                raise EchofmError(f"the {given.name} table comes from another encoder; give videos or shards")
             return given.chosen(given.table)
         found = embedded(extractor, given.videos.input(encoder.contract), name=f"{given.name} set", cache=options.cache)
         given.videos.locate(found.table.clip_id.tolist(), found.folder)

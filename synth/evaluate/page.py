@@ -60,20 +60,19 @@ def _figures(sets: Sequence[SetCard], panel: str) -> list[Table | Picture]:
     found = {(each.name, figure.name): figure for each in sets for figure in each.panels[panel].figures}
     rows = []
     for name in names:
-        first = next(found[key] for key in found if key[1] == name)
-        cells = [shown(found[each.name, name].found) if (each.name, name) in found else "–" for each in sets]
-        beside = "; ".join(f"{baseline} {shown(value)}" for baseline, value in first.beside.items()) or "–"
-        rows.append((name, *cells, beside))
-    table = Table(columns=("figure", *(each.name for each in sets), "beside"), rows=rows)
-    if panel != "fidelity":
+        own = [found.get((each.name, name)) for each in sets]
+        rows.append((name, *("–" if each is None else shown(each.found) for each in own)))
+        for baseline in dict.fromkeys(key for each in own if each is not None for key in each.beside):
+            beside = [None if each is None else each.beside.get(baseline) for each in own]
+            rows.append((f"beside: {baseline}", *("–" if each is None else shown(each) for each in beside)))
+    table = Table(columns=("figure", *(each.name for each in sets)), rows=rows)
+    if panel != "fidelity" or not any(map(_above, sets)):
         return [table]
-    drawn = [found[key] for key in found if key[1].startswith("kernel distance above")]
-    picture = Picture(functools.partial(_excess, sets), alt="Distance above the real one, by space and set.")
-    return [picture, table] if drawn else [table]
+    return [Picture(functools.partial(_excess, sets), alt="Distance above the real one, by space and set."), table]
 
 
 def _excess(sets: Sequence[SetCard]) -> Drawing:
-    """Kernel distance above the real training set's, in units of the widest real interval."""
+    """Kernel distance above the real training set's, by space and set."""
     figure, axes = pyplot.subplots(figsize=(6, 0.6 + 0.3 * sum(len(_above(each)) for each in sets)))
     labels: list[str] = []
     for each in sets:

@@ -14,9 +14,9 @@ def privacy(audited: Audited) -> Panel:
     would; where plain copies are missed nothing can be cleared, and it is not tested."""
     result = audited.result
     found = audited.verdict.splitlines()
-    none = Estimate(value=result.alpha, low=result.alpha, high=result.alpha)
+    level = {NULL: _exactly(result.alpha)}
     figures = [
-        Figure(name="closer to training than new patients", found=result.flagged.fraction, beside={NULL: none}),
+        Figure(name="closer to training than new patients", found=result.flagged.fraction, beside=level),
         Figure(name="membership AUC", found=result.attacks.membership_auc, beside={NULL: _exactly(0.5)}),
         Figure(
             name="clips to remove", found=_exactly(result.removed / result.synthetic.clips), beside={NULL: _exactly(0)}

@@ -70,6 +70,15 @@ def labelled(table: EmbeddingTable, target: str, *, synthetic: bool = False) -> 
     )
 
 
+def labelled_sets(
+    train: EmbeddingTable, holdout: EmbeddingTable, synthetic: EmbeddingTable, target: str, *, least: int
+) -> tuple[Labelled, Labelled, Labelled] | None:
+    """Their clips with this label; None where a set has fewer than `least`, or all of them alike."""
+    parts = labelled(train, target), labelled(holdout, target), labelled(synthetic, target, synthetic=True)
+    fit = [each for each in parts if each is not None and len(each) >= least and each.varies]
+    return (fit[0], fit[1], fit[2]) if len(fit) == len(parts) else None
+
+
 def fit_reader(train: Labelled) -> Any:
     """Fitted to all clips, at the penalty that predicts best the patients of five folds left out.
 
