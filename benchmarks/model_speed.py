@@ -97,7 +97,7 @@ def _encoding(net: VideoMae, video_BCTHW: Tensor, dtype: Dtype) -> Callable[[], 
 
 def _fast_variant(size: Size, dtype: Dtype) -> Variant:
     net = make_fast(size)
-    made, masking = net.network, net.masking
+    made, masking = net.config, net.masking
     video_BCTHW = make_clips({"num_frames": made.frames, "img_size": made.size, "patch_size": made.patch}, CLIPS)[0]
     step = functools.partial(
         training_step, net, fused_optimizer(net), functools.partial(_loss, net, video_BCTHW[:, :1], None, dtype)

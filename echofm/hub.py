@@ -11,7 +11,7 @@ import importlib
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,6 +23,7 @@ from echofm.errors import EchofmError
 from echofm.model.config import EncoderConfig, NetworkConfig
 from echofm.model.tokens import Grid
 from echofm.model.vit import Encoding, VideoEncoder
+from echofm.saveable import Saveable
 from echofm.saved import CONFIG, FILES, ModelConfig, open_model, read_tensors, write_model
 
 # Kind: the class that builds it, imported when a model of that kind is loaded.
@@ -39,35 +40,6 @@ _ENCODERS: dict[str, tuple[type[EncoderConfig], str]] = {
     "mae": (NetworkConfig, "encoder."),
     "encoder": (EncoderConfig, ""),
 }
-
-
-class Saveable(Protocol):
-    """A torch module that can be saved: its class is one line of KINDS.
-
-    kind: its name there. about: the first lines of its model card, Markdown.
-    """
-
-    kind: ClassVar[str]
-    about: ClassVar[str]
-
-    @property
-    def architecture(self) -> dict[str, Any]:
-        """What decides its tensors and what it computes, JSON-like."""
-        ...
-
-    @property
-    def trained_for(self) -> dict[str, Any]:
-        """What it was trained for, where going on needs it, JSON-like."""
-        ...
-
-    @classmethod
-    def build(cls, architecture: Mapping[str, Any], trained_for: Mapping[str, Any]) -> Any:
-        """A new one, made of these two. Raises EchofmError naming the field that is wrong."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """As torch modules have it."""
-        ...
 
 
 class Encoder(nn.Module):

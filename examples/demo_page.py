@@ -32,7 +32,7 @@ def build(*, real: Path, shards: Path, run: Path, table: Path, commands: list[tu
     data, rows = ShardSet.open(shards, show_progress=False), EmbeddingTable.load(table)
     trained, encoder = load_model(run / "export").eval(), load_encoder(run / "export")
     torch.manual_seed(json.loads((run / "config.json").read_text())["fit"]["seed"])
-    untrained = VideoMae(trained.network).eval()
+    untrained = VideoMae(trained.config).eval()
     examples = [
         example_of(data.split("val"), encoder.contract, name="A held-out generated clip", tag=GENERATED),
         example_of(data.split("train"), encoder.contract, name="The real clip, seen in training", tag=REAL),

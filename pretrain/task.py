@@ -52,7 +52,7 @@ class PretrainTask(Task):
         if not isinstance(model, VideoMae):
             raise EchofmError("--init: the model given has no decoder, as an encoder saved alone; give a whole export")
         for name, value in self._recipe.network.model_dump().items():
-            given = getattr(model.network, name)
+            given = getattr(model.config, name)
             # Another centring fits the same weights.
             if name != "phase_centre" and given != value:
                 option = f"--network.{name.replace('_', '-')} {given}"

@@ -260,6 +260,7 @@ def test_videos_without_an_encoder_are_refused(sets: Path, tmp_path: Path) -> No
         (["--judge=nobody"], "nobody: no such folder"),
         (["--synthetic={table}"], "the synthetic table comes from another encoder .* than --encoder"),
         (["--synthetic={table}", "--judge=pixels"], "--judge is an encoder, but not all sets are videos"),
+        (["--synthetic={table}", "--duplicates=on"], "--duplicates on needs"),
     ],
 )
 def test_what_does_not_fit_is_reported_before_anything_is_embedded(

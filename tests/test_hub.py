@@ -53,7 +53,7 @@ def test_card_tells_input_and_training(folder: Path) -> None:
 
 def test_model_comes_back_bit_for_bit(model: VideoMae, folder: Path) -> None:
     again = load_model(folder)
-    assert (again.network, again.masking, again.objective) == (model.network, model.masking, model.objective)
+    assert (again.config, again.masking, again.objective) == (model.config, model.masking, model.objective)
     for name, tensor in model.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name
     assert all(parameter.requires_grad and not parameter.is_meta for parameter in again.parameters())

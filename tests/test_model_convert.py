@@ -201,7 +201,7 @@ def test_a_model_of_other_width_needs_its_heads(pth: Path, tmp_path: Path) -> No
     assert "--config" in refused(pth, tmp_path / "out")
     (tmp_path / "c.json").write_text('{"num_heads": 2, "decoder_num_heads": 2, "norm_eps": 1e-5}')
     assert main([str(pth), str(tmp_path / "out"), "--config", str(tmp_path / "c.json")]) == 0
-    assert load_model(tmp_path / "out").network.predicted_frames == 4
+    assert load_model(tmp_path / "out").config.predicted_frames == 4
 
 
 class Runs:

@@ -101,7 +101,6 @@ def _published(
 ) -> _Published:
     from echofm.contract import InputContract
     from echofm.model.checkpoint import has_decoder, infer_config, read_weights
-    from echofm.model.mae import VideoMae
     from echofm.model.official import encoder_from_official, from_official, unprefixed
     from echofm.saved import file_sha256
 
@@ -117,7 +116,7 @@ def _published(
                 f'give --config with {{"{heads}": ...}}'
             )
     model = from_official(weights, config) if whole else encoder_from_official(weights, config)
-    made = model.network if isinstance(model, VideoMae) else model.config
+    made = model.config
     contract = InputContract(size=made.size, frames=made.frames, frame_rate_hz=frame_rate_hz, channels=3, colour=colour)
     card = {
         "weights": f"converted from published EchoFM weights (arXiv 2410.23413), file sha256 {file_sha256(src)}",

@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from echofm.errors import EchofmError
 from echofm.loss import periodic
@@ -24,6 +23,8 @@ from echofm.model.masks import ClipHead, check_visible, draw_part, draw_views, d
 from echofm.model.terms import Masked, Passed, full, make_terms, prior_of
 from echofm.model.tokens import Grid
 from echofm.model.vit import Encoding, VideoEncoder
+from echofm.saveable import Saveable
+from echofm.schema import FrozenModel
 
 _MASKING, _OBJECTIVE = MaskingConfig(), ObjectiveConfig()
 
@@ -51,7 +52,7 @@ class MaeOutput:
     visible_BK: torch.Tensor
 
 
-class VideoMae(nn.Module):
+class VideoMae(Saveable):
     """Predicts hidden tubelets from visible ones, and makes like moments of the heart cycle alike in embedding.
 
     The loss is the weighted sum of the objective's terms (`echofm.model.terms`). Only `network` decides the weights,
@@ -60,6 +61,8 @@ class VideoMae(nn.Module):
 
     kind: ClassVar[str] = "mae"
     about: ClassVar[str] = VideoEncoder.about
+    schema: ClassVar[type[FrozenModel]] = NetworkConfig
+    config: NetworkConfig
 
     def __init__(
         self,
@@ -69,15 +72,11 @@ class VideoMae(nn.Module):
     ) -> None:
         super().__init__()
         require_learnable(network, masking, objective)
-        self.network, self.masking, self.objective = network, masking, objective
+        self.config, self.masking, self.objective = network, masking, objective
         self.encoder = VideoEncoder(network)
         self.decoder = Decoder(network, grid=self.encoder.positions.grid)
         self.clip_head = ClipHead(network.width) if objective.clip_contrast.weight else None
         self._terms = make_terms(objective, network)
-
-    @property
-    def architecture(self) -> dict[str, Any]:
-        return self.network.model_dump(mode="json")
 
     @property
     def trained_for(self) -> dict[str, Any]:
@@ -186,7 +185,7 @@ class VideoMae(nn.Module):
             return None
         grid, views = self.encoder.grid(video_BCTHW), self.objective.clip_contrast.views
         with torch.autocast(video_BCTHW.device.type, enabled=False):
-            drawn = draw_views(full(video_BCTHW), draw_B, grid, views=views, tubelet=self.network.tubelet)
+            drawn = draw_views(full(video_BCTHW), draw_B, grid, views=views, tubelet=self.config.tubelet)
         vector_RD = self.clip_head(self.encoder.single_times(drawn.shown_RCTHW, drawn.ids_RK, grid=grid).mean(1))
         with torch.autocast(video_BCTHW.device.type, enabled=False):
             return Embedded(vector_RD=F.normalize(full(vector_RD), dim=1), clip_R=drawn.clip_R, number_R=drawn.number_R)
@@ -236,7 +235,7 @@ class VideoMae(nn.Module):
 
     def _prior(self, batch: Masked, similarity: torch.Tensor | None) -> torch.Tensor:
         """(B, T, T) what says which of the time indices are alike."""
-        return prior_of(self.objective.prior, batch, tubelet=self.network.tubelet, similarity=similarity)
+        return prior_of(self.objective.prior, batch, tubelet=self.config.tubelet, similarity=similarity)
 
     def _denominators(self, batch: Masked, prior_BTT: torch.Tensor) -> torch.Tensor:
         return torch.stack([term.denominator(batch, prior_BTT).double() for term in self._terms])

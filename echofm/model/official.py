@@ -144,7 +144,7 @@ def to_official(model: VideoMae) -> tuple[dict[str, torch.Tensor], dict[str, Any
 
     Raises EchofmError where the published code has no such model: other than 3 channels, or another prior.
     """
-    network, objective = model.network, model.objective
+    network, objective = model.config, model.objective
     if network.channels != 3:
         raise EchofmError(
             f"the published code takes 3 channels, this model {network.channels}: it has no official form"

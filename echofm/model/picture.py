@@ -48,7 +48,7 @@ def reconstruct(
     with _decoding_all(model):
         output = model(video_BCTHW, sector_BHW=sector_BHW, draw_B=draw_B)
     grid = model.encoder.grid(video_BCTHW)
-    network, target = model.network, model.objective.reconstruction
+    network, target = model.config, model.objective.reconstruction
     per_time, patch = network.predicted_frames // network.times, network.patch
     frames_F = target_frames(video_BCTHW.shape[2], grid.time * per_time).to(video_BCTHW.device)
     shown = median_filtered(video_BCTHW) if target.median_target else video_BCTHW

@@ -5,7 +5,6 @@ Shapes: B clips, C channels, T frames or time indices, H rows, W columns; N toke
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,6 +16,8 @@ from echofm.errors import EchofmError
 from echofm.model.attention import Block, initialise, run_block, set_attention
 from echofm.model.config import EncoderConfig
 from echofm.model.tokens import Grid, SpaceTimePositions, TubeletEmbedding, grid_of
+from echofm.saveable import Saveable
+from echofm.schema import FrozenModel
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,7 +66,7 @@ class PhaseProjector(nn.Module):
         return self.norm(out[:, 0]).unflatten(0, (clips, times))
 
 
-class VideoEncoder(nn.Module):
+class VideoEncoder(Saveable):
     """Vision transformer over tubelets with separable learned positions (arXiv 2010.11929, 2205.09113).
 
     Takes clips of any frames and size that its tubelets tile; positions are interpolated where these are not the
@@ -74,6 +75,8 @@ class VideoEncoder(nn.Module):
 
     kind: ClassVar[str] = "encoder"
     about: ClassVar[str] = _ABOUT
+    schema: ClassVar[type[FrozenModel]] = EncoderConfig
+    config: EncoderConfig
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -92,19 +95,6 @@ class VideoEncoder(nn.Module):
         self.norm = nn.LayerNorm(width, eps=config.norm_eps)
         self.phase = PhaseProjector(width=width, **shape) if config.phase_projector else None
         initialise(self)
-
-    @property
-    def architecture(self) -> dict[str, Any]:
-        return self.config.model_dump(mode="json", include=set(EncoderConfig.model_fields))
-
-    @property
-    def trained_for(self) -> dict[str, Any]:
-        return {}
-
-    @classmethod
-    def build(cls, architecture: Mapping[str, Any], trained_for: Mapping[str, Any]) -> VideoEncoder:
-        """From what was saved. Raises EchofmError naming the field that is wrong."""
-        return cls(EncoderConfig.checked(architecture, where="architecture"))
 
     def grid(self, video_BCTHW: torch.Tensor) -> Grid:
         """The token grid of a batch. Raises EchofmError on other axes, channels or untiled sizes."""

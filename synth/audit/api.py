@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from echofm.embed.options import EmbedOptions
 from echofm.embed.provenance import is_simulated
-from echofm.errors import EchofmError
 from echofm.progress import console
 from synth.audit.assess import audit
 from synth.audit.audited import Audited
@@ -84,8 +83,6 @@ def _duplicates(request: Request, inputs: Inputs) -> Duplicates | None:
     tables = {"training": sets.train, "held-out": sets.holdout, "synthetic": sets.synthetic}
     there = {name: table for name, table in tables.items() if name in videos}
     if request.settings.duplicates == "off" or not {"training", "synthetic"} <= there.keys():
-        if request.settings.duplicates == "on":
-            raise EchofmError("--duplicates on needs the training and the synthetic set as videos or shards")
         return None
     clips = sum(map(len, there.values()))
     if request.settings.duplicates == "auto" and clips > _MOST_FOR_DUPLICATES:

@@ -74,6 +74,8 @@ def open_inputs(request: Request, *, ranks: PartialState | None = None) -> Input
         for name, each in zip(NAMES, (request.train, request.holdout, request.synthetic))
     ]
     videos = {each.name: each.videos for each in given if each.videos is not None}
+    if request.settings.duplicates == "on" and not {"training", "synthetic"} <= videos.keys():
+        raise EchofmError("--duplicates on needs the training and the synthetic set as videos or shards")
     head = None if request.reid is None else head_of(request.reid)
     # Here, before anything is embedded: a name mistyped must not cost the hours of the first encoder.
     second = None if request.judge is None else _judge_of(request.judge, request.embed)

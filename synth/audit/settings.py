@@ -11,7 +11,6 @@ from echofm.errors import EchofmError
 
 Level = Literal["clip", "frame", "motion"]
 LEVELS: tuple[Level, ...] = ("clip", "frame", "motion")
-Rule = Literal["conformal", "published"]
 Metric = Literal["cosine", "pearson"]
 IndexKind = Literal["auto", "exact", "ivfpq"]
 

@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 
 import pydantic
 import torch
-from torch import nn
 
 from echofm.contract import InputContract
 from echofm.draws import Stream, integers, normal
 from echofm.errors import EchofmError
+from echofm.saveable import Saveable
 from echofm.schema import FrozenModel
 from echofm.shards.windows import draws
 from synth.condition import Condition
@@ -56,7 +56,7 @@ class GeneratorConfig(FrozenModel):
     """Of the training clips' labels, quantiles from 2.5 to 97.5 %: the ends are single patients'."""
 
 
-class Generator(nn.Module):
+class Generator(Saveable):
     """Clips from noise and a Condition; always in evaluation mode.
 
     contract: of the clips that it makes.
@@ -64,6 +64,8 @@ class Generator(nn.Module):
 
     kind: ClassVar[str] = "generator"
     about: ClassVar[str] = _ABOUT
+    schema: ClassVar[type[FrozenModel]] = GeneratorConfig
+    config: GeneratorConfig
 
     def __init__(self, config: GeneratorConfig, denoiser: Denoiser, codec: Codec) -> None:
         super().__init__()
@@ -72,16 +74,6 @@ class Generator(nn.Module):
             size=codec.contract.size, frames=config.data.frames, frame_rate_hz=config.data.frame_rate_hz
         )
         self.eval()
-
-    @property
-    def architecture(self) -> dict[str, Any]:
-        """The fields of GeneratorConfig."""
-        return self.config.model_dump(mode="json")
-
-    @property
-    def trained_for(self) -> dict[str, Any]:
-        """Nothing that going on would need."""
-        return {}
 
     @classmethod
     def build(cls, architecture: Mapping[str, Any], trained_for: Mapping[str, Any]) -> Generator:

@@ -5,7 +5,6 @@ Shapes: N frames, C channels, H rows, W columns of pixels; of latents C channels
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,6 +13,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from echofm.errors import EchofmError
+from echofm.saveable import Saveable
+from echofm.schema import FrozenModel
 from synth.latent.config import AutoencoderConfig
 
 # Of the untrained posterior. At 0, noise as large as the latents, the first hundred steps go into making it small.
@@ -44,7 +45,7 @@ class Reconstructed:
     logvar_NChw: torch.Tensor
 
 
-class Autoencoder(nn.Module):
+class Autoencoder(Saveable):
     """A variational autoencoder of frames.
 
     mean_C, std_C: of its latents over training clips, by channel; 0 and 1 until they are measured.
@@ -52,6 +53,8 @@ class Autoencoder(nn.Module):
 
     kind: ClassVar[str] = "autoencoder"
     about: ClassVar[str] = _ABOUT
+    schema: ClassVar[type[FrozenModel]] = AutoencoderConfig
+    config: AutoencoderConfig
     mean_C: torch.Tensor
     std_C: torch.Tensor
 
@@ -63,21 +66,6 @@ class Autoencoder(nn.Module):
             self.net.quant_conv.bias[config.latent_channels :] = _FIRST_LOGVAR
         self.register_buffer("mean_C", torch.zeros(config.latent_channels))
         self.register_buffer("std_C", torch.ones(config.latent_channels))
-
-    @property
-    def architecture(self) -> dict[str, Any]:
-        """The fields of its AutoencoderConfig."""
-        return self.config.model_dump(mode="json")
-
-    @property
-    def trained_for(self) -> dict[str, Any]:
-        """Nothing that going on would need."""
-        return {}
-
-    @classmethod
-    def build(cls, architecture: Mapping[str, Any], trained_for: Mapping[str, Any]) -> Autoencoder:
-        """From what was saved. Raises EchofmError naming the field that is wrong."""
-        return cls(AutoencoderConfig.checked(architecture, where="architecture"))
 
     @property
     def last_weight(self) -> nn.Parameter:

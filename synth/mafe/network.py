@@ -5,15 +5,15 @@ B pairs, H rows, W columns, h = H / 4, w = W / 4, J heads, D features.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from echofm.model.vit import VideoEncoder
+from echofm.saveable import Saveable
+from echofm.schema import FrozenModel
 from synth.mafe.appearance import Appearance
 from synth.mafe.attention import MotionAttention
 from synth.mafe.config import MafeConfig
@@ -49,7 +49,7 @@ class Between:
     appearance: tuple[torch.Tensor, torch.Tensor]
 
 
-class Mafe(nn.Module):
+class Mafe(Saveable):
     """Motion comes from attention between two frames, appearance from one frame alone.
 
     config: see MafeConfig. encoder: its weights; None: random ones.
@@ -57,6 +57,8 @@ class Mafe(nn.Module):
 
     kind: ClassVar[str] = "mafe"
     about: ClassVar[str] = _ABOUT
+    schema: ClassVar[type[FrozenModel]] = MafeConfig
+    config: MafeConfig
 
     def __init__(self, config: MafeConfig, encoder: VideoEncoder | None = None) -> None:
         super().__init__()
@@ -71,21 +73,6 @@ class Mafe(nn.Module):
         self.decoder = FlowDecoder(features, heads=heads.heads, hidden=heads.hidden)
         self.refine = Refinement(heads.hidden // 4)
         self.appearance = Appearance(own.embed_dim * POOLED**2, heads.appearance)
-
-    @property
-    def architecture(self) -> dict[str, Any]:
-        """The fields of its MafeConfig."""
-        return self.config.model_dump(mode="json")
-
-    @property
-    def trained_for(self) -> dict[str, Any]:
-        """Nothing beside it."""
-        return {}
-
-    @classmethod
-    def build(cls, architecture: Mapping[str, Any], trained_for: Mapping[str, Any]) -> Mafe:
-        """From what was saved. Raises EchofmError naming the field that is wrong."""
-        return cls(MafeConfig.checked(architecture, where="architecture"))
 
     def forward(
         self,

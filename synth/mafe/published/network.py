@@ -7,14 +7,15 @@ first B of the pairs' first frames.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import nn
 
 from echofm.errors import EchofmError
+from echofm.saveable import Saveable
+from echofm.schema import FrozenModel
 from synth.mafe.published.config import PublishedConfig
 from synth.mafe.published.features import MotionFormer
 from synth.mafe.published.refine import Refinement
@@ -79,11 +80,13 @@ class FlowHead(nn.Module):
         return resized_flow(found[:, :4], 1 / down), resized(found[:, 4:], 1 / down)
 
 
-class PublishedMafe(nn.Module):
+class PublishedMafe(Saveable):
     """Two frames of a beat in, the frame at time t between them out, with the features on the way."""
 
     kind: ClassVar[str] = "mafe_published"
     about: ClassVar[str] = _ABOUT
+    schema: ClassVar[type[FrozenModel]] = PublishedConfig
+    config: PublishedConfig
 
     def __init__(self, config: PublishedConfig) -> None:
         super().__init__()
@@ -97,21 +100,6 @@ class PublishedMafe(nn.Module):
             heads.append(FlowHead(features, images, hidden=config.head_hidden[number], scale=scale))
         self.block = nn.ModuleList(heads)
         self.unet = Refinement(config.embed_dims, config.refine_c)
-
-    @property
-    def architecture(self) -> dict[str, Any]:
-        """The fields of its PublishedConfig."""
-        return self.config.model_dump(mode="json")
-
-    @property
-    def trained_for(self) -> dict[str, Any]:
-        """Nothing beside it."""
-        return {}
-
-    @classmethod
-    def build(cls, architecture: Mapping[str, Any], trained_for: Mapping[str, Any]) -> PublishedMafe:
-        """From what was saved. Raises EchofmError naming the field that is wrong."""
-        return cls(PublishedConfig.checked(architecture, where="architecture"))
 
     def forward(self, img0_BCHW: torch.Tensor, img1_BCHW: torch.Tensor, t: float | torch.Tensor = 0.5) -> FramePair:
         """img0, img1: three channels in [0, 1]. t: of the middle frame, 0 at the first; a number or (B,).
