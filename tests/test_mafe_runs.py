@@ -183,6 +183,14 @@ def test_training_clips_are_shuffled_anew_each_epoch(home: Path) -> None:
     assert [clip for clip, *_ in shown(5, seed=1)] != first
 
 
+def test_the_overview_names_trainer_and_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    overview = capsys.readouterr().out
+    assert "usage: echofm synth train TRAINER RECIPE ..." in overview and "\ntrainers:\n" in overview
+    with pytest.raises(EchofmError, match="no trainer 'maf'; did you mean 'mafe'"):
+        main(["maf"])
+
+
 def test_mistakes(home: Path, tmp_path: Path) -> None:
     with pytest.raises(EchofmError, match="name it: --encoder"):
         main([word for word in words(home, tmp_path / "r", "demo") if word not in ("--encoder", str(home / "encoder"))])
