@@ -52,7 +52,7 @@ def kept(out: Path, name: str, measure: Callable[[], Rows]) -> Rows:
     path = out / f"{name}.json"
     if not path.is_file():
         found = measure()
-        path.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        path.write_text(json.dumps(found, indent=1, default=Estimate.model_dump), encoding="utf-8")
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -61,11 +61,6 @@ def shown(found: Any) -> str:
     if found is None:
         return "-"
     return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
-
-
-def as_json(found: Estimate) -> dict[str, float]:
-    """Its three numbers."""
-    return {"value": found.value, "low": found.low, "high": found.high}
 
 
 def table(head: str, rows: Rows) -> str:
@@ -112,9 +107,7 @@ def main(arguments: Arguments) -> None:
 def _features(shards: ShardSet, reader: features.Reader, name: str) -> Rows:
     found = features.read_all(shards, reader)
     return {
-        f"{name}: {part}": {key: as_json(value) for key, value in features.figures(found, part).items()}
-        for part in ("motion", "appearance")
-        if np.size(found[0][part])
+        f"{name}: {part}": features.figures(found, part) for part in ("motion", "appearance") if np.size(found[0][part])
     }
 
 

@@ -15,7 +15,7 @@ from benchmarks.mafe_features import window_of
 from echofm.clip import LEFT_VENTRICLE, MYOCARDIUM, Clip
 from echofm.estimators.left_ventricle import LeftVentricleReader, fit_left_ventricle, traced_frames
 from echofm.hub import Encoder
-from echofm.intervals import patient_bootstrap
+from echofm.intervals import Estimate, patient_bootstrap
 from echofm.progress import progress_bar
 from echofm.shards.read import ShardSet
 from echofm.window import between
@@ -29,10 +29,9 @@ Floats = npt.NDArray[np.floating]
 _READER_CLIPS = 45
 
 
-def _estimate(values: list[float], patients: list[str], *, median: bool = False) -> dict[str, float]:
+def _estimate(values: list[float], patients: list[str], *, median: bool = False) -> Estimate:
     middle = np.median if median else np.mean
-    found = patient_bootstrap(lambda value: float(middle(value)), {"value": (np.array(values), np.array(patients))})
-    return {"value": found.value, "low": found.low, "high": found.high}
+    return patient_bootstrap(lambda value: float(middle(value)), {"value": (np.array(values), np.array(patients))})
 
 
 def one_a_patient(shards: ShardSet) -> list[Clip]:

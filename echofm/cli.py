@@ -86,16 +86,20 @@ def _main(argv: list[str]) -> int:
     return 0 if entry is None else run(entry, argv[1:])
 
 
-def chosen(argv: list[str], commands: Mapping[str, EntryPoint], *, command: str, about: str) -> EntryPoint | None:
+def chosen(
+    argv: list[str], commands: Mapping[str, EntryPoint], *, command: str, about: str, words: str = "COMMAND"
+) -> EntryPoint | None:
     """The command that the first word names; None: the overview was asked for and printed.
 
+    words: what follows `command`, the first of them chosen here.
     Raises EchofmError for an unknown word, with the nearest known one.
     """
     if not argv or argv[0] in ("-h", "--help"):
-        print(_overview(commands, command, about))
+        print(_overview(commands, command, about, words))
         return None
     if argv[0] not in commands:
-        raise EchofmError(f"no command {argv[0]!r}{_suggestion(argv[0], commands)}; `{command} --help` lists them")
+        kind, near = words.split()[0].lower(), _suggestion(argv[0], commands)
+        raise EchofmError(f"no {kind} {argv[0]!r}{near}; `{command} --help` lists them")
     return commands[argv[0]]
 
 
@@ -136,19 +140,19 @@ def _suggestion(name: str, commands: Mapping[str, EntryPoint]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _overview(commands: Mapping[str, EntryPoint], command: str, about: str) -> str:
-    width = max(map(len, commands), default=0)
+def _overview(commands: Mapping[str, EntryPoint], command: str, about: str, words: str) -> str:
+    width, word = max(map(len, commands), default=0), words.split()[0]
     lines = [f"  {name:<{width}}  {_summary(entry)}" for name, entry in sorted(commands.items())]
     return "\n".join(
         [
-            f"usage: {command} COMMAND ...",
+            f"usage: {command} {words} ...",
             "",
             about,
             "",
-            "commands:",
+            f"{word.lower()}s:",
             *lines,
             "",
-            f"`{command} COMMAND --help` tells the rest.",
+            f"`{command} {word} --help` tells the rest.",
             "Exit codes: 0 done, 1 done with findings, 2 bad input, 130 interrupted.",
         ]
     )

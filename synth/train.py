@@ -21,5 +21,5 @@ _TRAINERS: dict[str, str] = {
 def main(argv: list[str]) -> int:
     """`echofm synth train TRAINER RECIPE --data SHARDS --out RUN`: any trainer of synth/ on the one engine."""
     trainers = {name: EntryPoint(name, value, "echofm.synth.trainers") for name, value in _TRAINERS.items()}
-    entry = chosen(argv, trainers, command="echofm synth train", about=__doc__ or "")
+    entry = chosen(argv, trainers, command="echofm synth train", about=__doc__ or "", words="TRAINER RECIPE")
     return 0 if entry is None else command.main(argv[1:], entry.load())

@@ -117,7 +117,9 @@ def test_another_time_and_the_turned_pair() -> None:
     first, last, _ = images("win")
     with torch.no_grad():
         torch.testing.assert_close(net(first, last, t=0.25).flow[-1], arrays["win/t0.25/flow"], rtol=0, atol=1e-5)
-        torch.testing.assert_close(net(last, first).flow[-1], arrays["win/swap/flow"], rtol=0, atol=1e-5)
+        swapped = net(last, first)
+        torch.testing.assert_close(swapped.flow[-1], arrays["win/swap/flow"], rtol=0, atol=1e-5)
+        torch.testing.assert_close(pooled_motion(swapped), arrays["win/swap/motion_vector_pooled"], rtol=0, atol=1e-5)
         by_pair = net(first, last, t=torch.tensor([0.25])).flow[-1]
     torch.testing.assert_close(by_pair, arrays["win/t0.25/flow"], rtol=0, atol=1e-5)
     for case in CASES:

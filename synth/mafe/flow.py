@@ -67,7 +67,7 @@ def _raft() -> Estimate:
         network = raft_small(weights=Raft_Small_Weights.DEFAULT, progress=False).eval()
     except OSError as error:
         raise EchofmError(
-            f"RAFT's weights cannot be fetched ({type(error).__name__}); take --flow dis, or fetch them once "
+            f"RAFT's weights cannot be fetched ({type(error).__name__}); take --teachers.flow dis, or fetch them once "
             "with network"
         ) from None
 

@@ -35,31 +35,34 @@ class Learnt:
 
 
 class Learner(nn.Module):
-    """net: what is exported. identity: E of the teacher; 0: none."""
+    """net: what is exported. appearance: its numbers. identity: E of the teacher; 0: none."""
 
-    net: nn.Module
+    def __init__(self, net: nn.Module, *, appearance: int, identity: int) -> None:
+        super().__init__()
+        self.net = net
+        self.to_identity = nn.Linear(appearance, identity) if identity else None
+
+    def _identity(self, appearance: Frames) -> Frames | None:
+        if self.to_identity is None:
+            return None
+        return self.to_identity(appearance[0]), self.to_identity(appearance[1])
 
 
 class EchofmLearner(Learner):
     """Mafe, every weight that the losses do not reach left out of training."""
 
     def __init__(self, net: Mafe, *, identity: int) -> None:
-        super().__init__()
-        self.net: Mafe = net
-        self.to_identity = nn.Linear(net.config.heads.appearance, identity) if identity else None
+        super().__init__(net, appearance=net.config.heads.appearance, identity=identity)
         net.appearance.requires_grad_(bool(identity))
 
     def forward(self, first: torch.Tensor, last: torch.Tensor, time_B: torch.Tensor, seen: Frames) -> Learnt:
         """The frames (B, 1, H, W), and the same under the look that features are told from."""
         found = self.net(first, last, time_B, seen)
-        identity = None
-        if self.to_identity is not None:
-            identity = self.to_identity(found.appearance[0]), self.to_identity(found.appearance[1])
         return Learnt(
             pred=found.pred,
             parts=found.warped,
             flow_B4hw=found.flow_B4hw,
-            identity=identity,
+            identity=self._identity(found.appearance),
             motion=torch.cat([found.forth, found.back]),
             appearance=found.appearance,
         )
@@ -69,23 +72,18 @@ class PublishedLearner(Learner):
     """The published network; identities are read from the mean of its last appearance map."""
 
     def __init__(self, net: PublishedMafe, *, identity: int) -> None:
-        super().__init__()
-        self.net: PublishedMafe = net
-        self.to_identity = nn.Linear(net.config.embed_dims[-1], identity) if identity else None
+        super().__init__(net, appearance=net.config.embed_dims[-1], identity=identity)
 
     def forward(self, first: torch.Tensor, last: torch.Tensor, time_B: torch.Tensor, seen: Frames) -> Learnt:
         """The frames (B, 1, H, W), grey, shown on three channels as published; `seen` is not used."""
         found = self.net(first.expand(-1, 3, -1, -1), last.expand(-1, 3, -1, -1), time_B)
         pooled = found.appearance[-1].mean((2, 3)).split(len(first))
         appearance = pooled[0], pooled[1]
-        identity = None
-        if self.to_identity is not None:
-            identity = self.to_identity(appearance[0]), self.to_identity(appearance[1])
         return Learnt(
             pred=found.pred.mean(1, keepdim=True),
             parts=[each.mean(1, keepdim=True) for each in found.merged],
             flow_B4hw=F.avg_pool2d(found.flow[-1], 2),
-            identity=identity,
+            identity=self._identity(appearance),
             motion=found.motion[-1],
             appearance=appearance,
         )

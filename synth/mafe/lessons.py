@@ -6,9 +6,7 @@ N clips of the shards in their order, K triples of each, h rows and w columns at
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -17,12 +15,11 @@ import filelock
 import numpy as np
 import numpy.typing as npt
 import safetensors
-import safetensors.numpy
 from safetensors.numpy import save_file
 
 import echofm
 from echofm.atomic import whole_file, write_whole
-from echofm.errors import EchofmError
+from echofm.errors import EchofmError, os_errors_as
 from echofm.machine import processors
 from echofm.progress import progress_bar
 from echofm.schema import FrozenModel
@@ -100,15 +97,11 @@ def lessons_of(
     request = Request(echofm_version=echofm.__version__, shards=digest, clips=len(shards), flow=flow, per_clip=per_clip)
     key = hashlib.sha256(request.to_json().encode()).hexdigest()[:8]
     folder = shards.folder.with_name(f"{shards.folder.name}.mafe-{flow}-{per_clip}-{key}")
-    try:
-        with _alone(folder):
-            if not (folder / MANIFEST).is_file():
-                _write(shards, folder, request, processes or processors(), show_progress)
-            _check(folder, request)
-    except OSError as error:
-        raise EchofmError(
-            f"{folder} cannot be written ({error.strerror}); put the shards where there is room"
-        ) from None
+    unwritable = f"{folder} cannot be written ({{reason}}); put the shards where there is room"
+    with os_errors_as(unwritable), filelock.FileLock(folder.with_name(f".{folder.name}.lock")):
+        if not (folder / MANIFEST).is_file():
+            _write(shards, folder, request, processes or processors(), show_progress)
+        _check(folder, request)
     position = {record.clip_id: number for number, record in enumerate(shards.records)}
     return Lessons(folder=folder, per_clip=per_clip, position=position)
 
@@ -118,17 +111,13 @@ def usable(shards: ShardSet) -> list[int]:
     return [number for number, record in enumerate(shards.records) if record.n_frames >= _LEAST_FRAMES]
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    with filelock.FileLock(folder.with_name(f".{folder.name}.lock")):
-        yield
-
-
 def _part(number: int) -> str:
     return f"part-{number:05d}.safetensors"
 
 
 def _write(shards: ShardSet, folder: Path, request: Request, processes: int, show_progress: bool) -> None:
+    from echofm.saved import file_sha256
+
     # Here, not in every worker: what is missing is one line.
     opencv()
     folder.mkdir(exist_ok=True)
@@ -144,17 +133,20 @@ def _write(shards: ShardSet, folder: Path, request: Request, processes: int, sho
                 jobs = [pool.submit(_write_part, shards, folder, request, part) for part in todo]
                 for job in jobs:
                     bar.advance(job.result())
-    digests = tuple(_sha256(folder / _part(part)) for part in parts)
+    digests = tuple(file_sha256(folder / _part(part)) for part in parts)
     write_whole(folder / MANIFEST, Manifest(request=request, sha256=digests).to_json())
 
 
 def _check(folder: Path, request: Request) -> None:
+    # Here: it brings torch, which the workers of `_write` do without.
+    from echofm.saved import file_sha256
+
     manifest = Manifest.from_json(folder / MANIFEST)
     if manifest.request != request:
         raise EchofmError(f"{folder}: written for other shards; remove the folder, it is written anew")
     for number, digest in enumerate(manifest.sha256):
         path = folder / _part(number)
-        if not path.is_file() or _sha256(path) != digest:
+        if not path.is_file() or file_sha256(path) != digest:
             raise EchofmError(f"{path}: not the bytes written (sha256 differs); remove the folder, it is written anew")
 
 
@@ -189,11 +181,3 @@ def _write_part(shards: ShardSet, folder: Path, request: Request, part: int) -> 
     with whole_file(folder / _part(part)) as draft:
         save_file({"index": index, "time": time, "flow": flow}, draft)
     return len(clips)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

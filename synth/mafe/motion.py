@@ -86,13 +86,13 @@ def _more(net: Mafe, videos: Videos, args: Motion) -> None:
     from echofm.embed.run import writing
     from echofm.embed.table import EmbeddingTable
     from echofm.progress import progress_bar
-    from synth.mafe.modes import MODES, save_modes
+    from synth.mafe.modes import save_modes
     from synth.mafe.report import motion_page
     from synth.mafe.watch import watched
 
     table = EmbeddingTable.load(args.table)
     videos.locate(table.clip_id.tolist(), args.table)
-    if args.modes and not (args.table / MODES).is_file():
+    if args.modes and _held(args.table) != args.modes:
         modes = []
         with progress_bar("modes", len(table)) as bar:
             for clip in _clips(videos, table.clip_id.tolist()):
@@ -104,6 +104,16 @@ def _more(net: Mafe, videos: Videos, args: Motion) -> None:
         chosen = [watched(net, clip) for clip in _clips(videos, _of_patients(table, args.pictures))]
         page = motion_page(net, table, chosen, phantom=is_simulated(table))
         page.save(args.table / PAGE)
+
+
+def _held(table: Path) -> int:
+    """Modes of each clip that lie beside the table already."""
+    from synth.mafe.modes import load_modes
+
+    try:
+        return len(load_modes(table)[0].mode_K2RC)
+    except EchofmError:
+        return 0
 
 
 def _clips(videos: Videos, clip_ids: list[str]) -> Iterator[Clip]:

@@ -35,13 +35,12 @@ echofm synth motion THIS_FOLDER SRC TABLE
 class Between:
     """The frame between two, predicted.
 
-    pred, blend: (B, 1, H, W) with and without the refinement. warped: both ends at the middle frame. flow_B4hw: pixels,
-    from the middle frame to the first (0:2) and the last, at half the size. mask: share of the first end.
+    pred: (B, 1, H, W). warped: both ends at the middle frame. flow_B4hw: pixels, from the middle frame to the first
+    (0:2) and the last, at half the size. mask: share of the first end before the refinement.
     forth, back: motion (B, 2J, h, w), in places. appearance: of first and last frame (B, D), of length one.
     """
 
     pred: torch.Tensor
-    blend: torch.Tensor
     warped: tuple[torch.Tensor, torch.Tensor]
     flow_B4hw: torch.Tensor
     mask: torch.Tensor
@@ -99,7 +98,6 @@ class Mafe(Saveable):
         pred = (blend + self.refine(blend, *ends, mask) * (blend > 0)).clamp(0, 1)
         return Between(
             pred=pred,
-            blend=blend,
             warped=ends,
             flow_B4hw=flow_B4hw,
             mask=mask,

@@ -43,7 +43,7 @@ def find_beats(frames_THW: npt.NDArray[np.uint8], time_s_T: Doubles) -> Beats | 
     ventricle's area: on five real clips their correlation is .74 to .97. Which end of it is full: from there to the
     other end tissue draws together, so the flow between them has a negative divergence (in all five).
     """
-    thumbnail_TD = _thumbnails(frames_THW)
+    thumbnail_TD = thumbnails(frames_THW)
     cycle_s = cycle_length_s(thumbnail_TD, time_s_T)
     if cycle_s is None:
         return None
@@ -64,7 +64,7 @@ def _contracts(origin_HW: npt.NDArray[np.uint8], target_HW: npt.NDArray[np.uint8
     return bool(one < other)
 
 
-def _thumbnails(frames_THW: npt.NDArray[np.uint8]) -> Doubles:
+def thumbnails(frames_THW: npt.NDArray[np.number]) -> Doubles:
     """(T, D) pooled to about 32 x 32, each less its mean."""
     blocks = tuple(max(1, round(side / _SIDE)) for side in frames_THW.shape[1:])
     small = downscale_local_mean(frames_THW.astype(np.float64) / 255, (1, *blocks)).reshape(len(frames_THW), -1)

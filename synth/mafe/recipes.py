@@ -60,7 +60,7 @@ def echofm() -> MafeRecipe:
 
     echofm synth train mafe echofm --data SHARDS --encoder RUN/export --reid HEAD --out RUN
 
-    The shards have the encoder's size. Minutes on two cores at 64 pixels, or on one GPU at 112.
+    The shards have the encoder's size. About 40 minutes of one core at 64 pixels.
     """
     return MafeRecipe(
         name="echofm",
@@ -107,7 +107,7 @@ def published() -> MafeRecipe:
 
 
 def published_small() -> MafeRecipe:
-    """An eighth of the published widths, for comparisons: minutes on two cores at 64 pixels.
+    """An eighth of the published widths, for comparisons at 64 pixels, as long as `demo`.
 
     echofm synth train mafe published_small --data SHARDS --out RUN
     """

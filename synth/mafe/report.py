@@ -12,8 +12,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import torch
-from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
+from torchvision.utils import flow_to_image
 
 from echofm.embed.table import EmbeddingTable
 from echofm.metric.collapse import rankme
@@ -73,19 +73,18 @@ def _strip(net: Mafe, clip: Watched) -> FilmStrip:
         half = torch.full((len(times),), 0.5, device=frames_THW.device)
         found = net(frames_THW[times - 1][:, None], frames_THW[times + 1][:, None], half)
     mean = (frames_THW[times - 1] + frames_THW[times + 1]) / 2
-    wheel = [flow_colours(clip.flow_T2HW[time], most=float(np.abs(clip.flow_T2HW).max())) for time in times]
     rows = {
-        "frame": _colour(_bytes(frames_THW[times])),
-        "predicted from its neighbours": _colour(_bytes(found.pred[:, 0])),
-        "mean of its neighbours": _colour(_bytes(mean)),
-        "flow": np.stack([*wheel]),
+        "frame": _bytes(frames_THW[times]),
+        "predicted from its neighbours": _bytes(found.pred[:, 0]),
+        "mean of its neighbours": _bytes(mean),
+        "flow": flow_colours(clip.flow_T2HW[times]),
     }
     return FilmStrip(
         rows=rows,
         alt="frames, predictions and flow over time",
         columns=[_seconds(second) for second in clip.time_s_T[times]],
         caption="Seconds since the fullest frame. Flow: where what is seen came from since then; colour is direction "
-        "(the last picture is the key), strength is length.",
+        "(the key is in the lower right corner), strength is length.",
     )
 
 
@@ -122,29 +121,18 @@ def _swap(net: Mafe, anatomy: Watched, motion: Watched, number: int) -> FilmStri
     )
 
 
-def flow_colours(flow_2HW: npt.NDArray[np.floating], *, most: float) -> Bytes:
-    """(H, W, 3): direction as hue, length, `most` at full strength, as saturation; a key in the lower right corner."""
-    height, width = flow_2HW.shape[1:]
-    side = max(8, height // 6)
-    key = (np.mgrid[:side, :side] - (side - 1) / 2)[::-1] / (side / 2) * most
-    coloured = _wheel(flow_2HW, most)
-    inside = np.hypot(*key) <= most
-    coloured[height - side :, width - side :][inside] = _wheel(key, most)[inside]
-    return coloured
-
-
-def _wheel(flow_2HW: npt.NDArray[np.floating], most: float) -> Bytes:
-    hue = np.arctan2(flow_2HW[1], flow_2HW[0]) / (2 * np.pi) % 1
-    strength = np.clip(np.hypot(*flow_2HW) / max(most, 1e-6), 0, 1)
-    return np.asarray(hsv_to_rgb(np.stack([hue, strength, np.ones_like(hue)], -1)) * 255).round().astype(np.uint8)
+def flow_colours(flow_T2HW: npt.NDArray[np.float32]) -> Bytes:
+    """(T, H, W, 3): direction as hue, length as strength, white none; a key in the lower right corner."""
+    side = max(8, flow_T2HW.shape[2] // 6)
+    key_2HW = (np.mgrid[:side, :side] - (side - 1) / 2)[::-1] / (side / 2)
+    key_2HW = np.where(np.hypot(*key_2HW) <= 1, key_2HW, 0) * np.hypot(*flow_T2HW.swapaxes(0, 1)).max()
+    keyed_T2HW = flow_T2HW.copy()
+    keyed_T2HW[:, :, -side:, -side:] = key_2HW
+    return flow_to_image(torch.from_numpy(keyed_T2HW)).permute(0, 2, 3, 1).numpy()
 
 
 def _bytes(frames_THW: torch.Tensor) -> Bytes:
     return (frames_THW.clamp(0, 1) * 255).round().byte().cpu().numpy()
-
-
-def _colour(frames_THW: Bytes) -> Bytes:
-    return np.repeat(frames_THW[..., None], 3, -1)
 
 
 def _seconds(second: float) -> str:

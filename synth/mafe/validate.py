@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from echofm.engine.parallel import joined_rows, own_share, processes
 from echofm.engine.task import Figure
 from echofm.metric.collapse import rankme
+from echofm.metric.pixel import psnr_db
 from synth.mafe.batch import LessonBatch
 from synth.mafe.learner import Learner
 from synth.mafe.losses import flow_distance
@@ -45,8 +46,8 @@ class Validation:
             "motion_rank": rankme(rows["grid"]),
             "motion_rank_pooled": rankme(rows["grid"].unflatten(1, (-1, _CELLS**2)).mean(2)),
             "flow_px": rows["flow"].mean().item(),
-            "psnr_db": _decibel(rows["error"][rows["between"]]),
-            "psnr_of_mean_db": _decibel(rows["error_of_mean"][rows["between"]]),
+            "psnr_db": rows["psnr"][rows["between"]].mean().item(),
+            "psnr_of_mean_db": rows["psnr_of_mean"][rows["between"]].mean().item(),
         }
         if not processes().is_main_process:
             return found
@@ -66,15 +67,10 @@ class Validation:
             "grid": torch.cat([grid[:pairs], grid[pairs:]], 1),
             "flow": flow_distance(found.flow_B4hw, batch.flow_B4hw, batch.sector_BHW),
             "between": (batch.time_B > 0) & (batch.time_B < 1),
-            "error": (found.pred - middle).square().mean((1, 2, 3)),
-            "error_of_mean": (mean - middle).square().mean((1, 2, 3)),
+            "psnr": psnr_db(found.pred, middle),
+            "psnr_of_mean": psnr_db(mean, middle),
             "picture": torch.cat([first, middle, found.pred, last], 3)[:, 0],
         }
-
-
-def _decibel(error_B: torch.Tensor) -> float:
-    """Mean over pairs of 10 log10(1 / mean square error)."""
-    return (-10 * error_B.clamp(min=1e-10).log10()).mean().item()
 
 
 def _sheet(picture_BHW: torch.Tensor) -> np.ndarray:

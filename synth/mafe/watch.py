@@ -19,6 +19,7 @@ from echofm.shards.windows import Windowing, cut_windows
 from synth.mafe.follow import STRIDE, Followed, animated, flow_on, follow
 from synth.mafe.modes import CELLS, Modes, clip_modes
 from synth.mafe.network import Mafe
+from synth.mafe.phase import thumbnails
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,15 +55,15 @@ def watched(net: Mafe, clip: Clip) -> Watched:
     followed = follow(net, cut_windows(clip, [window]).to(device).video_BCTHW, both_ways=True)
     reference = int(followed.reference_B[0])
     time_s_T = window.frame_time_s_L[::STRIDE]
-    pictures_TD = F.adaptive_avg_pool2d(torch.from_numpy(clip.frames_TCHW.mean(1, dtype=np.float32)), 32).flatten(1)
-    pictures_TD = pictures_TD - pictures_TD.mean(1, keepdim=True)
-    known = clip.frame_time_s is not None
+    cycle_s = None
+    if clip.frame_time_s is not None:
+        cycle_s = cycle_length_s(thumbnails(clip.frames_TCHW.mean(1)), clip.frame_time_s)
     return Watched(
         followed=followed,
         flow_T2HW=flow_on(net, followed, 0, followed.anatomy(0)[1]).cpu().numpy(),
         time_s_T=time_s_T - time_s_T[reference],
         index_T=window.indices_L[::STRIDE],
-        cycle_s=cycle_length_s(pictures_TD.numpy(), clip.frame_time_s) if known else None,  # type: ignore[arg-type]
+        cycle_s=cycle_s,
     )
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from synth.mafe.published.windows import Windows
+from synth.mafe.warp import places
 
 
 class InterFrameAttention(nn.Module):
@@ -84,17 +85,10 @@ class MotionBlock(nn.Module):
         windows = Windows(height, width, self.window, self.shift)
         # Padded before the norm: the padding becomes the norm's bias.
         own_NLC = windows.cut(self.norm1(windows.pad(x_BHWC)))
-        place_NL2 = windows.cut(windows.pad(_places(maps, height, width, x_BHWC)))
+        place_NL2 = windows.cut(windows.pad(places(height, width, x_BHWC).expand(maps, -1, -1, -1)))
         seen_NLC, motion_NLM = self.attn(own_NLC, place_NL2, windows.mask(x_BHWC.device))
         x_BHWC = windows.join(own_NLC + seen_NLC)
         return x_BHWC + self.mlp(self.norm2(x_BHWC)), windows.join(motion_NLM)
-
-
-def _places(maps: int, height: int, width: int, like: torch.Tensor) -> torch.Tensor:
-    """(maps, H, W, 2): x and y of each position, -1 to 1 over the map, ends included."""
-    x_W, y_H = (torch.linspace(-1, 1, size, device=like.device, dtype=like.dtype) for size in (width, height))
-    place_HW2 = torch.stack([x_W.expand(height, width), y_H[:, None].expand(height, width)], -1)
-    return place_HW2.expand(maps, height, width, 2)
 
 
 def _flat(x_NJLD: torch.Tensor) -> torch.Tensor:

@@ -41,7 +41,6 @@ class FramePair:
     flow, mask, merged: after each head: (B, 4, H, W) pixels from the middle frame to the first (0:2) and the last
     (2:4); (B, 1, H, W) share of the first; (B, 3, H, W) the blend. pred: (B, 3, H, W) in [0, 1].
     motion, appearance: of the five stages, (2B, C, h, w); the first three stages have no motion channels.
-    flow_delta, mask_logit_delta: what each head adds. warped: the appearance of both frames warped by the last flow.
     residual: (B, 3, H, W) of the refinement, in [0, 1], nothing at 0.5.
     """
 
@@ -51,9 +50,6 @@ class FramePair:
     pred: torch.Tensor
     motion: tuple[torch.Tensor, ...]
     appearance: tuple[torch.Tensor, ...]
-    flow_delta: tuple[torch.Tensor, ...]
-    mask_logit_delta: tuple[torch.Tensor, ...]
-    warped: tuple[list[torch.Tensor], list[torch.Tensor]]
     residual: torch.Tensor
 
 
@@ -116,23 +112,21 @@ class PublishedMafe(Saveable):
         appearance, motion = self.feature_bone(torch.cat([img0_BCHW, img1_BCHW]))
         # The whole pass in one time, or a time for each pair.
         time = torch.as_tensor(t, dtype=img0_BCHW.dtype, device=img0_BCHW.device).reshape(-1, 1, 1, 1)
-        found: dict[str, list[torch.Tensor]] = {name: [] for name in ("flow", "mask", "merged", "flow_d", "mask_d")}
+        found: dict[str, list[torch.Tensor]] = {name: [] for name in ("flow", "mask", "merged")}
         flow, logit, images = None, None, torch.cat([img0_BCHW, img1_BCHW], 1)
         for number, head in enumerate(self.block):
             moved, seen = motion[-1 - number], appearance[-1 - number]
             features = [time * moved[:pairs], (1 - time) * moved[pairs:], seen[:pairs], seen[pairs:]]
-            flow_delta, logit_delta = head(torch.cat(features, 1), images, flow)
-            flow = flow_delta if flow is None else flow + flow_delta
-            logit = logit_delta if logit is None else logit + logit_delta
+            added = head(torch.cat(features, 1), images, flow)
+            flow, logit = added if flow is None or logit is None else (flow + added[0], logit + added[1])
             mask = logit.sigmoid()
             ends = warp(img0_BCHW, flow[:, :2]), warp(img1_BCHW, flow[:, 2:])
             images = torch.cat([img0_BCHW, img1_BCHW, *ends, logit], 1)
             merged = mask * ends[0] + (1 - mask) * ends[1]
-            for name, value in zip(found, (flow, mask, merged, flow_delta, logit_delta)):
+            for name, value in zip(found, (flow, mask, merged)):
                 found[name].append(value)
         assert flow is not None
-        warped = _warped(appearance, flow, pairs)
-        residual = self.unet(torch.cat([images, flow], 1), *warped)
+        residual = self.unet(torch.cat([images, flow], 1), *_warped(appearance, flow, pairs))
         return FramePair(
             flow=tuple(found["flow"]),
             mask=tuple(found["mask"]),
@@ -140,9 +134,6 @@ class PublishedMafe(Saveable):
             pred=(found["merged"][-1] + 2 * residual - 1).clamp(0, 1),
             motion=tuple(motion),
             appearance=tuple(appearance),
-            flow_delta=tuple(found["flow_d"]),
-            mask_logit_delta=tuple(found["mask_d"]),
-            warped=warped,
             residual=residual,
         )
 
