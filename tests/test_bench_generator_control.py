@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.generator_control import agreement, chance
 
 
-def test_what_follows_its_request_is_told_from_what_does_not() -> None:
+def test_answers_that_follow_requests_lie_above_other_orders() -> None:
     rng = np.random.default_rng(3)
     asked = rng.uniform(20, 75, 64)
     for found, follows in ((0.5 * asked + 20 + rng.normal(0, 3, 64), True), (rng.uniform(20, 75, 64), False)):

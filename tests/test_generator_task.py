@@ -256,9 +256,8 @@ def test_every_recipe_builds(name: str, size: str) -> None:
 def test_after_training_every_condition_changes_the_clip_and_the_null_is_trained(name: str, hearts: Path) -> None:
     """Among them the rates, of consecutive frames at any rate."""
     free = {"conditions": ("heart-rate", "frame-rate"), "data": DataConfig(frames=4, frame_rate_hz=None)}
-    recipe = (
-        recipe_of("x-prediction", steps=30).model_copy(update=free) if name == "rates" else recipe_of(name, steps=30)
-    )
+    changes = free if name == "rates" else {}
+    recipe = recipe_of("x-prediction" if changes else name, steps=30).model_copy(update=changes)
     task, shards = task_of(recipe, hearts), ShardSet.open(hearts, show_progress=False)
     updater, batches = Updater(task, recipe.fit), task.batches(shards, recipe.fit, start_step=0)
     nulls = {key: weight.detach().clone() for key, weight in task.net.named_parameters() if key.endswith("null")}

@@ -41,8 +41,8 @@ class Validation:
             nothing = net.conditioner.complete(Condition(), len(batch), shape).to(device)
             for number in range(_DRAWS):
                 draw_B = integers(batch.draw_B, _DRAWS, high=2**62, stream=Stream.SAMPLER)[:, number]
-                for name, told in (("asked", condition), ("unasked", nothing)):
-                    losses[name].append(net(batch.video_BCTHW, told, draw_B, batch.valid_BT)["path_B"])
+                for name, given in (("asked", condition), ("unasked", nothing)):
+                    losses[name].append(net(batch.video_BCTHW, given, draw_B, batch.valid_BT)["path_B"])
         found = joined_rows({name: torch.stack(each, 1) for name, each in losses.items() if each})
         figures: dict[str, Figure] = {
             "val_loss": float(found["asked"].mean()),
