@@ -105,12 +105,6 @@ class Condition:
         }
         return replace(self, **changed)
 
-    def window(self, first: int, frames: int) -> Condition:
-        """Of frames first .. first + frames - 1: what is said of single frames is cut, the rest stays."""
-        axis = {"phase_BT": 1, "label_map_BTHW": 1, "observed_BT": 1, "reference_BCTHW": 2}
-        cut = {name: value.narrow(axis[name], first, frames) for name, value in self.held().items() if name in axis}
-        return replace(self, **cut)
-
 
 def joined(parts: Sequence[Condition]) -> Condition:
     """Clips of several conditions, which ask for the same fields, as one."""
@@ -143,16 +137,14 @@ def _numbers(given: float | Sequence[float] | None, clips: int) -> torch.Tensor 
 
 
 def _check(ef: torch.Tensor | None, heart_rate: torch.Tensor | None) -> None:
-    if ef is not None and not ef.isnan().all():
-        if ((ef < 0) | (ef > 100)).any():
-            raise EchofmError(f"an ejection fraction of {_odd(ef, 0, 100):g}; give percent, 0 to 100")
-        if ((ef > 0) & (ef <= 1)).any():
-            raise EchofmError(
-                f"an ejection fraction of {_odd(ef, 1.0001, 100):g} percent; 55 is meant by 0.55? give percent"
-            )
-    if heart_rate is not None and ((heart_rate < 10) | (heart_rate > 400)).any():
-        raise EchofmError(f"a heart rate of {_odd(heart_rate, 10, 400):g}; give beats per minute, 10 to 400")
+    if ef is not None:
+        _refuse(ef, (ef < 0) | (ef > 100), "an ejection fraction of {:g}; give percent, 0 to 100")
+        _refuse(ef, (ef > 0) & (ef <= 1), "an ejection fraction of {:g} percent; give 55 for 0.55")
+    if heart_rate is not None:
+        wrong = (heart_rate < 10) | (heart_rate > 400)
+        _refuse(heart_rate, wrong, "a heart rate of {:g}; give beats per minute, 10 to 400")
 
 
-def _odd(values: torch.Tensor, low: float, high: float) -> float:
-    return float(values[(values < low) | (values > high)][0])
+def _refuse(values_B: torch.Tensor, wrong_B: torch.Tensor, text: str) -> None:
+    if wrong_B.any():
+        raise EchofmError(text.format(float(values_B[wrong_B][0])))

@@ -35,8 +35,8 @@ def test_flow_is_the_published() -> None:
     golden, flow = tensors("diffusion_step"), Flow()
     z0, z1, t = (golden[f"flow/{name}"] for name in ("z0", "z1", "t"))
     close(flow.noisy(z0, z1, t), golden["flow/zt"])
-    close(flow.target(z0, z1), golden["flow/target"])
-    close(flow.data(flow.target(z0, z1), flow.noisy(z0, z1, t), t), z0)
+    close(flow.target(z0, z1, t), golden["flow/target"])
+    close(flow.data(flow.target(z0, z1, t), flow.noisy(z0, z1, t), t), z0)
 
 
 def test_diffusion_is_the_published() -> None:
@@ -80,7 +80,7 @@ def test_average_velocity_is_the_published() -> None:
         return 1.5 * torch.tanh(torch.einsum("dc,bcthw->bdthw", mix, z) + shift_BC[:, :, None, None, None])
 
     path, times = AverageVelocity(), Times(time_B=t, interval_B=t - r)
-    noisy, velocity = path.noisy(x, noise, t), path.target(x, noise)
+    noisy, velocity = path.noisy(x, noise, t), path.target(x, noise, t)
     close(noisy, golden["zt"])
     close(velocity, golden["v"])
     mean_velocity, change = paths.with_change(predict, noisy, times, velocity)
@@ -104,7 +104,7 @@ def test_a_perfect_predictor_has_no_loss_and_returns_the_data(path: Path) -> Non
         assert isinstance(path, Flow)
         t = time_B[:, None, None, None, None]
         implied = (z - (1 - t) * true) / (path.data_noise + (1 - path.data_noise) * t)
-        return true if isinstance(path, DataFlow) else path.target(true, implied)
+        return path.target(true, implied, time_B)
 
     valid_BT = torch.ones(5, 3, dtype=torch.bool)
     close(path.loss_B(predict, true, noise, at(0.1, 0.3, 0.5, 0.7, 0.95), valid_BT), torch.zeros(5))

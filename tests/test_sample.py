@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,12 @@ from echofm.phantom.video import write_mjpeg
 from echofm.readers.source import Row
 from synth.condition import Condition
 from synth.condition_field import Sizes
+from synth.generator.cli import SampleSet
 from synth.generator.config import DataConfig, NetworkConfig, PathName
 from synth.generator.denoiser import Denoiser
-from synth.generator.judge import judge_of
+from synth.generator.judge import Judge
 from synth.generator.model import Generator, GeneratorConfig
-from synth.generator.sample_set import SyntheticSet
+from synth.generator.sampler import Guidance
 from synth.latent.codec import PixelCodec
 
 CONDITIONS = ("ef", "phase", "view", "reference")
@@ -137,11 +139,15 @@ def test_longer_clips_and_the_first_frames_of_real_ones(run: Path, tmp_path: Pat
         (["--count", "0"], "--count 0"),
         (["--reference", "nowhere"], "SHARDS:SPLIT"),
         (["--filter", "enc"], "--against"),
+        (["--filter", "HEAD", "--against", "SHARDS"], "--filter takes an encoder, not a re-identification head"),
     ],
 )
 def test_what_cannot_be_is_refused_before_work(
     run: Path, tmp_path: Path, words: list[str], problem: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "head").mkdir()
+    (tmp_path / "head" / "config.json").write_text(json.dumps({"format": "echofm-reid"}))
+    words = [str(tmp_path / "head") if word == "HEAD" else word for word in words]
     assert main(["synth", "sample", str(run), "--out", str(tmp_path / "set"), *words]) == 2
     assert problem in capsys.readouterr().err
     assert not (tmp_path / "set").exists()
@@ -182,28 +188,44 @@ def test_another_frame_rate_is_refused(run: Path) -> None:
 
 
 def test_the_audits_rule_takes_copies_out(tmp_path: Path) -> None:
-    """Of a generator whose every third clip is a training clip."""
+    """Of six clips of which every third is a training clip; what cannot judge is refused before."""
     write_encoder_and_sets(tmp_path)
     shards = write_heart_shards(tmp_path / "hearts", train=4, val=20, frames=24, size=32)
-    made = Copying()
-    made.out = tmp_path / "set"
-    (made.out / "Videos").mkdir(parents=True)
-    for number in range(6):
+    files = {number: tmp_path / f"{number}.avi" for number in range(6)}
+    for number, file in files.items():
         seed = number if number % 3 == 0 else 100 + number
         clip = read_heart(Row(path=Path(f"heart-{seed}"), patient="Doe^Jane", split="train"), frames=24, size=32)
-        write_mjpeg(made.path(number), clip.frames_TCHW.transpose(0, 2, 3, 1), 50.0)
-    judge = judge_of(made, str(tmp_path / "encoder"), shards)
-    assert {0, 3} <= set(judge(range(6))) < set(range(6)) and not (made.out / "judged").exists()
+        write_mjpeg(file, clip.frames_TCHW.transpose(0, 2, 3, 1), 50.0)
+    judge = Judge.open(str(tmp_path / "encoder"), shards)
+    assert {0, 3} <= set(judge(files)) < set(files)
+    few = write_heart_shards(tmp_path / "few", train=4, val=3, frames=24, size=32)
+    with pytest.raises(EchofmError, match="3 held-out patients"):
+        Judge.open(str(tmp_path / "encoder"), few)
+    with pytest.raises(EchofmError):
+        Judge.open(str(tmp_path / "nowhere"), shards)
 
 
-class Copying(SyntheticSet):
-    """Files alone."""
+def test_guidance_of_one_is_none_and_a_larger_one_exaggerates() -> None:
+    """At 1, the default, the network is not asked without the condition."""
+    torch.manual_seed(0)
+    generator, time_B = tiny("flow"), torch.tensor([0.5, 0.5])
+    condition = generator.check(Condition.of(2, frames=4, ef_percent=[30, 60]), 2, 4)
+    conditioner, net = generator.denoiser.conditioner, generator.denoiser.predictor
+    noisy, still_B = torch.randn(2, 1, 4, 16, 16), torch.zeros(2)
+    asked = net(conditioner(condition, 4))(noisy, time_B, still_B)
+    unasked = net(conditioner(condition.without(["ef_percent_B"]), 4))(noisy, time_B, still_B)
+    calls: list[object] = []
+    generator.denoiser.network.register_forward_hook(lambda *_: calls.append(None))
+    for guidance, expected, count in ((Guidance(), asked, 1), (Guidance(scale=3), unasked + 3 * (asked - unasked), 2)):
+        calls.clear()
+        torch.testing.assert_close(generator.guided(condition, 4, guidance)(noisy, time_B, still_B), expected)
+        assert len(calls) == count
+    assert not torch.equal(asked, unasked)
+    default = signature(Generator.sample).parameters["guidance"].default
+    assert default == SampleSet(run="", out=Path()).guidance == Guidance().scale == 1
 
-    def __init__(self) -> None:
-        pass
 
-
-def test_a_generator_of_one_step_is_guided(tmp_path: Path) -> None:
+def test_a_generator_of_one_step_is_guided() -> None:
     """Its network is called at time 1, where a flow's is not."""
     torch.manual_seed(0)
     generator = tiny("average-velocity")

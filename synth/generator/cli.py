@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from echofm.errors import EchofmError
+
+Device = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,16 +39,16 @@ class SampleSet:
     """Of a clip; by default as trained. Longer ones are overlapping windows denoised together."""
     steps: int = 25
     """Calls of the network for a clip; 1 for a generator of mean velocity."""
-    guidance: float = 2.0
-    """How much the condition is exaggerated, at middle noise levels; 1: not at all."""
-    filter: Annotated[str | None, tyro.conf.arg(metavar="ENCODER|HEAD")] = None
-    """Take out, and make anew, what comes closer to the training clips than new patients do, as seen by this encoder
-    or re-identification head; needs --against."""
+    guidance: float = 1.0
+    """How much the condition is exaggerated, at middle noise levels; 1: not at all. Which is best is not measured."""
+    filter: Annotated[str | None, tyro.conf.arg(metavar="ENCODER")] = None
+    """Take out, and make anew, what comes closer to the training clips than new patients do, as seen by this encoder;
+    needs --against."""
     against: Annotated[Path | None, tyro.conf.arg(metavar="SHARDS")] = None
     """Of --filter: shards with the generator's training clips as train, new patients as val."""
     seed: int = 0
     """Of all draws."""
-    device: str = "auto"
+    device: Device = "auto"
     """Torch device; auto: a GPU where there is one."""
 
 

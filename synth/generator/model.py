@@ -5,7 +5,7 @@ Shapes: B clips, C channels, T frames, H rows, W columns, of latents or of pixel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -39,8 +39,6 @@ video_BCTHW = generator.sample(condition, steps=25, seed=0)  # (4, 1, 16, size, 
 ```
 
 What it makes may resemble the patients that it was trained on: `echofm audit` tells how much."""
-
-_NOTHING: Callable[[], object] = lambda: None  # noqa: E731
 
 
 class GeneratorConfig(FrozenModel):
@@ -111,7 +109,6 @@ class Generator(Saveable):
         method: Method | None = None,
         draw_B: torch.Tensor | None = None,
         batch: int | None = None,
-        tick: Callable[[], object] = _NOTHING,
     ) -> torch.Tensor:
         """Clips (B, 1, T, H, W) in [0, 1] on the CPU.
 
@@ -119,7 +116,7 @@ class Generator(Saveable):
             overlapping windows denoised together. steps: 1 of a generator of mean velocity is one call of its network.
         seed: with the clip's number decides its noise; draw_B: in its place, the seed of each clip.
         batch: clips denoised at a time; by default one on the CPU, where a clip's bits then do not depend on the
-            others', and 16 elsewhere. tick: called after each step of each batch.
+            others', and 16 elsewhere.
         Raises EchofmError where the condition does not fit the generator.
         """
         condition = condition or Condition()
@@ -132,7 +129,7 @@ class Generator(Saveable):
         scale = guidance if isinstance(guidance, Guidance) else Guidance(scale=guidance)
         size = batch or (1 if self.device.type == "cpu" else 16)
         parts = [
-            self._sampled(condition[part], draw_B[part], frames, steps, scale, method, tick)
+            self._sampled(condition[part], draw_B[part], frames, steps, scale, method)
             for part in (slice(first, first + size) for first in range(0, held, size))
         ]
         return torch.cat(parts)
@@ -145,7 +142,6 @@ class Generator(Saveable):
         steps: int,
         guidance: Guidance,
         method: Method | None,
-        tick: Callable[[], object],
     ) -> torch.Tensor:
         draw_B, condition = draw_B.to(self.device), condition.to(self.device)
         shape = self.codec.latent_shape(frames)
@@ -157,7 +153,6 @@ class Generator(Saveable):
             steps=steps,
             method=method,
             again=lambda step: normal(step_draw_BK[:, step], *shape, stream=Stream.NOISE),
-            tick=tick,
         )
         return self.codec.decode(latents).cpu()
 

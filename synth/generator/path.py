@@ -6,10 +6,11 @@ images or latents.
 
 from __future__ import annotations
 
+import abc
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -28,23 +29,34 @@ class Times:
     interval_B: torch.Tensor
 
 
-class Path(Protocol):
-    """The maths of one way to generate."""
+class Path(abc.ABC):
+    """The maths of one way to generate. two_times: whether the network is to know two."""
 
-    # Whether the network is to know two times.
-    two_times: ClassVar[bool]
+    two_times: ClassVar[bool] = False
 
     def noise(self, draw_B: torch.Tensor, *shape: int) -> torch.Tensor:
         """The noise at time 1, (B, *shape)."""
-        ...
+        return normal(draw_B, *shape, stream=Stream.NOISE)
 
+    @abc.abstractmethod
     def times(self, draw_B: torch.Tensor) -> Times:
         """Of training, drawn for each clip."""
-        ...
 
+    @abc.abstractmethod
     def noisy(self, data_BCTHW: torch.Tensor, noise_BCTHW: torch.Tensor, time_B: torch.Tensor) -> torch.Tensor:
         """What the network is shown at a time."""
-        ...
+
+    @abc.abstractmethod
+    def target(self, data_BCTHW: torch.Tensor, noise_BCTHW: torch.Tensor, time_B: torch.Tensor) -> torch.Tensor:
+        """What the network is to predict at a time."""
+
+    @abc.abstractmethod
+    def data(self, output_BCTHW: torch.Tensor, noisy_BCTHW: torch.Tensor, time_B: torch.Tensor) -> torch.Tensor:
+        """The data that the network's output stands for."""
+
+    def weight_B(self, time_B: torch.Tensor) -> torch.Tensor:
+        """Of each clip's error in the loss."""
+        return torch.ones_like(time_B)
 
     def loss_B(
         self,
@@ -55,11 +67,10 @@ class Path(Protocol):
         valid_BT: torch.Tensor,
     ) -> torch.Tensor:
         """Each clip's loss, over its valid frames."""
-        ...
-
-    def data(self, output_BCTHW: torch.Tensor, noisy_BCTHW: torch.Tensor, time_B: torch.Tensor) -> torch.Tensor:
-        """The data that the network's output stands for."""
-        ...
+        time_B = times.time_B
+        output_BCTHW = predict(self.noisy(data_BCTHW, noise_BCTHW, time_B), time_B, times.interval_B)
+        error_BCTHW = output_BCTHW - self.target(data_BCTHW, noise_BCTHW, time_B)
+        return self.weight_B(time_B) * mean_square_B(error_BCTHW, valid_BT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,18 +90,14 @@ def _uniform(draw_B: torch.Tensor, count: int = 1) -> torch.Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flow:
+class Flow(Path):
     """Linear flow: z = (1 - t) x + (e + (1 - e) t) noise, the network predicts its velocity (arXiv 2210.02747).
 
     data_noise: e, the noise that is left at time 0. level: of training's times; None: uniform.
     """
 
-    two_times: ClassVar[bool] = False
     data_noise: float = 1e-5
     level: LogitNormal | None = None
-
-    def noise(self, draw_B: torch.Tensor, *shape: int) -> torch.Tensor:
-        return normal(draw_B, *shape, stream=Stream.NOISE)
 
     def times(self, draw_B: torch.Tensor) -> Times:
         time_B = (self.level or _uniform)(draw_B)[:, 0]
@@ -100,21 +107,9 @@ class Flow:
         t = per_clip(time_B)
         return (1 - t) * data_BCTHW + (self.data_noise + (1 - self.data_noise) * t) * noise_BCTHW
 
-    def target(self, data_BCTHW: torch.Tensor, noise_BCTHW: torch.Tensor) -> torch.Tensor:
-        """dz/dt = (1 - e) noise - x."""
+    def target(self, data_BCTHW: torch.Tensor, noise_BCTHW: torch.Tensor, time_B: torch.Tensor) -> torch.Tensor:
+        """dz/dt = (1 - e) noise - x, at any time."""
         return (1 - self.data_noise) * noise_BCTHW - data_BCTHW
-
-    def loss_B(
-        self,
-        predict: Predict,
-        data_BCTHW: torch.Tensor,
-        noise_BCTHW: torch.Tensor,
-        times: Times,
-        valid_BT: torch.Tensor,
-    ) -> torch.Tensor:
-        noisy_BCTHW = self.noisy(data_BCTHW, noise_BCTHW, times.time_B)
-        error = predict(noisy_BCTHW, times.time_B, times.interval_B) - self.target(data_BCTHW, noise_BCTHW)
-        return mean_square_B(error, valid_BT)
 
     def velocity(self, output_BCTHW: torch.Tensor, noisy_BCTHW: torch.Tensor, time_B: torch.Tensor) -> torch.Tensor:
         """dz/dt by the network's output."""
@@ -138,17 +133,11 @@ class DataFlow(Flow):
     level: LogitNormal | None = LogitNormal(mean=0.8, std=0.8)
     floor: float = 0.05
 
-    def loss_B(
-        self,
-        predict: Predict,
-        data_BCTHW: torch.Tensor,
-        noise_BCTHW: torch.Tensor,
-        times: Times,
-        valid_BT: torch.Tensor,
-    ) -> torch.Tensor:
-        noisy_BCTHW = self.noisy(data_BCTHW, noise_BCTHW, times.time_B)
-        error = predict(noisy_BCTHW, times.time_B, times.interval_B) - data_BCTHW
-        return mean_square_B(error, valid_BT) / times.time_B.clamp(min=self.floor).square()
+    def target(self, data_BCTHW: torch.Tensor, noise_BCTHW: torch.Tensor, time_B: torch.Tensor) -> torch.Tensor:
+        return data_BCTHW
+
+    def weight_B(self, time_B: torch.Tensor) -> torch.Tensor:
+        return time_B.clamp(min=self.floor).pow(-2)
 
     def velocity(self, output_BCTHW: torch.Tensor, noisy_BCTHW: torch.Tensor, time_B: torch.Tensor) -> torch.Tensor:
         return (noisy_BCTHW - output_BCTHW) / per_clip(time_B)
@@ -158,7 +147,7 @@ class DataFlow(Flow):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Diffusion:
+class Diffusion(Path):
     """Denoising diffusion with v-prediction (arXiv 2202.00512) on 1,000 levels, as EchoNet-Synthetic and MCDM have it.
 
     z = sqrt(a) x + sqrt(1 - a) noise, v = sqrt(a) noise - sqrt(1 - a) x; a: running product of 1 - beta, beta rising
@@ -166,7 +155,6 @@ class Diffusion:
     the data that a sampler goes by; None: not clipped.
     """
 
-    two_times: ClassVar[bool] = False
     levels: int = 1000
     first_beta: float = 1e-4
     last_beta: float = 0.02
@@ -180,7 +168,7 @@ class Diffusion:
 
     def noise(self, draw_B: torch.Tensor, *shape: int) -> torch.Tensor:
         channels = shape[0]
-        drawn_BN = normal(draw_B, channels + torch.Size(shape).numel(), stream=Stream.NOISE)
+        drawn_BN = super().noise(draw_B, channels + torch.Size(shape).numel())
         shared_BC = drawn_BN[:, :channels].unflatten(1, (channels, *[1] * (len(shape) - 1)))
         return drawn_BN[:, channels:].unflatten(1, shape) + self.offset * shared_BC
 
@@ -197,18 +185,6 @@ class Diffusion:
         """v."""
         signal, spread = self.shares(time_B)
         return signal * noise_BCTHW - spread * data_BCTHW
-
-    def loss_B(
-        self,
-        predict: Predict,
-        data_BCTHW: torch.Tensor,
-        noise_BCTHW: torch.Tensor,
-        times: Times,
-        valid_BT: torch.Tensor,
-    ) -> torch.Tensor:
-        noisy_BCTHW = self.noisy(data_BCTHW, noise_BCTHW, times.time_B)
-        output_BCTHW = predict(noisy_BCTHW, times.time_B, times.interval_B)
-        return mean_square_B(output_BCTHW - self.target(data_BCTHW, noise_BCTHW, times.time_B), valid_BT)
 
     def data(self, output_BCTHW: torch.Tensor, noisy_BCTHW: torch.Tensor, time_B: torch.Tensor) -> torch.Tensor:
         signal, spread = self.shares(time_B)
@@ -252,7 +228,7 @@ class AverageVelocity(Flow):
         times: Times,
         valid_BT: torch.Tensor,
     ) -> torch.Tensor:
-        noisy_BCTHW, velocity = self.noisy(data_BCTHW, noise_BCTHW, times.time_B), self.target(data_BCTHW, noise_BCTHW)
+        noisy_BCTHW, velocity = (made(data_BCTHW, noise_BCTHW, times.time_B) for made in (self.noisy, self.target))
         mean_velocity, change = with_change(predict, noisy_BCTHW, times, velocity)
         interval, time = per_clip(times.interval_B), per_clip(times.time_B)
         error_B = mean_square_B(mean_velocity - (velocity - interval * change), valid_BT)

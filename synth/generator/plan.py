@@ -15,6 +15,7 @@ import torch
 from echofm.augment import fit_to
 from echofm.clip import ClipBatch
 from echofm.draws import Stream, uniform
+from echofm.embed.inputs import ShardInput
 from echofm.errors import EchofmError
 from echofm.shards.carry import held_by
 from echofm.shards.loader import window_batches
@@ -59,6 +60,11 @@ class Plan:
         """Id of the clip whose first frame is kept."""
         return None if self._references is None else self._references.ids[number % len(self._references.ids)]
 
+    @property
+    def references(self) -> str | None:
+        """Fingerprint of the shards whose first frames are kept."""
+        return None if self._references is None else self._references.fingerprint
+
     def condition(self, numbers: Sequence[int]) -> Condition:
         """Of these clips."""
         return joined([self._of(number) for number in numbers])
@@ -94,7 +100,9 @@ class _References:
         folder, _, split = spec.rpartition(":")
         if not folder or "reference_BCTHW" not in generator.denoiser.conditioner.taken:
             raise EchofmError("--reference is SHARDS:SPLIT, for a generator trained with the condition `reference`")
-        self._generator, self._shards = generator, ShardSet.open(folder).split(split)
+        shards = ShardSet.open(folder)
+        self.fingerprint = f"{ShardInput(shards, contract=generator.contract).fingerprint()} {split}"
+        self._generator, self._shards = generator, shards.split(split)
         if not len(self._shards):
             raise EchofmError(f"--reference: the split {split!r} has no clip")
         self.ids = [record.meta.clip_id for record in self._shards.records]
@@ -106,7 +114,7 @@ class _References:
         first = generator.codec.encode(batch.video_BCTHW[:, :, :1].to(generator.device)).cpu()
         observed_BT = torch.arange(frames)[None] == 0
         held: dict[str, Any] = {"reference_BCTHW": first.expand(-1, -1, frames, -1, -1), "observed_BT": observed_BT}
-        taken = {field.field for field in generator.denoiser.conditioner.fields}
+        taken = generator.denoiser.conditioner.taken
         phase_BT = batch.phase_BT
         if "phase_BT" in taken and phase_BT is not None and phase_BT.isfinite().all() and phase_BT.shape[1] > 1:
             turn = ((phase_BT[:, 1:] - phase_BT[:, :-1]) % 1).mean(1, keepdim=True)

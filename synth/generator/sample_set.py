@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,9 +76,9 @@ class SyntheticSet:
 
     def close(self, numbers: Sequence[int]) -> None:
         """Write the tables of the clips that are in the set; called once, on the main process."""
-        lines = [json.dumps(self.provenance(number)) for number in numbers]
-        write_whole(self.out / PROVENANCE, "".join(f"{line}\n" for line in lines))
-        write_whole(self.out / TABLE, self._table(numbers))
+        lines = [self.provenance(number) for number in numbers]
+        write_whole(self.out / PROVENANCE, "".join(f"{json.dumps(line)}\n" for line in lines))
+        write_whole(self.out / TABLE, self._table(lines))
 
     def provenance(self, number: int) -> dict[str, Any]:
         """Where a clip comes from: seed, condition, reference."""
@@ -106,15 +106,15 @@ class SyntheticSet:
         )
         yield from (255 * video_BCTHW[:, 0]).round().byte().numpy()
 
-    def _table(self, numbers: Sequence[int]) -> str:
+    def _table(self, provenances: Sequence[dict[str, Any]]) -> str:
         size = self._generator.contract.size
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(_COLUMNS)
-        for number in numbers:
-            ef = self._plan.condition([number]).ef_percent_B
-            shown = "" if ef is None or ef.isnan().any() else f"{float(ef[0]):.3f}"
-            table.writerow([name_of(number), shown, "", "", size, size, self.frame_rate_hz, self._plan.frames, "TRAIN"])
+        for each in provenances:
+            ef, name = each["condition"].get("ef_percent_B"), name_of(each["number"])
+            shown = "" if ef is None else f"{ef:.3f}"
+            table.writerow([name, shown, "", "", size, size, self.frame_rate_hz, self._plan.frames, "TRAIN"])
         return text.getvalue()
 
 
@@ -140,20 +140,20 @@ def _begun(out: Path, settings: Mapping[str, Any]) -> None:
 def accepted(
     made: SyntheticSet,
     count: int,
-    judge: Callable[[Sequence[int]], Sequence[int]] | None,
+    judge: Callable[[Mapping[int, Path]], Iterable[int]] | None,
     *,
     show_progress: bool = True,
 ) -> tuple[list[int], int]:
     """Numbers of the first `count` clips that a judge leaves, and how many it took out.
 
-    judge: of these clips, those to take out; their files are removed. None: none.
+    judge: of the files of these clips, by number, those to take out. None: none.
     """
     kept: list[int] = []
     tried = 0
     while len(kept) < count:
         numbers = range(tried, tried + count - len(kept))
         made.make(numbers, show_progress=show_progress)
-        out = set(judge(numbers)) if judge else set()
+        out = set(judge({number: made.path(number) for number in numbers})) if judge else set()
         kept += [number for number in numbers if number not in out]
         tried = numbers.stop
         if tried > 20 * count:

@@ -48,12 +48,11 @@ def sample(
     steps: int,
     method: Method | None = None,
     again: Again | None = None,
-    tick: Callable[[], object] = lambda: None,
 ) -> torch.Tensor:
     """The data at the end of the path.
 
     method: None: `method_of`. "mean" goes each step by the mean velocity over it. again: of "ddpm", which adds noise.
-    tick: called after each step. Raises EchofmError where method and path do not fit.
+    Raises EchofmError where method and path do not fit.
     """
     method = method or method_of(path)
     if isinstance(path, Diffusion) != (method in ("ddpm", "ddim")) or (method == "mean") != path.two_times:
@@ -61,14 +60,12 @@ def sample(
     if steps < 1:
         raise EchofmError(f"{steps} sampling steps; take 1 or more")
     if isinstance(path, Diffusion):
-        return _diffused(path, predict, noise_BCTHW, levels_of(path, steps), again if method == "ddpm" else None, tick)
+        return _diffused(path, predict, noise_BCTHW, levels_of(path, steps), again if method == "ddpm" else None)
     assert isinstance(path, Flow)
-    return _flowed(path, predict, noise_BCTHW, steps, method, tick)
+    return _flowed(path, predict, noise_BCTHW, steps, method)
 
 
-def _flowed(
-    path: Flow, predict: Predict, noisy: torch.Tensor, steps: int, method: Method, tick: Callable[[], object]
-) -> torch.Tensor:
+def _flowed(path: Flow, predict: Predict, noisy: torch.Tensor, steps: int, method: Method) -> torch.Tensor:
     times = [1 - step / steps for step in range(steps + 1)]
     for time, end in itertools.pairwise(times):
         interval = time - end if method == "mean" else 0.0
@@ -79,7 +76,6 @@ def _flowed(
             first = (first + _velocity(path, predict, ahead, end, 0.0)) / 2
             ahead = noisy - (time - end) * first
         noisy = ahead
-        tick()
     return noisy
 
 
@@ -103,14 +99,11 @@ def _diffused(
     noisy: torch.Tensor,
     levels: Sequence[int],
     again: Again | None,
-    tick: Callable[[], object],
 ) -> torch.Tensor:
     for step, (level, following) in enumerate(zip(levels, [*levels[1:], -1])):
         time_B = noisy.new_full((len(noisy),), level / path.levels)
         output = predict(noisy, time_B, torch.zeros_like(time_B))
-        noise = again(step) if again is not None and following >= 0 else None
-        noisy = diffusion_step(path, output, noisy, level, following, noise=noise, random=again is not None)
-        tick()
+        noisy = diffusion_step(path, output, noisy, level, following, noise=None if again is None else again(step))
     return noisy
 
 
@@ -122,18 +115,15 @@ def diffusion_step(
     following: int,
     *,
     noise: torch.Tensor | None = None,
-    random: bool = True,
 ) -> torch.Tensor:
-    """From a level to the following one, -1: the data. random: a draw of the posterior (DDPM, arXiv 2006.11239,
-    equations 6 and 7), else without noise (DDIM, arXiv 2010.02502)."""
+    """From a level to the following one, -1: the data. noise: a draw of the posterior by it (DDPM, arXiv 2006.11239,
+    equations 6 and 7); None: none is drawn (DDIM, arXiv 2010.02502)."""
     alphas = path.alphas_cumprod.to(noisy_BCTHW.device)
     alpha, next_alpha = alphas[level], alphas[following] if following >= 0 else alphas.new_ones(())
     data = path.data(output_BCTHW, noisy_BCTHW, noisy_BCTHW.new_full((len(noisy_BCTHW),), level / path.levels))
-    if not random:
-        rest = (noisy_BCTHW - alpha.sqrt() * data) / (1 - alpha).sqrt()
-        return next_alpha.sqrt() * data + (1 - next_alpha).sqrt() * rest
+    if noise is None:
+        implied = (noisy_BCTHW - alpha.sqrt() * data) / (1 - alpha).sqrt()
+        return next_alpha.sqrt() * data + (1 - next_alpha).sqrt() * implied
     ratio = alpha / next_alpha
     mean = (next_alpha.sqrt() * (1 - ratio) * data + ratio.sqrt() * (1 - next_alpha) * noisy_BCTHW) / (1 - alpha)
-    if noise is None:
-        return mean
     return mean + ((1 - next_alpha) / (1 - alpha) * (1 - ratio)).sqrt() * noise

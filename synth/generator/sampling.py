@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from echofm.digest import tensor_digest
+from echofm.embed.options import EmbedOptions
 from echofm.engine.parallel import on_main, processes
 from echofm.errors import EchofmError
 from echofm.hub import load_model
@@ -16,11 +17,11 @@ from echofm.progress import console
 from synth.generator.contact_sheet import contact_sheet
 from synth.generator.model import Generator
 from synth.generator.plan import Asked, Plan
-from synth.generator.sample_set import How, SyntheticSet, accepted, name_of
+from synth.generator.sample_set import VIDEOS, How, SyntheticSet, accepted
 from synth.generator.sampler import Guidance
 
 if TYPE_CHECKING:
-    from synth.generator.cli import SampleSet
+    from synth.generator.cli import Device, SampleSet
 
 _SHOWN = 24
 
@@ -35,6 +36,12 @@ def sample_set(args: SampleSet, *, ef: str | Sequence[float] | None) -> None:
             raise EchofmError("--length: the generator makes consecutive frames of no fixed rate")
         frames = max(generator.contract.frames, round(args.length * rate_hz))
     asked = Asked(ef=ef, view=args.view, frames=frames, reference=args.reference, seed=args.seed)
+    plan = Plan(generator, asked)
+    judge = None
+    if args.filter is not None and args.against is not None:
+        from synth.generator.judge import Judge
+
+        judge = Judge.open(args.filter, args.against)
     how = How(steps=args.steps, guidance=Guidance(scale=args.guidance))
     settings: dict[str, Any] = {
         "generator": tensor_digest(generator.denoiser.state_dict(), settings=generator.architecture),
@@ -45,37 +52,31 @@ def sample_set(args: SampleSet, *, ef: str | Sequence[float] | None) -> None:
         "ef": ef,
         "view": args.view,
         "frames": frames,
-        "filter": args.filter is not None,
-        "reference": args.reference is not None,
+        "filter": None if judge is None else judge.fingerprint,
+        "reference": plan.references,
         "device": generator.device.type,
     }
-    made = SyntheticSet(args.out, generator, Plan(generator, asked), how, settings=settings)
-    judge = None
-    if args.filter is not None and args.against is not None:
-        from synth.generator.judge import judge_of
-
-        judge = judge_of(made, args.filter, args.against)
+    made = SyntheticSet(args.out, generator, plan, how, settings=settings)
     numbers, removed = accepted(made, args.count, judge)
     on_main(lambda: _close(made, numbers, removed, judged=judge is not None))
 
 
-def open_generator(run: str, *, device: str = "auto") -> Generator:
-    """Of a run, its export or a hub id. Raises EchofmError where it is no generator."""
+def open_generator(run: str, *, device: Device = "auto") -> Generator:
+    """Of a run, its export or a hub id. Raises EchofmError where it is no generator, or no GPU is there."""
     export = Path(run) / "export"
     model = load_model(export if export.is_dir() else run)
     if not isinstance(model, Generator):
         raise EchofmError(
             f"{run}: a model of kind {model.kind!r} generates nothing; give a run of `echofm synth train`"
         )
-    chosen = processes().device if device == "auto" else torch.device(device)
+    chosen = processes().device if device == "auto" else torch.device(EmbedOptions(device=device).torch_device)
     return model.to(chosen).requires_grad_(False)
 
 
 def _close(made: SyntheticSet, numbers: Sequence[int], removed: int, *, judged: bool) -> None:
-    keep = {f"{name_of(number)}.avi" for number in numbers}
-    for path in (made.out / "Videos").iterdir():
-        if path.name not in keep:
-            path.unlink()
+    keep = {made.path(number) for number in numbers}
+    for path in set((made.out / VIDEOS).glob("synthetic-*.avi")) - keep:
+        path.unlink()
     made.close(numbers)
     contact_sheet(made, numbers[:_SHOWN], total=len(numbers)).save(made.out / "index.html")
     rate = f"; the filter took out {removed} of {removed + len(numbers)} clips" if judged else ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 import torch
-from timm.layers import Mlp
+from timm.layers import GELUTanh, Mlp
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -104,7 +104,7 @@ class Block(nn.Module):
         self.space = Attention(width, heads=heads)
         self.over_time = None if self.full else Attention(width, heads=heads)
         self.cross = CrossAttention(width, heads=heads) if tokens else None
-        self.mlp = Mlp(width, hidden_features=4 * width, act_layer=_Gelu)
+        self.mlp = Mlp(width, hidden_features=4 * width, act_layer=GELUTanh)
         last = nn.Linear(width, (6 if self.full else 9) * width)
         self.modulate = nn.Sequential(nn.SiLU(), last)
         # Zero at first, each the last layer of its branch.
@@ -114,28 +114,20 @@ class Block(nn.Module):
         parts = self.modulate(c_BTD)[:, :, None].unflatten(-1, (-1, 3, x_BTSD.shape[-1])).unbind(3)
         shift, scale, gate = parts[0].unbind(3)
         inside = self.norm(x_BTSD) * (1 + scale) + shift
-        x_BTSD = x_BTSD + gate * (_over_all if self.full else _over_space)(self.space, inside)
+        x_BTSD = x_BTSD + gate * _within(self.space, inside, frames=inside.shape[1] if self.full else 1)
         if self.over_time is not None:
             shift, scale, gate = parts[1].unbind(3)
             inside = (self.norm(x_BTSD) * (1 + scale) + shift).transpose(1, 2)
-            x_BTSD = x_BTSD + gate * _over_space(self.over_time, inside).transpose(1, 2)
+            x_BTSD = x_BTSD + gate * _within(self.over_time, inside, frames=1).transpose(1, 2)
         if self.cross is not None and tokens_BND is not None:
             x_BTSD = x_BTSD + self.cross(self.norm(x_BTSD).flatten(1, 2), tokens_BND).view_as(x_BTSD)
         shift, scale, gate = parts[-1].unbind(3)
         return x_BTSD + gate * self.mlp(self.norm(x_BTSD) * (1 + scale) + shift)
 
 
-def _over_space(attention: nn.Module, x_BTSD: torch.Tensor) -> torch.Tensor:
-    return attention(x_BTSD.flatten(0, 1)).view_as(x_BTSD)
-
-
-def _over_all(attention: nn.Module, x_BTSD: torch.Tensor) -> torch.Tensor:
-    return attention(x_BTSD.flatten(1, 2)).view_as(x_BTSD)
-
-
-class _Gelu(nn.GELU):
-    def __init__(self) -> None:
-        super().__init__(approximate="tanh")
+def _within(attention: nn.Module, x_BTSD: torch.Tensor, *, frames: int) -> torch.Tensor:
+    """Attention among the places of so many frames: 1, or all."""
+    return attention(x_BTSD.reshape(-1, frames * x_BTSD.shape[2], x_BTSD.shape[3])).view_as(x_BTSD)
 
 
 class CrossAttention(nn.Module):

@@ -96,8 +96,16 @@ def unet(config: dict[str, Any]) -> Any:
 
 
 def load_unet(folder: str | Path) -> Any:
-    """A released model's, from its diffusers folder (config.json, diffusion_pytorch_model.safetensors; no pickle)."""
-    return _unet_class().from_pretrained(str(folder), use_safetensors=True, local_files_only=True)
+    """A released model's, from its diffusers folder (config.json, diffusion_pytorch_model.safetensors; no pickle).
+
+    Raises EchofmError where there is none.
+    """
+    try:
+        return _unet_class().from_pretrained(str(folder), use_safetensors=True, local_files_only=True)
+    except OSError:
+        raise EchofmError(
+            "no U-Net: give a diffusers folder with config.json and diffusion_pytorch_model.safetensors"
+        ) from None
 
 
 def padded(x_BCTHW: torch.Tensor) -> torch.Tensor:

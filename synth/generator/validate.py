@@ -34,18 +34,16 @@ class Validation:
         """Losses, and real clips above generated ones of the same condition."""
         device = generator.device
         batch = self._batch[own_share(len(self._batch))]
-        asked_B, unasked_B = [], []
+        losses: dict[str, list[torch.Tensor]] = {"asked": [], "unasked": []}
         if len(batch):
             batch = batch.to(device)
             condition, shape = condition_of(batch), self._codec.latent_shape(batch.video_BCTHW.shape[2])
             nothing = net.conditioner.complete(Condition(), len(batch), shape).to(device)
             for number in range(_DRAWS):
                 draw_B = integers(batch.draw_B, _DRAWS, high=2**62, stream=Stream.SAMPLER)[:, number]
-                seen = (batch.video_BCTHW, draw_B, batch.valid_BT)
-                asked_B.append(_loss_B(net, condition, *seen))
-                unasked_B.append(_loss_B(net, nothing, *seen))
-        rows = {"asked": torch.stack(asked_B, 1), "unasked": torch.stack(unasked_B, 1)} if asked_B else {}
-        found = joined_rows(rows)
+                for name, given in (("asked", condition), ("unasked", nothing)):
+                    losses[name].append(net(batch.video_BCTHW, given, draw_B, batch.valid_BT)["path_B"])
+        found = joined_rows({name: torch.stack(each, 1) for name, each in losses.items() if each})
         figures: dict[str, Figure] = {
             "val_loss": float(found["asked"].mean()),
             "val_loss_without_condition": float(found["unasked"].mean()),
@@ -62,11 +60,3 @@ class Validation:
         chosen = np.unique(np.linspace(0, both_BTHW.shape[1] - 1, _FRAMES).round().astype(int))
         rows = both_BTHW[:, chosen].permute(0, 2, 1, 3).flatten(2).flatten(0, 1)
         return (255 * rows[..., None].expand(-1, -1, 3)).round().to(torch.uint8).numpy()
-
-
-def _loss_B(
-    net: Denoiser, condition: Condition, video: torch.Tensor, draw_B: torch.Tensor, valid: torch.Tensor
-) -> torch.Tensor:
-    times, noise = net.path.times(draw_B), net.path.noise(draw_B, *video.shape[1:])
-    predict = net.predictor(net.conditioner(condition, video.shape[2]))
-    return net.path.loss_B(predict, video, noise, times, valid)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from echofm.engine.config import FitConfig, OptimConfig
 from synth.generator.building import trainer_of
-from synth.generator.config import DataConfig, GeneratorRecipe, NetworkConfig
+from synth.generator.config import DataConfig, GeneratorRecipe
 from synth.generator.recipes import video_ef
 
 _CONDITIONS = ("motion", "view", "reference")
 
 
 def demo() -> GeneratorRecipe:
-    """2.5 M parameters on 16 frames of 16 x 16 latents (4x, 64 pixels): half an hour on two CPU cores, estimated.
+    """2.6 M parameters on 16 frames of 16 x 16 latents (4x, 64 pixels): half an hour on two CPU cores, estimated.
 
     echofm synth train video-motion demo --data SHARDS --codec RUN/export --motion RUN --out RUN
     """
@@ -35,17 +34,14 @@ def published() -> GeneratorRecipe:
     Unlike there, the motion is that of every time and place (its mean over space loses a contraction), told frame by
     frame (one token is a constant in cross-attention), and dropped in a tenth of the clips.
     """
-    return GeneratorRecipe(
-        name="published",
-        network=NetworkConfig(kind="unet", width=128, depth=2),
-        path="diffusion",
-        conditions=("motion", "reference"),
-        data=DataConfig(frames=64, frame_rate_hz=16),
-        fit=FitConfig(
-            steps=1_000_000, batch=32, precision="bf16", workers=6, ema_decay=0.9999,
-            optim=OptimConfig(base_lr=8e-4, warmup_steps=500, min_lr_ratio=1.0, weight_decay=0.01, max_grad_norm=1.0),
-        ),
-    )  # fmt: skip
+    recipe = video_ef.published()
+    optim = recipe.fit.optim.model_copy(update={"base_lr": 8e-4})
+    changes = {
+        "conditions": ("motion", "reference"),
+        "data": DataConfig(frames=64, frame_rate_hz=16),
+        "fit": recipe.fit.model_copy(update={"steps": 1_000_000, "batch": 32, "optim": optim}),
+    }
+    return recipe.model_copy(update=changes)
 
 
 TRAINER = trainer_of("video-motion", __doc__ or "", demo, base, published)

@@ -9,7 +9,7 @@ from synth.generator.recipes import video_ef
 
 
 def demo() -> GeneratorRecipe:
-    """2.6 M parameters on 16 frames of 16 x 16 latents (4x, 64 pixels): an hour on two CPU cores, estimated.
+    """2.7 M parameters on 16 frames of 16 x 16 latents (4x, 64 pixels): an hour on two CPU cores, estimated.
 
     echofm synth train video-onestep demo --data SHARDS --codec RUN/export --out RUN
     """
