@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from tyro.conf import Suppress, arg
 
 from echofm.errors import EchofmError
 
 Level = Literal["clip", "frame", "motion"]
-LEVELS: tuple[Level, ...] = ("clip", "frame", "motion")
+LEVELS: tuple[Level, ...] = get_args(Level)
 Metric = Literal["cosine", "pearson"]
 IndexKind = Literal["auto", "exact", "ivfpq"]
 
@@ -37,9 +37,9 @@ class AuditSettings:
     """Of clip, frame, motion, those to compare; by default all that the features offer."""
     frames: int = 4
     """Frames (token times) of each clip compared at frame level."""
-    index: Literal["auto", "exact", "ivfpq"] = "auto"
+    index: IndexKind = "auto"
     """auto: exact up to a million training vectors, above by IVF-PQ with exact re-ranking, its recall stated."""
-    metric: Suppress[Literal["cosine", "pearson"]] = "cosine"
+    metric: Suppress[Metric] = "cosine"
     """Similarity of two embeddings; in Python alone."""
 
     def check(self) -> None:

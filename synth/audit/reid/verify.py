@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from echofm.nearest import unit_rows
 Doubles = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Setting = Literal["within acquisition", "across acquisitions", "across views"]
-SETTINGS: tuple[Setting, ...] = ("within acquisition", "across acquisitions", "across views")
+SETTINGS: tuple[Setting, ...] = get_args(Setting)
 # 2,000 clips make four million pairs; more change no digit.
 MOST_CLIPS = 2000
 # Weights of pairs of patients, held for so many draws.
