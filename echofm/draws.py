@@ -36,6 +36,7 @@ class Stream(enum.IntEnum):
     INTERVAL = 11
     SAMPLER = 12
     REFERENCE = 13
+    BLOCK = 14
 
 
 def hashed(draw_B: torch.Tensor, *shape: int, stream: Stream) -> torch.Tensor:

@@ -25,6 +25,8 @@ _TINY_SETTINGS = {
     "network": "size 32 frames 8 patch 8 tubelet 2 width 32 depth 1 heads 2 predicted-frames 4 "
     "decoder-width 16 decoder-depth 1 decoder-heads 2",
     "objective.clip-contrast": "weight 0.5 views 2",
+    "objective.latent": "weight 0.5",
+    "masking": "kind block",
     "data": "gain 0.2 contrast 0.3",
     "fit": "batch 4 ema-decay 0.9 save-every 5 log-every 1 workers 0 optim.warmup-steps 3",
     "monitor": "every 10 clips 2",
