@@ -119,7 +119,7 @@ class VideoMae(Saveable):
             then are this batch's share of the global mean, to be summed. Without: this batch's own means.
         views: those of the global batch (`embedded_views` of all its parts) that this batch's are compared with;
             without: this batch's own.
-        target_BND: the whole clips' tokens as the running mean embeds them, to be predicted; None: as this network does.
+        target_BND: the whole clips' tokens as the running mean embeds them, to predict; None: as this network does.
         hidden_only: predict only what is scored; for training.
         """
         if draw_B is None:
