@@ -13,6 +13,8 @@ from synth.evaluate.reader import CLASSES, NUMBERS, Labelled, fit_reader, labell
 
 SHUFFLED, CEILING = "labels shuffled", "real held-out clips"
 _LEAST_CLIPS = 10
+# As many points as a scatter shows.
+_SHOWN = 200
 
 
 def control(train: EmbeddingTable, holdout: EmbeddingTable, synthetic: EmbeddingTable, *, seed: int) -> Panel:
@@ -24,6 +26,7 @@ def control(train: EmbeddingTable, holdout: EmbeddingTable, synthetic: Embedding
     """
     figures: list[Figure] = []
     notes: list[str] = []
+    points: dict[str, list[tuple[float, float]]] = {}
     failed: list[tuple[str, Figure]] = []
     passed: list[tuple[str, Figure]] = []
     for target in (*NUMBERS, *CLASSES):
@@ -31,8 +34,9 @@ def control(train: EmbeddingTable, holdout: EmbeddingTable, synthetic: Embedding
         if parts is None:
             notes.append(f"{target}: not of {_LEAST_CLIPS} clips in each of the three sets, or it does not vary.")
             continue
-        found = _target(target, parts, seed=seed)
+        found, shown = _target(target, parts, seed=seed)
         figures += found
+        points |= shown
         decides = found[0]
         chance = decides.beside[SHUFFLED].high
         if not decides.beside[CEILING].low > chance:
@@ -41,12 +45,14 @@ def control(train: EmbeddingTable, holdout: EmbeddingTable, synthetic: Embedding
             (passed if decides.found.low > chance else failed).append((target, decides))
     if not failed and not passed:
         return Panel.not_tested(f"No request could be tested: {' '.join(notes)}")
-    shown = ", ".join(_words(target, figure) for target, figure in failed or passed)
-    headline = f"Does not follow its labels: {shown}." if failed else f"Follows its labels: {shown}."
-    return Panel(verdict="fail" if failed else "pass", headline=headline, figures=figures, notes=notes)
+    words = ", ".join(_words(target, figure) for target, figure in failed or passed)
+    headline = f"Does not follow its labels: {words}." if failed else f"Follows its labels: {words}."
+    return Panel(verdict="fail" if failed else "pass", headline=headline, figures=figures, notes=notes, points=points)
 
 
-def _target(target: str, parts: Sequence[Labelled], *, seed: int) -> list[Figure]:
+def _target(
+    target: str, parts: Sequence[Labelled], *, seed: int
+) -> tuple[list[Figure], dict[str, list[tuple[float, float]]]]:
     train, holdout, synthetic = parts
     reader = fit_reader(train)
     read = reader.predict(synthetic.features_ND)
@@ -54,10 +60,14 @@ def _target(target: str, parts: Sequence[Labelled], *, seed: int) -> list[Figure
     own = agreement(synthetic.label_N, read, synthetic.patients, seed=seed)
     shuffled = agreement(synthetic.label_N[order], read, synthetic.patients, seed=seed)
     ceiling = agreement(holdout.label_N, reader.predict(holdout.features_ND), holdout.patients, seed=seed)
-    return [
+    figures = [
         Figure(name=f"{target}, {name}", found=own[name], beside={SHUFFLED: shuffled[name], CEILING: ceiling[name]})
         for name in own
     ]
+    if synthetic.label_N.dtype.kind != "f":
+        return figures, {}
+    some = order[:_SHOWN]
+    return figures, {target: list(zip(synthetic.label_N[some].tolist(), read[some].tolist()))}
 
 
 def _words(target: str, figure: Figure) -> str:
