@@ -37,7 +37,7 @@ class MotionLevel:
     def of(cls, seen: Sets, beneath: Head | None, *, frames: bool) -> MotionLevel:
         """seen: the sets' tables of motion (`synth.mafe.extract.MotionEncoder`), under the ids of the others."""
         mean_D, std_D = _scale(_motion(seen.train))
-        vector = {}
+        vector: dict[str, npt.NDArray[np.float32]] = {}
         for table in seen.tables():
             vector |= dict(zip(text(table.clip_id).tolist(), ((_motion(table) - mean_D) / std_D).astype(np.float32)))
         return cls(vector=vector, motion_digest=seen.train.encoder_digest, beneath=beneath, frames=frames)

@@ -27,7 +27,9 @@ def chance(true_N: npt.NDArray, read_N: npt.NDArray, *, seed: int = 0) -> dict[s
     orders = [rng.permutation(len(true_N)) for _ in range(_ORDERS)]
     found = {name: [each(true_N[order], read_N) for order in orders] for name, each in _figures(true_N).items()}
     return {
-        name: Estimate(value=np.mean(each), low=np.quantile(each, 0.025), high=np.quantile(each, 0.975))
+        name: Estimate(
+            value=float(np.mean(each)), low=float(np.quantile(each, 0.025)), high=float(np.quantile(each, 0.975))
+        )
         for name, each in found.items()
     }
 

@@ -77,9 +77,12 @@ def _columns(sets: Sequence[SetCard], found: Mapping[tuple[str, str], Figure], n
     rows = []
     for name in names:
         own = [found.get((each.name, name)) for each in sets]
-        rows.append((name, *(shown(each and each.found) for each in own)))
+        rows.append((name, *(shown(None if each is None else each.found) for each in own)))
         baselines = dict.fromkeys(key for each in own if each is not None for key in each.beside)
-        rows += [(f"beside: {key}", *(shown(each and each.beside.get(key)) for each in own)) for key in baselines]
+        rows += [
+            (f"beside: {key}", *(shown(None if each is None else each.beside.get(key)) for each in own))
+            for key in baselines
+        ]
     return Table(columns=("figure", *(each.name for each in sets)), rows=rows)
 
 

@@ -51,8 +51,11 @@ class SwapInput:
         motions = self.train.read([(motion, None) for motion, _ in pairs], _itself)
         anatomies = self.holdout.read([(anatomy, None) for _, anatomy in pairs], _itself)
         for (source, _), motion, anatomy in zip(pairs, motions, anatomies):
-            if isinstance(motion, UnreadableFile) or isinstance(anatomy, UnreadableFile):
-                yield motion if isinstance(motion, UnreadableFile) else anatomy
+            if isinstance(motion, UnreadableFile):
+                yield motion
+                continue
+            if isinstance(anatomy, UnreadableFile):
+                yield anatomy
                 continue
             clip = swap(self.encoder, motion, anatomy).replace(
                 clip_id=canary_id(source, SWAP, 1.0), labels={KIND: SWAP, STRENGTH: 1.0, SOURCE: source}
