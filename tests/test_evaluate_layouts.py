@@ -64,6 +64,7 @@ def test_both_are_recognised_and_zero_volumes_are_no_volumes(sets: Path) -> None
     assert all("ef_percent" in each and not {"esv_ml", "edv_ml"} & each.keys() for each in labels)
 
 
+@pytest.mark.slow
 def test_the_card_of_the_one_beside_the_other(sets: Path, tmp_path: Path) -> None:
     words = [f"--real={sets / 'EchoNet-Dynamic'}", f"--synthetic={sets / 'echonet-synthetic' / 'dynamic'}"]
     quick = ["--encoder=pixels", "--second=pixels", "--draws=100", "--canaries=0", "--alpha=0.2"]

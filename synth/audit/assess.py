@@ -60,12 +60,13 @@ def audit(
     given = {"train": train, "holdout": holdout, "synthetic": synthetic, "canaries": canaries}
     sets = Sets(**{name: _table(source) for name, source in given.items() if source is not None})
     require_comparable(sets)
-    looks = head if motion is None else motion
-    names = _levels(sets, looks, settings)
+    names = _levels(sets, motion or head, settings)
     settings = replace(settings, frames=frames_of(sets.tables(), most=settings.frames))
     seen = sets.seen_by(head)  # attacks are made at the clip level, compared or not
     by_clip = scores(seen, "clip", settings=settings, kept=kept_neighbours(sets.train))
-    found = [by_clip if each == "clip" else scores(sets, each, head=looks, settings=settings) for each in names]
+    found = [
+        by_clip if each == "clip" else scores(sets, each, head=motion or head, settings=settings) for each in names
+    ]
     without = _without_features(found, settings)
     decision = decide_on(found, sets, settings)
     duplicates = duplicates or by_ids(sets.train, sets.holdout, sets.synthetic)
