@@ -50,23 +50,19 @@ def audit(
 
     train, holdout, synthetic: tables of one encoder, or folders of such. canaries: a table of planted copies (columns
         `synth.audit.sets.MARKS`), without which the result says that its power is unknown.
-    head: a re-identification head that the features go through. motion: a motion level over it, in its own's place.
-    judge: a second model for the same question.
+    head: a re-identification head that the features go through; motion: a motion level over it; judge: a second model.
     duplicates: copies found in the pixels. set_aside: files of each set that have no row.
     Raises EchofmError where the tables do not fit: other encoders, shared patients, a held-out set too small.
     """
     settings = settings or AuditSettings()
     settings.check()
-    given = {"train": train, "holdout": holdout, "synthetic": synthetic, "canaries": canaries}
-    sets = Sets(**{name: _table(source) for name, source in given.items() if source is not None})
-    require_comparable(sets)
-    names = _levels(sets, motion or head, settings)
+    sets = _sets(train=train, holdout=holdout, synthetic=synthetic, canaries=canaries)
+    looks = motion or head
+    names = _levels(sets, looks, settings)
     settings = replace(settings, frames=frames_of(sets.tables(), most=settings.frames))
     seen = sets.seen_by(head)  # attacks are made at the clip level, compared or not
     by_clip = scores(seen, "clip", settings=settings, kept=kept_neighbours(sets.train))
-    found = [
-        by_clip if each == "clip" else scores(sets, each, head=motion or head, settings=settings) for each in names
-    ]
+    found = [by_clip if each == "clip" else scores(sets, each, head=looks, settings=settings) for each in names]
     without = _without_features(found, settings)
     decision = decide_on(found, sets, settings)
     duplicates = duplicates or by_ids(sets.train, sets.holdout, sets.synthetic)
@@ -113,6 +109,12 @@ def _given(
         "holdout": summary(sets.holdout, set_aside[1], real=True),
         "synthetic": summary(sets.synthetic, set_aside[2], real=False),
     }
+
+
+def _sets(**given: Source | None) -> Sets:
+    sets = Sets(**{name: _table(source) for name, source in given.items() if source is not None})
+    require_comparable(sets)
+    return sets
 
 
 def _table(source: Source) -> EmbeddingTable:
