@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -188,7 +189,8 @@ def _print(result: ProbeResult) -> None:
     for score in result.scores:
         if score.level == "clip":
             found, part = score.estimate, f"{100 * score.label_fraction:.3g}%"
+            figure = f"{found.value:8.3f}  [{found.low:.3f}, {found.high:.3f}]"
             print(
                 f"{result.target:<16} {score.method:<{wide}} {part:>5} of labels  "
-                f"{f'{score.metric} {score.of}'.rstrip():<18} {found.value:8.3f}  [{found.low:.3f}, {found.high:.3f}]"
+                f"{f'{score.metric} {score.of}'.rstrip():<18} {' not defined' if isnan(found.value) else figure}"
             )

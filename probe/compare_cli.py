@@ -5,6 +5,7 @@ Reads two probe.json and the predictions.parquet beside them. Exit codes: 0 done
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from echofm.report.page import Page
 from probe.comparison import Compared, ComparedMetric, compare
 from probe.report import canvas
 from probe.report.canvas import in_words
-from probe.report.results import shown, verdict
+from probe.report.results import NOT_DEFINED, shown, verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +67,8 @@ def _write(path: Path, text: str) -> None:
 
 
 def _shown(estimate: Estimate) -> str:
+    if math.isnan(estimate.value):
+        return NOT_DEFINED
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 

@@ -62,6 +62,26 @@ class Notice(Block):
 
 
 @dataclass(frozen=True)
+class Facts(Block):
+    """Names and what stands for each, a line each; one without a text is a line to be filled in by hand."""
+
+    rows: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Decision(Block):
+    """What a page comes to, set above all else. level: "act" where a person has to, "open" where nothing is decided.
+
+    facts: what it rests on. command: what to type next.
+    """
+
+    text: str
+    level: Literal["act", "open", "none"] = "none"
+    facts: Sequence[tuple[str, str]] = ()
+    command: str = ""
+
+
+@dataclass(frozen=True)
 class Commands(Block):
     """Commands as typed, one a line."""
 
@@ -153,6 +173,14 @@ class FilmStrip(Captioned):
     def width(self) -> int:
         """Frames in a row."""
         return len(next(iter(self.rows.values())))
+
+
+@dataclass(frozen=True)
+class Strips(Captioned):
+    """Film strips side by side where there is room. on_paper: how many of them a print shows."""
+
+    strips: Sequence[FilmStrip]
+    on_paper: int
 
 
 @dataclass(frozen=True)

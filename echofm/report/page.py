@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +14,7 @@ from markupsafe import Markup, escape
 import echofm
 from echofm.atomic import write_whole
 from echofm.errors import os_errors_as
-from echofm.report.blocks import Block, Notice
+from echofm.report.blocks import Block, Decision, Notice
 
 _CODE = re.compile(r"`([^`]+)`")
 
@@ -21,19 +23,23 @@ _CODE = re.compile(r"`([^`]+)`")
 class Page:
     """A report in the making. The same blocks give the same bytes.
 
-    title: one line. lead: what stands under it, a paragraph per line. Nothing here may name a patient or a file: ids
-    are hashes.
+    title: one line. lead: what stands under it, a paragraph per line. decision: what the page comes to, above both
+    lead and sections. Nothing here may name a patient or a file: ids are hashes.
     """
 
     title: str
     lead: str = ""
     sections: list[tuple[str, str, tuple[Block, ...]]] = field(default_factory=list)
     warnings: list[Notice] = field(default_factory=list)
+    decision: Decision | None = None
+    screen_only: set[str] = field(default_factory=set)
 
-    def add(self, title: str, *blocks: Block) -> Page:
-        """Append a section; returns the page, so that calls can be chained."""
+    def add(self, title: str, *blocks: Block, on_paper: bool = True) -> Page:
+        """Append a section; returns the page, so that calls can be chained. on_paper: whether a print shows it."""
         anchor = f"{len(self.sections) + 1}-{re.sub('[^a-z0-9]+', '-', title.lower()).strip('-')}"
         self.sections.append((anchor, title, blocks))
+        if not on_paper:
+            self.screen_only.add(anchor)
         return self
 
     def warn(self, text: str) -> Page:
@@ -61,6 +67,14 @@ class Page:
         with os_errors_as(f"the report cannot be written to {path} ({{reason}})"):
             write_whole(path, self.html())
         return path
+
+
+def today() -> str:
+    """The date for a page, year first; that of $SOURCE_DATE_EPOCH where it is set, so that a page can be repeated."""
+    given = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if given.isdigit():
+        return datetime.datetime.fromtimestamp(int(given), datetime.timezone.utc).date().isoformat()
+    return datetime.date.today().isoformat()
 
 
 def _inline(text: str) -> Markup:

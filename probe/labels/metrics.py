@@ -63,17 +63,24 @@ def pearson(true_N: npt.NDArray, predicted_N: npt.NDArray, weights_WN: Array) ->
 
 @Metric
 def balanced_accuracy(true_N: npt.NDArray, predicted_NK: npt.NDArray, weights_WN: Array) -> Array:
-    """Mean recall of the classes that occur."""
+    """Mean recall of the classes; NaN where one is missing, as for `auroc`."""
     return _mean_recall(_confusion(true_N, predicted_NK.argmax(1), predicted_NK.shape[1], weights_WN))
 
 
 @Metric
+def recall_of_those_there(true_N: npt.NDArray, predicted_NK: npt.NDArray, weights_WN: Array) -> Array:
+    """Mean recall of the classes that occur: chooses where validation clips lack one, and is no figure."""
+    return _mean_recall(_confusion(true_N, predicted_NK.argmax(1), predicted_NK.shape[1], weights_WN), lacking=True)
+
+
+@Metric
 def macro_f1(true_N: npt.NDArray, predicted_NK: npt.NDArray, weights_WN: Array) -> Array:
-    """Mean F1 of the classes that occur."""
+    """Mean F1 of the classes; NaN where one is missing, as for `auroc`."""
     counts_WKK = _confusion(true_N, predicted_NK.argmax(1), predicted_NK.shape[1], weights_WN)
     of_class, predicted = counts_WKK.sum(2), counts_WKK.sum(1)
     right = np.diagonal(counts_WKK, axis1=1, axis2=2)
-    return mean_where(2 * right / np.maximum(1e-12, of_class + predicted), of_class > 0)
+    f1_W = (2 * right / np.maximum(1e-12, of_class + predicted)).mean(1)
+    return np.where((of_class > 0).all(1), f1_W, np.nan)
 
 
 @Metric
@@ -112,7 +119,7 @@ def mae_levels(true_N: npt.NDArray, predicted_NK: npt.NDArray, weights_WN: Array
 
 @Metric
 def balanced_accuracy_levels(true_N: npt.NDArray, predicted_NK: npt.NDArray, weights_WN: Array) -> Array:
-    """Mean recall of the levels that occur."""
+    """Mean recall of the levels; NaN where one is missing, as for `auroc`."""
     return _mean_recall(_confusion(true_N, median_level(predicted_NK), predicted_NK.shape[1], weights_WN))
 
 
@@ -144,7 +151,7 @@ def macro(metric: Metric) -> Metric:
     return found
 
 
-# By task; the first of each chooses the penalty on validation patients.
+# By task; the first of each chooses the penalty on validation patients (`CHOOSING`).
 METRICS: dict[str, dict[str, Metric]] = {
     "regression": {"mae": mae, "rmse": rmse, "r2": r2, "pearson": pearson},
     "classification": {
@@ -160,6 +167,9 @@ METRICS: dict[str, dict[str, Metric]] = {
     },
     "multilabel": {"auroc": macro(auroc), "average_precision": macro(average_precision)},
 }
+
+CHOOSING: dict[str, Metric] = {name: next(iter(found.values())) for name, found in METRICS.items()}
+CHOOSING["classification"] = recall_of_those_there
 
 
 def better(metric: str, first: float, second: float) -> bool:
@@ -186,9 +196,12 @@ def _variance(values_N: npt.NDArray, weights_WN: Array) -> Array:
     return np.where(found > rounding, found, 0.0)
 
 
-def _mean_recall(counts_WKK: Array) -> Array:
+def _mean_recall(counts_WKK: Array, *, lacking: bool = False) -> Array:
+    """lacking: whether classes may be missing, and are then left out."""
     of_class = counts_WKK.sum(2)
-    return mean_where(np.diagonal(counts_WKK, axis1=1, axis2=2) / np.maximum(1e-12, of_class), of_class > 0)
+    recall_WK = np.diagonal(counts_WKK, axis1=1, axis2=2) / np.maximum(1e-12, of_class)
+    mean_W = mean_where(recall_WK, of_class > 0)
+    return mean_W if lacking else np.where((of_class > 0).all(1), mean_W, np.nan)
 
 
 def _confusion(true_N: npt.NDArray, answer_N: npt.NDArray, classes: int, weights_WN: Array) -> Array:

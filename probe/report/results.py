@@ -15,6 +15,7 @@ from probe.report.canvas import in_words
 from probe.result import Comparison, ProbeResult, Score
 
 Key = TypeVar("Key")
+NOT_DEFINED = "not defined"
 _OURS, _BLIND = "this encoder", "no features"
 _WITHOUT_FEATURES = ("mean", "majority", "prevalence", "median", "chance", "mean mask")
 # Metrics of other tasks say so in their names: phase_error_percent, ed_error_ms, hausdorff95_mm.
@@ -120,7 +121,7 @@ def comparison_table(found: Sequence[Comparison]) -> Table:
 def verdict(metric: str, difference: Estimate) -> str:
     """Whether the first of two is better, by the interval of first minus second."""
     if math.isnan(difference.value):
-        return "not defined"
+        return NOT_DEFINED
     # Of one patient there is no interval, and nothing is told apart.
     if math.isnan(difference.low) or difference.low <= 0 <= difference.high:
         return "not told apart"
@@ -162,9 +163,12 @@ def method_name(method: str) -> str:
 
 
 def shown(estimate: Estimate | None) -> str:
-    """Value and interval; a dash where there is no value, as of the correlation of a constant."""
-    if estimate is None or math.isnan(estimate.value):
+    """Value and interval; "not defined" as of a constant's correlation or a class without a test clip; a dash where
+    nothing was measured."""
+    if estimate is None:
         return "–"
+    if math.isnan(estimate.value):
+        return NOT_DEFINED
     value, low, high = map(digits, (estimate.value, estimate.low, estimate.high))
     interval = "no interval" if math.isnan(estimate.low) else f"{low} to {high}"
     return f"{value} ({interval.replace(' ', _SPACE)})"

@@ -40,6 +40,7 @@ def audit(
     judge: Judge | None = None,
     duplicates: Duplicates | None = None,
     set_aside: tuple[int, int, int] = (0, 0, 0),
+    names: tuple[str, str, str] = ("", "", ""),
     settings: AuditSettings | None = None,
 ) -> Audited:
     """How much closer a synthetic set comes to its training patients than new patients do, from tables alone.
@@ -48,6 +49,7 @@ def audit(
         `synth.audit.sets.MARKS`), without which the result says that its power is unknown.
     head: a re-identification head that the features go through. judge: a second model for the same question.
     duplicates: copies found in the pixels. set_aside: files of each set that have no row.
+    names: what the sets are called on the page.
     Raises EchofmError where the tables do not fit: other encoders, shared patients, a held-out set too small.
     """
     settings = settings or AuditSettings()
@@ -55,11 +57,11 @@ def audit(
     given = {"train": train, "holdout": holdout, "synthetic": synthetic, "canaries": canaries}
     sets = Sets(**{name: _table(source) for name, source in given.items() if source is not None})
     require_comparable(sets)
-    names = _levels(sets, head, settings)
+    levels = _levels(sets, head, settings)
     settings = replace(settings, frames=frames_of(sets.tables(), most=settings.frames))
     seen = sets.seen_by(head)  # attacks are made at the clip level, compared or not
     by_clip = scores(seen, "clip", settings=settings, kept=kept_neighbours(sets.train))
-    found = [by_clip if each == "clip" else scores(sets, each, head=head, settings=settings) for each in names]
+    found = [by_clip if each == "clip" else scores(sets, each, head=head, settings=settings) for each in levels]
     without = _without_features(found, settings)
     decision = decide_on(found, sets, settings)
     duplicates = duplicates or by_ids(sets.train, sets.holdout, sets.synthetic)
@@ -87,21 +89,27 @@ def audit(
         exposure=exposure(samples, decision.level),
         judge=second,
         notes=[*unlike(sets), *notes, *duplicates.notes()],
-        **_given(sets, head, set_aside, settings),
+        **_given(sets, head, set_aside, names, settings),
     )
     return Audited(result=result, samples=samples, nulls={each.level: each.holdout.score for each in found})
 
 
-def _given(sets: Sets, head: Head | None, set_aside: tuple[int, int, int], settings: AuditSettings) -> dict[str, Any]:
+def _given(
+    sets: Sets,
+    head: Head | None,
+    set_aside: tuple[int, int, int],
+    names: tuple[str, str, str],
+    settings: AuditSettings,
+) -> dict[str, Any]:
     """What of a result says what was audited, and how."""
     return {
         "echofm_version": echofm.__version__,
         **{name: getattr(settings, name) for name in ("alpha", "rule", "decide", "metric", "seed")},
         "encoder_digest": shown_digest(sets.train.encoder_digest),
         "reid_digest": None if head is None else shown_digest(head.digest("clip")),
-        "train": summary(sets.train, set_aside[0], real=True),
-        "holdout": summary(sets.holdout, set_aside[1], real=True),
-        "synthetic": summary(sets.synthetic, set_aside[2], real=False),
+        "train": summary(sets.train, set_aside[0], real=True, name=names[0]),
+        "holdout": summary(sets.holdout, set_aside[1], real=True, name=names[1]),
+        "synthetic": summary(sets.synthetic, set_aside[2], real=False, name=names[2]),
     }
 
 
