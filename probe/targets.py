@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,8 @@ from probe.checks.embedding import with_checks
 from probe.inputs import PIXEL_PCA, PIXELS, ProbeInputs
 from probe.labels.evaluate import evaluate, fits_of, require_clip_kind
 from probe.labels.features import Features, feature_choices
-from probe.labels.target import read_goal
+from probe.labels.folds import folds
+from probe.labels.target import read_goal, read_target
 from probe.result import Check, Kind, Probed, ProbeResult
 from probe.retrieval.probe import What, probe_retrieval
 
@@ -48,13 +49,14 @@ class ProbeRequest:
     seeds: int = 5
     draws: int = 1000
     seed: int = 0
+    cross_validate: int | None = None
     data: Path | None = None
     test_on: Path | None = None
     advance: Callable[[str], None] = lambda note: None
 
-    def asked(self, *names: str) -> dict[str, Any]:
+    def asked(self, *names: str, seed: bool = True) -> dict[str, Any]:
         """Some of it, as the probes' functions take it."""
-        return {name: getattr(self, name) for name in (*names, "seed")}
+        return {name: getattr(self, name) for name in (*names, *(["seed"] if seed else []))}
 
     def is_label(self, columns: Sequence[str] = ()) -> bool:
         """Whether a clip's label is asked for; a column of that name wins: somebody may have a column "phase".
@@ -101,6 +103,8 @@ def check_before_embedding(requests: Sequence[ProbeRequest], *, data: Sequence[P
     """
     known = [set(read_manifest(each).labels) for each in data if (each / MANIFEST).is_file()]
     for request in requests:
+        if len(data) > 1 and request.cross_validate is not None:
+            raise EchofmError("--cross-validate tests every patient of one set; leave out --test-on, or it")
         if not request.is_label():
             _require_one_set(request, others=len(data) > 1)
             continue
@@ -122,11 +126,20 @@ def check_before_probing(requests: Sequence[ProbeRequest], inputs: ProbeInputs) 
             continue
         require_clip_kind(request.kind)
         try:
-            read_goal(inputs.table, request.target, test_clips=inputs.test_clips, **request.asked("task", "order"))
+            _read(inputs.table, request, inputs.test_clips)
         except EchofmError as error:
             # It speaks of "this label", and several may be asked for.
             raise EchofmError(f"--target {request.target}: {error}") from None
         feature_choices(inputs.table, request.features, kind=request.kind)
+
+
+def _read(table: EmbeddingTable, request: ProbeRequest, test_clips: Collection[str] | None) -> None:
+    """Raises EchofmError where the target or its splits cannot be had."""
+    if request.cross_validate is None:
+        read_goal(table, request.target, test_clips=test_clips, **request.asked("task", "order"))
+        return
+    goal = read_target(table, request.target, **request.asked("task", "order", seed=False))
+    folds(table, goal, count=request.cross_validate, repeats=1, seed=request.seed)
 
 
 def _require_one_set(request: ProbeRequest, *, others: bool) -> None:
@@ -157,6 +170,7 @@ def _for_labels(request: ProbeRequest, result: ProbeResult) -> list[str]:
         "--kind": request.kind != "linear" and result.task != "segmentation",
         "--features": request.features != "auto",
         "--task": request.task is not None,
+        "--cross-validate": request.cross_validate is not None,
     }
     return [option for option, there in given.items() if there]
 
@@ -166,7 +180,9 @@ def steps_of(request: ProbeRequest, inputs: ProbeInputs) -> int:
     baselines = len(inputs.baselines) + (inputs.pixels is not None)
     if not request.is_label():
         return (2 if request.target == "mask" else 1) * (1 + baselines)
-    return fits_of(kind=request.kind, label_fractions=request.label_fractions, seeds=request.seeds, baselines=baselines)
+    return fits_of(
+        baselines=baselines, **request.asked("kind", "label_fractions", "seeds", "cross_validate", seed=False)
+    )
 
 
 def _label(request: ProbeRequest, inputs: ProbeInputs) -> Probed:
@@ -174,11 +190,16 @@ def _label(request: ProbeRequest, inputs: ProbeInputs) -> Probed:
     if inputs.pixels is not None and request.kind == "attentive":
         # Not reduced: the pixels' table has no tokens, and their one vector is read as one (the result says so).
         baselines[PIXELS] = inputs.pixels
+    elif inputs.pixels is not None and request.cross_validate is not None:
+        # Reduced in every fold anew, by its training patients.
+        baselines[PIXEL_PCA] = inputs.pixels
     elif inputs.pixels is not None:
         asked = request.asked("target", "task", "order")
         baselines[PIXEL_PCA] = pixel_pca(inputs.pixels, test_clips=inputs.test_clips, **asked)
-    asked = request.asked("target", "kind", "task", "order", "features", "label_fractions", "seeds", "draws", "advance")
-    return evaluate(inputs.table, baselines=baselines, test_clips=inputs.test_clips, **asked)
+    names = ("target", "kind", "task", "order", "features", "label_fractions", "seeds", "draws", "advance")
+    asked = request.asked(*names, "cross_validate")
+    reduce = [PIXEL_PCA] if request.cross_validate is not None else []
+    return evaluate(inputs.table, baselines=baselines, reduce=reduce, test_clips=inputs.test_clips, **asked)
 
 
 def _phase(request: ProbeRequest, inputs: ProbeInputs) -> Probed:

@@ -6,7 +6,7 @@ Shapes: N test clips, S seeds, K classes or labels. Predictions are (N, S) value
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -16,7 +16,7 @@ import pandas as pd
 from echofm.embed.table import EmbeddingTable
 from echofm.estimators.logistic import median_level
 from echofm.intervals import rows_by_group
-from probe.labels.metrics import METRICS, Metric, auroc, average_precision, of_label
+from probe.labels.metrics import METRICS, OVER_LABELS, Metric, auroc, average_precision, of_label
 from probe.labels.target import ClipTask, Target
 from probe.partition import Partition
 from probe.protocol import Answers, Array, Figure, Key, redraw
@@ -38,9 +38,27 @@ _FEWEST_CLIPS, _FEWEST_PATIENTS = 10, 5
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelAnswers(Answers):
-    """predicted_NS: a column per seed."""
+    """predicted_NS: a column per seed. fewer: by part of the labels, the answers with those alone."""
 
     predicted_NS: npt.NDArray
+    fewer: Mapping[float, LabelAnswers] = field(default_factory=dict)
+
+    def with_fewer(self, fewer: Mapping[float, LabelAnswers], metric: str) -> LabelAnswers:
+        """With the answers of fewer labels, and the one figure of label efficiency: the mean of the metric by clip over
+        all parts tried, by the logarithm of the part (trapezoid)."""
+        if not fewer:
+            return self
+        key = Key(metric)
+        parts = sorted([*fewer, 1.0])
+        figures = [(fewer[part] if part < 1 else self).figures[key] for part in parts]
+        step = np.diff(np.log(parts))
+        weight_P = (np.append(step, 0) + np.append(0, step)) / (2 * step.sum())
+
+        def over_labels(weights_WN: Array) -> Array:
+            return np.tensordot(weight_P, np.stack([figure.of(weights_WN) for figure in figures]), 1)
+
+        over = {Key(metric + OVER_LABELS): replace(figures[-1], of=over_labels)}
+        return replace(self, fewer=fewer, figures={**self.figures, **over})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

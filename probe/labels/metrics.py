@@ -21,6 +21,7 @@ from probe.protocol import Array, mean_of, mean_where, ratio
 
 Weighted = Callable[[npt.NDArray, npt.NDArray, Array], Array]
 # Which way is better decides on validation patients and in comparisons.
+OVER_LABELS = "_over_labels"
 LOWER_IS_BETTER = frozenset(["mae", "rmse", "mae_levels"])
 # Variance that is no more than rounding: as a part of the undrawn clips' variance, and of their mean square.
 _OF_VARIANCE, _OF_SQUARE = 1e-12, 1e-28

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from echofm.intervals import Estimate
 from echofm.report.blocks import Block, Picture, Prose, Table
-from probe.labels.metrics import LOWER_IS_BETTER
+from probe.labels.metrics import LOWER_IS_BETTER, OVER_LABELS
 from probe.report import canvas
 from probe.report.canvas import in_words
 from probe.result import Comparison, ProbeResult, Score
@@ -130,6 +130,7 @@ def verdict(metric: str, difference: Estimate) -> str:
 
 def lower_is_better(metric: str) -> bool:
     """Whether the smaller of two values of this metric is the better one."""
+    metric = metric.removesuffix(OVER_LABELS)
     return metric in LOWER_IS_BETTER or any(word in metric for word in _ERRORS)
 
 
@@ -152,6 +153,8 @@ def protocol(result: ProbeResult) -> Prose:
 def origin(result: ProbeResult) -> str:
     """Where its splits come from, in words."""
     predicted = {"table": "the set's own splits", "patients": "splits by a hash of the patient id"}
+    if result.folds > 1:
+        return f"{result.folds} folds by patient, {result.seeds} times"
     return predicted.get(result.splits_from, "the test clips are another set's")
 
 

@@ -156,7 +156,10 @@ def _planted(power: Sequence[CanaryRecall]) -> str:
 
 def shown(estimate: Estimate | None) -> str:
     """A part with its interval, in per cent."""
-    return "left out" if estimate is None else f"{estimate.value:.1%} ({estimate.low:.1%} to {estimate.high:.1%})"
+    if estimate is None:
+        return "left out"
+    # On one line of a cell.
+    return f"{estimate.value:.1%} ({estimate.low:.1%} to {estimate.high:.1%})".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def number(estimate: Estimate) -> str:

@@ -22,7 +22,7 @@ from synth.audit.result import AuditResult, FlaggedPart, JudgeResult, LevelResul
 from synth.audit.settings import Level
 
 # Pairs that a print of four pages has room for.
-ON_PAPER = 8
+ON_PAPER = 6
 TITLE = "Privacy audit of a synthetic set"
 _LIMITS = (
     "What this page says holds for these attacks, with this encoder, these held-out patients and the copies that were "
