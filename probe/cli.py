@@ -194,8 +194,10 @@ def _print(result: ProbeResult) -> None:
     for score in result.scores:
         if score.level == "clip":
             found, part = score.estimate, f"{100 * score.label_fraction:.3g}%"
-            figure = f"{found.value:8.3f}  [{found.low:.3f}, {found.high:.3f}]"
+            figure = (
+                " not defined" if isnan(found.value) else f"{found.value:8.3f}  [{found.low:.3f}, {found.high:.3f}]"
+            )
             print(
                 f"{result.target:<16} {score.method:<{wide}} {part:>5} of labels  "
-                f"{f'{score.metric} {score.of}'.rstrip():<{metric_wide}} {' not defined' if isnan(found.value) else figure}"
+                f"{f'{score.metric} {score.of}'.rstrip():<{metric_wide}} {figure}"
             )

@@ -24,21 +24,19 @@ from echofm.encoder import AnyEncoder
 from echofm.errors import EchofmError
 from probe.checks.embedding import check_embedding
 from probe.checks.encoder import check_encoder_on, readable
-from probe.protocol import METHODS
+from probe.names import PIXEL_PCA, RANDOM_INIT, data_name, names_of
 from probe.report.clips import FileFrames, FramesOf, ShardFrames
 from probe.result import Check
 
-RANDOM_INIT, PIXEL_PCA, PIXELS = "random init", "pixel PCA", "pixels"
-# Rows of a result that a source's own name must not take the place of.
-_TAKEN = METHODS | {RANDOM_INIT, PIXEL_PCA, PIXELS, "pixels and change", "mean mask"}
 # Of a table beside the probed one: the rest is said of the same clips already.
 _OF_FEATURES = ("collapse", "variance spectrum")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ProbeInputs:
-    """table: of the encoder that is probed. baselines: name -> table, of other encoders and of random weights.
+    """table: of the encoder that is probed. name, data: what both are called.
 
+    baselines: name -> table, of other encoders and of random weights.
     encoder, baseline_encoders: the same before they were tables; None and empty for tables as given. pixels: not yet
     reduced (`pixel_pca`); None where no data was given. checks: of the encoder under its contract, and those that
     another encoder given failed, with its name. clips: reads the data's clips under that contract; frames_of: one
@@ -47,6 +45,8 @@ class ProbeInputs:
     """
 
     table: EmbeddingTable
+    name: str = ""
+    data: str = ""
     baselines: dict[str, EmbeddingTable] = field(default_factory=dict)
     encoder: AnyEncoder | None = None
     baseline_encoders: dict[str, AnyEncoder] = field(default_factory=dict)
@@ -76,7 +76,7 @@ def open_inputs(
     say: gets a line on each thing as it happens, failed checks among them, before anything is embedded.
     Raises EchofmError naming what cannot be had.
     """
-    names, others = _names(sources), _others(sources, data=data, test_on=test_on)
+    names, others = names_of(sources), _others(sources, data=data, test_on=test_on)
     tables = None
     if data is not None:
         tables = _EncoderTables(
@@ -114,6 +114,8 @@ def open_inputs(
         failed += [check for check in _failed(name, of_table) if check.name.endswith(_OF_FEATURES)]
     return replace(
         main,
+        name=names[0],
+        data=data_name(data, others[0]),
         baselines=baselines | main.baselines,
         baseline_encoders=encoders | main.baseline_encoders,
         checks=(*main.checks, *failed),
@@ -143,25 +145,6 @@ def _others(sources: Sequence[str], *, data: Path | None, test_on: Sequence[Path
             "--test-on: that is --data itself, and the test would be leaked to; give a set of other patients"
         )
     return [test_on[0]] * len(sources)
-
-
-def _names(sources: Sequence[str]) -> list[str]:
-    """A short name for each: the last part of a folder, two where that is `export`; a spec as it is written.
-
-    " (given)" is added to a name that a result has for something else.
-    """
-    names = []
-    for source in sources:
-        parts = Path(source).parts
-        if Path(source).is_dir() and parts:
-            names.append("/".join(parts[-2:] if parts[-1] == "export" else parts[-1:]))
-        else:
-            head, _, tail = source.rpartition(":")
-            names.append(f"{head}:{Path(tail).name}" if head and "/" in tail else source)
-    names = [f"{name} (given)" if name in _TAKEN else name for name in names]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise EchofmError(f"two encoders or tables have the name {twice[0]!r}; rename a folder")
-    return names
 
 
 def _table_of(folder: str, other: Path | None) -> EmbeddingTable:

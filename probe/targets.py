@@ -15,11 +15,12 @@ from echofm.errors import EchofmError
 from echofm.shards.manifest import MANIFEST, read_manifest
 from probe.baselines import pixel_pca
 from probe.checks.embedding import with_checks
-from probe.inputs import PIXEL_PCA, PIXELS, ProbeInputs
+from probe.inputs import ProbeInputs
 from probe.labels.evaluate import evaluate, fits_of, require_clip_kind
 from probe.labels.features import Features, feature_choices
 from probe.labels.folds import folds
 from probe.labels.target import read_goal, read_target
+from probe.names import PIXEL_PCA, PIXELS
 from probe.result import Check, Kind, Probed, ProbeResult
 from probe.retrieval.probe import What, probe_retrieval
 
@@ -159,7 +160,12 @@ def probe_target(request: ProbeRequest, inputs: ProbeInputs, *, checks: Sequence
     notes = [check.says for check in checks if check.name == "time" and check.passed is None]
     if not is_label and (unused := _for_labels(request, result)):
         notes.append(f"{', '.join(unused)}: for labels of clips alone, and not used here")
-    update = {"sanity": with_checks(result.sanity, checks), "notes": [*notes, *result.notes]}
+    update = {
+        "encoder": inputs.name,
+        "data": inputs.data,
+        "sanity": with_checks(result.sanity, checks),
+        "notes": [*notes, *result.notes],
+    }
     return replace(probed, result=result.model_copy(update=update))
 
 

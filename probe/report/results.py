@@ -16,6 +16,7 @@ from probe.result import Comparison, ProbeResult, Score
 
 Key = TypeVar("Key")
 NOT_DEFINED = "not defined"
+_MOST_COLUMNS = 5
 _OURS, _BLIND = "this encoder", "no features"
 _WITHOUT_FEATURES = ("mean", "majority", "prevalence", "median", "chance", "mean mask")
 # Metrics of other tasks say so in their names: phase_error_percent, ed_error_ms, hausdorff95_mm.
@@ -32,16 +33,24 @@ def overview(results: Sequence[ProbeResult]) -> Table:
             cells.setdefault((result.target, each.metric), {})[_column(each.method)] = each.estimate
     found = list(dict.fromkeys(name for line in cells.values() for name in line))
     methods = sorted(found, key=lambda name: (name != _OURS, name == _BLIND))
-    rows, target = [], None
+    rows: list[tuple[str, ...]] = []
+    target = None
+    if len(methods) > _MOST_COLUMNS:
+        # Side by side they would be wider than the page.
+        for (name, metric), line in cells.items():
+            rows += [(in_words(name), in_words(metric), each, shown(line[each])) for each in methods if each in line]
+        return Table(columns=("target", "metric", "method", "figure"), rows=rows, caption=_overview_caption(results))
     for (name, metric), line in cells.items():
         rows.append(("" if name == target else in_words(name), in_words(metric), *_cells(line, methods)))
         target = name
+    return Table(columns=("target", "metric", *methods), rows=rows, caption=_overview_caption(results))
+
+
+def _overview_caption(results: Sequence[ProbeResult]) -> str:
     tested = "Clips of another set" if any(result.splits_from == "test clips" for result in results) else "Test clips"
-    return Table(
-        columns=("target", "metric", *methods),
-        rows=rows,
-        caption=f"{tested}, all labels used, 95 % intervals over redrawn patients. No features: the mean or the "
-        "commonest class of the training patients, or chance.",
+    return (
+        f"{tested}, all labels used, 95 % intervals over redrawn patients. No features: the mean or the commonest "
+        "class of the training patients, or chance."
     )
 
 
