@@ -42,8 +42,8 @@ class Arguments:
     out: Path
     """Folder for report.html and, by target, probe.json and predictions.parquet."""
     target: Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
-    """Label to predict (`a+b`: several 0/1 labels at once), view, kind, phase, mask, or retrieval:patient (view,
-    phase, lv_area); may be given several times."""
+    """Label to predict (`a+b`: several 0/1 labels at once), view, kind, phase, ed_es, mask, or retrieval:patient
+    (view, phase, lv_area); may be given several times."""
     data: Annotated[Path | None, tyro.conf.arg(metavar="SRC")] = None
     """Shards, folder or data set that encoders are probed on."""
     test_on: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()

@@ -19,7 +19,7 @@ from echofm.embed.options import EmbedOptions
 from echofm.embed.set_aside import file_positions
 from echofm.embed.source import is_features, load_features
 from echofm.embed.table import EmbeddingTable
-from echofm.embed.videos import open_videos
+from echofm.embed.videos import Videos, open_videos
 from echofm.encoder import AnyEncoder
 from echofm.errors import EchofmError
 from probe.checks.embedding import check_embedding
@@ -39,7 +39,8 @@ class ProbeInputs:
     baselines: name -> table, of other encoders and of random weights.
     encoder, baseline_encoders: the same before they were tables; None and empty for tables as given. pixels: not yet
     reduced (`pixel_pca`); None where no data was given. checks: of the encoder under its contract, and those that
-    another encoder given failed, with its name. clips: reads the data's clips under that contract; frames_of: one
+    another encoder given failed, with its name. clips: reads the data's clips under that contract; every:
+    does a task on each clip as it lies there (`Videos.every`), also of the other set; frames_of: one
     clip's frames, by its id; both None for a table alone. device: of the encoders. test_clips: ids of another set's
     clips, where those are tested on: tables then hold both sets' clips, and frames_of reads the other set's.
     """
@@ -54,6 +55,7 @@ class ProbeInputs:
     pixels: EmbeddingTable | None = None
     checks: tuple[Check, ...] = ()
     clips: Callable[[], Iterator[Clip]] | None = None
+    every: Callable[[Callable[[Clip, Any], Any]], Iterator[Any]] | None = None
     frames_of: FramesOf | None = None
     test_clips: Collection[str] | None = None
 
@@ -188,7 +190,10 @@ class _EncoderTables:
             device=self.options.torch_device,
             pixels=self.table(pixels, PIXEL_PCA, plain=True) if self.with_baselines else None,
             checks=tuple(checks),
-            clips=lambda: (item.clip for item in readable(source, range(len(source)))),
+            clips=lambda: (
+                item.clip for each in dict.fromkeys((source, shown)) for item in readable(each, range(len(each)))
+            ),
+            every=self._every,
             frames_of=self._frames_of(shown, found[-1]),
             test_clips=None if self.test_on is None else frozenset(found[-1].table.clip_id),
         )
@@ -246,8 +251,16 @@ class _EncoderTables:
             return {}
 
     def _input(self, encoder: AnyEncoder, data: Path) -> Input:
+        return self._videos(data).input(encoder.contract)
+
+    def _every(self, task: Callable[[Clip, Any], Any]) -> Iterator[Any]:
+        return (
+            each for data in (self.data, self.test_on) if data is not None for each in self._videos(data).every(task)
+        )
+
+    def _videos(self, data: Path) -> Videos:
         options = self.options
-        videos = open_videos(
+        return open_videos(
             data,
             options=options.reading,
             processes=options.processes,
@@ -256,7 +269,6 @@ class _EncoderTables:
             patient_from=options.patient_from,
             show_progress=self.show_progress,
         )
-        return videos.input(encoder.contract)
 
 
 def _joined(tables: Sequence[EmbeddingTable]) -> EmbeddingTable:

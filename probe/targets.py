@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 from echofm.embed.rows import COLUMNS
 from echofm.embed.table import EmbeddingTable
-from echofm.errors import EchofmError
+from echofm.errors import EchofmError, UnreadableFile
 from echofm.shards.manifest import MANIFEST, read_manifest
 from probe.baselines import pixel_pca
 from probe.checks.embedding import with_checks
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from echofm.shards.read import ShardSet
 
 # What is asked of time points, of pixels and of pairs, not of a clip's label.
-_RETRIEVAL, _LV_AREA = "retrieval:", "retrieval:lv_area"
-_OTHERS = ("phase", "mask", _LV_AREA, *(f"{_RETRIEVAL}{what}" for what in get_args(What)))
+_RETRIEVAL, _LV_AREA, _ED_ES = "retrieval:", "retrieval:lv_area", "ed_es"
+_OTHERS = ("phase", "mask", _ED_ES, _LV_AREA, *(f"{_RETRIEVAL}{what}" for what in get_args(What)))
 # File systems take 255 bytes a name; of a longer one so many characters and a hash are kept.
 _LONGEST_BYTES, _KEPT = 200, 48
 
@@ -144,7 +144,7 @@ def _read(table: EmbeddingTable, request: ProbeRequest, test_clips: Collection[s
 
 
 def _require_one_set(request: ProbeRequest, *, others: bool) -> None:
-    if others and request.target != _LV_AREA:
+    if others and request.target not in (_LV_AREA, _ED_ES):
         raise EchofmError(f"--test-on is for labels of clips; ask for {request.target} on the other set by itself")
 
 
@@ -153,7 +153,7 @@ def probe_target(request: ProbeRequest, inputs: ProbeInputs, *, checks: Sequence
 
     Raises EchofmError where the table or the data cannot answer.
     """
-    probes = {"phase": _phase, "mask": _mask, _LV_AREA: _lv_area}
+    probes = {"phase": _phase, "mask": _mask, _ED_ES: _ed_es, _LV_AREA: _lv_area}
     is_label = request.is_label(inputs.table.rows.columns)
     probed = (_label if is_label else probes.get(request.target, _retrieval))(request, inputs)
     result = probed.result
@@ -215,6 +215,17 @@ def _phase(request: ProbeRequest, inputs: ProbeInputs) -> Probed:
     systole = None if inputs.clips is None else systole_phases(inputs.clips())
     asked = request.asked("draws", "advance")
     return probe_phase(inputs.table, systole=systole, baselines=_timed_tables(inputs), **asked)
+
+
+def _ed_es(request: ProbeRequest, inputs: ProbeInputs) -> Probed:
+    from probe.phase.ed_es import probe_ed_es, traced
+
+    if inputs.every is None:
+        raise EchofmError("--target ed_es: traced frames are masks, which a table has not; give an encoder and --data")
+    read = (each for each in inputs.every(traced) if not isinstance(each, UnreadableFile))
+    found = {clip: truth for clip, _, truth in read if truth is not None}
+    asked = request.asked("draws", "advance")
+    return probe_ed_es(inputs.table, found, baselines=_timed_tables(inputs), test_clips=inputs.test_clips, **asked)
 
 
 def _retrieval(request: ProbeRequest, inputs: ProbeInputs) -> Probed:

@@ -16,7 +16,7 @@ from probe.report.clips import FramesOf, overlays, retrieved, worst
 from probe.report.decision import decision
 from probe.report.embedding import checks, maps
 from probe.report.findings import Findings, TargetFindings, card, findings
-from probe.report.phase import phase_blocks
+from probe.report.phase import event_blocks, phase_blocks
 from probe.report.results import comparison_table, details, label_efficiency, methods, overview, protocol, subgroups
 from probe.result import Probed
 
@@ -91,6 +91,7 @@ def _target(probed: Probed, found: TargetFindings, frames_of: FramesOf | None) -
         blocks += agreement_blocks(probed, found.agreement)
     else:
         blocks += class_blocks(probed, calibrations=found.calibration, matrix=found.confusion)
+    blocks += event_blocks(probed.predictions)
     blocks += phase_blocks(probed.predictions, frames_of=frames_of)
     if frames_of is not None:
         blocks += retrieved(probed.predictions, frames_of=frames_of)

@@ -176,10 +176,11 @@ def _strips(strips: Sequence[Strip], result: AuditResult) -> list[Block]:
         for each in strips
     ]
     removed = sum(each.removed for each in strips)
+    caption = "" if len(strips) <= ON_PAPER else f"A print shows the first {ON_PAPER}; report.html shows all."
     text = f"{removed} of the {result.removed} clips to be removed, each above the real clip that it shows or is near"
     more = f", then the {len(strips) - removed} closest of those that stay" if len(strips) > removed else ""
     left = "; the others are in samples.parquet" if removed < result.removed else ""
-    return [warning, Prose(f"{text}{more}{left}."), Strips(shown, ON_PAPER)]
+    return [warning, Prose(f"{text}{more}{left}."), Strips(shown, ON_PAPER, caption=caption)]
 
 
 def _exposure(result: AuditResult) -> list[Block]:
