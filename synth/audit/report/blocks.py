@@ -127,8 +127,8 @@ def power_table(result: AuditResult) -> list[Block]:
     return [Prose(text), table]
 
 
-def power_pictures(result: AuditResult) -> Panels:
-    """Recall curves, a kind of copy each."""
+def power_pictures(result: AuditResult) -> list[Block]:
+    """Recall curves, a kind of copy each, and what each level alone catches."""
     groups = [list(group) for _, group in itertools.groupby(result.power, key=lambda each: each.kind)]
     pictures = [
         Picture(
@@ -142,7 +142,19 @@ def power_pictures(result: AuditResult) -> Panels:
         "Training clips, transformed and put through the same encoder and threshold (p <= alpha) as the synthetic "
         f"clips. The dotted line is what plain copies must reach. Planted: {_planted(result.power)}. "
     )
-    return Panels(pictures, caption=caption)
+    return [Panels(pictures, caption=caption), *_by_level(result)]
+
+
+def _by_level(result: AuditResult) -> list[Block]:
+    """What each level alone catches, side by side; nothing where there is one."""
+    if len(result.levels) < 2:
+        return []
+    rows = [
+        (each[0].kind, f"{each[0].strength:g}", *(shown(level.recall) for level in each))
+        for each in zip(*(level.power for level in result.levels))
+    ]
+    columns = ("kind of copy", "strength", *(f"{each.level} level" for each in result.levels))
+    return [Table(columns=columns, rows=rows, caption="Caught (95 % interval) by each level alone.")]
 
 
 def _misses(each: CanaryRecall) -> bool:

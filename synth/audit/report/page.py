@@ -61,7 +61,7 @@ def page(
         report.add("A second judge", *_judge(result.judge, result))
     report.add("What this audit would catch and miss", *power_table(result))
     if result.power:
-        report.add("Caught by strength", power_pictures(result), on_paper=False)
+        report.add("Caught by strength", *power_pictures(result), on_paper=False)
     report.add("How close the clips come", *_scores(result, samples, nulls), on_paper=False)
     report.add("Which training patients are exposed", *_exposure(result), on_paper=False)
     report.add("Settings and digests", _settings(result), Prose(_rules(result)))
@@ -222,6 +222,7 @@ def _settings(result: AuditResult) -> Table:
     rows += [
         ("encoder", f"`{result.encoder_digest}`"),
         ("re-identification head", "none" if result.reid_digest is None else f"`{result.reid_digest}`"),
+        ("motion features", "none" if result.motion_digest is None else f"`{result.motion_digest}`"),
         ("judge", "none" if result.judge is None else f"`{result.judge.digest}`"),
         ("alpha, rule, deciding level", f"{result.alpha:g}, {result.rule}, {result.decide}"),
         ("metric, seed", f"{result.metric}, {result.seed}"),
