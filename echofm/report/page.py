@@ -15,6 +15,7 @@ import echofm
 from echofm.atomic import write_whole
 from echofm.errors import os_errors_as
 from echofm.report.blocks import Block, Decision, Notice
+from echofm.report.gallery import Gallery, script
 
 _CODE = re.compile(r"`([^`]+)`")
 
@@ -59,7 +60,11 @@ class Page:
         environment.filters["inline"] = _inline
         # The file is ours, and quotes in a style sheet must not be escaped.
         css = Markup(Path(__file__).with_name("page.css").read_text(encoding="utf-8"))
-        return environment.get_template("page.html").render(page=self, css=css, version=echofm.__version__)
+        code = None
+        if any(isinstance(block, Gallery) for _, _, blocks in self.sections for block in blocks):
+            text, digest = script()
+            code = Markup(text), digest
+        return environment.get_template("page.html").render(page=self, css=css, script=code, version=echofm.__version__)
 
     def save(self, path: str | Path) -> Path:
         """Write the file, whole or not at all. Raises EchofmError where that cannot be done."""
