@@ -1,4 +1,4 @@
-"""`echofm view`: one page of film strips that play, from a folder and from shards, with fields to filter and sort by."""
+"""`echofm view`: one page of film strips that play, from a folder and from shards, to be filtered and sorted."""
 
 from __future__ import annotations
 
