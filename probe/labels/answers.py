@@ -16,8 +16,9 @@ import pandas as pd
 from echofm.embed.table import EmbeddingTable
 from echofm.estimators.logistic import median_level
 from echofm.intervals import rows_by_group
+from probe.labels.elsewhere import ELSEWHERE
 from probe.labels.metrics import METRICS, OVER_LABELS, Metric, auroc, average_precision, of_label
-from probe.labels.target import ClipTask, Target
+from probe.labels.target import Target
 from probe.partition import Partition
 from probe.protocol import Answers, Array, Figure, Key, redraw
 from probe.result import Pooling, Subgroup
@@ -136,16 +137,18 @@ def truth_of(table: EmbeddingTable, goal: Target, part: Partition) -> Truth:
     return Truth(
         values_N=goal.of(part.test),
         patients_N=patients_N,
-        metrics=metrics_of(goal.task, goal.classes),
+        metrics=metrics_of(goal, elsewhere=part.source == "test clips"),
         studies_N=studies.to_numpy(str) if known else None,
     )
 
 
-def metrics_of(task: ClipTask, classes: tuple[str, ...]) -> Metrics:
-    """By name and label: those of the task, and of several labels two of each."""
-    found = {(name, ""): metric for name, metric in METRICS[task].items()}
-    if task == "multilabel":
-        for number, label in enumerate(classes):
+def metrics_of(goal: Target, *, elsewhere: bool = False) -> Metrics:
+    """By name and label: those of the task, and of several labels two of each. elsewhere: tested on another set."""
+    found = {(name, ""): metric for name, metric in METRICS[goal.task].items()}
+    if elsewhere:
+        found |= {(name, ""): metric for name, metric in ELSEWHERE[goal.task].items()}
+    if goal.task == "multilabel":
+        for number, label in enumerate(goal.classes):
             found["auroc", label] = of_label(auroc, number)
             found["average_precision", label] = of_label(average_precision, number)
     return found

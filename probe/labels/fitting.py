@@ -18,6 +18,7 @@ from probe.baselines import CONSTANT, constant, reduced
 from probe.checks.embedding import check_embedding, check_split
 from probe.labels.answers import LabelAnswers, Truth, prediction_frame, subgroups
 from probe.labels.choose import Fitted, Labels, Plan, fit_best
+from probe.labels.elsewhere import ELSEWHERE, NOTE
 from probe.labels.features import Features, Matrix, feature_choices, read_features
 from probe.labels.folds import fold_notes
 from probe.labels.metrics import METRICS
@@ -51,6 +52,7 @@ class LabelProtocol(ProbeProtocol[EmbeddingTable, LabelAnswers]):
         """The result, and the predictions with all labels."""
         table, goal, part, predicted_NS = self.table, self.goal, self.part, own.predicted_NS
         rows = table.rows.iloc[part.test]
+        elsewhere = [NOTE] if part.source == "test clips" and ELSEWHERE[goal.task] else []
         result = ProbeResult(
             target=goal.name,
             task=goal.task,
@@ -63,7 +65,7 @@ class LabelProtocol(ProbeProtocol[EmbeddingTable, LabelAnswers]):
             folds=1 if self.rounds is None else len(self.rounds[0]),
             sanity=check_embedding(table).with_check(check_split(table, self._parts(0)[0], seed=self.seed)),
             subgroups=subgroups(rows, goal, self.truth, predicted_NS, draws=self.draws, seed=self.seed),
-            notes=[*part.notes, *self._class_notes(), *few_patients(table, goal.rows_M, part), *self.notes],
+            notes=[*part.notes, *elsewhere, *self._class_notes(), *few_patients(table, goal.rows_M, part), *self.notes],
         )
         return Probed(result=result, predictions=prediction_frame(table, goal, part, predicted_NS))
 

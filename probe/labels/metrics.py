@@ -21,7 +21,7 @@ from probe.protocol import Array, mean_of, mean_where, ratio
 
 Weighted = Callable[[npt.NDArray, npt.NDArray, Array], Array]
 # Which way is better decides on validation patients and in comparisons.
-OVER_LABELS = "_over_labels"
+OVER_LABELS, RECALIBRATED = "_over_labels", "_recalibrated"
 LOWER_IS_BETTER = frozenset(["mae", "rmse", "mae_levels"])
 # Variance that is no more than rounding: as a part of the undrawn clips' variance, and of their mean square.
 _OF_VARIANCE, _OF_SQUARE = 1e-12, 1e-28
@@ -227,7 +227,7 @@ def _over_classes(
     return np.mean([one_class(true_N == number, predicted_NK[:, number], weights) for number in chosen], axis=0)
 
 
-def _cumulated(is_class_N: npt.NDArray[np.bool_], predicted_N: npt.NDArray, weights_WN: Array) -> tuple[Array, Array]:
+def cumulated(is_class_N: npt.NDArray[np.bool_], predicted_N: npt.NDArray, weights_WN: Array) -> tuple[Array, Array]:
     """(W, G + 1) weight in the class and outside it among the clips of the g highest distinct values."""
     order = np.argsort(-predicted_N, kind="stable")
     fall = np.flatnonzero(np.diff(predicted_N[order]))
@@ -242,13 +242,13 @@ def _cumulated(is_class_N: npt.NDArray[np.bool_], predicted_N: npt.NDArray, weig
 
 
 def _area(is_class_N: npt.NDArray[np.bool_], predicted_N: npt.NDArray, weights_WN: Array) -> Array:
-    inside, outside = _cumulated(is_class_N, predicted_N, weights_WN)
+    inside, outside = cumulated(is_class_N, predicted_N, weights_WN)
     area = (np.diff(outside) * (inside[:, 1:] + inside[:, :-1]) / 2).sum(1)
     return ratio(area, inside[:, -1] * outside[:, -1])
 
 
 def _precision(is_class_N: npt.NDArray[np.bool_], predicted_N: npt.NDArray, weights_WN: Array) -> Array:
-    inside, outside = _cumulated(is_class_N, predicted_N, weights_WN)
+    inside, outside = cumulated(is_class_N, predicted_N, weights_WN)
     precision = inside[:, 1:] / np.maximum(1e-12, inside[:, 1:] + outside[:, 1:])
     # Not defined without clips outside the class, however many are in it.
     return ratio((np.diff(inside) * precision).sum(1), np.where(outside[:, -1] > 0, inside[:, -1], 0.0))

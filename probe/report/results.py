@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from echofm.intervals import Estimate
 from echofm.report.blocks import Block, Picture, Prose, Table
-from probe.labels.metrics import LOWER_IS_BETTER, OVER_LABELS
+from probe.labels.metrics import LOWER_IS_BETTER, OVER_LABELS, RECALIBRATED
 from probe.report import canvas
 from probe.report.canvas import in_words
 from probe.result import Comparison, ProbeResult, Score
@@ -139,7 +139,7 @@ def verdict(metric: str, difference: Estimate) -> str:
 
 def lower_is_better(metric: str) -> bool:
     """Whether the smaller of two values of this metric is the better one."""
-    metric = metric.removesuffix(OVER_LABELS)
+    metric = metric.removesuffix(OVER_LABELS).removesuffix(RECALIBRATED)
     return metric in LOWER_IS_BETTER or any(word in metric for word in _ERRORS)
 
 
