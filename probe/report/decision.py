@@ -9,7 +9,7 @@ from echofm.embed.table import EmbeddingTable
 from echofm.report.blocks import Decision
 from echofm.report.page import today
 from probe.report.canvas import in_words
-from probe.report.results import method_name, origin, shown, verdict
+from probe.report.results import origin, shown, verdict
 from probe.result import ProbeResult
 
 _MOST_IN_TITLE = 2
@@ -26,7 +26,7 @@ def decision(results: Sequence[ProbeResult], *, problems: Sequence[str], table: 
         ("Encoder", f"{first.encoder + ', ' if first.encoder else ''}digest `{first.encoder_digest[:12]}`"),
         ("Data", _data(first, table)),
         ("Tested on", "; ".join(dict.fromkeys(_tested(each) for each in results))),
-        ("Beside it", ", ".join(dict.fromkeys(method_name(name) for each in results for name in _others(each)))),
+        ("Beside it", ", ".join(dict.fromkeys(name for each in results for name in _others(each)))),
         *((in_words(each.target), line) for each, line in zip(results, lines) if len(lines) > _MOST_IN_TITLE),
         ("Date", today()),
     ]
@@ -41,7 +41,7 @@ def told(result: ProbeResult) -> str:
     found: dict[str, list[str]] = {}
     for each in result.comparisons:
         if each.metric == metric and each.level == "clip":
-            found.setdefault(verdict(metric, each.difference), []).append(method_name(each.baseline))
+            found.setdefault(verdict(metric, each.difference), []).append(each.baseline)
     words = {"better": "better than", "worse": "worse than", "not told apart": "not told apart from"}
     beside = [f"{start} {', '.join(found[kind])}" for kind, start in words.items() if kind in found]
     return ", ".join([figure, *beside]).replace("\N{NO-BREAK SPACE}", " ")

@@ -58,7 +58,7 @@ def _table(found: Ranking) -> Table:
         rows=[
             (
                 str(each.rank),
-                f"{each.name} `{each.encoder_digest[:12]}`",
+                f"{each.name} `{each.encoder_digest[:8]}`",
                 *(shown(each.scores[metric]) for metric in metrics),
                 shown(each.to_best),
                 _words(found, each),
