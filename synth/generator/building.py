@@ -26,6 +26,8 @@ class Inputs:
     """An encoder of ours, trained on the training split: for the condition `embedding` and for --repa.weight."""
     motion: Annotated[str | None, tyro.conf.arg(metavar="RUN")] = None
     """A motion network (`echofm synth train mafe echofm`), for the condition `motion`."""
+    init: Annotated[str | None, tyro.conf.arg(metavar="RUN")] = None
+    """A trained generator whose weights it begins from; conditions that it lacks begin anew."""
 
 
 def build(
@@ -35,6 +37,7 @@ def build(
     codec: str = "pixels",
     encoder: str | None = None,
     motion: str | None = None,
+    init: str | None = None,
 ) -> GeneratorTask:
     """The task of a recipe on shards of pixels, or of the codec's latents."""
     from echofm.hub import load_encoder
@@ -48,7 +51,12 @@ def build(
 
         moved = MotionEncoder(load_mafe(motion))
     seen = None if encoder is None else load_encoder(encoder)
-    return GeneratorTask(recipe, shards, codec=opened, encoder=seen, motion=moved)
+    task = GeneratorTask(recipe, shards, codec=opened, encoder=seen, motion=moved)
+    if init is not None:
+        from synth.generator.sampling import open_generator
+
+        task.begin_from(open_generator(init, device="cpu"))
+    return task
 
 
 def trainer_of(name: str, about: str, *sizes: Callable[[], Any]) -> Trainer:

@@ -43,7 +43,7 @@ class Plan:
     """The condition of any clips of a set. Raises EchofmError where the generator cannot be asked so."""
 
     def __init__(self, generator: Generator, asked: Asked) -> None:
-        self._generator, self._asked = generator, asked
+        self._generator, self.asked = generator, asked
         self.frames = asked.frames or generator.contract.frames
         self._taken = generator.denoiser.conditioner.taken
         self._references = None if asked.reference is None else _References(generator, asked.reference)
@@ -54,7 +54,7 @@ class Plan:
 
     def draw_B(self, numbers: Sequence[int]) -> torch.Tensor:
         """Seeds of these clips."""
-        return torch.cat([draw_of(self._asked.seed, range(number, number + 1)) for number in numbers])
+        return torch.cat([draw_of(self.asked.seed, range(number, number + 1)) for number in numbers])
 
     def source(self, number: int) -> str | None:
         """Id of the clip whose first frame is kept."""
@@ -70,9 +70,9 @@ class Plan:
         return joined([self._of(number) for number in numbers])
 
     def _of(self, number: int) -> Condition:
-        asked, rate_hz = self._asked, self._generator.contract.frame_rate_hz
-        chance_3 = uniform(self.draw_B([number]), 3, stream=Stream.CONDITION)[0].tolist()
-        fields: dict[str, Any] = {"ef_percent": self._ef(number, chance_3[0]), "view": asked.view}
+        asked, rate_hz = self.asked, self._generator.contract.frame_rate_hz
+        chance_3 = self._chance_3(number)
+        fields: dict[str, Any] = {"ef_percent": self.ef_percent(number), "view": asked.view}
         reference = None if self._references is None else self._references.condition(number, self.frames)
         tensors = {} if reference is None else reference.held()
         if "phase_BT" in self._taken and "phase_BT" not in tensors and rate_hz is not None:
@@ -81,11 +81,16 @@ class Plan:
         made = Condition.of(1, frames=self.frames, **{key: each for key, each in fields.items() if each is not None})
         return Condition(**{**made.held(), **tensors})
 
-    def _ef(self, number: int, chance: float) -> float | None:
-        ef = self._asked.ef
+    def _chance_3(self, number: int) -> list[float]:
+        """Of ejection fraction, heart rate and first phase."""
+        return uniform(self.draw_B([number]), 3, stream=Stream.CONDITION)[0].tolist()
+
+    def ef_percent(self, number: int) -> float | None:
+        """What a clip is asked for; None: nothing."""
+        ef = self.asked.ef
         if ef is None or not isinstance(ef, str):
             return None if ef is None else float(ef[number % len(ef)])
-        known = self._generator.config.spread["ef_percent"]
+        known, chance = self._generator.config.spread["ef_percent"], self._chance_3(number)[0]
         return known[0] + chance * (known[-1] - known[0]) if ef == "uniform" else self._spread("ef_percent", chance)
 
     def _spread(self, label: str, chance: float) -> float | None:
