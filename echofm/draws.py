@@ -36,6 +36,8 @@ class Stream(enum.IntEnum):
     INTERVAL = 11
     SAMPLER = 12
     REFERENCE = 13
+    TEXT = 14
+    SHAPE = 15
 
 
 def hashed(draw_B: torch.Tensor, *shape: int, stream: Stream) -> torch.Tensor:

@@ -28,24 +28,25 @@ from synth.generator.judge import Judge
 from synth.generator.model import Generator, GeneratorConfig
 from synth.generator.sampler import Guidance
 from synth.latent.codec import PixelCodec
+from synth.text.grammar import VOCABULARY
 
 CONDITIONS = ("ef", "phase", "view", "reference")
 
 
-def tiny(path: PathName) -> Generator:
-    """Of 4 frames at 16 pixels, its weights off zero."""
+def tiny(path: PathName, conditions: tuple[str, ...] = CONDITIONS, frames: int = 4) -> Generator:
+    """At 16 pixels, its weights off zero."""
     codec, network = PixelCodec(size=16), NetworkConfig(width=16, depth=1, heads=2, patch=8)
-    sizes = Sizes(width=16, latent=(1, 16, 16), views=("A4C", "PLAX"))
+    sizes = Sizes(width=16, latent=(1, 16, 16), views=("A4C", "PLAX"), words=VOCABULARY)
     config = GeneratorConfig(
         network=network,
         path=path,
-        conditions=CONDITIONS,
+        conditions=conditions,
         sizes=sizes,
-        data=DataConfig(frames=4, frame_rate_hz=12.5),
+        data=DataConfig(frames=frames, frame_rate_hz=12.5 if frames > 1 else None),
         codec=codec.architecture,
         spread={"ef_percent": (20.0, 50.0, 70.0), "heart_rate_bpm": (50.0, 90.0)},
     )
-    denoiser = Denoiser(network, path=path, conditions=CONDITIONS, sizes=sizes)
+    denoiser = Denoiser(network, path=path, conditions=conditions, sizes=sizes)
     with torch.no_grad():
         for weight in denoiser.parameters():
             weight.add_(0.05 * torch.randn_like(weight))
@@ -93,6 +94,30 @@ def test_a_set_is_echonet_dynamics_and_says_where_it_comes_from(run: Path, tmp_p
     assert len(settings["generator"]) == len(settings["codec"]) == 64 and settings["seed"] == 0
     page = (out / "index.html").read_text()
     assert page.count("data:image/webp") == 5 and "EF 30 %" in page
+
+
+def test_frames_by_view_and_time_point_and_by_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    for name, conditions in (("classes", ("view", "time-point")), ("text", ("text",))):
+        generator = tiny("flow", conditions, frames=1)
+        save_model(generator, tmp_path / name / "export", contract=generator.contract, card={})
+    classes = tmp_path / "classes"
+    made = [
+        pixels(sampled(classes, tmp_path / f"{view}-{point}", "--count", "1", "--view", view, "--time-point", point))
+        for view in ("A4C", "PLAX")
+        for point in ("ED", "ES")
+    ]
+    assert len({file for each in made for file in each.values()}) == 4
+    prompts = ("A4C, EF 35 %, end-sistole", "PLAX")
+    out = sampled(tmp_path / "text", tmp_path / "set", "--count", "3", "--text", *prompts)
+    assert "'sistole' is not known and is left out; nearest: 'systole'" in capsys.readouterr().err
+    lines = [json.loads(line) for line in (out / "provenance.jsonl").read_text().splitlines()]
+    assert [line["condition"]["texts"] for line in lines] == [prompts[0], prompts[1], prompts[0]]
+    assert [row.split(",")[1] for row in (out / "FileList.csv").read_text().splitlines()[1:]] == [
+        "35.000",
+        "",
+        "35.000",
+    ]
 
 
 def test_a_clip_does_not_depend_on_the_others(run: Path, tmp_path: Path) -> None:

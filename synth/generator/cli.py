@@ -33,6 +33,10 @@ class SampleSet:
     """Ejection fractions: uniform over the training clips' range, spread as theirs, or percents in turn: 30,55,70."""
     view: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """One of the training clips' views."""
+    time_point: Annotated[Literal["ED", "ES"] | None, tyro.conf.arg(metavar="ED|ES")] = None
+    """Of single frames: end-diastole or end-systole."""
+    text: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[TEXT ...]")] = ()
+    """Prompts, taken in turn: "apical four-chamber view, end-systole, poor image quality" (docs/maps.md)."""
     reference: Annotated[str | None, tyro.conf.arg(metavar="SHARDS:SPLIT")] = None
     """Real clips whose first frames are kept: their hearts with another ejection fraction."""
     length: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None

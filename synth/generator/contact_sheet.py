@@ -37,8 +37,7 @@ def _title(provenance: dict[str, Any]) -> str:
     parts = [f"`{provenance['number']}`"]
     if (ef := condition.get("ef_percent_B")) is not None:
         parts.append(f"EF {ef:.0f} %")
-    if condition.get("views"):
-        parts.append(condition["views"])
+    parts += [condition[name] for name in ("views", "time_points", "texts") if condition.get(name)]
     return " ".join(parts)
 
 

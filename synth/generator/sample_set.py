@@ -26,6 +26,7 @@ from echofm.progress import progress_bar
 from synth.generator.model import Generator
 from synth.generator.plan import Plan
 from synth.generator.sampler import Guidance, Method
+from synth.text.grammar import facets_of
 
 SET, PROVENANCE, TABLE, VIDEOS = "set.json", "provenance.jsonl", "FileList.csv", "Videos"
 _COLUMNS = ("FileName", "EF", "ESV", "EDV", "FrameHeight", "FrameWidth", "FPS", "NumberOfFrames", "Split")
@@ -112,10 +113,17 @@ class SyntheticSet:
         table = csv.writer(text, lineterminator="\n")
         table.writerow(_COLUMNS)
         for each in provenances:
-            ef, name = each["condition"].get("ef_percent_B"), name_of(each["number"])
+            ef, name = ef_of(each["condition"]), name_of(each["number"])
             shown = "" if ef is None else f"{ef:.3f}"
             table.writerow([name, shown, "", "", size, size, self.frame_rate_hz, self._plan.frames, "TRAIN"])
         return text.getvalue()
+
+
+def ef_of(asked: Mapping[str, Any]) -> float | None:
+    """The ejection fraction that a clip was asked for, as a number or by a text that holds one."""
+    ef = asked.get("ef_percent_B")
+    written = facets_of(asked.get("texts") or "").get("ejection fraction")
+    return written if ef is None and isinstance(written, int) else ef
 
 
 _LARGE = ("reference_BCTHW", "observed_BT", "embedding_BND", "motion_BND", "label_map_BTHW")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ from synth.generator.model import Generator
 from synth.generator.plan import Asked, Plan
 from synth.generator.sample_set import VIDEOS, How, SyntheticSet, accepted
 from synth.generator.sampler import Guidance
+from synth.text.grammar import VOCABULARY, UnknownWord, unknown_words
 
 if TYPE_CHECKING:
     from synth.generator.cli import Device, SampleSet
@@ -35,7 +38,16 @@ def sample_set(args: SampleSet, *, ef: str | Sequence[float] | None) -> None:
         if rate_hz is None:
             raise EchofmError("--length: the generator makes consecutive frames of no fixed rate")
         frames = max(generator.contract.frames, round(args.length * rate_hz))
-    asked = Asked(ef=ef, view=args.view, frames=frames, reference=args.reference, seed=args.seed)
+    asked = Asked(
+        ef=ef,
+        view=args.view,
+        time_point=args.time_point,
+        text=args.text,
+        frames=frames,
+        reference=args.reference,
+        seed=args.seed,
+    )
+    _note_unknown_words(generator, args.text)
     plan = Plan(generator, asked)
     judge = None
     if args.filter is not None and args.against is not None:
@@ -51,6 +63,8 @@ def sample_set(args: SampleSet, *, ef: str | Sequence[float] | None) -> None:
         "guidance": args.guidance,
         "ef": ef,
         "view": args.view,
+        "time_point": args.time_point,
+        "text": args.text,
         "frames": frames,
         "filter": None if judge is None else judge.fingerprint,
         "reference": plan.references,
@@ -59,6 +73,15 @@ def sample_set(args: SampleSet, *, ef: str | Sequence[float] | None) -> None:
     made = SyntheticSet(args.out, generator, plan, how, settings=settings)
     numbers, removed = accepted(made, args.count, judge)
     on_main(lambda: _close(made, numbers, removed, judged=judge is not None))
+
+
+def _note_unknown_words(generator: Generator, texts: Sequence[str]) -> None:
+    for text in texts:
+        for word, nearest in unknown_words(text, known=generator.config.sizes.words or VOCABULARY).items():
+            note = f"note: --text: the word {word!r} is not known and is left out; nearest: {nearest!r}"
+            print(note, file=sys.stderr)
+    # Once, here, is enough.
+    warnings.simplefilter("ignore", UnknownWord)
 
 
 def open_generator(run: str, *, device: Device = "auto") -> Generator:
