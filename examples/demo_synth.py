@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from PIL import Image
 
 from echofm import cli
 from echofm.atomic import write_whole
@@ -153,23 +154,16 @@ def _train(options: Demo, steps: Steps) -> None:
 def _sample(options: Demo, steps: Steps) -> None:
     out = options.out
     asked = ["--count", str(options.clips), "--ef", "uniform", "--view", "A4C", "--guidance", str(options.guidance)]
-    judged = ["--filter", _JUDGE, "--against", out / "shards"]
-    made = out / "set"
-    steps.echofm(
-        "synth", "sample", out / "ef" / "export", *asked, "--steps", str(options.steps), *judged, "--out", made
-    )
+    # What learns nothing makes noise, in which no sector is found: nothing to filter, the whole frame to audit.
+    judged = [] if options.small else ["--filter", _JUDGE, "--against", out / "shards"]
+    words = [*asked, "--steps", str(options.steps), *judged, "--out", out / "set"]
+    steps.echofm("synth", "sample", out / "ef" / "export", *words)
     real = ["--train", f"{out / 'shards'}:train", "--holdout", f"{out / 'shards'}:val,test"]
-    steps.echofm(
-        "audit",
-        *real,
-        "--synthetic",
-        made,
-        "--encoder",
-        out / "encoder" / "export",
-        "--out",
-        out / "audit",
-        may_find=True,
-    )
+    words = ["--synthetic", out / "set", "--encoder", out / "encoder" / "export", "--out", out / "audit"]
+    if options.small:
+        Image.new("L", (64, 64), 255).save(out / "whole.png")
+        words += ["--mask", out / "whole.png"]
+    steps.echofm("audit", *real, *words, may_find=True)
 
 
 def _fast_in_bf16() -> bool:

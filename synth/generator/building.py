@@ -30,6 +30,14 @@ class Inputs:
     """A trained generator whose weights it begins from; conditions that it lacks begin anew."""
 
 
+@dataclass(frozen=True)
+class PriorInputs:
+    """The frozen network that a prior of motion begins from."""
+
+    motion: Annotated[str | None, tyro.conf.arg(metavar="RUN")] = None
+    """A motion network (`echofm synth train mafe echofm`): that of the generator that the motion is for."""
+
+
 def build(
     recipe: GeneratorRecipe,
     shards: ShardSet,

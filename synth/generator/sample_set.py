@@ -83,11 +83,11 @@ class SyntheticSet:
 
     def provenance(self, number: int) -> dict[str, Any]:
         """Where a clip comes from: seed, condition, reference."""
-        condition = self._plan.condition([number])
-        asked = {name: _plain(value) for name, value in condition.held().items() if name not in _LARGE}
-        source = self._plan.source(number)
+        asked = {name: _plain(value) for name, value in self._plan.requests(number).items() if name not in _LARGE}
+        motion = self._plan.asked.motion
+        sources = {"reference_clip": self._plan.source(number), "motion_clip": motion and motion.source(number)}
         own = {"file": f"{name_of(number)}.avi", "number": number, "draw": int(self._plan.draw_B([number])[0])}
-        return {**own, "condition": asked, **({"reference_clip": source} if source else {})}
+        return {**own, "condition": asked, **{name: each for name, each in sources.items() if each}}
 
     def _write(self, numbers: Sequence[int]) -> None:
         for number, frames_THW in zip(numbers, self.frames(numbers)):

@@ -18,6 +18,7 @@ from echofm.hub import load_model
 from echofm.progress import console
 from synth.generator.contact_sheet import contact_sheet
 from synth.generator.model import Generator
+from synth.generator.motions import open_motions
 from synth.generator.plan import Asked, Plan
 from synth.generator.sample_set import VIDEOS, How, SyntheticSet, accepted
 from synth.generator.sampler import Guidance
@@ -32,6 +33,8 @@ _SHOWN = 24
 def sample_set(args: SampleSet, *, ef: str | Sequence[float] | None) -> None:
     """The whole command, on every process. Raises EchofmError on bad input, before the folder is made."""
     generator = open_generator(args.run, device=args.device)
+    if not generator.codec.shows:
+        raise EchofmError(f"{args.run} makes motion, not clips: sample a video-motion generator with --motion")
     frames = None
     if args.length is not None:
         rate_hz = generator.contract.frame_rate_hz
@@ -45,6 +48,7 @@ def sample_set(args: SampleSet, *, ef: str | Sequence[float] | None) -> None:
         text=args.text,
         frames=frames,
         reference=args.reference,
+        motion=None if args.motion is None else open_motions(args.motion, generator),
         seed=args.seed,
     )
     _note_unknown_words(generator, args.text)
@@ -68,6 +72,7 @@ def sample_set(args: SampleSet, *, ef: str | Sequence[float] | None) -> None:
         "frames": frames,
         "filter": None if judge is None else judge.fingerprint,
         "reference": plan.references,
+        "motion": None if asked.motion is None else asked.motion.fingerprint,
         "device": generator.device.type,
     }
     made = SyntheticSet(args.out, generator, plan, how, settings=settings)

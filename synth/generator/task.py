@@ -195,6 +195,7 @@ class GeneratorTask(Task):
             sizes=self._sizes,
             data=recipe.data,
             codec=self._codec.architecture,
+            motion=None if self._motion is None else self._motion.digest,
             spread=self._spread,
         )
         return Generator(config, net, self._codec)

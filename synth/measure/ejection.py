@@ -51,9 +51,13 @@ def sampled(
     return Shown(asked_N=asked_N, video_BCTHW=video_BCTHW, shown_N=reader.ef_percent_B(video_BCTHW))
 
 
+def _covariance(pairs: Floats) -> float:
+    return float(np.prod(pairs - pairs.mean(0), 1).mean())
+
+
 STATISTICS: dict[str, Callable[[Floats], float]] = {
-    "correlation": lambda pairs: float(np.corrcoef(pairs.T)[0, 1]),
-    "slope": lambda pairs: float(np.polynomial.polynomial.polyfit(pairs[:, 0], pairs[:, 1], 1)[1]),
+    "correlation": lambda pairs: float(_covariance(pairs) / pairs.std(0).prod()),
+    "slope": lambda pairs: float(_covariance(pairs) / pairs[:, 0].var()),
     "r2": lambda pairs: float(
         1 - np.square(pairs[:, 1] - pairs[:, 0]).sum() / np.square(pairs[:, 0] - pairs[:, 0].mean()).sum()
     ),
