@@ -38,6 +38,7 @@ class Stream(enum.IntEnum):
     REFERENCE = 13
     TEXT = 14
     SHAPE = 15
+    BLOCK = 16
 
 
 def hashed(draw_B: torch.Tensor, *shape: int, stream: Stream) -> torch.Tensor:

@@ -56,6 +56,8 @@ class PretrainRecipe(Recipe):
         require_learnable(self.network, self.masking, self.objective)
         if self.objective.clip_contrast.weight and self.fit.batch < 2:
             raise ValueError("--objective.clip-contrast.weight tells a clip from others: give --fit.batch 2 or more")
+        if self.objective.latent.weight and self.fit.ema_decay is None:
+            raise ValueError("--objective.latent.weight predicts a running mean's features: give --fit.ema-decay 0.998")
         return self
 
 

@@ -73,15 +73,25 @@ class Plan:
         """Fingerprint of the shards whose first frames are kept."""
         return None if self._references is None else self._references.fingerprint
 
+    @property
+    def motion(self) -> str | None:
+        """Fingerprint of where the motion comes from."""
+        return None if self.asked.motion is None else self.asked.motion.fingerprint
+
     def condition(self, numbers: Sequence[int]) -> Condition:
         """Of these clips."""
         return joined([self._of(number) for number in numbers])
 
-    def requests(self, number: int) -> dict[str, Any]:
-        """What is asked of a clip, by field, whether of the generator or of its motion."""
+    def about(self, number: int) -> dict[str, Any]:
+        """What a clip is asked for, itself or through its motion, and the clips that it is of; JSON-like."""
         motion = self.asked.motion
         through = {} if motion is None else self._shared(number).only(motion.taken).held()
-        return {**through, **self._of(number).held()}
+        held = {**through, **self._of(number).held()}
+        sources = {"reference_clip": self.source(number), "motion_clip": motion and motion.source(number)}
+        return {
+            "condition": {name: _plain(value) for name, value in held.items() if name not in _LARGE},
+            **{name: each for name, each in sources.items() if each},
+        }
 
     def _of(self, number: int) -> Condition:
         motion, whole = self.asked.motion, self._shared(number)
@@ -124,6 +134,14 @@ class Plan:
     def _spread(self, label: str, chance: float) -> float | None:
         known = self._generator.config.spread.get(label)
         return None if known is None else float(np.interp(chance, np.linspace(0, 1, len(known)), known))
+
+
+_LARGE = ("reference_BCTHW", "observed_BT", "embedding_BND", "motion_BND", "label_map_BTHW")
+
+
+def _plain(value: Any) -> Any:
+    values = value[0].tolist() if hasattr(value, "tolist") else value[0]
+    return [round(each, 4) for each in values] if isinstance(values, list) else values
 
 
 class _References:

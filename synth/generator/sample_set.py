@@ -12,10 +12,11 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 import echofm
 from echofm.atomic import whole_file, write_whole
@@ -23,8 +24,8 @@ from echofm.engine.parallel import on_main, processes, together
 from echofm.errors import EchofmError
 from echofm.phantom.video import write_mjpeg
 from echofm.progress import progress_bar
+from synth.condition import Condition
 from synth.generator.model import Generator
-from synth.generator.plan import Plan
 from synth.generator.sampler import Guidance, Method
 from synth.text.grammar import facets_of
 
@@ -47,15 +48,33 @@ def name_of(number: int) -> str:
     return f"synthetic-{number:06d}"
 
 
-class SyntheticSet:
-    """A set being made in `out`. settings: all that decides its clips, JSON-like; another set there is refused."""
+class Asks(Protocol):
+    """What a set's numbers are asked for: `Plan`, `MapPlan`."""
 
-    def __init__(self, out: Path, generator: Generator, plan: Plan, how: How, *, settings: Mapping[str, Any]) -> None:
+    frames: int
+
+    def draw_B(self, numbers: Sequence[int]) -> torch.Tensor: ...
+
+    def condition(self, numbers: Sequence[int]) -> Condition: ...
+
+    def about(self, number: int) -> dict[str, Any]: ...
+
+
+class SyntheticSet:
+    """A set being made in `out`. settings: all that decides its clips, JSON-like; another set there is refused.
+
+    home: the folder of its files. per_number: clips of the generator that make one of the set's.
+    """
+
+    home: ClassVar[str] = VIDEOS
+    per_number: ClassVar[int] = 1
+
+    def __init__(self, out: Path, generator: Generator, plan: Asks, how: How, *, settings: Mapping[str, Any]) -> None:
         self.out, self._generator, self._plan, self._how = out, generator, plan, how
         self.settings = {**settings, "tool": f"echofm {echofm.__version__}"}
         # A container wants a rate; still images and frames of no fixed rate have none.
         self.frame_rate_hz = generator.contract.frame_rate_hz or 1.0
-        on_main(lambda: _begun(out, self.settings))
+        on_main(lambda: _begun(out, self.home, self.settings))
 
     def make(self, numbers: Sequence[int], *, show_progress: bool = True) -> None:
         """Those of these clips that are not there yet, dealt to the processes."""
@@ -75,6 +94,12 @@ class SyntheticSet:
         """Of a clip's file."""
         return self.out / VIDEOS / f"{name_of(number)}.avi"
 
+    def drop_others(self, numbers: Sequence[int]) -> None:
+        """Delete the files of all clips but these."""
+        keep = {self.path(number) for number in numbers}
+        for path in set((self.out / VIDEOS).glob("synthetic-*.avi")) - keep:
+            path.unlink()
+
     def close(self, numbers: Sequence[int]) -> None:
         """Write the tables of the clips that are in the set; called once, on the main process."""
         lines = [self.provenance(number) for number in numbers]
@@ -83,20 +108,20 @@ class SyntheticSet:
 
     def provenance(self, number: int) -> dict[str, Any]:
         """Where a clip comes from: seed, condition, reference."""
-        asked = {name: _plain(value) for name, value in self._plan.requests(number).items() if name not in _LARGE}
-        motion = self._plan.asked.motion
-        sources = {"reference_clip": self._plan.source(number), "motion_clip": motion and motion.source(number)}
         own = {"file": f"{name_of(number)}.avi", "number": number, "draw": int(self._plan.draw_B([number])[0])}
-        return {**own, "condition": asked, **{name: each for name, each in sources.items() if each}}
+        return {**own, **self._plan.about(number)}
 
     def _write(self, numbers: Sequence[int]) -> None:
         for number, frames_THW in zip(numbers, self.frames(numbers)):
-            with whole_file(self.path(number)) as path:
-                # By its suffix a container is chosen, and by its name nothing is.
-                write_mjpeg(path, frames_THW[..., None], self.frame_rate_hz)
+            self._write_one(number, frames_THW)
+
+    def _write_one(self, number: int, frames_THW: npt.NDArray[np.uint8]) -> None:
+        with whole_file(self.path(number)) as path:
+            # By its suffix a container is chosen, and by its name nothing is.
+            write_mjpeg(path, frames_THW[..., None], self.frame_rate_hz)
 
     def frames(self, numbers: Sequence[int]) -> Iterator[npt.NDArray[np.uint8]]:
-        """The pixels (T, H, W) of each clip."""
+        """The pixels (T, H, W) of each of these."""
         video_BCTHW = self._generator.sample(
             self._plan.condition(numbers),
             frames=self._plan.frames,
@@ -105,7 +130,8 @@ class SyntheticSet:
             method=self._how.method,
             draw_B=self._plan.draw_B(numbers),
         )
-        yield from (255 * video_BCTHW[:, 0]).round().byte().numpy()
+        every_BTHW = (255 * video_BCTHW[:, 0]).round().byte().numpy()
+        yield from every_BTHW.reshape(len(numbers), -1, *every_BTHW.shape[2:])
 
     def _table(self, provenances: Sequence[dict[str, Any]]) -> str:
         size = self._generator.contract.size
@@ -126,22 +152,14 @@ def ef_of(asked: Mapping[str, Any]) -> float | None:
     return written if ef is None and isinstance(written, int) else ef
 
 
-_LARGE = ("reference_BCTHW", "observed_BT", "embedding_BND", "motion_BND", "label_map_BTHW")
-
-
-def _plain(value: Any) -> Any:
-    values = value[0].tolist() if hasattr(value, "tolist") else value[0]
-    return [round(each, 4) for each in values] if isinstance(values, list) else values
-
-
-def _begun(out: Path, settings: Mapping[str, Any]) -> None:
+def _begun(out: Path, home: str, settings: Mapping[str, Any]) -> None:
     path, text = out / SET, json.dumps(settings, indent=2, sort_keys=True) + "\n"
     if path.exists():
         if path.read_text(encoding="utf-8") != text:
             raise EchofmError(f"{out} holds a set of other settings ({SET}); name another folder")
     elif out.exists() and any(out.iterdir()):
         raise EchofmError(f"{out} is not empty and holds no set of ours; name another folder")
-    (out / VIDEOS).mkdir(parents=True, exist_ok=True)
+    (out / home).mkdir(parents=True, exist_ok=True)
     write_whole(path, text)
 
 
