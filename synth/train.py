@@ -15,6 +15,7 @@ _TRAINERS: dict[str, str] = {
     "prior": "synth.generator.recipes.prior:TRAINER",
     "text": "synth.generator.recipes.text:TRAINER",
     "text-map": "synth.generator.recipes.text_map:TRAINER",
+    "control": "synth.generator.recipes.control:TRAINER",
     "video-ef": "synth.generator.recipes.video_ef:TRAINER",
     "video-motion": "synth.generator.recipes.video_motion:TRAINER",
     "video-onestep": "synth.generator.recipes.video_onestep:TRAINER",

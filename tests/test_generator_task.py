@@ -17,6 +17,7 @@ import torch
 from labelled_hearts import write_labelled_hearts
 from pretrain_process import environments_of_two, finish, forked
 from safetensors.torch import load_file
+from tiny_generator import tiny_generator
 
 import echofm
 from echofm.contract import InputContract
@@ -49,6 +50,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "image": {"conditions": ("view", "label-map"), "data": DataConfig(frames=1)},
     "text": {"conditions": ("text",), "data": DataConfig(frames=1)},
     "text-map": {"conditions": ("text", "time-point", "label-map"), "data": DataConfig(frames=1)},
+    "control": {"control": ("label-map",), "data": DataConfig(frames=1)},
     "video-ef": {"conditions": ("ef", "phase", "view", "reference")},
     "x-prediction": {"conditions": ("ef", "heart-rate"), "path": "data-flow"},
     "v-prediction": {"conditions": ("ef", "reference"), "path": "diffusion"},
@@ -99,6 +101,8 @@ def task_of(recipe: GeneratorRecipe, hearts: Path) -> GeneratorTask:
         networks["encoder"] = Encoder(net, config=config_of(net, card={}, contract=contract))
     if "motion" in recipe.conditions:
         networks["motion"] = MotionEncoder(Mafe(MafeConfig(encoder=sees)))
+    if recipe.control:
+        networks["base"] = tiny_generator(("text",), frames=1)
     return GeneratorTask(recipe, ShardSet.open(hearts, show_progress=False), codec=PixelCodec(size=16), **networks)
 
 

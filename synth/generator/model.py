@@ -47,6 +47,7 @@ class GeneratorConfig(FrozenModel):
     network: NetworkConfig
     path: PathName
     conditions: tuple[str, ...]
+    control: tuple[str, ...] = ()
     sizes: Sizes
     data: DataConfig
     codec: dict[str, Any]
@@ -79,7 +80,13 @@ class Generator(Saveable):
     def build(cls, architecture: Mapping[str, Any], trained_for: Mapping[str, Any]) -> Generator:
         """From what was saved. Raises EchofmError naming the field that is wrong."""
         config = GeneratorConfig.checked(architecture, where="architecture")
-        denoiser = Denoiser(config.network, path=config.path, conditions=config.conditions, sizes=config.sizes)
+        denoiser = Denoiser(
+            config.network,
+            path=config.path,
+            conditions=config.conditions,
+            sizes=config.sizes,
+            control=config.control,
+        )
         return cls(config, denoiser, build_codec(config.codec))
 
     @property
