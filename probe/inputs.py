@@ -90,15 +90,7 @@ def open_inputs(
             say=say,
             show_progress=show_progress,
         )
-    if is_features(Path(sources[0])):
-        test_clips = None if others[0] is None else frozenset(load_features(others[0]).clip_id)
-        main = ProbeInputs(table=_table_of(sources[0], others[0]), test_clips=test_clips)
-    elif tables is None:
-        raise EchofmError(
-            f"{sources[0]}: no embedding table lies there; to probe an encoder give its data too: --data SRC"
-        )
-    else:
-        main = tables.probed(sources[0], names[0])
+    main = _probed(sources[0], names[0], others[0], tables)
     baselines: dict[str, EmbeddingTable] = {}
     encoders: dict[str, AnyEncoder] = {}
     failed: list[Check] = []
@@ -122,6 +114,16 @@ def open_inputs(
         baseline_encoders=encoders | main.baseline_encoders,
         checks=(*main.checks, *failed),
     )
+
+
+def _probed(source: str, name: str, other: Path | None, tables: _EncoderTables | None) -> ProbeInputs:
+    """Of the first source alone."""
+    if is_features(Path(source)):
+        test_clips = None if other is None else frozenset(load_features(other).clip_id)
+        return ProbeInputs(table=_table_of(source, other), test_clips=test_clips)
+    if tables is None:
+        raise EchofmError(f"{source}: no embedding table lies there; to probe an encoder give its data too: --data SRC")
+    return tables.probed(source, name)
 
 
 def _others(sources: Sequence[str], *, data: Path | None, test_on: Sequence[Path]) -> list[Path | None]:

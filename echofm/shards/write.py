@@ -70,9 +70,8 @@ def write_shards(
     The `processes` are spawned, so call it below `if __name__ == "__main__":`; the bytes do not depend on their number.
     A killed run goes on when called again alike; `out` appears only when complete.
     size: pixels per side. frame_rate_hz: None keeps each clip's own frames. shard_mb: most 10^6 bytes per tar.
-    split_by: "patient": the set's own split, for patients without one by hash of (seed, patient id) in these
-        `fractions` of train, val and test, so that adding data never moves a patient. "hash": by
-        that hash, whatever the set says. "none": everything is "train".
+    split_by: "patient": the set's own split, else by hash of (seed, patient id) in these `fractions` of train, val and
+        test, so that adding data never moves a patient; "hash": by that hash for all; "none": everything is "train".
     stratify: a label by whose classes patients without a split are dealt, so that a rare one is in every split.
     kinds: kinds of clip to write, or ("all",); others are counted in the manifest under `not_selected`.
     options: limits, decoder and mask of reading; channels, keep_outside and key are given here.

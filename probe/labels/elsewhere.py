@@ -31,12 +31,12 @@ def spearman(true_N: npt.NDArray, predicted_N: npt.NDArray, weights_WN: Array) -
 def mae_recalibrated(true_N: npt.NDArray, predicted_N: npt.NDArray, weights_WN: Array) -> Array:
     """Mean absolute error after the least-squares line from predicted to true."""
     total_W = weights_WN.sum(1)
-    mean_true, mean_said = (ratio(weights_WN @ each, total_W)[:, None] for each in (true_N, predicted_N))
-    true_WN, said_WN = true_N - mean_true, predicted_N - mean_said
-    above, below = ((weights_WN * each).sum(1) for each in (true_WN * said_WN, said_WN**2))
+    mean_true, mean_predicted = (ratio(weights_WN @ each, total_W)[:, None] for each in (true_N, predicted_N))
+    true_WN, predicted_WN = true_N - mean_true, predicted_N - mean_predicted
+    above, below = ((weights_WN * each).sum(1) for each in (true_WN * predicted_WN, predicted_WN**2))
     # A constant prediction has no slope; its line is the mean.
     slope_W = np.divide(above, below, out=np.zeros_like(above), where=below > 1e-12)
-    return ratio((weights_WN * np.abs(true_WN - slope_W[:, None] * said_WN)).sum(1), total_W)
+    return ratio((weights_WN * np.abs(true_WN - slope_W[:, None] * predicted_WN)).sum(1), total_W)
 
 
 @Metric

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from probe.labels.answers import truth_of
 from probe.labels.features import Features
 from probe.labels.fitting import LabelProtocol
-from probe.labels.folds import folds, require_folds, whole
-from probe.labels.target import ClipTask, read_goal, read_target
+from probe.labels.folds import folds as dealt
+from probe.labels.folds import require_folds, whole
+from probe.labels.target import ClipTask, Target, read_goal, read_target
+from probe.partition import Partition
 from probe.protocol import require_request
 from probe.result import Kind, Probed
 
@@ -53,16 +56,8 @@ def evaluate(
         raise EchofmError(f"label fractions {tuple(label_fractions)} must lie above 0 and at most at 1")
     require_clip_kind(kind)
     require_request(baselines, seed=seed, seeds=seeds, draws=draws)
-    if cross_validate is None:
-        goal, part = read_goal(table, target, task=task, order=order, test_clips=test_clips, seed=seed)
-        rounds = None
-    else:
-        require_folds(cross_validate)
-        if test_clips is not None:
-            raise EchofmError("--cross-validate tests every patient of one set; leave out --test-on, or it")
-        goal = read_target(table, target, task=task, order=order)
-        rounds = folds(table, goal, count=cross_validate, repeats=seeds, seed=seed)
-        part = whole(rounds, goal)
+    asked: dict[str, Any] = {"task": task, "order": order, "test_clips": test_clips, "seed": seed}
+    goal, part, rounds = _parted(table, target, folds=cross_validate, repeats=seeds, **asked)
     protocol = LabelProtocol(
         table=table,
         goal=goal,
@@ -79,6 +74,18 @@ def evaluate(
         advance=advance,
     )
     return protocol.probe(table, baselines)
+
+
+def _parted(
+    table: EmbeddingTable, target: str, *, folds: int | None, repeats: int, test_clips: Any, seed: int, **asked: Any
+) -> tuple[Target, Partition, list[list[Partition]] | None]:
+    """The target, what is tested, and of a cross-validation its folds."""
+    if folds is None:
+        return *read_goal(table, target, test_clips=test_clips, seed=seed, **asked), None
+    require_folds(folds, test_clips=test_clips)
+    goal = read_target(table, target, **asked)
+    rounds = dealt(table, goal, count=folds, repeats=repeats, seed=seed)
+    return goal, whole(rounds, goal), rounds
 
 
 def require_clip_kind(kind: Kind) -> None:

@@ -19,8 +19,10 @@ LEAST = 3
 SOURCE = "cross-validation"
 
 
-def require_folds(count: int | None) -> None:
-    """Raises EchofmError on fewer folds than one to test, one to choose by and one to fit on."""
+def require_folds(count: int | None, *, test_clips: object = None) -> None:
+    """Raises EchofmError on fewer folds than one to test, one to choose by, one to fit on, and beside another set."""
+    if count is not None and test_clips is not None:
+        raise EchofmError("--cross-validate tests every patient of one set; leave out --test-on, or it")
     if count is not None and count < LEAST:
         raise EchofmError(
             f"--cross-validate {count}: give {LEAST} or more; one fold is tested, one chooses, the others are fitted on"

@@ -17,7 +17,7 @@ _MOST_IN_TITLE = 2
 
 def decision(results: Sequence[ProbeResult], *, problems: Sequence[str], table: EmbeddingTable | None) -> Decision:
     """What the page comes to. problems: failed checks, in view of which no figure stands."""
-    lines = [told(each) for each in results]
+    lines = [in_one_line(each) for each in results]
     text = "; ".join(lines[:_MOST_IN_TITLE]) + ("" if len(lines) <= _MOST_IN_TITLE else "; more below")
     if problems:
         text = f"Checks failed, see below: no figure stands until they pass. {text}"
@@ -33,7 +33,7 @@ def decision(results: Sequence[ProbeResult], *, problems: Sequence[str], table: 
     return Decision(f"{text}.", level="act" if problems else "none", facts=[each for each in facts if each[1]])
 
 
-def told(result: ProbeResult) -> str:
+def in_one_line(result: ProbeResult) -> str:
     """The first metric and what it beats, in one line."""
     metric = result.scores[0].metric if result.scores else ""
     own = next((each for each in result.main_scores if (each.method, each.metric) == ("probe", metric)), None)

@@ -52,8 +52,7 @@ def audit(
     train, holdout, synthetic: tables of one encoder, or folders of such. canaries: a table of planted copies (columns
         `synth.audit.sets.MARKS`), without which the result says that its power is unknown.
     head: a re-identification head that the features go through; motion: a motion level over it; judge: a second model.
-    duplicates: copies found in the pixels. set_aside: files of each set that have no row.
-    names: what the sets are called on the page.
+    duplicates: copies found in the pixels. set_aside: files of each set that have no row. names: of the sets, shown.
     Raises EchofmError where the tables do not fit: other encoders, shared patients, a held-out set too small.
     """
     settings = settings or AuditSettings()
@@ -65,7 +64,6 @@ def audit(
     seen = sets.seen_by(head)  # attacks are made at the clip level, compared or not
     by_clip = scores(seen, "clip", settings=settings, kept=kept_neighbours(sets.train))
     found = [by_clip if each == "clip" else scores(sets, each, head=looks, settings=settings) for each in levels]
-    without = _without_features(found, settings)
     decision = decide_on(found, sets, settings)
     duplicates = duplicates or by_ids(sets.train, sets.holdout, sets.synthetic)
     samples = sample_rows(sets, found, decision, duplicates)
@@ -78,7 +76,7 @@ def audit(
         judge=second,
         settings=settings,
         set_aside=set_aside,
-        without_features=without,
+        without_features=_without_features(found, settings),
     )
     result = AuditResult(
         verdict=words,
