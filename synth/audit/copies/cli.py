@@ -30,7 +30,7 @@ class Arguments:
     """The clips that the generator was trained on."""
     synthetic: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SYNTHETIC")]
     """The synthetic clips."""
-    out: Path | None = None
+    out: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     """Folder for report.html, duplicates.json and samples.parquet, which `echofm audit filter --audit` reads."""
     pdf: bool = False
     """Also write report.pdf; Chromium or Chrome prints it."""
