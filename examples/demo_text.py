@@ -97,10 +97,12 @@ def _made(options: Demo) -> list[tuple[str, float]]:
 
     data, shards, latents = out / "data", out / "shards", out / "latents"
     short = ["--frames", "10", "--frame-rate-hz", "14"] if options.small else []
-    size = ["--size", str(options.size), *short]
+    # Starting processes takes longer than what they would do.
+    alone = ["--processes", "1"] if options.small else []
+    size = ["--size", str(options.size), *short, *alone]
     echofm("phantom", data, "--layout", "camus", "--patients", str(options.patients), *size)
     _split(data)
-    echofm("shards", data, shards, "--size", "64", "--fps", "native")
+    echofm("shards", data, shards, "--size", "64", "--fps", "native", *alone)
     train, codec = ("synth", "train"), out / "codec"
     small_codec, small = (_SMALL_CODEC, _SMALL) if options.small else ([], [])
     length = ["--fit.steps", str(options.codec_steps)]
@@ -114,7 +116,7 @@ def _made(options: Demo) -> list[tuple[str, float]]:
         maps = ["--maps", f"{shards}:{split}", *words, "--count", str(options.count)]
         echofm("synth", "sample", out / "text-map", "--out", out / name, *maps)
         # Every pixel as the generator made it: a map is never cut.
-        read = ["--size", "64", "--fps", "native", "--keep-outside"]
+        read = ["--size", "64", "--fps", "native", "--keep-outside", *alone]
         echofm("shards", out / name, out / f"{name}-shards", *read)
     for task in ("segmentation", "phase"):
         sets = ["--real", f"{shards}:train", "--synthetic", f"{out / 'set-shards'}:train", "--test", f"{shards}:test"]

@@ -17,7 +17,7 @@ from synth.condition import Condition
 from synth.condition_field import Field, Sizes
 from synth.condition_fields import FIELDS
 
-_RATES = ("heart_rate_bpm_B", "frame_rate_hz_B")
+RATES = ("heart_rate_bpm_B", "frame_rate_hz_B")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,7 +93,7 @@ class Conditioner(nn.Module):
         held = condition.held()
         if condition.phase_BT is not None:
             # The frames' phases say both already.
-            held = {name: value for name, value in held.items() if name in self.taken or name not in _RATES}
+            held = {name: value for name, value in held.items() if name in self.taken or name not in RATES}
         for name in held:
             if name not in self.taken:
                 raise EchofmError(

@@ -12,6 +12,7 @@ _TRAINERS: dict[str, str] = {
     "mafe": "synth.mafe.train:TRAINER",
     "latent": "synth.latent.trainer:TRAINER",
     "image": "synth.generator.recipes.image:TRAINER",
+    "prior": "synth.generator.recipes.prior:TRAINER",
     "text": "synth.generator.recipes.text:TRAINER",
     "text-map": "synth.generator.recipes.text_map:TRAINER",
     "control": "synth.generator.recipes.control:TRAINER",

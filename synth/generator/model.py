@@ -51,6 +51,8 @@ class GeneratorConfig(FrozenModel):
     sizes: Sizes
     data: DataConfig
     codec: dict[str, Any]
+    motion: str | None = None
+    """Digest of the motion network whose numbers it takes."""
     spread: dict[str, tuple[float, ...]] = pydantic.Field(default_factory=dict)
     """Of the training clips' labels, quantiles from 2.5 to 97.5 %: the ends are single patients'."""
 

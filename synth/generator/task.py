@@ -17,6 +17,7 @@ from torch import nn
 from echofm.augment import fit_to
 from echofm.clip import ClipBatch
 from echofm.contract import InputContract
+from echofm.digest import tensor_digest
 from echofm.engine.held_out import held_out
 from echofm.engine.player import Player
 from echofm.engine.task import Figure, Loss, Nets, StepOutput, Sum, Task, Turn
@@ -89,12 +90,27 @@ class GeneratorTask(Task):
             aligned=max(0, round(recipe.repa.depth * recipe.network.depth) - 1) if recipe.repa.weight else None,
             teacher_width=0 if encoder is None else encoder.net.config.width,
         )
+        self._digests: dict[str, str] = {}
         if base is not None:
             self.net.begin_from(base.denoiser)
         self._validation: Validation | None = None
         if recipe.monitor.every:
             clips = held_out(shards.split("val"), self.contract, clips=recipe.monitor.clips, carry=self.carry)
             self._validation = Validation(self.prepare(clips), codec)
+
+    def begin_from(self, other: Generator) -> None:
+        """Take its weights of the same name. Raises EchofmError where codec or network are others."""
+        if other.codec.digest != self._codec.digest:
+            raise EchofmError("--init: a generator of another codec; give one that was trained with this --codec")
+        own, given = self.net.state_dict(), other.denoiser.state_dict()
+        unlike = [name for name in own.keys() & given.keys() if own[name].shape != given[name].shape]
+        if unlike or other.config.network.kind != self._recipe.network.kind:
+            raise EchofmError(
+                f"--init: its network is another ({', '.join(sorted(unlike)[:3])}); give the recipe the same --network "
+                "and the same conditions that lie beside the latents"
+            )
+        self.net.load_state_dict(own | {name: each for name, each in given.items() if name in own})
+        self._digests["initial weights"] = tensor_digest(given, settings=other.architecture)
 
     def _sizes_of(self, train: ShardSet) -> Sizes:
         channels, _, rows, columns = self._codec.latent_shape(1)
@@ -121,6 +137,10 @@ class GeneratorTask(Task):
         """The denoiser."""
         fit = self._recipe.fit
         return [Player(name="generator", net=self.net, optim=fit.optim, ema_decay=fit.ema_decay)]
+
+    def digests(self) -> Mapping[str, str]:
+        """Of the generator that it begins from."""
+        return self._digests
 
     def frozen(self) -> Mapping[str, nn.Module]:
         """Codec, encoder and motion network."""
@@ -184,6 +204,7 @@ class GeneratorTask(Task):
             sizes=self._sizes,
             data=recipe.data,
             codec=self._codec.architecture,
+            motion=None if self._motion is None else self._motion.digest,
             spread=self._spread,
         )
         return Generator(config, net, self._codec)
