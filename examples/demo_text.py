@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from PIL import Image
 
 from echofm import cli
 from echofm.errors import EchofmError
@@ -103,7 +104,8 @@ def _made(options: Demo) -> list[tuple[str, float]]:
     echofm("phantom", data, "--layout", "camus", "--patients", str(options.patients), *size)
     _split(data)
     echofm("shards", data, shards, "--size", "64", "--fps", "native", *alone)
-    train, codec = ("synth", "train"), out / "codec"
+    train, codec, whole = ("synth", "train"), out / "codec", out / "whole.png"
+    Image.new("L", (64, 64), 255).save(whole)
     small_codec, small = (_SMALL_CODEC, _SMALL) if options.small else ([], [])
     length = ["--fit.steps", str(options.codec_steps)]
     echofm(*train, "latent", "demo", "--data", shards, "--out", codec, *length, *small_codec)
@@ -115,8 +117,8 @@ def _made(options: Demo) -> list[tuple[str, float]]:
     for name, split, words in (("set", "train", []), ("held-out", "test", []), ("drawn", "train", ["--shape-model"])):
         maps = ["--maps", f"{shards}:{split}", *words, "--count", str(options.count)]
         echofm("synth", "sample", out / "text-map", "--out", out / name, *maps)
-        # Every pixel as the generator made it: a map is never cut.
-        read = ["--size", "64", "--fps", "native", "--keep-outside", *alone]
+        # Every pixel as the generator made it.
+        read = ["--size", "64", "--fps", "native", "--mask", whole, *alone]
         echofm("shards", out / name, out / f"{name}-shards", *read)
     for task in ("segmentation", "phase"):
         sets = ["--real", f"{shards}:train", "--synthetic", f"{out / 'set-shards'}:train", "--test", f"{shards}:test"]

@@ -22,6 +22,7 @@ def test_the_demo_ends_with_sets_figures_and_a_page(tmp_path: Path) -> None:
     assert {path.name for path in out.iterdir()} == {
         "home", "data", "shards", "codec", "latents", "image", "text", "text-map", "set", "set-shards", "held-out",
         "held-out-shards", "drawn", "drawn-shards", "segmentation", "phase", "results.json", "index.html",
+        "whole.png",
     }  # fmt: skip
     results = json.loads((out / "results.json").read_text())
     for name in ("real test frames (ceiling)", "set", "held-out", "drawn"):
