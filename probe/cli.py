@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from echofm.embed.options import EmbedOptions
+from echofm.embed.options import LabelledEmbedOptions
 from echofm.errors import EchofmError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Arguments:
     """Redrawn test sets that an interval comes from."""
     seed: int = 0
     """Of the splits, the draws, the bootstrap and the random weights."""
-    embed: tyro.conf.OmitArgPrefixes[EmbedOptions] = field(default_factory=EmbedOptions)
+    embed: tyro.conf.OmitArgPrefixes[LabelledEmbedOptions] = field(default_factory=LabelledEmbedOptions)
 
 
 def main(argv: list[str]) -> int:
@@ -105,9 +105,11 @@ def main(argv: list[str]) -> int:
 
 def _probe(arguments: Arguments, requests: list[ProbeRequest], folders: dict[str, Path]) -> int:
     """Open what is probed, probe each target, print, write the report; the exit code."""
+    from echofm.names import NAMES, write_names
     from echofm.progress import progress_bar
     from probe.checks.embedding import check_embedding, problems_of
     from probe.report import write_report
+    from probe.report.clips import FileFrames
     from probe.targets import check_before_probing, probe_target, steps_of
 
     inputs = _opened(arguments)
@@ -133,6 +135,9 @@ def _probe(arguments: Arguments, requests: list[ProbeRequest], folders: dict[str
         _print(probed.result)
     frames_of = inputs.frames_of or _frames_of(arguments.data)
     write_report(arguments.out, probes, table=inputs.table, frames_of=frames_of)
+    if isinstance(frames_of, FileFrames):
+        patients = dict(zip(inputs.table.clip_id.tolist(), inputs.table.patient_id.tolist()))
+        write_names(arguments.out / NAMES, frames_of.names(patients))
     _say(f"report: {arguments.out / 'report.html'}")
     return int(bool(problems))
 

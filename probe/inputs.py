@@ -16,6 +16,7 @@ from echofm.clip import Clip
 from echofm.embed.cache import Embedded, embedded
 from echofm.embed.inputs import FileInput, Input
 from echofm.embed.options import EmbedOptions
+from echofm.embed.own_labels import say_notes, with_labels_of
 from echofm.embed.set_aside import file_positions
 from echofm.embed.source import is_features, load_features
 from echofm.embed.table import EmbeddingTable
@@ -27,6 +28,7 @@ from probe.checks.encoder import check_encoder_on, readable
 from probe.protocol import METHODS
 from probe.report.clips import FileFrames, FramesOf, ShardFrames
 from probe.result import Check
+from probe.sources import other_sets, source_names
 
 RANDOM_INIT, PIXEL_PCA, PIXELS = "random init", "pixel PCA", "pixels"
 # Rows of a result that a source's own name must not take the place of.
@@ -76,7 +78,8 @@ def open_inputs(
     say: gets a line on each thing as it happens, failed checks among them, before anything is embedded.
     Raises EchofmError naming what cannot be had.
     """
-    names, others = _names(sources), _others(sources, data=data, test_on=test_on)
+    names, others = source_names(sources, taken=_TAKEN), other_sets(sources, data=data, test_on=test_on)
+    own = options.own_labels()
     tables = None
     if data is not None:
         tables = _EncoderTables(
@@ -91,6 +94,7 @@ def open_inputs(
     if is_features(Path(sources[0])):
         test_clips = None if others[0] is None else frozenset(load_features(others[0]).clip_id)
         main = ProbeInputs(table=_table_of(sources[0], others[0]), test_clips=test_clips)
+        main = replace(main, table=with_labels_of(main.table, own, options.key, say=say))
     elif tables is None:
         raise EchofmError(
             f"{sources[0]}: no embedding table lies there; to probe an encoder give its data too: --data SRC"
@@ -120,50 +124,6 @@ def open_inputs(
     )
 
 
-def _others(sources: Sequence[str], *, data: Path | None, test_on: Sequence[Path]) -> list[Path | None]:
-    """What is tested on for each source: its table of the other set, or for encoders the other set itself."""
-    if not test_on:
-        return [None] * len(sources)
-    tables = [is_features(Path(source)) for source in sources]
-    if any(tables) and not all(tables):
-        raise EchofmError("--test-on: give tables alone, or encoders alone")
-    if all(tables):
-        if len(test_on) != len(sources):
-            raise EchofmError(
-                f"--test-on: {len(test_on)} tables of the other set for {len(sources)} of this one; give one for each, "
-                "in the same order"
-            )
-        if missing := [folder for folder in test_on if not is_features(folder)]:
-            raise EchofmError(f"--test-on {missing[0]}: no embedding table lies there; `echofm embed` makes one")
-        return list(test_on)
-    if len(test_on) > 1:
-        raise EchofmError("--test-on: encoders are tested on one set; give it once")
-    if data is not None and data.resolve() == test_on[0].resolve():
-        raise EchofmError(
-            "--test-on: that is --data itself, and the test would be leaked to; give a set of other patients"
-        )
-    return [test_on[0]] * len(sources)
-
-
-def _names(sources: Sequence[str]) -> list[str]:
-    """A short name for each: the last part of a folder, two where that is `export`; a spec as it is written.
-
-    " (given)" is added to a name that a result has for something else.
-    """
-    names = []
-    for source in sources:
-        parts = Path(source).parts
-        if Path(source).is_dir() and parts:
-            names.append("/".join(parts[-2:] if parts[-1] == "export" else parts[-1:]))
-        else:
-            head, _, tail = source.rpartition(":")
-            names.append(f"{head}:{Path(tail).name}" if head and "/" in tail else source)
-    names = [f"{name} (given)" if name in _TAKEN else name for name in names]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise EchofmError(f"two encoders or tables have the name {twice[0]!r}; rename a folder")
-    return names
-
-
 def _table_of(folder: str, other: Path | None) -> EmbeddingTable:
     """An encoder's table, with the clips of its table of the other set where there is one."""
     return _joined([load_features(each) for each in (folder, other) if each is not None])
@@ -189,6 +149,7 @@ class _EncoderTables:
         """The encoder that the command is about, and what stands beside it without being asked for."""
         encoder = self.open(spec)
         source = self._input(encoder, self.data)
+        say_notes(self.options.own_labels(), self.say)
         checks = check_encoder_on(encoder, source, device=self.options.torch_device)
         for check in checks:
             if check.passed is False or (check.name == "time" and not encoder.sees_time):
@@ -263,10 +224,11 @@ class _EncoderTables:
             return {}
 
     def _input(self, encoder: AnyEncoder, data: Path) -> Input:
-        options = self.options
+        options, reading = self.options, self.options.reading
         videos = open_videos(
             data,
-            options=options.reading,
+            # Labels of one's own are of the data; the other set brings its own.
+            options=reading if data == self.data else replace(reading, labels=None),
             processes=options.processes,
             # What the other set is, is found by looking.
             dataset=options.dataset if data == self.data else None,

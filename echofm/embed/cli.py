@@ -11,7 +11,7 @@ from typing import Annotated
 
 import tyro
 
-from echofm.embed.options import EmbedOptions
+from echofm.embed.options import LabelledEmbedOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Embed:
     """Folder for the table."""
     phase: bool = True
     """Also keep the token-time features (phase), far larger than the clip features."""
-    embed: tyro.conf.OmitArgPrefixes[EmbedOptions] = field(default_factory=EmbedOptions)
+    embed: tyro.conf.OmitArgPrefixes[LabelledEmbedOptions] = field(default_factory=LabelledEmbedOptions)
 
 
 def main(argv: list[str]) -> int:
@@ -40,6 +40,7 @@ def main(argv: list[str]) -> int:
     # Only now, so that --help needs no torch.
     from echofm.backbones import open_encoder
     from echofm.embed.cache import embed_to
+    from echofm.embed.own_labels import say_notes
     from echofm.embed.run import joined_ranks
 
     options = args.embed
@@ -47,6 +48,8 @@ def main(argv: list[str]) -> int:
         encoder = open_encoder(args.encoder, trust_remote_code=options.trust_remote_code).to(ranks.device)
         videos = options.videos(args.src, show_progress=ranks.is_main_process)
         extractor = options.extractor(encoder, device=ranks.device, phase=args.phase, tokens=options.grid)
+        if ranks.is_main_process:
+            say_notes(videos.options.labels, print)
         outcome = embed_to(args.out, extractor, videos.input(encoder.contract), cache=options.cache, ranks=ranks)
     if outcome is None:
         return 0
