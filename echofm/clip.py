@@ -118,8 +118,9 @@ class ClipBatch:
         from it, so that no choice depends on the number of processes or workers.
 
     The others only where a loader was asked to `carry` them, named as in Clip; frames without a mask are NOT_ANNOTATED,
-    clips without phase, displacement or velocity have NaN. paired, clean: as video, C 1. displacement_px_BT2HW: from a
-    frame of the window to its next one, NaN where there is none.
+    clips without phase, displacement or velocity have NaN. emptying_BT: `echofm.shards.carry.emptying_T` of the clip's
+    masks, NaN where unknown. paired, clean: as video, C 1. displacement_px_BT2HW: from a frame of the window to its
+    next one, NaN where there is none.
     """
 
     video_BCTHW: torch.Tensor
@@ -132,6 +133,7 @@ class ClipBatch:
     labels: Sequence[Mapping[str, Label]] | None = None
     views: Sequence[str | None] | None = None
     mask_BTHW: torch.Tensor | None = None
+    emptying_BT: torch.Tensor | None = None
     phase_BT: torch.Tensor | None = None
     paired_BCTHW: torch.Tensor | None = None
     clean_BCTHW: torch.Tensor | None = None

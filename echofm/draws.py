@@ -36,6 +36,9 @@ class Stream(enum.IntEnum):
     INTERVAL = 11
     SAMPLER = 12
     REFERENCE = 13
+    TEXT = 14
+    SHAPE = 15
+    BLOCK = 16
 
 
 def hashed(draw_B: torch.Tensor, *shape: int, stream: Stream) -> torch.Tensor:

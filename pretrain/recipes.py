@@ -56,6 +56,11 @@ class PretrainRecipe(Recipe):
         require_learnable(self.network, self.masking, self.objective)
         if self.objective.clip_contrast.weight and self.fit.batch < 2:
             raise ValueError("--objective.clip-contrast.weight tells a clip from others: give --fit.batch 2 or more")
+        if self.objective.latent.weight and self.fit.ema_decay is None:
+            raise ValueError(
+                "--objective.latent.weight predicts what the running mean of the weights embeds: give --fit.ema-decay, "
+                "as 0.998"
+            )
         return self
 
 

@@ -24,7 +24,7 @@ from pretrain.validate import Validation
 
 
 class PretrainTask(Task):
-    """Masked reconstruction with periodic contrastive learning.
+    """Masked reconstruction or prediction of features, with periodic contrastive learning.
 
     net: the VideoMae. shards: whose val split is measured; None: nothing is. init: an export, a folder or a hub id,
     whose weights it begins from, else random ones. Raises EchofmError on what cannot be.
@@ -85,7 +85,13 @@ class PretrainTask(Task):
             with torch.no_grad():
                 own = self.net.embedded_views(batch.video_BCTHW, batch.draw_B)
             views = Embedded(**(yield Join(vars(own))))
-        output = turn.net(batch.video_BCTHW, **seen, denominators=denominators, views=views, hidden_only=True)
+        target_BND = None
+        if self.net.latent_head is not None:
+            with torch.no_grad():
+                target_BND = turn.ema["model"].encoder(batch.video_BCTHW)
+        output = turn.net(
+            batch.video_BCTHW, **seen, denominators=denominators, views=views, target_BND=target_BND, hidden_only=True
+        )
         rows_ND = output.phase_BTD.detach().flatten(0, 1)
         return StepOutput(
             loss=output.loss,

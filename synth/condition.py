@@ -23,7 +23,7 @@ class Condition:
 
     ef_percent_B: ejection fraction, 0 to 100. heart_rate_bpm_B. frame_rate_hz_B. phase_BT: of every frame, in [0, 1), 0
         at end-diastole; `of` makes it of the first frame's. Unknown: NaN.
-    views: "A4C", ...; unknown: None.
+    views: "A4C", ...; time_points: "ED" or "ES", of single frames; texts: as synth.text.grammar reads. Unknown: None.
     embedding_BND: tokens of the EchoFM encoder, time outermost. motion_BND: of a motion network. Unknown: NaN.
     label_map_BTHW: uint8 classes of echofm.clip; unknown: NOT_ANNOTATED everywhere.
     reference_BCTHW: latents of a frame of the same heart beside each frame; unknown: NaN. observed_BT: bool, True where
@@ -35,6 +35,8 @@ class Condition:
     frame_rate_hz_B: torch.Tensor | None = None
     phase_BT: torch.Tensor | None = None
     views: Sequence[str | None] | None = None
+    time_points: Sequence[str | None] | None = None
+    texts: Sequence[str | None] | None = None
     embedding_BND: torch.Tensor | None = None
     motion_BND: torch.Tensor | None = None
     label_map_BTHW: torch.Tensor | None = None
@@ -52,6 +54,8 @@ class Condition:
         heart_rate_bpm: float | Sequence[float] | None = None,
         first_phase: float | Sequence[float] | None = None,
         view: str | Sequence[str | None] | None = None,
+        time_point: str | Sequence[str | None] | None = None,
+        text: str | Sequence[str | None] | None = None,
         **tensors: Any,
     ) -> Condition:
         """Of plain numbers, each one for all clips or one for each; `tensors`: the other fields as they are.
@@ -68,13 +72,14 @@ class Condition:
                     "a first phase needs a heart rate and a frame rate: the other frames' follow from them"
                 )
             phase_BT = (phase[:, None] + torch.arange(frames) * heart_rate[:, None] / (60 * frame_rate_hz)) % 1
-        views = [view] * clips if view is None or isinstance(view, str) else list(view)
         return cls(
             ef_percent_B=ef,
             heart_rate_bpm_B=heart_rate,
             frame_rate_hz_B=_numbers(frame_rate_hz, clips),
             phase_BT=phase_BT,
-            views=None if view is None else views,
+            views=_words(view, clips),
+            time_points=_words(time_point, clips),
+            texts=_words(text, clips),
             **tensors,
         )
 
@@ -118,13 +123,17 @@ def _together(values: Sequence[Any]) -> Any:
 
 
 def _unknown(name: str, value: Any, dropped_B: torch.Tensor | None) -> Any:
-    if name == "views":
+    if not isinstance(value, torch.Tensor):
         gone = [True] * len(value) if dropped_B is None else dropped_B.tolist()
-        return [None if each else view for each, view in zip(gone, value)]
+        return [None if each else word for each, word in zip(gone, value)]
     nothing = {"observed_BT": False, "label_map_BTHW": NOT_ANNOTATED}.get(name, math.nan)
     if dropped_B is None:
         return torch.full_like(value, nothing)
     return value.masked_fill(dropped_B.view(-1, *[1] * (value.ndim - 1)), nothing)
+
+
+def _words(given: str | Sequence[str | None] | None, clips: int) -> Sequence[str | None] | None:
+    return [given] * clips if isinstance(given, str) else None if given is None else list(given)
 
 
 def _numbers(given: float | Sequence[float] | None, clips: int) -> torch.Tensor | None:

@@ -28,6 +28,8 @@ class Sizes(FrozenModel):
     """Channels, rows and columns of the latents."""
     views: tuple[str, ...] = ()
     """Those of the training clips."""
+    words: tuple[str, ...] = ()
+    """That a text may hold."""
     tokens: dict[str, tuple[int, int]] = pydantic.Field(default_factory=dict)
     """Of each field that is attended to, how many of how many numbers."""
 

@@ -17,9 +17,12 @@ from torch import nn
 from echofm.clip import LEFT_ATRIUM, NOT_ANNOTATED, ClipBatch
 from echofm.draws import Stream, integers
 from echofm.errors import EchofmError
+from echofm.shards.carry import Carry
 from synth.condition import Condition
 from synth.condition_field import Field, Sizes
 from synth.condition_sequences import Embedding, Motion
+from synth.text.field import Text
+from synth.text.prompt import TIME_POINTS, time_points
 
 
 class _Waves(nn.Module):
@@ -103,33 +106,63 @@ class Phase(Field):
         return self.waves(condition.phase_BT)
 
 
-class View(Field):
+class _Word(Field):
+    """A word of a few."""
+
+    carry: ClassVar[tuple[Carry, ...]]
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.known = self.words(sizes)
+        self.table = nn.Embedding(len(self.known) + 1, sizes.width)
+
+    @staticmethod
+    def words(sizes: Sizes) -> tuple[str, ...]:
+        """Those that there are."""
+        raise NotImplementedError
+
+    def unknown(self, clips: int, latent_shape: Sequence[int]) -> dict[str, Any]:
+        return {self.field: [None] * clips}
+
+    def forward(self, condition: Condition) -> torch.Tensor:
+        words = getattr(condition, self.field)
+        numbers = [0 if word is None else self.known.index(word) + 1 for word in words]
+        return self.table(torch.tensor(numbers, device=self.table.weight.device))[:, None]
+
+    def check(self, condition: Condition) -> None:
+        name = self.field.removesuffix("s").replace("_", " ")
+        for word in getattr(condition, self.field) or ():
+            if word not in (None, *self.known):
+                known = ", ".join(self.known) or f"clips of no known {name}"
+                raise EchofmError(f"the generator knows no {name} {word!r}; it was trained on {known}")
+
+
+class View(_Word):
     """view: one of the training clips' views."""
 
     field, carry = "views", ("view",)
 
-    def __init__(self, sizes: Sizes) -> None:
-        super().__init__()
-        self.known = sizes.views
-        self.table = nn.Embedding(len(sizes.views) + 1, sizes.width)
+    @staticmethod
+    def words(sizes: Sizes) -> tuple[str, ...]:
+        return sizes.views
 
     @staticmethod
     def read(batch: ClipBatch) -> dict[str, Any]:
         return {"views": batch.views}
 
-    def unknown(self, clips: int, latent_shape: Sequence[int]) -> dict[str, Any]:
-        return {"views": [None] * clips}
 
-    def forward(self, condition: Condition) -> torch.Tensor:
-        assert condition.views is not None
-        numbers = [0 if view is None else self.known.index(view) + 1 for view in condition.views]
-        return self.table(torch.tensor(numbers, device=self.table.weight.device))[:, None]
+class TimePoint(_Word):
+    """time-point: ED or ES, of single frames, by the ventricle's area in the clip's masks."""
 
-    def check(self, condition: Condition) -> None:
-        for view in condition.views or ():
-            if view not in (None, *self.known):
-                known = ", ".join(self.known) or "clips of no known view"
-                raise EchofmError(f"the generator knows no view {view!r}; it was trained on {known}")
+    field, carry = "time_points", ("emptying",)
+
+    @staticmethod
+    def words(sizes: Sizes) -> tuple[str, ...]:
+        return TIME_POINTS
+
+    @staticmethod
+    def read(batch: ClipBatch) -> dict[str, Any]:
+        return {"time_points": time_points(batch)}
 
 
 class LabelMap(Field):
@@ -198,6 +231,8 @@ FIELDS: dict[str, type[Field]] = {
     "frame-rate": FrameRate,
     "phase": Phase,
     "view": View,
+    "time-point": TimePoint,
+    "text": Text,
     "embedding": Embedding,
     "motion": Motion,
     "label-map": LabelMap,

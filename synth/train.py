@@ -12,6 +12,8 @@ _TRAINERS: dict[str, str] = {
     "mafe": "synth.mafe.train:TRAINER",
     "latent": "synth.latent.trainer:TRAINER",
     "image": "synth.generator.recipes.image:TRAINER",
+    "text": "synth.generator.recipes.text:TRAINER",
+    "text-map": "synth.generator.recipes.text_map:TRAINER",
     "video-ef": "synth.generator.recipes.video_ef:TRAINER",
     "video-motion": "synth.generator.recipes.video_motion:TRAINER",
     "video-onestep": "synth.generator.recipes.video_onestep:TRAINER",

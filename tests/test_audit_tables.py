@@ -100,7 +100,7 @@ def test_levels_are_reported_apart_and_one_decides() -> None:
     assert decided.samples["removed"][:40].mean() > 0.9
     by_frame = audit(train, holdout, own, settings=AuditSettings(decide="frame"))
     np.testing.assert_allclose(by_frame.samples["p"], by_frame.samples["frame_p"])
-    with pytest.raises(EchofmError, match="motion needs a re-identification head"):
+    with pytest.raises(EchofmError, match="motion needs motion features"):
         audit(train, holdout, own, settings=AuditSettings(levels=("motion",)))
     with pytest.raises(EchofmError, match="needs token-time features"):
         audit(TRAIN, HOLDOUT, synthetic(0, 50), settings=AuditSettings(decide="frame"))

@@ -18,10 +18,17 @@ from synth.generator.config import NetworkConfig
 from synth.generator.transformer import CrossAttention, Transformer
 from synth.generator.unet import VideoUnet, cropped, load_unet, padded, unet, unet_config
 from synth.generator.window import across, starts
+from synth.text.grammar import VOCABULARY
 
 CLIPS, FRAMES, LATENT = 3, 6, (2, 4, 4)
 SHAPE = (LATENT[0], FRAMES, *LATENT[1:])
-SIZES = Sizes(width=16, latent=LATENT, views=("A4C", "PLAX"), tokens={"embedding_BND": (3, 5), "motion_BND": (4, 7)})
+SIZES = Sizes(
+    width=16,
+    latent=LATENT,
+    views=("A4C", "PLAX"),
+    words=VOCABULARY,
+    tokens={"embedding_BND": (3, 5), "motion_BND": (4, 7)},
+)
 
 
 def every_field() -> Condition:
@@ -34,6 +41,8 @@ def every_field() -> Condition:
         heart_rate_bpm=[50, 60, 90],
         first_phase=[0, 0.25, 0.5],
         view=["A4C", "PLAX", "A4C"],
+        time_point=["ED", "ES", "ES"],
+        text=["PLAX, EF 35 %", "end-systole, A4C", "HR 75, PLAX"],
         embedding_BND=torch.randn(CLIPS, 3, 5, generator=made),
         motion_BND=torch.randn(CLIPS, 4, 7, generator=made),
         label_map_BTHW=torch.randint(0, 4, (CLIPS, FRAMES, 16, 16), generator=made).to(torch.uint8),
@@ -95,7 +104,7 @@ def test_a_field_changes_what_the_network_is_given_and_unknown_is_its_null(name:
         changed.frame_rate_hz_B[1] = 50
     else:
         shifted = every_field().held()[field]
-        turned = [*shifted[1:], *shifted[:1]] if name == "view" else torch.roll(shifted, 1, 0)
+        turned = [*shifted[1:], *shifted[:1]] if isinstance(shifted, list) else torch.roll(shifted, 1, 0)
         changed = Condition(**{**every_field().held(), field: turned})
     before, after = flat(whole(every_field(), FRAMES)), flat(whole(changed, FRAMES))
     assert not torch.equal(before, after)

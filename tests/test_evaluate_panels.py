@@ -11,20 +11,21 @@ import pandas as pd
 import pytest
 
 from echofm import cli
+from echofm.embed.phase import PhaseTokens
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from synth.evaluate.agreement import agreement
+from synth.evaluate.agreement import agreement, chance
 from synth.evaluate.api import require_fit
 from synth.evaluate.card import PANELS, Card, Panel, RealSet, SetCard
 from synth.evaluate.compare_cli import load_card
 from synth.evaluate.control import CEILING, SHUFFLED, control
 from synth.evaluate.diversity import diversity
-from synth.evaluate.features import vectors_of
+from synth.evaluate.features import Vectors, vectors_of
 from synth.evaluate.fidelity import FLOOR, Compared, fidelity
 from synth.evaluate.inputs import Tables, names_of, open_sets
 from synth.evaluate.page import page
 from synth.evaluate.temporal import statistics
-from synth.evaluate.utility import REAL, utility
+from synth.evaluate.utility import PUBLISHED, REAL, SHARE, utility
 
 WIDTH, CLIPS = 12, 2
 
@@ -108,9 +109,58 @@ def test_control_is_between_shuffled_and_the_readers_own() -> None:
 
 def test_utility_is_a_share_of_what_real_clips_teach() -> None:
     panel = utility(TRAIN, HOLDOUT, table(150, 2), seed=0)
-    share = next(each for each in panel.figures if each.name == "share of the real R2")
-    assert share.found.low < 1.05 and share.found.value == pytest.approx(1, abs=0.1)
+    for name in (SHARE, PUBLISHED):
+        share = next(each for each in panel.figures if each.name == name)
+        assert share.found.low < 1.05 and share.found.value == pytest.approx(1, abs=0.1)
     assert panel.figures[1].beside[REAL].value > 0.8
+
+
+def beats(patients: int, seed: int, *, shuffled: bool = False) -> EmbeddingTable:
+    """Clips of 60 token times at 12.5 Hz that turn once a beat, each about its own point; the rate is a label."""
+    rng = np.random.default_rng(seed)
+    rate = rng.uniform(50, 110, patients)
+    time_s = np.arange(60) / 12.5
+    turn_NT = 2 * np.pi * (rate[:, None] / 60 * time_s + rng.random((patients, 1)))
+    plane_N2D = rng.standard_normal((patients, 2, WIDTH))
+    phase = np.einsum("nkt,nkd->ntd", np.stack([np.cos(turn_NT), np.sin(turn_NT)], 1), plane_N2D)
+    phase = phase + 0.2 * rng.standard_normal(phase.shape)
+    if shuffled:
+        phase = np.stack([each[rng.permutation(60)] for each in phase])
+    names = [f"{seed}c{index:04d}" for index in range(patients)]
+    return EmbeddingTable.from_arrays(
+        rng.standard_normal((patients, WIDTH)),
+        clip_id=names,
+        patient_id=names,
+        encoder_digest="e" * 64,
+        labels={"heart_rate_bpm": rate.tolist()},
+        phase=PhaseTokens.from_arrays(list(phase), time_s=[time_s] * patients),
+    )
+
+
+def test_chance_lies_about_nothing() -> None:
+    rng = np.random.default_rng(1)
+    found = chance(rng.normal(50, 10, 100), rng.normal(50, 10, 100))["correlation"]
+    assert abs(found.value) < 0.05 and found.low == pytest.approx(-0.2, abs=0.05) and found.high > 0.15
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_a_heart_rate_is_followed_until_the_frames_are_shuffled(shuffled: bool) -> None:
+    panel = control(beats(60, 0), beats(40, 1), beats(40, 2, shuffled=shuffled), seed=0)
+    assert panel.verdict == ("fail" if shuffled else "pass")
+    assert len(panel.points["heart_rate_bpm"]) == 40
+
+
+def test_a_feature_that_never_varies_in_training_decides_nothing() -> None:
+    def with_wild(patients: int, seed: int) -> Vectors:
+        clips = vectors_of(table(patients, seed), "clip")
+        assert clips is not None
+        wild = np.zeros(len(clips))
+        wild[0] = 0 if seed == 0 else 1e-3
+        return replace(clips, vectors_VD=np.column_stack([clips.vectors_VD, wild]))
+
+    sets = Compared(train=with_wild(150, 0), holdout=with_wild(100, 5), synthetic=with_wild(120, 2))
+    panel = fidelity({"clip": sets}, seed=0, draws=200)
+    assert panel.verdict == "pass" and abs(panel.figures[0].found.value) < 1
 
 
 def test_what_is_missing_is_not_tested() -> None:
@@ -215,6 +265,9 @@ def test_card_is_read_back_and_shown(tmp_path: Path, capsys: pytest.CaptureFixtu
     html = page(written).html()
     assert "FAIL" in html and "not tested" in html and "kernel distance" in html
     assert page(written).html() == html
+    # A second set makes a column of what was beside.
+    both = written.model_copy(update={"sets": [written.sets[0], written.sets[0].model_copy(update={"name": "other"})]})
+    assert f"beside: {FLOOR}" in page(both).html() and f"beside: {FLOOR}" not in html
     assert cli.main(["synth", "compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
     assert "fidelity" in capsys.readouterr().out
     other = json.loads(written.to_json())

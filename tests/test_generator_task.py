@@ -46,6 +46,8 @@ FEW, CURVE = 4, Path(__file__).parent / "golden" / "generator_curves.json"
 # As each recipe has it, at a size that takes a second.
 RECIPES: dict[str, dict[str, Any]] = {
     "image": {"conditions": ("view", "label-map"), "data": DataConfig(frames=1)},
+    "text": {"conditions": ("text",), "data": DataConfig(frames=1)},
+    "text-map": {"conditions": ("text", "time-point", "label-map"), "data": DataConfig(frames=1)},
     "video-ef": {"conditions": ("ef", "phase", "view", "reference")},
     "x-prediction": {"conditions": ("ef", "heart-rate"), "path": "data-flow"},
     "v-prediction": {"conditions": ("ef", "reference"), "path": "diffusion"},
@@ -242,8 +244,11 @@ def test_a_codec_of_larger_clips_is_refused(hearts: Path) -> None:
         GeneratorTask(recipe_of("video-ef"), ShardSet.open(hearts), codec=PixelCodec(size=64))
 
 
-@pytest.mark.parametrize("name", ["image", "video_ef", "video_motion", "video_onestep"])
-@pytest.mark.parametrize("size", ["demo", "base", "published"])
+PUBLISHED = ("image", "video_ef", "video_motion", "video_onestep")
+SIZES = [(name, size) for name in (*PUBLISHED, "text", "text_map") for size in ("demo", "base")]
+
+
+@pytest.mark.parametrize(("name", "size"), [*SIZES, *((name, "published") for name in PUBLISHED)])
 def test_every_recipe_builds(name: str, size: str) -> None:
     recipe = getattr(importlib.import_module(f"synth.generator.recipes.{name}"), size)()
     tokens = {"motion_BND": (16, 192)}
@@ -253,7 +258,7 @@ def test_every_recipe_builds(name: str, size: str) -> None:
     assert sum(weight.numel() for weight in net.parameters()) > 2e6 and recipe.name == size
 
 
-@pytest.mark.parametrize("name", ["video-ef", "video-motion", "aligned", "image", "rates"])
+@pytest.mark.parametrize("name", ["video-ef", "video-motion", "aligned", "image", "text-map", "rates"])
 def test_after_training_every_condition_changes_the_clip_and_the_null_is_trained(name: str, hearts: Path) -> None:
     """Among them the rates, of consecutive frames at any rate."""
     free = {"conditions": ("heart-rate", "frame-rate"), "data": DataConfig(frames=4, frame_rate_hz=None)}

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from echofm.errors import EchofmError
 from echofm.hub import load_encoder, load_model
 from echofm.model.checkpoint import infer_config, read_weights
-from echofm.model.config import SIZES, ClipContrastConfig, ObjectiveConfig, PriorConfig
+from echofm.model.config import SIZES, ClipContrastConfig, LatentConfig, ObjectiveConfig, PriorConfig
 from echofm.model.convert import main, read_official
 from echofm.model.mae import VideoMae
 from echofm.model.official import from_official, to_official
@@ -290,12 +290,14 @@ def test_other_mistakes(pth: Path, config: Path, tmp_path: Path) -> None:
     assert "name the .pth file" in refused(tmp_path / "out", tmp_path / "back")
 
 
-def test_the_head_of_the_contrast_of_clips_is_left_behind() -> None:
+def test_heads_of_our_own_losses_are_left_behind() -> None:
     small = SIZES["tiny"].model_copy(update={"channels": 3, "width": 24, "depth": 1, "decoder_depth": 1})
-    contrast = ObjectiveConfig(clip_contrast=ClipContrastConfig(weight=1))
-    tensors, config = to_official(VideoMae(small, objective=contrast))
+    objective = ObjectiveConfig(clip_contrast=ClipContrastConfig(weight=1), latent=LatentConfig(weight=1))
+    tensors, config = to_official(VideoMae(small, objective=objective))
     back = from_official(tensors, config)
-    assert back.clip_head is None and back.state_dict().keys() == VideoMae(small).state_dict().keys()
+    assert (
+        back.clip_head is back.latent_head is None and back.state_dict().keys() == VideoMae(small).state_dict().keys()
+    )
 
 
 def test_what_has_no_published_form() -> None:

@@ -62,6 +62,7 @@ CONFIGURATIONS: list[dict[str, Any]] = [
     {"phase_centre": 0.9},
     {"phase_centre": 1.0},
     {"objective": {"clip_contrast": {"weight": 0.5, "views": 3}}},
+    {"objective": {"latent": {"weight": 0.5}}, "masking": {"kind": "block"}},
 ]
 
 

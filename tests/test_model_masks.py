@@ -12,7 +12,7 @@ GRID = Grid(8, 4, 5)
 DRAWS = torch.tensor([0, 1, -5, 2**62, 12345])
 
 
-@pytest.mark.parametrize(("kind", "count"), [("tube", 8 * 5), ("random", 8 * 5), ("frame", 2 * 20)])
+@pytest.mark.parametrize(("kind", "count"), [("tube", 8 * 5), ("block", 8 * 5), ("random", 8 * 5), ("frame", 2 * 20)])
 def test_counts_and_order(kind: str, count: int) -> None:
     visible = draw_visible(DRAWS, GRID, kind=kind, ratio=0.75)
     assert visible.shape == (5, count)
@@ -20,8 +20,9 @@ def test_counts_and_order(kind: str, count: int) -> None:
     assert not torch.equal(visible[0], visible[1])
 
 
-def test_tube_has_one_spatial_mask() -> None:
-    visible = draw_visible(DRAWS, GRID, kind="tube", ratio=0.75)
+@pytest.mark.parametrize("kind", ["tube", "block"])
+def test_tubes_and_blocks_have_one_spatial_mask(kind: str) -> None:
+    visible = draw_visible(DRAWS, GRID, kind=kind, ratio=0.75)
     places = visible.view(5, 8, 5) - torch.arange(8)[:, None] * 20
     assert (places == places[:, :1]).all()
 
@@ -41,11 +42,22 @@ def test_frame_shows_whole_times_evenly_spaced() -> None:
     assert times[:, 0].unique().tolist() == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("kind", ["tube", "random", "frame"])
+@pytest.mark.parametrize("kind", ["tube", "block", "random", "frame"])
 def test_a_clip_s_mask_depends_on_its_seed_alone(kind: str) -> None:
     together = draw_visible(DRAWS, GRID, kind=kind, ratio=0.6)
     alone = torch.cat([draw_visible(draw[None], GRID, kind=kind, ratio=0.6) for draw in DRAWS.flip(0)]).flip(0)
     assert torch.equal(together, alone)
+
+
+def test_blocks_hide_neighbours_together() -> None:
+    grid, draws = Grid(1, 12, 12), torch.arange(500)
+    together = {}
+    for kind in ("tube", "block"):
+        visible = draw_visible(draws, grid, kind=kind, ratio=0.75)
+        hidden = torch.ones(500, 144).scatter(1, visible, 0).view(500, 12, 12)
+        together[kind] = float((hidden[:, :, 1:] == hidden[:, :, :-1]).float().mean())
+        assert (hidden.mean(0) - 0.75).abs().max() < 0.08
+    assert together["tube"] == pytest.approx(0.625, abs=0.01) and together["block"] > 0.8
 
 
 def test_every_place_is_shown_as_often() -> None:
@@ -71,6 +83,6 @@ def test_part_of_the_hidden() -> None:
 
 @pytest.mark.gpu
 def test_masks_are_the_same_on_a_gpu() -> None:
-    for kind in ("tube", "random", "frame"):
+    for kind in ("tube", "block", "random", "frame"):
         on_gpu = draw_visible(DRAWS.cuda(), GRID, kind=kind, ratio=0.75)
         assert torch.equal(on_gpu.cpu(), draw_visible(DRAWS, GRID, kind=kind, ratio=0.75))

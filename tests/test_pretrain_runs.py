@@ -103,7 +103,7 @@ def test_two_processes_equal_one(shards: Path, unbroken: Path, tmp_path: Path) -
     """Then both are killed, and resumed they end where they did unbroken."""
     finish(*launch_two(words(shards, tmp_path / "run")))
     for two, one in list(zip(trained_on(tmp_path / "run"), trained_on(unbroken)))[1:11]:
-        for name in ("loss", "recon", "triplet", "cycle", "triplet_active", "clip", "clip_found"):
+        for name in ("loss", "recon", "triplet", "cycle", "triplet_active", "clip", "clip_found", "latent"):
             assert two[name] == pytest.approx(one[name], abs=1e-6), (two["step"], name)
         # The held-out clips are shared between the processes.
         for name in [name for name in one if name.startswith("monitor/")]:

@@ -31,7 +31,12 @@ from pretrain.task import PretrainTask
 from pretrain.validate import collapsed, warn
 
 Changes = dict[str, Any]
-GOLDEN = Path(__file__).parent / "golden" / "pretrain_loss_curve.json"
+GOLDEN = Path(__file__).parent / "golden"
+# The published objective, and one that predicts features as well.
+CURVES: dict[str, Changes] = {
+    "pretrain_loss_curve": {},
+    "pretrain_latent_curve": {"latent": {"weight": 1}, "reconstruction": {"weight": 0.5}},
+}
 
 
 def tiny_recipe(*, masking: Changes = {}, objective: Changes = {}, **network: object) -> PretrainRecipe:  # noqa: B006
@@ -39,7 +44,7 @@ def tiny_recipe(*, masking: Changes = {}, objective: Changes = {}, **network: ob
     small = {"size": 32, "frames": 8, "width": 32, "depth": 2, "heads": 2, "decoder_width": 16, "predicted_frames": 4}
     # The rate is 5e-4 at its peak.
     optim = recipe.fit.optim.model_copy(update={"base_lr": 5e-4 * 256 / 4, "warmup_steps": 0})
-    fit = recipe.fit.model_copy(update={"batch": 4, "steps": 20, "optim": optim})
+    fit = recipe.fit.model_copy(update={"batch": 4, "steps": 20, "optim": optim, "ema_decay": 0.9})
     return PretrainRecipe(
         name="demo",
         network=NetworkConfig(**{**recipe.network.model_dump(), **small, **network}),
@@ -66,7 +71,7 @@ def first_batch(recipe: PretrainRecipe, shards: ShardSet) -> ClipBatch:
 
 def alone(task: PretrainTask, batch: ClipBatch) -> StepOutput:
     """The loss of a batch that is not cut."""
-    turn = Turn(player="model", step=1, net=task.net, nets={"model": task.net}, ema={}, whole=True)
+    turn = Turn(player="model", step=1, net=task.net, nets={"model": task.net}, ema={"model": task.net}, whole=True)
     loss = MicroLoss(lambda: task.loss(batch, turn), within=contextlib.nullcontext)
     return next(outputs([loss], Accelerator(cpu=True)))
 
@@ -82,6 +87,7 @@ def alone(task: PretrainTask, batch: ClipBatch) -> StepOutput:
         {"objective": {"reconstruction": {"sector_only": True, "median_target": True, "normalised_target": False}}},
         {"channels": 3, "masking": {"decode_ratio": 0.5}},
         {"objective": {"clip_contrast": {"weight": 1}}},
+        {"objective": {"latent": {"weight": 1}}, "masking": {"kind": "block", "decode_ratio": 0.5}},
     ],
     ids=str,
 )
@@ -98,23 +104,24 @@ def test_loss_is_finite_and_every_parameter_learns(changes: Changes, shards: Sha
     assert not still
 
 
-def curve(shards: ShardSet) -> list[dict[str, float]]:
-    """Twenty steps of the tiny recipe with the published losses on one thread."""
+def curve(shards: ShardSet, objective: Changes) -> list[dict[str, float]]:
+    """Twenty steps of the tiny recipe on one thread."""
     # What eight frames leave of centred phase vectors is small, and its cosines make round-off large.
-    recipe = tiny_recipe(phase_centre=0.0)
+    recipe = tiny_recipe(phase_centre=0.0, objective=objective)
     task = PretrainTask(recipe)
     updater, batches = Updater(task, recipe.fit), batches_of(recipe, shards)
     figures = [updater(next(batches), step=step).figures for step in range(1, 21)]
     return [{name: value for name, value in each.items() if name != "lr"} for each in figures]
 
 
-def test_golden_loss_curve(shards: ShardSet) -> None:
+@pytest.mark.parametrize("name", CURVES)
+def test_golden_loss_curve(name: str, shards: ShardSet) -> None:
     """Any change of model, loss, draw, order or optimizer shows here.
 
     Where it is meant: `PYTHONPATH=. python tests/test_pretrain_task.py` writes the file anew; say why in the commit.
     """
-    wanted = json.loads(GOLDEN.read_text())
-    found = curve(shards)
+    wanted = json.loads((GOLDEN / f"{name}.json").read_text())
+    found = curve(shards, CURVES[name])
     assert len(found) == len(wanted) == 20
     for step, (now, then) in enumerate(zip(found, wanted), 1):
         assert now == pytest.approx(then, rel=1e-3, abs=1e-4), step
@@ -267,6 +274,48 @@ def test_collapse_is_noticed_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "COLLAPSE" in lines[0] and "step 40" in lines[0] and "--fit.optim.base-lr" in lines[0]
 
 
+def test_a_collapsed_teacher_is_seen(shards: ShardSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr("pretrain.validate.console.print", lambda text, **_: lines.append(text))
+    recipe = tiny_recipe(objective=CURVES["pretrain_latent_curve"])
+    task = PretrainTask(recipe, shards)
+    updater, batches = Updater(task, recipe.fit), batches_of(recipe, shards)
+    updater(next(batches), step=1)
+    teacher = updater.players[0].measured
+    with torch.no_grad():
+        assert task.validate({"model": teacher}, recipe.monitor.every)["collapsed"] == 0 and not lines
+        # Whatever the clip shows, all features are one vector: a perfect prediction of nothing.
+        teacher.encoder.norm.weight.zero_()
+        assert task.validate({"model": teacher}, recipe.monitor.every)["collapsed"] == 1
+    assert "COLLAPSE" in lines[0] and "--fit.ema-decay" in lines[0]
+
+
+def test_the_target_is_the_running_mean_of_the_whole_clip(shards: ShardSet) -> None:
+    """Standardised, without gradient; a teacher that sees other clips gives another loss."""
+    recipe = tiny_recipe(objective=CURVES["pretrain_latent_curve"])
+    task = PretrainTask(recipe)
+    batch = first_batch(recipe, shards)
+    seen = {"draw_B": batch.draw_B}
+    small = torch.nn.functional.interpolate(batch.video_BCTHW[:, :, :8, :32, :32], size=(8, 32, 32))
+    with torch.no_grad():
+        whole = task.net.encoder(small)
+        own, given, other = (
+            task.net(small, **seen, target_BND=target).figures["latent"] for target in (None, whole, whole.flip(0))
+        )
+    assert own == given and own != other
+    scaled = task.net(small, **seen, target_BND=3 * whole.requires_grad_() + 1).figures["latent"]
+    assert scaled.item() == pytest.approx(own.item(), rel=1e-4)
+    scaled.backward()
+    assert whole.grad is None
+
+
+def test_features_are_predicted_of_a_running_mean(shards: ShardSet) -> None:
+    recipe = tiny_recipe()
+    fit = recipe.fit.model_copy(update={"ema_decay": None})
+    with pytest.raises(ValueError, match=r"--fit\.ema-decay"):
+        PretrainRecipe(**{**dict(recipe), "fit": fit, "objective": ObjectiveConfig(latent={"weight": 1})})
+
+
 def test_an_encoder_that_knows_positions_alone_is_shown_when_it_lasts(
     shards: ShardSet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -296,4 +345,6 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         made = write_heart_shards(Path(folder) / "s", train=10, val=3, frames=48, size=40)
-        GOLDEN.write_text(json.dumps(curve(ShardSet.open(made)), indent=1) + "\n")
+        for name, objective in CURVES.items():
+            found = curve(ShardSet.open(made), objective)
+            (GOLDEN / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")

@@ -13,6 +13,7 @@ from encoder_and_sets import write_encoder_and_sets
 from heart_shards import read_heart, write_heart_shards
 from labelled_hearts import write_labelled_hearts
 from pretrain_process import environments_of_two, finish, forked
+from tiny_generator import tiny_generator
 
 from echofm.cli import main
 from echofm.errors import EchofmError
@@ -20,43 +21,19 @@ from echofm.hub import load_model, save_model
 from echofm.phantom.video import write_mjpeg
 from echofm.readers.source import Row
 from synth.condition import Condition
-from synth.condition_field import Sizes
 from synth.generator.cli import SampleSet
-from synth.generator.config import DataConfig, NetworkConfig, PathName
-from synth.generator.denoiser import Denoiser
 from synth.generator.judge import Judge
-from synth.generator.model import Generator, GeneratorConfig
+from synth.generator.model import Generator
 from synth.generator.sampler import Guidance
-from synth.latent.codec import PixelCodec
 
 CONDITIONS = ("ef", "phase", "view", "reference")
-
-
-def tiny(path: PathName) -> Generator:
-    """Of 4 frames at 16 pixels, its weights off zero."""
-    codec, network = PixelCodec(size=16), NetworkConfig(width=16, depth=1, heads=2, patch=8)
-    sizes = Sizes(width=16, latent=(1, 16, 16), views=("A4C", "PLAX"))
-    config = GeneratorConfig(
-        network=network,
-        path=path,
-        conditions=CONDITIONS,
-        sizes=sizes,
-        data=DataConfig(frames=4, frame_rate_hz=12.5),
-        codec=codec.architecture,
-        spread={"ef_percent": (20.0, 50.0, 70.0), "heart_rate_bpm": (50.0, 90.0)},
-    )
-    denoiser = Denoiser(network, path=path, conditions=CONDITIONS, sizes=sizes)
-    with torch.no_grad():
-        for weight in denoiser.parameters():
-            weight.add_(0.05 * torch.randn_like(weight))
-    return Generator(config, denoiser, codec)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's folder with what it exported."""
     torch.manual_seed(0)
-    generator, folder = tiny("flow"), tmp_path_factory.mktemp("run") / "export"
+    generator, folder = tiny_generator(CONDITIONS), tmp_path_factory.mktemp("run") / "export"
     save_model(generator, folder, contract=generator.contract, card={})
     return folder.parent
 
@@ -93,6 +70,30 @@ def test_a_set_is_echonet_dynamics_and_says_where_it_comes_from(run: Path, tmp_p
     assert len(settings["generator"]) == len(settings["codec"]) == 64 and settings["seed"] == 0
     page = (out / "index.html").read_text()
     assert page.count("data:image/webp") == 5 and "EF 30 %" in page
+
+
+def test_frames_by_view_and_time_point_and_by_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    for name, conditions in (("classes", ("view", "time-point")), ("text", ("text",))):
+        generator = tiny_generator(conditions, frames=1)
+        save_model(generator, tmp_path / name / "export", contract=generator.contract, card={})
+    classes = tmp_path / "classes"
+    made = [
+        pixels(sampled(classes, tmp_path / f"{view}-{point}", "--count", "1", "--view", view, "--time-point", point))
+        for view in ("A4C", "PLAX")
+        for point in ("ED", "ES")
+    ]
+    assert len({file for each in made for file in each.values()}) == 4
+    prompts = ("A4C, EF 35 %, end-sistole", "PLAX")
+    out = sampled(tmp_path / "text", tmp_path / "set", "--count", "3", "--text", *prompts)
+    assert "'sistole' is not known and is left out; nearest: 'systole'" in capsys.readouterr().err
+    lines = [json.loads(line) for line in (out / "provenance.jsonl").read_text().splitlines()]
+    assert [line["condition"]["texts"] for line in lines] == [prompts[0], prompts[1], prompts[0]]
+    assert [row.split(",")[1] for row in (out / "FileList.csv").read_text().splitlines()[1:]] == [
+        "35.000",
+        "",
+        "35.000",
+    ]
 
 
 def test_a_clip_does_not_depend_on_the_others(run: Path, tmp_path: Path) -> None:
@@ -208,7 +209,7 @@ def test_the_audits_rule_takes_copies_out(tmp_path: Path) -> None:
 def test_guidance_of_one_is_none_and_a_larger_one_exaggerates() -> None:
     """At 1, the default, the network is not asked without the condition."""
     torch.manual_seed(0)
-    generator, time_B = tiny("flow"), torch.tensor([0.5, 0.5])
+    generator, time_B = tiny_generator(CONDITIONS), torch.tensor([0.5, 0.5])
     condition = generator.check(Condition.of(2, frames=4, ef_percent=[30, 60]), 2, 4)
     conditioner, net = generator.denoiser.conditioner, generator.denoiser.predictor
     noisy, still_B = torch.randn(2, 1, 4, 16, 16), torch.zeros(2)
@@ -228,7 +229,7 @@ def test_guidance_of_one_is_none_and_a_larger_one_exaggerates() -> None:
 def test_a_generator_of_one_step_is_guided() -> None:
     """Its network is called at time 1, where a flow's is not."""
     torch.manual_seed(0)
-    generator = tiny("average-velocity")
+    generator = tiny_generator(CONDITIONS, path="average-velocity")
     condition = Condition.of(2, frames=4, ef_percent=[30, 60])
     made = [generator.sample(condition, steps=1, guidance=scale) for scale in (1.0, 3.0)]
     assert not torch.equal(*made)

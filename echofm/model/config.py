@@ -86,8 +86,8 @@ class NetworkConfig(EncoderConfig):
 class MaskingConfig(FrozenModel):
     """Which tokens are hidden from the encoder, and how many of them are decoded."""
 
-    kind: Literal["tube", "frame", "random"] = "tube"
-    """One spatial mask for all times, whole time indices, or a spatial mask for each time index."""
+    kind: Literal["tube", "block", "frame", "random"] = "tube"
+    """One spatial mask for all times, of single positions or of blocks; whole time indices; or a mask for each."""
     ratio: Annotated[float, Field(gt=0, lt=1)] = 0.75
     """Part of the tokens that is hidden."""
     decode_ratio: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -147,6 +147,13 @@ class ClipContrastConfig(FrozenModel):
     """Divides the similarities."""
 
 
+class LatentConfig(FrozenModel):
+    """The error of hidden tokens' features, which the published model does not predict."""
+
+    weight: Weight = 0.0
+    """In the total loss; 0: no such prediction, and no head for it. It takes --fit.ema-decay, as 0.998."""
+
+
 class ObjectiveConfig(FrozenModel):
     """The losses, each with its weight: one field and one term of `echofm.model.terms` each."""
 
@@ -160,6 +167,8 @@ class ObjectiveConfig(FrozenModel):
     """Distillation of the prior into the embedding's self-similarity."""
     clip_contrast: ClipContrastConfig = ClipContrastConfig()
     """Views of one clip against those of the batch's other clips."""
+    latent: LatentConfig = LatentConfig()
+    """The error of hidden tokens' features, as the encoder's running mean gives them for the whole clip."""
 
 
 def require_learnable(network: NetworkConfig, masking: MaskingConfig, objective: ObjectiveConfig) -> None:

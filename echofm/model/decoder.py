@@ -1,6 +1,6 @@
 """The decoder: hidden tubelets from the visible tokens.
 
-Shapes: B clips, K visible tokens, M hidden ones, D encoder width, E decoder width, V values of a tubelet's target.
+Shapes: B clips, K visible tokens, M hidden ones, D encoder width, E decoder width.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Decoder(nn.Module):
         grid: Grid,
         hidden_only: bool,
     ) -> torch.Tensor:
-        """Predictions (B, K + M, V) of visible, then hidden tokens; with `hidden_only` (B, M, V) for less work."""
+        """What `pred` reads: (B, K + M, E) of visible, then hidden tokens; with `hidden_only` (B, M, E), less work."""
         visible = self.embed(tokens_BKD) + self.positions(grid, visible_BK)
         hidden = (self.mask + self.positions(grid, hidden_BM)).to(visible.dtype)
         cls = (self.cls + self.positions.cls).to(visible.dtype).expand(len(visible), -1, -1)
@@ -56,4 +56,4 @@ class Decoder(nn.Module):
             x = run_block(block, x, grad_checkpointing=self.grad_checkpointing)
         # Nothing but the prediction reads the last block's rows.
         out = run_block(self.blocks[-1], x, x[:, first:], grad_checkpointing=self.grad_checkpointing)
-        return self.pred(self.norm(out))
+        return self.norm(out)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from echofm.errors import EchofmError
 from echofm.loss import periodic
@@ -56,7 +57,8 @@ class VideoMae(Saveable):
     """Predicts hidden tubelets from visible ones, and makes like moments of the heart cycle alike in embedding.
 
     The loss is the weighted sum of the objective's terms (`echofm.model.terms`). Only `network` decides the weights,
-    but for `clip_head`, which is there where clips are contrasted. Raises EchofmError where nothing could be learnt.
+    but for `clip_head`, which is there where clips are contrasted, and `latent_head`, where features are predicted.
+    Raises EchofmError where nothing could be learnt.
     """
 
     kind: ClassVar[str] = "mae"
@@ -76,6 +78,7 @@ class VideoMae(Saveable):
         self.encoder = VideoEncoder(network)
         self.decoder = Decoder(network, grid=self.encoder.positions.grid)
         self.clip_head = ClipHead(network.width) if objective.clip_contrast.weight else None
+        self.latent_head = nn.Linear(network.decoder_width, network.width) if objective.latent.weight else None
         self._terms = make_terms(objective, network)
 
     @property
@@ -104,6 +107,7 @@ class VideoMae(Saveable):
         draw_B: torch.Tensor | None = None,
         denominators: torch.Tensor | None = None,
         views: Embedded | None = None,
+        target_BND: torch.Tensor | None = None,
         hidden_only: bool = False,
     ) -> MaeOutput:
         """Losses and predictions of a batch, values in [0, 1].
@@ -115,6 +119,7 @@ class VideoMae(Saveable):
             then are this batch's share of the global mean, to be summed. Without: this batch's own means.
         views: those of the global batch (`embedded_views` of all its parts) that this batch's are compared with;
             without: this batch's own.
+        target_BND: the whole clips' tokens as the running mean embeds them, to predict; None: as this network does.
         hidden_only: predict only what is scored; for training.
         """
         if draw_B is None:
@@ -123,7 +128,9 @@ class VideoMae(Saveable):
         visible, hidden = batch.visible_BK, batch.hidden_BM
         tokens = self.encoder(video_BCTHW, visible)
         phase_BTD = self.encoder.summarise(tokens, times=batch.times_BT.shape[1])
-        pred = self.decoder(tokens, visible, hidden, grid=batch.grid, hidden_only=hidden_only)
+        decoded = self.decoder(tokens, visible, hidden, grid=batch.grid, hidden_only=hidden_only)
+        pred, scored = self.decoder.pred(decoded), decoded[:, decoded.shape[1] - hidden.shape[1] :]
+        latent = None if self.latent_head is None else self.latent_head(scored)
         own_views = self.embedded_views(video_BCTHW, draw_B)
         with torch.autocast(video_BCTHW.device.type, enabled=False):
             similarity = periodic.cosine_similarity(full(phase_BTD))
@@ -131,6 +138,8 @@ class VideoMae(Saveable):
                 pred_BMV=full(pred[:, pred.shape[1] - hidden.shape[1] :]),
                 similarity_BTT=similarity,
                 prior_BTT=self._prior(batch, similarity),
+                latent_BMD=None if latent is None else full(latent),
+                target_BMD=None if latent is None else self._target(video_BCTHW, hidden, target_BND),
                 views=own_views,
                 compared=views or own_views,
             )
@@ -189,6 +198,15 @@ class VideoMae(Saveable):
         vector_RD = self.clip_head(self.encoder.single_times(drawn.shown_RCTHW, drawn.ids_RK, grid=grid).mean(1))
         with torch.autocast(video_BCTHW.device.type, enabled=False):
             return Embedded(vector_RD=F.normalize(full(vector_RD), dim=1), clip_R=drawn.clip_R, number_R=drawn.number_R)
+
+    @torch.no_grad()
+    def _target(
+        self, video_BCTHW: torch.Tensor, hidden_BM: torch.Tensor, target_BND: torch.Tensor | None
+    ) -> torch.Tensor:
+        """(B, M, D) the hidden tokens' features to be predicted, each of mean 0 and variance 1 (arXiv 2404.08471)."""
+        whole = self.encoder(video_BCTHW) if target_BND is None else target_BND
+        rows = whole.gather(1, hidden_BM[..., None].expand(-1, -1, whole.shape[2]))
+        return F.layer_norm(full(rows), rows.shape[2:])
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Keep no activation inside the blocks for the backward pass: less memory, one more forward pass."""

@@ -17,7 +17,10 @@ from echofm.draws import Stream, hashed, integers, uniform
 from echofm.errors import EchofmError
 from echofm.model.tokens import Grid
 
-KINDS = ("tube", "frame", "random")
+KINDS = ("tube", "block", "frame", "random")
+# Sides of a block of positions, parts of the grid's.
+_BLOCK_SIDES = 0.25, 0.5
+_BLOCKS = 16
 
 # Part of a moment's tokens that a view does not show.
 _HIDDEN = 0.375
@@ -37,6 +40,7 @@ def draw_visible(draw_B: torch.Tensor, grid: Grid, *, kind: str, ratio: float) -
     """Ids (B, K) of the visible tokens, ascending.
 
     kind "tube": one spatial mask for all time indices (arXiv 2410.23413, spatio-temporal consistent masking);
+    "block": the same, of overlapping rectangles with sides of a quarter to half the grid's (after arXiv 2404.08471);
     "frame": whole time indices, evenly spaced from a random first one (uniform-frame masking);
     "random": a spatial mask of its own for every time index.
     """
@@ -49,12 +53,34 @@ def draw_visible(draw_B: torch.Tensor, grid: Grid, *, kind: str, ratio: float) -
         times = ((first_B1 + spaced) % grid.time).sort(dim=1).values
         positions = torch.arange(grid.space, device=device).expand(len(draw_B), kept, -1)
     else:
-        slices = 1 if kind == "tube" else grid.time
+        slices = grid.time if kind == "random" else 1
         scores = hashed(draw_B, slices, grid.space, stream=Stream.MASK)
+        if kind == "block":
+            scores = _uncovered(draw_B, grid, scores)
         order = scores.argsort(dim=2, stable=True)[..., : visible_count(grid.space, ratio)]
         positions = order.sort(dim=2).values.expand(-1, grid.time, -1)
         times = torch.arange(grid.time, device=device).expand(len(draw_B), -1)
     return (times[:, :, None] * grid.space + positions).flatten(1)
+
+
+def _uncovered(draw_B: torch.Tensor, grid: Grid, scores_B1S: torch.Tensor) -> torch.Tensor:
+    """(B, 1, space) ranks: lowest where no block lies, then where later ones do; by `scores` among equals.
+
+    So as many positions as wanted are hidden, the last block in part.
+    """
+    low, high = _BLOCK_SIDES
+    drawn = uniform(draw_B, _BLOCKS, 4, stream=Stream.BLOCK)
+    sides = torch.tensor([grid.rows, grid.columns], device=draw_B.device)
+    length = ((low + (high - low) * drawn[..., :2]) * sides).round().clamp(min=1)
+    first = (drawn[..., 2:] * sides).floor()
+    position = torch.arange(grid.space, device=draw_B.device)
+    where_S2 = torch.stack([position // grid.columns, position % grid.columns], 1)
+    # What passes an edge enters at the other, or the middle of the picture would hardly ever be shown.
+    covers_BKS = ((where_S2 - first[:, :, None]) % sides < length[:, :, None]).all(-1)
+    order = torch.arange(_BLOCKS, 0, -1, device=draw_B.device)[:, None]
+    first_block_BS = (covers_BKS * order).amax(1)
+    by_score = scores_B1S.argsort(dim=2, stable=True).argsort(dim=2, stable=True)
+    return first_block_BS[:, None] * grid.space + by_score
 
 
 def check_visible(visible_BK: torch.Tensor, grid: Grid, *, times_BT: torch.Tensor) -> None:

@@ -156,8 +156,9 @@ def to_official(model: VideoMae) -> tuple[dict[str, torch.Tensor], dict[str, Any
     config = {theirs: getattr(network, ours) for theirs, ours in _NETWORK.items()}
     config |= {theirs: getattr(getattr(objective, loss), field) for theirs, (loss, field) in _OBJECTIVE.items()}
     config |= _FIXED | {"phase_prior": priors[prior], "trunc_init": False}
-    # The contrast of clips is not theirs; its head is for training alone.
-    shared = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("clip_head.")}
+    # Heads of losses that are not theirs are for training alone.
+    own = ("clip_head.", "latent_head.")
+    shared = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(own)}
     tensors = official_names(shared, patch=network.patch, tubelet=network.tubelet)
     return {name: tensor.clone().contiguous() for name, tensor in tensors.items()}, config
 

@@ -40,12 +40,15 @@ class Passed:
     """What the network made of a masked batch, in float32 at least.
 
     pred_BMV: predictions of the hidden tubelets. similarity_BTT, prior_BTT: how alike the time indices are embedded,
-    and how alike they are. views, compared: the clips' views and those of the global batch, where clips are contrasted.
+    and how alike they are. latent_BMD, target_BMD: predicted features of hidden tokens and what they should be, where
+    these are predicted. views, compared: the clips' views and those of the global batch, where clips are contrasted.
     """
 
     pred_BMV: torch.Tensor
     similarity_BTT: torch.Tensor
     prior_BTT: torch.Tensor
+    latent_BMD: torch.Tensor | None
+    target_BMD: torch.Tensor | None
     views: Embedded | None
     compared: Embedded | None
 
@@ -68,7 +71,8 @@ class Term(Protocol):
 def make_terms(objective: ObjectiveConfig, network: NetworkConfig) -> list[Term]:
     """The terms of an objective, in the order in which they are added up."""
     terms: list[Term] = [Reconstruction(objective, network), Triplet(objective), Cycle(objective)]
-    return [*terms, ClipContrast(objective)] if objective.clip_contrast.weight else terms
+    more: list[Term] = [ClipContrast(objective), Latent(objective)]
+    return terms + [term for term in more if term.weight]
 
 
 class Reconstruction:
@@ -158,6 +162,23 @@ class ClipContrast:
         assert passed.views is not None and passed.compared is not None
         loss, found = clip_contrast_sum(passed.views, passed.compared, temperature=self._config.temperature)
         return {self.name: loss, "clip_found": found}
+
+
+class Latent:
+    """Absolute error of the hidden tokens' features, a mean over them and their numbers (arXiv 2404.08471)."""
+
+    name: ClassVar[str] = "latent"
+
+    def __init__(self, objective: ObjectiveConfig) -> None:
+        self.weight = objective.latent.weight
+
+    def denominator(self, batch: Masked, prior_BTT: torch.Tensor) -> torch.Tensor:
+        return torch.tensor(batch.hidden_BM.numel(), device=prior_BTT.device)
+
+    def sums(self, batch: Masked, passed: Passed) -> dict[str, torch.Tensor]:
+        assert passed.latent_BMD is not None and passed.target_BMD is not None
+        error_BM = (passed.latent_BMD - passed.target_BMD).abs().mean(2)
+        return {self.name: error_BM.sum()}
 
 
 def prior_of(config: PriorConfig, batch: Masked, *, tubelet: int, similarity: torch.Tensor | None) -> torch.Tensor:

@@ -200,8 +200,13 @@ def _camus_folder(clip: PhantomClip) -> str:
 
 
 def _write_nifti(path: Path, image: npt.NDArray[np.uint8], spacing_mm: float) -> None:
-    """Axes X, Y (and T), as the set has them."""
+    nib.save(nifti_of(image, (spacing_mm, spacing_mm)), path)
+
+
+def nifti_of(image: npt.NDArray[np.uint8], spacing_mm: tuple[float, float]) -> nib.Nifti1Image:
+    """Frames (H, W) or (T, H, W) as CAMUS has them: axes X, Y (and T). spacing_mm: (row, column)."""
+    rows_mm, columns_mm = spacing_mm
     array = np.moveaxis(image, (-1, -2), (0, 1))
-    file = nib.Nifti1Image(array, np.diag([spacing_mm, spacing_mm, 1, 1]), dtype=np.uint8)
-    file.header.set_zooms((spacing_mm, spacing_mm, 1.0)[: array.ndim])
-    nib.save(file, path)
+    file = nib.Nifti1Image(array, np.diag([columns_mm, rows_mm, 1, 1]), dtype=np.uint8)
+    file.header.set_zooms((columns_mm, rows_mm, 1.0)[: array.ndim])
+    return file

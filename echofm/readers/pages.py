@@ -38,6 +38,8 @@ def without_pages(decoded: Decoded) -> tuple[Decoded, int]:
     if belongs_T.all():
         return decoded, 0
     kept = np.flatnonzero(belongs_T)
+    if len(kept) == 0:
+        raise no_clip("several_scenes")
     first, end = int(kept[0]), int(kept[-1]) + 1
     if len(kept) < max(end - first, _LEAST_CINE * len(belongs_T)):
         raise no_clip("several_scenes")

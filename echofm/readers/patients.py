@@ -122,6 +122,7 @@ class Doubts:
         self._groups = self._repeats = False
         self._studies: dict[tuple[str, str], set[str]] = defaultdict(set)
         self._owners: dict[str, str] = {}
+        self._shares_study = False
         self._n_studies = 0
         self._tag_reason: str | None = None
 
@@ -138,8 +139,8 @@ class Doubts:
         if by == "name":
             self._name(row.path)
             return
-        if by != "study" and study_id and self._owners.setdefault(study_id, patient_id) != patient_id:
-            self._tag_reason = self._tag_reason or "the files of one study carry several PatientIDs"
+        if by != "study" and study_id:
+            self._shares_study |= self._owners.setdefault(study_id, patient_id) != patient_id
         # Without a PatientID all studies could be one patient's, or none two.
         studies = self._studies[(by, "" if by == "study" else patient_id)]
         study = patient_id if by == "study" else study_id or ("" if by == "tag" else str(row.path))
@@ -177,6 +178,9 @@ class Doubts:
         """Why the patients are not known, and the ways out."""
         if self._tag_reason is not None:
             return _unknown(self._tag_reason, _TAG_WAYS)
+        # One study over all files is a constant, which says nothing against the tag.
+        if self._shares_study and len(self._owners) > 1:
+            return _unknown("the files of one study carry several PatientIDs", _TAG_WAYS)
         if len(self._named) > 1 and (self._repeats or self._groups):
             files = sum(map(len, self._named.values()))
             how = "names repeat between them" if self._repeats else "some hold several"

@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from echofm.clip import NOT_ANNOTATED, Clip
+from echofm.clip import LEFT_VENTRICLE, NOT_ANNOTATED, Clip
 from echofm.errors import EchofmError
 from echofm.shards.manifest import ClipMeta
 from echofm.shards.read import ShardSet
 from echofm.shards.sample import ARRAYS, MEMBERS
 from echofm.window import between
 
-Carry = Literal["labels", "view", "mask", "phase", "paired", "clean", "displacement", "velocity"]
+Carry = Literal["labels", "view", "mask", "emptying", "phase", "paired", "clean", "displacement", "velocity"]
 
 
 @dataclass(frozen=True)
@@ -47,18 +47,19 @@ _ARRAYS: Mapping[str, _Array] = {
 class Held:
     """One clip, in shards or in memory: what is said of it, its sector, and a way to the rest.
 
-    array: (field of Clip, first frame, frame after the last) to those frames; None where the clip holds none.
+    array: (field of Clip, first frame, frame after the last, None: to the end) to those frames; None where the clip
+        holds none.
     """
 
     about: Clip | ClipMeta
     sector_HW: npt.NDArray[np.bool_]
-    array: Callable[[str, int, int], npt.NDArray[Any] | None]
+    array: Callable[[str, int, int | None], npt.NDArray[Any] | None]
 
 
 def of_clip(clip: Clip) -> Held:
     """A clip in memory."""
 
-    def array(field: str, first: int, stop: int) -> npt.NDArray[Any] | None:
+    def array(field: str, first: int, stop: int | None) -> npt.NDArray[Any] | None:
         held = getattr(clip, field)
         return None if held is None else held[first:stop]
 
@@ -75,12 +76,13 @@ def check_carry(carry: Sequence[Carry], shards: ShardSet | None = None) -> None:
     for name in carry:
         if name not in get_args(Carry):
             raise EchofmError(f"a batch cannot carry {name!r}; it can {', '.join(get_args(Carry))}")
-        if shards is not None and name in _ARRAYS:
-            suffix, total = MEMBERS[_ARRAYS[name].clip], len(shards)
+        array = _array_of(name)
+        if shards is not None and array in _ARRAYS:
+            suffix, total = MEMBERS[_ARRAYS[array].clip], len(shards)
             lacking = sum(suffix not in record.arrays for record in shards.records)
-            if lacking and (lacking == total or _ARRAYS[name].unknown is None):
+            if lacking and (lacking == total or _ARRAYS[array].unknown is None):
                 raise EchofmError(
-                    f"{lacking} of {total} clips in the shards hold no {name} to carry; write shards of files that "
+                    f"{lacking} of {total} clips in the shards hold no {array} to carry; write shards of files that "
                     "have it (a phantom: `echofm phantom --truth`)"
                 )
 
@@ -88,7 +90,26 @@ def check_carry(carry: Sequence[Carry], shards: ShardSet | None = None) -> None:
 def held_by(shards: ShardSet, carry: Sequence[Carry]) -> list[Carry]:
     """Of these what a clip or more of the shards holds."""
     held = {suffix for record in shards.records for suffix in record.arrays}
-    return [name for name in carry if name not in _ARRAYS or MEMBERS[_ARRAYS[name].clip] in held]
+    arrays = {name: _ARRAYS.get(_array_of(name)) for name in carry}
+    return [name for name in carry if (array := arrays[name]) is None or MEMBERS[array.clip] in held]
+
+
+def emptying_T(mask_THW: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Of each frame how much of what the clip shows of emptying the left ventricle's area has done, in [0, 1].
+
+    0 where the clip's largest is seen (end-diastole), 1 where its smallest is (end-systole); NaN in frames without a
+    mask, and in all of a clip whose masks are fewer than two or alike.
+    """
+    known_T = (mask_THW != NOT_ANNOTATED).any((1, 2))
+    area_T = np.where(known_T, (mask_THW == LEFT_VENTRICLE).sum((1, 2)), np.nan)
+    largest, smallest = (np.nan,) * 2 if not known_T.any() else (np.nanmax(area_T), np.nanmin(area_T))
+    if not largest > smallest:
+        return np.full(len(area_T), np.nan, np.float32)
+    return ((largest - area_T) / (largest - smallest)).astype(np.float32)
+
+
+def _array_of(name: str) -> str:
+    return "mask" if name == "emptying" else name
 
 
 def carried(carry: Sequence[Carry], clips: Sequence[Held], indices: Sequence[npt.NDArray[np.int64]]) -> dict[str, Any]:
@@ -102,12 +123,22 @@ def carried(carry: Sequence[Carry], clips: Sequence[Held], indices: Sequence[npt
             fields["labels"] = [clip.about.labels for clip in clips]
         elif name == "view":
             fields["views"] = [clip.about.view for clip in clips]
+        elif name == "emptying":
+            parts = [_emptying_L(clip, indices_L) for clip, indices_L in zip(clips, indices)]
+            fields["emptying_BT"] = torch.from_numpy(np.stack(parts))
         else:
             of = _ARRAYS[name]
             parts = [_of_window(name, clip, indices_L) for clip, indices_L in zip(clips, indices)]
             stacked = torch.from_numpy(np.stack(parts))
             fields[of.batch] = stacked.transpose(1, 2) if of.batch.endswith("_BCTHW") else stacked
     return fields
+
+
+def _emptying_L(clip: Held, indices_L: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    mask_THW = clip.array("mask_THW", 0, None)
+    if mask_THW is None:
+        return np.full(len(indices_L), np.nan, np.float32)
+    return emptying_T(mask_THW)[indices_L]
 
 
 def _of_window(name: str, clip: Held, indices_L: npt.NDArray[np.int64]) -> npt.NDArray[Any]:

@@ -57,8 +57,8 @@ def train_batches(
     frames: L. frame_rate_hz: of the window; None takes consecutive frames.
     batch: clips per GLOBAL batch; rank r of `world` gets the r-th contiguous part.
     workers: processes that read ahead; 0 reads in this one. The batches are the same.
-    carry: what the batches hold beside the video (`ClipBatch`): "labels", "view", "mask", "phase", and of a phantom
-        "paired", "clean", "displacement" and "velocity".
+    carry: what the batches hold beside the video (`ClipBatch`): "labels", "view", "mask", "emptying", "phase", and of a
+        phantom "paired", "clean", "displacement" and "velocity".
 
     Raises EchofmError where the split has fewer clips than one batch, the ranks do not divide it, or the shards do not
     hold what is to be carried.

@@ -33,6 +33,7 @@ def audit_sets(
     encoder: str | Path | AnyEncoder | None = None,
     reid: str | Path | Reid | None = None,
     judge: str | Path | Reid | AnyEncoder | None = None,
+    motion: str | Path | None = None,
     canary_table: Given | None = None,
     settings: AuditSettings | None = None,
     embed: EmbedOptions | None = None,
@@ -43,6 +44,7 @@ def audit_sets(
         EmbeddingTable or its folder.
     encoder: what embeds videos and shards; a name as in `echofm embed`, or an encoder.
     reid: a re-identification head that the features go through. judge: a second head or encoder for the same question.
+    motion: a run of `echofm synth train mafe echofm`, whose features are the motion level; swaps are planted then.
     canary_table: canaries embedded elsewhere, for sets that are tables.
     settings, embed: how clips are compared and embedded; features are kept in the cache that all commands share.
     Raises EchofmError where the sets cannot be had or do not fit.
@@ -55,6 +57,7 @@ def audit_sets(
         reid=reid,
         judge=judge,
         canary_table=canary_table,
+        motion=motion,
         settings=settings or AuditSettings(),
         embed=embed or EmbedOptions(),
     )
@@ -69,6 +72,7 @@ def audited(request: Request, inputs: Inputs) -> Audited:
         inputs.sets.synthetic,
         canaries=inputs.sets.canaries,
         head=inputs.head,
+        motion=inputs.motion,
         judge=inputs.judge,
         duplicates=_duplicates(request, inputs),
         set_aside=inputs.set_aside,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from synth.audit.statistics.calibrate import require_holdout
 from synth.audit.statistics.scores import LevelScores, available, decide_on, frames_of, scores
 from synth.audit.verdict import verdict
 
+if TYPE_CHECKING:
+    from synth.audit.motion import MotionLevel
+
 Source = EmbeddingTable | str | Path
 
 
@@ -37,6 +40,7 @@ def audit(
     *,
     canaries: Source | None = None,
     head: Head | None = None,
+    motion: MotionLevel | None = None,
     judge: Judge | None = None,
     duplicates: Duplicates | None = None,
     set_aside: tuple[int, int, int] = (0, 0, 0),
@@ -46,20 +50,19 @@ def audit(
 
     train, holdout, synthetic: tables of one encoder, or folders of such. canaries: a table of planted copies (columns
         `synth.audit.sets.MARKS`), without which the result says that its power is unknown.
-    head: a re-identification head that the features go through. judge: a second model for the same question.
+    head: a re-identification head that the features go through; motion: a motion level over it; judge: a second model.
     duplicates: copies found in the pixels. set_aside: files of each set that have no row.
     Raises EchofmError where the tables do not fit: other encoders, shared patients, a held-out set too small.
     """
     settings = settings or AuditSettings()
     settings.check()
-    given = {"train": train, "holdout": holdout, "synthetic": synthetic, "canaries": canaries}
-    sets = Sets(**{name: _table(source) for name, source in given.items() if source is not None})
-    require_comparable(sets)
-    names = _levels(sets, head, settings)
+    sets = _sets(train=train, holdout=holdout, synthetic=synthetic, canaries=canaries)
+    looks = motion or head
+    names = _levels(sets, looks, settings)
     settings = replace(settings, frames=frames_of(sets.tables(), most=settings.frames))
     seen = sets.seen_by(head)  # attacks are made at the clip level, compared or not
     by_clip = scores(seen, "clip", settings=settings, kept=kept_neighbours(sets.train))
-    found = [by_clip if each == "clip" else scores(sets, each, head=head, settings=settings) for each in names]
+    found = [by_clip if each == "clip" else scores(sets, each, head=looks, settings=settings) for each in names]
     without = _without_features(found, settings)
     decision = decide_on(found, sets, settings)
     duplicates = duplicates or by_ids(sets.train, sets.holdout, sets.synthetic)
@@ -87,22 +90,31 @@ def audit(
         exposure=exposure(samples, decision.level),
         judge=second,
         notes=[*unlike(sets), *notes, *duplicates.notes()],
-        **_given(sets, head, set_aside, settings),
+        **_given(sets, head, motion, set_aside, settings),
     )
     return Audited(result=result, samples=samples, nulls={each.level: each.holdout.score for each in found})
 
 
-def _given(sets: Sets, head: Head | None, set_aside: tuple[int, int, int], settings: AuditSettings) -> dict[str, Any]:
+def _given(
+    sets: Sets, head: Head | None, motion: MotionLevel | None, set_aside: tuple[int, int, int], settings: AuditSettings
+) -> dict[str, Any]:
     """What of a result says what was audited, and how."""
     return {
         "echofm_version": echofm.__version__,
         **{name: getattr(settings, name) for name in ("alpha", "rule", "decide", "metric", "seed")},
         "encoder_digest": shown_digest(sets.train.encoder_digest),
         "reid_digest": None if head is None else shown_digest(head.digest("clip")),
+        "motion_digest": None if motion is None else motion.motion_digest,
         "train": summary(sets.train, set_aside[0], real=True),
         "holdout": summary(sets.holdout, set_aside[1], real=True),
         "synthetic": summary(sets.synthetic, set_aside[2], real=False),
     }
+
+
+def _sets(**given: Source | None) -> Sets:
+    sets = Sets(**{name: _table(source) for name, source in given.items() if source is not None})
+    require_comparable(sets)
+    return sets
 
 
 def _table(source: Source) -> EmbeddingTable:
@@ -114,7 +126,7 @@ def _levels(sets: Sets, head: Head | None, settings: AuditSettings) -> list[Leve
     offered, decide = available(sets.tables(), head), settings.decide
     for each in [*settings.levels, *([] if decide == "any" else [decide])]:
         if each not in offered:
-            needs = "a re-identification head (--reid)" if each == "motion" else "token-time features (phase)"
+            needs = "motion features (--motion, or --reid)" if each == "motion" else "token-time features (phase)"
             needs = needs if head is None else f"a head that was fitted at it (fit-reid --levels {each})"
             raise EchofmError(f"level {each} needs {needs}; these tables offer {', '.join(offered)}")
     names = list(dict.fromkeys(settings.levels or offered))

@@ -44,6 +44,9 @@ class Arguments:
     fail_above: float = 0.0
     """Exit with code 1 where a larger part of the clips is to be removed, or lies closer to the training set than new
     patients would; and where plain copies are missed."""
+    motion: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
+    """Run of `echofm synth train mafe echofm`, whose features are the motion level; copies of a motion on another heart
+    are planted then."""
     canary_table: Annotated[str | None, tyro.conf.arg(metavar="TABLE")] = None
     """A table or .npz of canaries that you embedded yourself, for sets that are tables."""
     settings: tyro.conf.OmitArgPrefixes[AuditSettings] = field(default_factory=AuditSettings)

@@ -16,8 +16,10 @@ from echofm.embed.table import EmbeddingTable
 from echofm.embed.videos import Videos
 from echofm.errors import EchofmError
 from echofm.hub import CONFIG
-from synth.audit.canaries.planting import CanaryInput, sources, with_new_beats
+from synth.audit.canaries.planting import CanaryInput, sources, swap_pairs, with_new_beats
+from synth.audit.canaries.swaps import SwapInput
 from synth.audit.judging import Judge
+from synth.audit.motion import MotionLevel, motion_encoder
 from synth.audit.reid import Reid, load_reid
 from synth.audit.reid.model import why_not_separate
 from synth.audit.sets import Sets, require_comparable, safe_table, shown_digest
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from echofm.embed.extract import Extractor
     from echofm.encoder import AnyEncoder
+    from synth.mafe.extract import MotionEncoder
 
 Given = str | Path | EmbeddingTable
 NAMES = ("training", "held-out", "synthetic")
@@ -46,6 +49,7 @@ class Request:
     reid: str | Path | Reid | None
     judge: str | Path | Reid | AnyEncoder | None
     canary_table: Given | None
+    motion: str | Path | None
     settings: AuditSettings
     embed: EmbedOptions
 
@@ -56,6 +60,7 @@ class Inputs:
 
     sets: Sets
     head: Reid | None
+    motion: MotionLevel | None
     judge: Judge | None
     set_aside: tuple[int, int, int]
     videos: Mapping[str, Videos]
@@ -81,6 +86,7 @@ def open_inputs(request: Request, *, ranks: PartialState | None = None) -> Input
     second = None if request.judge is None else _judge_of(request.judge, request.embed)
     if not (second is None or isinstance(second, Reid)) and len(videos) < len(NAMES):
         raise EchofmError("--judge is an encoder, but not all sets are videos or shards; give a re-identification head")
+    moving = None if request.motion is None else _motion_of(request, videos)
     options = as_fitted(request.embed, [each for each in (head, second) if isinstance(each, Reid)])
     planted = None if request.canary_table is None else _canary_table(request.canary_table, request.embed)
     if videos and request.encoder is None:
@@ -88,7 +94,7 @@ def open_inputs(request: Request, *, ranks: PartialState | None = None) -> Input
     if videos and request.encoder is not None:
         require_files_of_enough(given[1], alpha=request.settings.alpha)
         encoder = encoder_of(request.encoder, request.embed)
-        sets, set_aside = _Embedder.of(encoder, options, request, ranks).sets(given, planted)
+        sets, set_aside = _Embedder.of(encoder, options, request, ranks, moving).sets(given, planted)
     else:
         sets, set_aside = _named([_table(each, request.embed) for each in given], planted), (0, 0, 0)
     judge = None
@@ -100,7 +106,11 @@ def open_inputs(request: Request, *, ranks: PartialState | None = None) -> Input
         if beside.train.encoder_digest == sets.train.encoder_digest and head is None:
             raise EchofmError("--judge is the encoder that filters already; give another one")
         judge = Judge(sets=beside)
-    return Inputs(sets=sets, head=head, judge=judge, set_aside=set_aside, videos=videos)
+    motion = None
+    if moving is not None:
+        seen, _ = _Embedder.of(moving, request.embed, request, ranks, moving).sets(given, None)
+        motion = MotionLevel.of(seen, head, frames=all(each.phase is not None for each in sets.tables()))
+    return Inputs(sets=sets, head=head, motion=motion, judge=judge, set_aside=set_aside, videos=videos)
 
 
 def encoder_of(given: str | Path | AnyEncoder, options: EmbedOptions) -> AnyEncoder:
@@ -117,6 +127,13 @@ def head_of(given: str | Path | Reid) -> Reid:
     if not Path(given).is_dir():
         raise EchofmError("--reid or --judge names no folder with a re-identification head; make one by `fit-reid`")
     return load_reid(given)
+
+
+def _motion_of(request: Request, videos: Mapping[str, Videos]) -> MotionEncoder:
+    assert request.motion is not None
+    if len(videos) < len(NAMES) or request.canary_table is not None:
+        raise EchofmError("--motion looks at pixels: give all sets as videos or shards, and no --canary-table")
+    return motion_encoder(request.motion)
 
 
 def _judge_of(given: str | Path | Reid | AnyEncoder, options: EmbedOptions) -> Reid | AnyEncoder:
@@ -188,12 +205,21 @@ class _Embedder:
     extractor: Extractor
     request: Request
     ranks: PartialState | None
+    moving: MotionEncoder | None = None
+    """Plants swaps, too."""
 
     @classmethod
-    def of(cls, encoder: AnyEncoder, options: EmbedOptions, request: Request, ranks: PartialState | None) -> _Embedder:
+    def of(
+        cls,
+        encoder: AnyEncoder,
+        options: EmbedOptions,
+        request: Request,
+        ranks: PartialState | None,
+        moving: MotionEncoder | None = None,
+    ) -> _Embedder:
         device = options.torch_device if ranks is None else ranks.device
         extractor = options.extractor(encoder.to(device), device=device, tokens=options.grid)
-        return cls(extractor=extractor, request=request, ranks=ranks)
+        return cls(extractor=extractor, request=request, ranks=ranks, moving=moving)
 
     def sets(self, given: list[EchoSet], planted: EmbeddingTable | None) -> tuple[Sets, tuple[int, int, int]]:
         """The tables, and of each the files set aside. planted: canaries as given; None: planted where there are
@@ -212,7 +238,7 @@ class _Embedder:
         require_comparable(sets)
         require_holdout(holdout.rows["patient_id"].nunique(), alpha=self.request.settings.alpha)
         if planted is None and given[0].videos is not None and self.request.settings.canaries > 0:
-            planted = self._plant(sets, given[0].videos)
+            planted = self._plant(sets, given[0].videos, given[1].videos)
         return replace(sets, canaries=planted), (without_train, without_holdout, without)
 
     def _set(self, given: EchoSet) -> tuple[EmbeddingTable, int]:
@@ -228,13 +254,15 @@ class _Embedder:
         given.videos.locate(table.clip_id.tolist(), found.folder)
         return given.chosen(table), len(found.set_aside)
 
-    def _plant(self, sets: Sets, videos: Videos) -> EmbeddingTable:
+    def _plant(self, sets: Sets, videos: Videos, holdout: Videos | None) -> EmbeddingTable:
         wanted, seed = self.request.settings.canaries, self.request.settings.seed
-        source = CanaryInput(
-            videos=videos,
-            source_ids=sources(sets.train, wanted=wanted, budget=sum(map(len, sets.tables())), seed=seed),
-            contract=self.extractor.encoder.contract,
-            seed=seed,
-        )
-        found = embedded(self.extractor, source, name="canaries", cache=self.request.embed.cache, ranks=self.ranks)
-        return with_new_beats(found.table, sets.train, wanted=wanted, seed=seed)
+        contract, cache = self.extractor.encoder.contract, self.request.embed.cache
+        source_ids = sources(sets.train, wanted=wanted, budget=sum(map(len, sets.tables())), seed=seed)
+        source = CanaryInput(videos=videos, source_ids=source_ids, contract=contract, seed=seed)
+        planted = embedded(self.extractor, source, name="canaries", cache=cache, ranks=self.ranks).table
+        if self.moving is not None and holdout is not None:
+            pairs = swap_pairs(source_ids, sets.holdout, seed=seed)
+            swaps = SwapInput(train=videos, holdout=holdout, pairs=pairs, encoder=self.moving, contract=contract)
+            moved = embedded(self.extractor, swaps, name="swaps", cache=cache, ranks=self.ranks).table
+            planted = EmbeddingTable.concat([planted, moved])
+        return with_new_beats(planted, sets.train, wanted=wanted, seed=seed)

@@ -144,6 +144,8 @@ class AuditResult(FrozenModel):
     seed: int
     encoder_digest: str
     reid_digest: str | None
+    motion_digest: str | None = None
+    """Of the motion features that are the motion level; None: a re-identification head's, or no such level."""
     train: SetSummary
     holdout: SetSummary
     synthetic: SetSummary

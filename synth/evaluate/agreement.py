@@ -10,6 +10,7 @@ import numpy.typing as npt
 from echofm.intervals import Estimate, patient_bootstrap
 
 _DRAWS = 500
+_ORDERS = 200
 
 
 def agreement(
@@ -17,10 +18,26 @@ def agreement(
 ) -> dict[str, Estimate]:
     """By name. Of numbers: correlation, R2, mae (in the label's unit) and slope of what was read on what is true; of
     classes: balanced_accuracy. Intervals over patients; the first named decides."""
+    return {name: _bootstrap(true_N, read_N, patients, seed, each) for name, each in _figures(true_N).items()}
+
+
+def chance(true_N: npt.NDArray, read_N: npt.NDArray, *, seed: int = 0) -> dict[str, Estimate]:
+    """The same figures with what is true in other orders: their mean, and where 95 % of them lie."""
+    rng = np.random.default_rng(seed)
+    orders = [rng.permutation(len(true_N)) for _ in range(_ORDERS)]
+    found = {name: [each(true_N[order], read_N) for order in orders] for name, each in _figures(true_N).items()}
+    return {
+        name: Estimate(
+            value=float(np.mean(each)), low=float(np.quantile(each, 0.025)), high=float(np.quantile(each, 0.975))
+        )
+        for name, each in found.items()
+    }
+
+
+def _figures(true_N: npt.NDArray) -> dict[str, Callable[..., float]]:
     if true_N.dtype.kind != "f":
-        return {"balanced_accuracy": _bootstrap(true_N, read_N, patients, seed, _balanced)}
-    of: dict[str, Callable[..., float]] = {"correlation": _correlation, "R2": _r2, "mae": _mae, "slope": _slope}
-    return {name: _bootstrap(true_N, read_N, patients, seed, each) for name, each in of.items()}
+        return {"balanced_accuracy": _balanced}
+    return {"correlation": _correlation, "R2": _r2, "mae": _mae, "slope": _slope}
 
 
 def _bootstrap(

@@ -77,10 +77,11 @@ def evaluate_sets(
     opened = open_sets(real, holdout, synthetic, options)
     encoder, second = encoder_of(encoder, options), encoder_of(settings.second, options)
     opened.require_ready(encoder, alpha=settings.alpha)
-    own = embed_all(opened, encoder, options)
+    own = embed_all(opened, encoder, options, called=_OWN)
     require_fit(own)
     # A table holds no pixels for a second look.
-    other = embed_all(opened, second, options) if all(each.videos for each in opened.all) else None
+    pixels = all(each.videos for each in opened.all)
+    other = embed_all(opened, second, options, called=_OTHER) if pixels else None
     moving = _moving(opened, own)
     cards, audits = [], {}
     with progress_bar("evaluating", len(PANELS) * len(synthetic)) as bar:
@@ -142,11 +143,12 @@ def _moving(opened: Opened, tables: Tables) -> dict[str, Vectors]:
         "held-out": (opened.holdout, tables.holdout, False),
         **{name: (each, tables.synthetic[name], True) for name, each in opened.synthetic.items()},
     }
-    return {
-        name: temporal_vectors(each.videos, table, synthetic=made)
-        for name, (each, table, made) in given.items()
-        if each.videos is not None
-    }
+    there = {name: (each.videos, table, made) for name, (each, table, made) in given.items() if each.videos is not None}
+    with progress_bar("how clips move", sum(len(table) for _, table, _ in there.values())) as bar:
+        return {
+            name: temporal_vectors(videos, table, synthetic=made, advance=bar.advance)
+            for name, (videos, table, made) in there.items()
+        }
 
 
 def _spaces(own: Tables, other: Tables | None, moving: Mapping[str, Vectors], name: str) -> dict[str, Compared | None]:

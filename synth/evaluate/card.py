@@ -32,6 +32,8 @@ class Panel(FrozenModel):
     """The verdict in words, one sentence."""
     figures: list[Figure] = pydantic.Field(default_factory=list)
     notes: list[str] = pydantic.Field(default_factory=list)
+    points: dict[str, list[tuple[float, float]]] = pydantic.Field(default_factory=dict)
+    """By label, what was asked of some clips and what is read from them: the page draws it."""
 
     @classmethod
     def not_tested(cls, why: str) -> Panel:

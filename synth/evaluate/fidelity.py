@@ -19,6 +19,7 @@ from synth.evaluate.card import Figure, Panel
 from synth.evaluate.features import Vectors, standardised
 
 FLOOR = "real against real"
+ABOVE = "kernel distance above the real one"
 _COMPONENTS = 32
 _FRECHET_DRAWS = 100
 
@@ -61,7 +62,7 @@ def fidelity(spaces: Mapping[str, Compared | None], *, seed: int, draws: int, al
         kernel, excess = _kernel(each, seed=seed, draws=draws, level=level)
         figures += [
             kernel.model_copy(update={"name": f"kernel distance, {name}"}),
-            Figure(name=f"kernel distance above the real one, {name}", found=excess),
+            Figure(name=f"{ABOVE}, {name}", found=excess),
             _frechet(each, seed=seed).model_copy(update={"name": f"Frechet distance, {name}"}),
         ]
         if excess.low > 0:

@@ -81,15 +81,16 @@ def names_of(sets: list[str]) -> dict[str, str]:
     return named
 
 
-def embed_all(opened: Opened, encoder: AnyEncoder, options: EmbedOptions) -> Tables:
-    """All sets by one encoder, out of the cache where they are there; tables as they are."""
+def embed_all(opened: Opened, encoder: AnyEncoder, options: EmbedOptions, *, called: str) -> Tables:
+    """All sets by one encoder, out of the cache where they are there; tables as they are. called: in messages."""
     extractor = options.extractor(encoder.to(options.torch_device))
 
     def table(given: EchoSet) -> EmbeddingTable:
         if given.videos is None:
             assert given.table is not None
             return given.chosen(given.table)
-        found = embedded(extractor, given.videos.input(encoder.contract), name=f"{given.name} set", cache=options.cache)
+        name = f"{called}, {given.name} set"
+        found = embedded(extractor, given.videos.input(encoder.contract), name=name, cache=options.cache)
         given.videos.locate(found.table.clip_id.tolist(), found.folder)
         return given.chosen(found.table)
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-
-import numpy as np
-from matplotlib import pyplot
-from matplotlib.figure import Figure as Drawing
+from collections.abc import Mapping, Sequence
 
 from echofm.intervals import Estimate
 from echofm.report.blocks import Commands, Notice, Picture, Prose, Table
 from echofm.report.page import Page
 from synth.evaluate.card import PANELS, Card, Figure, SetCard
+from synth.evaluate.pictures import above, excess, learned, learning, scatters
 
 TITLE = "What a synthetic set is worth"
 _WORDS = {"pass": "pass", "fail": "FAIL", "not_tested": "not tested", "no_finding": "no finding"}
@@ -23,6 +20,10 @@ _QUESTIONS = {
     "utility": "Do they teach a regressor what real clips teach?",
     "privacy": "Do they give away training patients?",
 }
+
+_ABOVE = "0: as near to held-out patients as real clips are."
+_ASKED = "Line: read as asked for."
+_LEARNING = "R2 on real held-out patients, intervals over them."
 
 
 def page(card: Card, *, simulated: bool = False) -> Page:
@@ -49,59 +50,66 @@ def _overview(sets: Sequence[SetCard]) -> Table:
     return Table(
         columns=("question", *(each.name for each in sets)),
         rows=[(name, *(_WORDS[each.panels[name].verdict] for each in sets)) for name in PANELS]
-        + [("clips", *(each.clips for each in sets))],
+        + [("clips", *(str(each.clips) for each in sets))],
     )
 
 
 def _figures(sets: Sequence[SetCard], panel: str) -> list[Table | Picture]:
-    names = list(dict.fromkeys(figure.name for each in sets for figure in each.panels[panel].figures))
+    found = {(each.name, figure.name): figure for each in sets for figure in each.panels[panel].figures}
+    names = list(dict.fromkeys(name for _, name in found))
     if not names:
         return []
-    found = {(each.name, figure.name): figure for each in sets for figure in each.panels[panel].figures}
+    return [*_pictures(sets, panel), _beside(found, names) if len(sets) == 1 else _columns(sets, found, names)]
+
+
+def _beside(found: Mapping[tuple[str, str], Figure], names: Sequence[str]) -> Table:
+    """Of one set: each baseline is a column."""
+    figures = list(found.values())
+    baselines = list(dict.fromkeys(key for figure in figures for key in figure.beside))
+    rows = [
+        (figure.name, shown(figure.found), *(shown(figure.beside.get(key)) for key in baselines)) for figure in figures
+    ]
+    return Table(columns=("figure", "found (95 % interval)", *baselines), rows=rows)
+
+
+def _columns(sets: Sequence[SetCard], found: Mapping[tuple[str, str], Figure], names: Sequence[str]) -> Table:
+    """Of several sets: a column each, each baseline a row below."""
     rows = []
     for name in names:
         own = [found.get((each.name, name)) for each in sets]
-        rows.append((name, *("–" if each is None else shown(each.found) for each in own)))
-        for baseline in dict.fromkeys(key for each in own if each is not None for key in each.beside):
-            beside = [None if each is None else each.beside.get(baseline) for each in own]
-            rows.append((f"beside: {baseline}", *("–" if each is None else shown(each) for each in beside)))
-    table = Table(columns=("figure", *(each.name for each in sets)), rows=rows)
-    if panel != "fidelity" or not any(map(_above, sets)):
-        return [table]
-    return [Picture(functools.partial(_excess, sets), alt="Distance above the real one, by space and set."), table]
+        rows.append((name, *(shown(None if each is None else each.found) for each in own)))
+        baselines = dict.fromkeys(key for each in own if each is not None for key in each.beside)
+        rows += [
+            (f"beside: {key}", *(shown(None if each is None else each.beside.get(key)) for each in own))
+            for key in baselines
+        ]
+    return Table(columns=("figure", *(each.name for each in sets)), rows=rows)
 
 
-def _excess(sets: Sequence[SetCard]) -> Drawing:
-    """Kernel distance above the real training set's, by space and set."""
-    figure, axes = pyplot.subplots(figsize=(6, 0.6 + 0.3 * sum(len(_above(each)) for each in sets)))
-    labels: list[str] = []
-    for each in sets:
-        for one in _above(each):
-            space = one.name.partition(", ")[2]
-            place = len(labels)
-            # Signed cube root: distances of different spaces span orders of magnitude.
-            low, value, high = (np.cbrt(number) for number in (one.found.low, one.found.value, one.found.high))
-            axes.plot([low, high], [place, place], lw=2)
-            axes.plot([value], [place], "o", ms=4)
-            labels.append(f"{each.name}: {space}" if len(sets) > 1 else space)
-    axes.axvline(0, lw=0.8, color="grey")
-    axes.set_yticks(range(len(labels)), labels)
-    axes.invert_yaxis()
-    axes.set_xlabel("kernel distance above the real one (cube root); 0: as near as real clips")
-    figure.tight_layout()
-    return figure
-
-
-def _above(each: SetCard) -> list[Figure]:
-    return [figure for figure in each.panels["fidelity"].figures if figure.name.startswith("kernel distance above")]
+def _pictures(sets: Sequence[SetCard], panel: str) -> list[Picture]:
+    if panel == "fidelity" and any(map(above, sets)):
+        alt = "By space and set, how far the kernel distance lies above the real one."
+        return [Picture(functools.partial(excess, sets), alt=alt, caption=_ABOVE)]
+    if panel == "control":
+        labels = dict.fromkeys(label for each in sets for label in each.panels[panel].points)
+        alt = "What was asked for against what is read, clip by clip."
+        return [Picture(functools.partial(scatters, sets, label), alt=alt, caption=_ASKED) for label in labels]
+    if panel == "utility" and any(map(learned, sets)):
+        alt = "R2 of the ejection fraction against the part of the real patients that taught it."
+        return [Picture(functools.partial(learning, sets), alt=alt, caption=_LEARNING)]
+    return []
 
 
 def _notes(sets: Sequence[SetCard], panel: str) -> list[Notice]:
     return [Notice(f"{each.name}: {note}") for each in sets for note in each.panels[panel].notes]
 
 
-def shown(estimate: Estimate) -> str:
-    """A figure and its interval."""
+def shown(estimate: Estimate | None) -> str:
+    """A figure and its interval; a dash where there is none."""
+    if estimate is None:
+        return "–"
+    if estimate.low == estimate.high:
+        return f"{estimate.value:.3g}"
     return f"{estimate.value:.3g} ({estimate.low:.3g} to {estimate.high:.3g})"
 
 

@@ -17,10 +17,12 @@ from echofm.estimators.logistic import BlockLogistic
 from echofm.estimators.penalised import INVERSE_PENALTIES, penalty_path
 from echofm.estimators.ridge import ALPHAS, ridge_path
 from echofm.estimators.rows import Rows
+from synth.evaluate.rhythm import rhythms
 
 _FOLDS = 5
 # What a condition of a generator may be, and what is read back.
-NUMBERS = ("ef_percent", "heart_rate_bpm")
+RATE = "heart_rate_bpm"
+NUMBERS = ("ef_percent", RATE)
 CLASSES = ("view",)
 
 
@@ -54,48 +56,65 @@ class Labelled:
         )
 
 
-def labelled(table: EmbeddingTable, target: str, *, synthetic: bool = False) -> Labelled | None:
-    """The clips of a table with this label: clip vectors beside motion vectors; None where there are none."""
+def labelled(
+    table: EmbeddingTable, target: str, features_ND: npt.NDArray[np.float32], *, synthetic: bool = False
+) -> Labelled | None:
+    """The clips of a table with this label; None where there are none."""
     column = table.rows[target] if target in table.rows.columns else None
     if column is None or not column.notna().any():
         return None
     known = column.notna().to_numpy()
-    parts = (
-        [table.video_ND] if table.motion_NRCD is None else [table.video_ND, table.motion_NRCD.reshape(len(table), -1)]
-    )
     values = column[known].astype(str if target in CLASSES else float).to_numpy()
     names = (table.clip_id if synthetic else table.patient_id).astype(str)
-    return Labelled(
-        features_ND=np.concatenate([part[known] for part in parts], axis=1), label_N=values, patients=names[known]
-    )
+    return Labelled(features_ND=features_ND[known], label_N=values, patients=names[known])
+
+
+def _looks(table: EmbeddingTable) -> npt.NDArray[np.float32]:
+    """Clip vectors beside motion vectors."""
+    motion = [] if table.motion_NRCD is None else [table.motion_NRCD.reshape(len(table), -1)]
+    return np.concatenate([table.video_ND, *motion], axis=1)
 
 
 def labelled_sets(
     train: EmbeddingTable, holdout: EmbeddingTable, synthetic: EmbeddingTable, target: str, *, least: int
 ) -> tuple[Labelled, Labelled, Labelled] | None:
-    """Their clips with this label; None where a set has fewer than `least`, or all of them alike."""
-    parts = labelled(train, target), labelled(holdout, target), labelled(synthetic, target, synthetic=True)
+    """Their clips with this label; None where a set has fewer than `least`, or all of them alike.
+
+    A heart rate is read from how soon a clip repeats where the tables have token times, all else from clip and motion
+    vectors.
+    """
+    tables = train, holdout, synthetic
+    features = (rhythms(tables) if target == RATE else None) or [_looks(each) for each in tables]
+    parts = [
+        labelled(table, target, own, synthetic=table is synthetic) for table, own in zip(tables, features, strict=True)
+    ]
     fit = [each for each in parts if each is not None and len(each) >= least and each.varies]
     return (fit[0], fit[1], fit[2]) if len(fit) == len(parts) else None
 
 
-def fit_reader(train: Labelled) -> Any:
+def fit_reader(train: Labelled, *, chosen_on: Labelled | None = None) -> Any:
     """Fitted to all clips, at the penalty that predicts best the patients of five folds left out.
 
+    chosen_on: other clips, whose prediction chooses the penalty instead.
     Raises ValueError where fewer than two labels or patients are there.
     """
     if not train.varies or len(np.unique(train.patients)) < 2:
         raise ValueError("a reader needs two labels and two patients or more")
     numeric = train.label_N.dtype.kind == "f"
+    if chosen_on is not None:
+        path = _path(train, numeric)
+        return path[int(np.argmin([_error(model, chosen_on, numeric) for model in path]))]
     folds = GroupKFold(min(_FOLDS, len(np.unique(train.patients))))
     error = np.zeros(len(ALPHAS if numeric else INVERSE_PENALTIES))
     for fit, left in folds.split(train.features_ND, groups=train.patients):
-        path = _path(train.some(fit), numeric)
-        for number, model in enumerate(path):
-            predicted = model.predict(train.features_ND[left])
-            truth = train.label_N[left]
-            error[number] += np.square(predicted - truth).sum() if numeric else (predicted != truth).sum()
+        error += [_error(model, train.some(left), numeric) for model in _path(train.some(fit), numeric)]
     return _path(train, numeric)[int(error.argmin())]
+
+
+def _error(model: Any, clips: Labelled, numeric: bool) -> float:
+    """Squared, or clips in the wrong class; summed."""
+    predicted = model.predict(clips.features_ND)
+    return float(np.square(predicted - clips.label_N).sum() if numeric else (predicted != clips.label_N).sum())
 
 
 def _path(train: Labelled, numeric: bool) -> list[Any]:

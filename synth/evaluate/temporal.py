@@ -5,7 +5,7 @@ Shapes: T frames at 25 Hz, 64 x 64 pixels, S = 5 numbers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -26,11 +26,16 @@ _BEAT_LAGS = range(10, 38)
 _LEAST = 1e-6
 
 
-def temporal_vectors(videos: Videos, table: EmbeddingTable, *, synthetic: bool = False) -> Vectors:
-    """Of the clips of a table that are long enough, read again. synthetic: each clip is its own patient."""
+def temporal_vectors(
+    videos: Videos, table: EmbeddingTable, *, synthetic: bool = False, advance: Callable[[], None] = lambda: None
+) -> Vectors:
+    """Of the clips of a table that are long enough, read again. synthetic: each clip is its own patient. advance:
+    called after each clip."""
     names = (table.clip_id if synthetic else table.patient_id).astype(str)
-    read = videos.read([(str(each), None) for each in table.clip_id], _statistics)
-    found = [None if isinstance(each, UnreadableFile) else each for each in read]
+    found = []
+    for each in videos.read([(str(each), None) for each in table.clip_id], _statistics):
+        found.append(None if isinstance(each, UnreadableFile) else each)
+        advance()
     kept = [index for index, each in enumerate(found) if each is not None]
     rows: Sequence[npt.NDArray] = [each for each in found if each is not None]
     return Vectors(vectors_VD=np.array(rows).reshape(-1, len(NAMES)), patients=names[kept])

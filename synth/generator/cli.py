@@ -1,4 +1,4 @@
-"""Sample a set of clips from a generator, in EchoNet-Dynamic's layout, with where each one comes from."""
+"""Sample a set from a generator, clips in EchoNet-Dynamic's layout, frames on label maps in CAMUS'."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Device = Literal["auto", "cpu", "cuda"]
 
 @dataclass(frozen=True, kw_only=True)
 class SampleSet:
-    """Sample a set of clips from a generator, in EchoNet-Dynamic's layout.
+    """Sample a set from a generator, clips in EchoNet-Dynamic's layout, frames on label maps in CAMUS'.
 
     Clip n is the same whatever the number of clips and processes; give the same command again after an interruption
     and it goes on, with a larger --count and the set grows. Beside Videos/ and FileList.csv: set.json, what made it;
@@ -33,6 +33,14 @@ class SampleSet:
     """Ejection fractions: uniform over the training clips' range, spread as theirs, or percents in turn: 30,55,70."""
     view: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """One of the training clips' views."""
+    time_point: Annotated[Literal["ED", "ES"] | None, tyro.conf.arg(metavar="ED|ES")] = None
+    """Of single frames: end-diastole or end-systole."""
+    text: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[TEXT ...]")] = ()
+    """Prompts, taken in turn: "apical four-chamber view, end-systole, poor image quality" (docs/maps.md)."""
+    maps: Annotated[str | None, tyro.conf.arg(metavar="SHARDS:SPLIT")] = None
+    """Label maps to draw frames on, at end-diastole and end-systole of each clip; the set is then in CAMUS' layout."""
+    shape_model: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Not these maps but new ones, from a shape model of them."""
     reference: Annotated[str | None, tyro.conf.arg(metavar="SHARDS:SPLIT")] = None
     """Real clips whose first frames are kept: their hearts with another ejection fraction."""
     length: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None
@@ -59,6 +67,12 @@ def main(argv: list[str]) -> int:
         raise EchofmError(f"--count {args.count}: give 1 or more")
     if (args.filter is None) != (args.against is None):
         raise EchofmError("--filter and --against go together: what sees, and the clips that are not to be copied")
+    if args.shape_model and args.maps is None:
+        raise EchofmError("--shape-model draws maps like those of --maps: give both")
+    if args.maps is not None and (args.ef or args.view or args.time_point or args.reference or args.length):
+        raise EchofmError(
+            "--maps says view and time point; leave --ef, --view, --time-point, --reference and --length out"
+        )
     # Only now, so that --help needs no torch.
     from synth.generator.sampling import sample_set
 

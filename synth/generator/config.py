@@ -63,7 +63,8 @@ class GeneratorRecipe(Recipe):
     path: PathName = "flow"
     """From noise to data: linear flow; the same by its data; v-prediction; mean velocity, for one step."""
     conditions: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME ...]")] = ()
-    """What clips may be asked for: ef, heart-rate, frame-rate, phase, view, embedding, motion, label-map, reference."""
+    """What clips may be asked for: ef, heart-rate, frame-rate, phase, view, time-point, text, embedding, motion,
+    label-map, reference."""
     dropout: float = pydantic.Field(default=0.1, ge=0, lt=1)
     """Share of the clips whose conditions are not shown, all together and each alone: what guidance needs."""
     repa: RepaConfig = RepaConfig()

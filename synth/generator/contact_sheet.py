@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from echofm.readers.limits import Limits
 from echofm.readers.video import decode_video
-from echofm.report.blocks import Cines, Table
+from echofm.report.blocks import Cines, FilmStrip, Table
 from echofm.report.page import Page
 
 if TYPE_CHECKING:
+    from synth.generator.camus_set import CamusSet
     from synth.generator.sample_set import SyntheticSet
 
 
@@ -32,13 +33,26 @@ def contact_sheet(made: SyntheticSet, numbers: Sequence[int], *, total: int) -> 
     return page.add("Clips", cines).add("How they were made", Table(columns=["setting", "value"], rows=rows))
 
 
+def map_sheet(made: CamusSet, numbers: Sequence[int], *, total: int) -> Page:
+    """Of these hearts of a set drawn on label maps: each frame beside the map that it was asked for."""
+    rows = {f"{number} {made.provenance(number)['prompts'][0]}": made.beside_maps(number) for number in numbers}
+    strip = FilmStrip(
+        rows,
+        alt=f"{len(rows)} synthetic hearts and their maps",
+        columns=("end-diastole", "map", "end-systole", "map"),
+        caption="Whether a frame shows its map is measured elsewhere.",
+    )
+    settings = [[name, str(value)] for name, value in made.settings.items()]
+    page = Page("Synthetic frames on label maps", f"{total} hearts in one view each; the first {len(rows)} are here.")
+    return page.add("Frames", strip).add("How they were made", Table(columns=["setting", "value"], rows=settings))
+
+
 def _title(provenance: dict[str, Any]) -> str:
     condition = provenance["condition"]
     parts = [f"`{provenance['number']}`"]
     if (ef := condition.get("ef_percent_B")) is not None:
         parts.append(f"EF {ef:.0f} %")
-    if condition.get("views"):
-        parts.append(condition["views"])
+    parts += [condition[name] for name in ("views", "time_points", "texts") if condition.get(name)]
     return " ".join(parts)
 
 

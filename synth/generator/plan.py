@@ -29,11 +29,14 @@ class Asked:
     """What a set is asked for.
 
     ef: "uniform" over the training clips' range, "train": as they are spread, numbers taken in turn, or None: unknown.
-    view: None: unknown. frames: None: as trained. reference: shards and split whose clips' first frames are kept.
+    view, time_point: None: unknown. text: prompts taken in turn. frames: None: as trained. reference: shards and split
+        whose clips' first frames are kept.
     """
 
     ef: str | Sequence[float] | None = None
     view: str | None = None
+    time_point: str | None = None
+    text: Sequence[str] = ()
     frames: int | None = None
     reference: str | None = None
     seed: int = 0
@@ -73,6 +76,7 @@ class Plan:
         asked, rate_hz = self._asked, self._generator.contract.frame_rate_hz
         chance_3 = uniform(self.draw_B([number]), 3, stream=Stream.CONDITION)[0].tolist()
         fields: dict[str, Any] = {"ef_percent": self._ef(number, chance_3[0]), "view": asked.view}
+        fields |= {"time_point": asked.time_point, "text": asked.text[number % len(asked.text)] if asked.text else None}
         reference = None if self._references is None else self._references.condition(number, self.frames)
         tensors = {} if reference is None else reference.held()
         if "phase_BT" in self._taken and "phase_BT" not in tensors and rate_hz is not None:

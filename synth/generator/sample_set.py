@@ -12,10 +12,11 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 import echofm
 from echofm.atomic import whole_file, write_whole
@@ -23,9 +24,10 @@ from echofm.engine.parallel import on_main, processes, together
 from echofm.errors import EchofmError
 from echofm.phantom.video import write_mjpeg
 from echofm.progress import progress_bar
+from synth.condition import Condition
 from synth.generator.model import Generator
-from synth.generator.plan import Plan
 from synth.generator.sampler import Guidance, Method
+from synth.text.grammar import facets_of
 
 SET, PROVENANCE, TABLE, VIDEOS = "set.json", "provenance.jsonl", "FileList.csv", "Videos"
 _COLUMNS = ("FileName", "EF", "ESV", "EDV", "FrameHeight", "FrameWidth", "FPS", "NumberOfFrames", "Split")
@@ -46,15 +48,33 @@ def name_of(number: int) -> str:
     return f"synthetic-{number:06d}"
 
 
-class SyntheticSet:
-    """A set being made in `out`. settings: all that decides its clips, JSON-like; another set there is refused."""
+class Asks(Protocol):
+    """What a set's numbers are asked for: `Plan`, `MapPlan`."""
 
-    def __init__(self, out: Path, generator: Generator, plan: Plan, how: How, *, settings: Mapping[str, Any]) -> None:
+    frames: int
+
+    def draw_B(self, numbers: Sequence[int]) -> torch.Tensor: ...
+
+    def condition(self, numbers: Sequence[int]) -> Condition: ...
+
+    def source(self, number: int) -> str | None: ...
+
+
+class SyntheticSet:
+    """A set being made in `out`. settings: all that decides its clips, JSON-like; another set there is refused.
+
+    home: the folder of its files. per_number: clips of the generator that make one of the set's.
+    """
+
+    home: ClassVar[str] = VIDEOS
+    per_number: ClassVar[int] = 1
+
+    def __init__(self, out: Path, generator: Generator, plan: Asks, how: How, *, settings: Mapping[str, Any]) -> None:
         self.out, self._generator, self._plan, self._how = out, generator, plan, how
         self.settings = {**settings, "tool": f"echofm {echofm.__version__}"}
         # A container wants a rate; still images and frames of no fixed rate have none.
         self.frame_rate_hz = generator.contract.frame_rate_hz or 1.0
-        on_main(lambda: _begun(out, self.settings))
+        on_main(lambda: _begun(out, self.home, self.settings))
 
     def make(self, numbers: Sequence[int], *, show_progress: bool = True) -> None:
         """Those of these clips that are not there yet, dealt to the processes."""
@@ -74,6 +94,12 @@ class SyntheticSet:
         """Of a clip's file."""
         return self.out / VIDEOS / f"{name_of(number)}.avi"
 
+    def drop_others(self, numbers: Sequence[int]) -> None:
+        """Delete the files of all clips but these."""
+        keep = {self.path(number) for number in numbers}
+        for path in set((self.out / VIDEOS).glob("synthetic-*.avi")) - keep:
+            path.unlink()
+
     def close(self, numbers: Sequence[int]) -> None:
         """Write the tables of the clips that are in the set; called once, on the main process."""
         lines = [self.provenance(number) for number in numbers]
@@ -90,12 +116,15 @@ class SyntheticSet:
 
     def _write(self, numbers: Sequence[int]) -> None:
         for number, frames_THW in zip(numbers, self.frames(numbers)):
-            with whole_file(self.path(number)) as path:
-                # By its suffix a container is chosen, and by its name nothing is.
-                write_mjpeg(path, frames_THW[..., None], self.frame_rate_hz)
+            self._write_one(number, frames_THW)
+
+    def _write_one(self, number: int, frames_THW: npt.NDArray[np.uint8]) -> None:
+        with whole_file(self.path(number)) as path:
+            # By its suffix a container is chosen, and by its name nothing is.
+            write_mjpeg(path, frames_THW[..., None], self.frame_rate_hz)
 
     def frames(self, numbers: Sequence[int]) -> Iterator[npt.NDArray[np.uint8]]:
-        """The pixels (T, H, W) of each clip."""
+        """The pixels (T, H, W) of each of these."""
         video_BCTHW = self._generator.sample(
             self._plan.condition(numbers),
             frames=self._plan.frames,
@@ -104,7 +133,8 @@ class SyntheticSet:
             method=self._how.method,
             draw_B=self._plan.draw_B(numbers),
         )
-        yield from (255 * video_BCTHW[:, 0]).round().byte().numpy()
+        every_BTHW = (255 * video_BCTHW[:, 0]).round().byte().numpy()
+        yield from every_BTHW.reshape(len(numbers), -1, *every_BTHW.shape[2:])
 
     def _table(self, provenances: Sequence[dict[str, Any]]) -> str:
         size = self._generator.contract.size
@@ -112,10 +142,17 @@ class SyntheticSet:
         table = csv.writer(text, lineterminator="\n")
         table.writerow(_COLUMNS)
         for each in provenances:
-            ef, name = each["condition"].get("ef_percent_B"), name_of(each["number"])
+            ef, name = ef_of(each["condition"]), name_of(each["number"])
             shown = "" if ef is None else f"{ef:.3f}"
             table.writerow([name, shown, "", "", size, size, self.frame_rate_hz, self._plan.frames, "TRAIN"])
         return text.getvalue()
+
+
+def ef_of(asked: Mapping[str, Any]) -> float | None:
+    """The ejection fraction that a clip was asked for, as a number or by a text that holds one."""
+    ef = asked.get("ef_percent_B")
+    written = facets_of(asked.get("texts") or "").get("ejection fraction")
+    return written if ef is None and isinstance(written, int) else ef
 
 
 _LARGE = ("reference_BCTHW", "observed_BT", "embedding_BND", "motion_BND", "label_map_BTHW")
@@ -126,14 +163,14 @@ def _plain(value: Any) -> Any:
     return [round(each, 4) for each in values] if isinstance(values, list) else values
 
 
-def _begun(out: Path, settings: Mapping[str, Any]) -> None:
+def _begun(out: Path, home: str, settings: Mapping[str, Any]) -> None:
     path, text = out / SET, json.dumps(settings, indent=2, sort_keys=True) + "\n"
     if path.exists():
         if path.read_text(encoding="utf-8") != text:
             raise EchofmError(f"{out} holds a set of other settings ({SET}); name another folder")
     elif out.exists() and any(out.iterdir()):
         raise EchofmError(f"{out} is not empty and holds no set of ours; name another folder")
-    (out / VIDEOS).mkdir(parents=True, exist_ok=True)
+    (out / home).mkdir(parents=True, exist_ok=True)
     write_whole(path, text)
 
 

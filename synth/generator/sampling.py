@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +16,14 @@ from echofm.engine.parallel import on_main, processes
 from echofm.errors import EchofmError
 from echofm.hub import load_model
 from echofm.progress import console
-from synth.generator.contact_sheet import contact_sheet
+from synth.generator.camus_set import CamusSet
+from synth.generator.contact_sheet import contact_sheet, map_sheet
+from synth.generator.map_plan import MapPlan
 from synth.generator.model import Generator
 from synth.generator.plan import Asked, Plan
-from synth.generator.sample_set import VIDEOS, How, SyntheticSet, accepted
+from synth.generator.sample_set import How, SyntheticSet, accepted
 from synth.generator.sampler import Guidance
+from synth.text.grammar import VOCABULARY, UnknownWord, unknown_words
 
 if TYPE_CHECKING:
     from synth.generator.cli import Device, SampleSet
@@ -29,14 +34,8 @@ _SHOWN = 24
 def sample_set(args: SampleSet, *, ef: str | Sequence[float] | None) -> None:
     """The whole command, on every process. Raises EchofmError on bad input, before the folder is made."""
     generator = open_generator(args.run, device=args.device)
-    frames = None
-    if args.length is not None:
-        rate_hz = generator.contract.frame_rate_hz
-        if rate_hz is None:
-            raise EchofmError("--length: the generator makes consecutive frames of no fixed rate")
-        frames = max(generator.contract.frames, round(args.length * rate_hz))
-    asked = Asked(ef=ef, view=args.view, frames=frames, reference=args.reference, seed=args.seed)
-    plan = Plan(generator, asked)
+    _note_unknown_words(generator, args.text)
+    plan = _plan(args, generator, ef)
     judge = None
     if args.filter is not None and args.against is not None:
         from synth.generator.judge import Judge
@@ -51,14 +50,51 @@ def sample_set(args: SampleSet, *, ef: str | Sequence[float] | None) -> None:
         "guidance": args.guidance,
         "ef": ef,
         "view": args.view,
-        "frames": frames,
+        "time_point": args.time_point,
+        "text": args.text,
+        "frames": plan.frames if args.length is not None else None,
         "filter": None if judge is None else judge.fingerprint,
         "reference": plan.references,
+        "shape_model": args.shape_model,
         "device": generator.device.type,
     }
-    made = SyntheticSet(args.out, generator, plan, how, settings=settings)
+    made = (
+        CamusSet(args.out, generator, plan, how, settings=settings)
+        if isinstance(plan, MapPlan)
+        else SyntheticSet(args.out, generator, plan, how, settings=settings)
+    )
     numbers, removed = accepted(made, args.count, judge)
     on_main(lambda: _close(made, numbers, removed, judged=judge is not None))
+
+
+def _plan(args: SampleSet, generator: Generator, ef: str | Sequence[float] | None) -> Plan | MapPlan:
+    frames = None
+    if args.length is not None:
+        rate_hz = generator.contract.frame_rate_hz
+        if rate_hz is None:
+            raise EchofmError("--length: the generator makes consecutive frames of no fixed rate")
+        frames = max(generator.contract.frames, round(args.length * rate_hz))
+    if args.maps is not None:
+        return MapPlan(generator, maps=args.maps, shape_model=args.shape_model, text=args.text, seed=args.seed)
+    asked = Asked(
+        ef=ef,
+        view=args.view,
+        time_point=args.time_point,
+        text=args.text,
+        frames=frames,
+        reference=args.reference,
+        seed=args.seed,
+    )
+    return Plan(generator, asked)
+
+
+def _note_unknown_words(generator: Generator, texts: Sequence[str]) -> None:
+    for text in texts:
+        for word, nearest in unknown_words(text, known=generator.config.sizes.words or VOCABULARY).items():
+            note = f"note: --text: the word {word!r} is not known and is left out; nearest: {nearest!r}"
+            print(note, file=sys.stderr)
+    # Once, here, is enough.
+    warnings.simplefilter("ignore", UnknownWord)
 
 
 def open_generator(run: str, *, device: Device = "auto") -> Generator:
@@ -74,10 +110,11 @@ def open_generator(run: str, *, device: Device = "auto") -> Generator:
 
 
 def _close(made: SyntheticSet, numbers: Sequence[int], removed: int, *, judged: bool) -> None:
-    keep = {made.path(number) for number in numbers}
-    for path in set((made.out / VIDEOS).glob("synthetic-*.avi")) - keep:
-        path.unlink()
+    made.drop_others(numbers)
     made.close(numbers)
-    contact_sheet(made, numbers[:_SHOWN], total=len(numbers)).save(made.out / "index.html")
+    shown, total = numbers[:_SHOWN], len(numbers)
+    sheet = map_sheet(made, shown, total=total) if isinstance(made, CamusSet) else None
+    page = sheet or contact_sheet(made, shown, total=total)
+    page.save(made.out / "index.html")
     rate = f"; the filter took out {removed} of {removed + len(numbers)} clips" if judged else ""
     console.print(f"{len(numbers)} clips in {made.out}{rate}", highlight=False)

@@ -34,6 +34,7 @@ from synth.generator.model import Generator, GeneratorConfig
 from synth.generator.validate import Validation
 from synth.latent.codec import Codec
 from synth.mafe.extract import MotionEncoder
+from synth.text.grammar import VOCABULARY
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,7 +102,11 @@ class GeneratorTask(Task):
         if self._moved is not None:
             tokens["motion_BND"] = self._moved.shape
         return Sizes(
-            width=self._recipe.network.width, latent=(channels, rows, columns), views=tuple(views), tokens=tokens
+            width=self._recipe.network.width,
+            latent=(channels, rows, columns),
+            views=tuple(views),
+            words=VOCABULARY if "text" in self._recipe.conditions else (),
+            tokens=tokens,
         )
 
     def players(self) -> list[Player]:

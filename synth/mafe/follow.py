@@ -39,13 +39,13 @@ class Followed:
 
 
 @torch.no_grad()
-def follow(net: Mafe, video_BCTHW: torch.Tensor, *, both_ways: bool = False) -> Followed:
+def follow(net: Mafe, video_BCTHW: torch.Tensor, *, both_ways: bool = False, stride: int = STRIDE) -> Followed:
     """Follow windows of the network's contract, every second frame. both_ways: `back` is wanted, as for a flow.
 
     The fullest and the emptiest time are the ends of the leading direction of the pictures' similarity; the flow
     between them tells which is which, because a ventricle draws together as it empties.
     """
-    frames_BTHW = video_BCTHW.mean(1)[:, ::STRIDE]
+    frames_BTHW = video_BCTHW.mean(1)[:, ::stride]
     windows, times = frames_BTHW.shape[:2]
     features, tokens = net.frame(frames_BTHW.flatten(0, 1)[:, None])
     features_BThwD = features.unflatten(0, (windows, times))

@@ -44,6 +44,12 @@ def _shuffled(table: EmbeddingTable, seed: Sequence[int]) -> pd.DataFrame:
     return rows.iloc[np.random.default_rng(seed).permutation(len(rows))]
 
 
+def swap_pairs(source_ids: Sequence[str], holdout: EmbeddingTable, *, seed: int) -> list[tuple[str, str]]:
+    """Each source's motion with the anatomy of a held-out clip, of as many patients as there are."""
+    first_clip = _shuffled(holdout, [seed, 3]).drop_duplicates("patient_id")["clip_id"].astype(str).tolist()
+    return list(zip(source_ids, itertools.cycle(first_clip)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class CanaryInput:
     """Canaries by index: source by source, in the order of `plan`. An `echofm.embed.inputs.Input`.

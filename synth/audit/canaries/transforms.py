@@ -116,7 +116,7 @@ KINDS: dict[str, tuple[Transform, tuple[float, ...]]] = {
     "shift in time": (shift_in_time, (0.1, 0.3)),
     "speed": (speed, (0.1, 0.3)),
 }
-IN_BETWEEN, NEW_BEAT = "in-between", "new beat"
+IN_BETWEEN, NEW_BEAT, SWAP = "in-between", "new beat", "swap"
 IN_BETWEEN_PARTS = (0.1, 0.25, 0.5)
 STRENGTHS = {
     "exact": "none",
@@ -130,6 +130,7 @@ STRENGTHS = {
     "speed": "faster by this part",
     IN_BETWEEN: "part of a second patient",
     NEW_BEAT: "another clip of the patient",
+    SWAP: "its motion on a held-out heart",
 }
 
 

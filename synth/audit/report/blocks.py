@@ -137,7 +137,19 @@ def power_blocks(result: AuditResult) -> list[Block]:
         "tenth only where nearly all of them are; that needs 199 held-out patients at alpha 0.05, and copies above "
         "nearly all of them.",
     )
-    return [Prose(text), Panels(pictures, caption=caption), table]
+    return [Prose(text), Panels(pictures, caption=caption), table, *_by_level(result)]
+
+
+def _by_level(result: AuditResult) -> list[Block]:
+    """What each level alone catches, side by side; nothing where there is one."""
+    if len(result.levels) < 2:
+        return []
+    rows = [
+        (each[0].kind, f"{each[0].strength:g}", *(shown(level.recall) for level in each))
+        for each in zip(*(level.power for level in result.levels))
+    ]
+    columns = ("kind of copy", "strength", *(f"{each.level} level" for each in result.levels))
+    return [Table(columns=columns, rows=rows, caption="Caught (95 % interval) by each level alone.")]
 
 
 def _misses(each: CanaryRecall) -> bool:

@@ -253,6 +253,7 @@ def _settings(result: AuditResult) -> Table:
     rows += [
         ("encoder", f"`{result.encoder_digest}`"),
         ("re-identification head", "none" if result.reid_digest is None else f"`{result.reid_digest}`"),
+        ("motion features", "none" if result.motion_digest is None else f"`{result.motion_digest}`"),
         ("judge", "none" if result.judge is None else f"`{result.judge.digest}`"),
         ("alpha, rule, deciding level", f"{result.alpha:g}, {result.rule}, {result.decide}"),
         ("metric, seed", f"{result.metric}, {result.seed}"),

@@ -1,0 +1,89 @@
+"""The card's figures: distances above the real ones, asked against read, what synthetic clips add to few real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+from matplotlib.ticker import PercentFormatter
+
+from echofm.intervals import Estimate
+from synth.evaluate.card import Figure, SetCard
+from synth.evaluate.fidelity import ABOVE
+from synth.evaluate.utility import BESIDE, WITHOUT
+
+_WIDTH, _LEAST_WIDTH = 2.7, 5.4
+
+
+def above(each: SetCard) -> list[Figure]:
+    """By how much each kernel distance of a set passes the real one."""
+    return [figure for figure in each.panels["fidelity"].figures if figure.name.startswith(ABOVE)]
+
+
+def excess(sets: Sequence[SetCard]) -> Drawing:
+    """Kernel distance above the real training set's, by space and set."""
+    figure = Drawing(figsize=(_LEAST_WIDTH, 0.8 + 0.26 * sum(len(above(each)) for each in sets)), layout="constrained")
+    axes = figure.subplots()
+    labels: list[str] = []
+    for number, each in enumerate(sets):
+        for one in above(each):
+            # Signed cube root: distances of different spaces span orders of magnitude.
+            low, value, high = (np.cbrt(end) for end in (one.found.low, one.found.value, one.found.high))
+            axes.plot([low, high], [len(labels)] * 2, lw=2, color=f"C{number}")
+            axes.plot([value], [len(labels)], "o", ms=4, color=f"C{number}")
+            space = one.name.removeprefix(f"{ABOVE}, ")
+            labels.append(f"{each.name}: {space}" if len(sets) > 1 else space)
+    axes.axvline(0, lw=0.8, color="grey")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.invert_yaxis()
+    axes.set_xlabel("kernel distance above the real one (cube root)")
+    return figure
+
+
+def scatters(sets: Sequence[SetCard], label: str) -> Drawing:
+    """What was asked for against what is read, a frame a set; the line is agreement."""
+    points = [each.panels["control"].points.get(label, []) for each in sets]
+    figure, frames = _frames(len(sets), sharey=True)
+    for axes, each, pairs in zip(frames, sets, points):
+        axes.set_title(each.name)
+        axes.set_xlabel(f"{label}, asked")
+        if pairs:
+            asked, read = zip(*pairs)
+            both = (min(asked), max(asked))
+            axes.plot(both, both, lw=0.8, color="grey")
+            axes.plot(asked, read, "o", ms=3, alpha=0.6)
+    frames[0].set_ylabel("read")
+    return figure
+
+
+def learning(sets: Sequence[SetCard]) -> Drawing:
+    """R2 on real held-out patients against the part of the real training patients, with synthetic clips and without."""
+    figure, frames = _frames(len(sets), sharey=True)
+    for axes, each in zip(frames, sets):
+        axes.set_title(each.name)
+        axes.set_xlabel("part of the real patients")
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        curve = learned(each)
+        for name in (WITHOUT, BESIDE):
+            ends = [found if name == BESIDE else beside for _, found, beside in curve]
+            share = [part for part, _, _ in curve]
+            spread = [[e.value - e.low for e in ends], [e.high - e.value for e in ends]]
+            axes.errorbar(
+                share, [e.value for e in ends], yerr=np.maximum(spread, 0), fmt="o-", ms=4, capsize=3, label=name
+            )
+    frames[0].set_ylabel("R2")
+    frames[0].legend()
+    return figure
+
+
+def learned(each: SetCard) -> list[tuple[float, Estimate, Estimate]]:
+    """(part of the real patients, R2 with the synthetic set, R2 without), rising; [] where nothing was tested."""
+    found = [figure for figure in each.panels["utility"].figures if WITHOUT in figure.beside]
+    return [(float(figure.name.partition("%")[0]) / 100, figure.found, figure.beside[WITHOUT]) for figure in found]
+
+
+def _frames(count: int, *, sharey: bool) -> tuple[Drawing, Sequence[Axes]]:
+    figure = Drawing(figsize=(max(_LEAST_WIDTH, _WIDTH * count), 2.7), layout="constrained")
+    return figure, list(figure.subplots(1, count, sharey=sharey, squeeze=False)[0])
