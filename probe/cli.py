@@ -124,6 +124,8 @@ def _probe(arguments: Arguments, requests: list[ProbeRequest], folders: dict[str
             advance = partial(_advance, bar, request.target)
             probed = probe_target(replace(request, advance=advance), inputs, checks=checks)
             probed.result.save(folders[request.target], probed.predictions)
+            if probed.model is not None:
+                probed.model.save(folders[request.target], encoder=_spec_of(arguments))
             probes.append(probed)
     problems = list(dict.fromkeys(problem for probed in probes for problem in probed.result.sanity.problems))
     for problem in problems:
@@ -159,6 +161,16 @@ def _opened(arguments: Arguments) -> ProbeInputs:
         seed=arguments.seed,
         say=_say,
     )
+
+
+def _spec_of(arguments: Arguments) -> str | None:
+    """The encoder's spec, for `echofm predict`; a folder by its whole path. None of a table."""
+    from echofm.embed.source import is_features
+
+    spec = arguments.sources[0]
+    if is_features(Path(spec)):
+        return None
+    return str(Path(spec).resolve()) if Path(spec).is_dir() else spec
 
 
 def _frames_of(data: Path | None) -> FramesOf | None:

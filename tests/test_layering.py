@@ -16,7 +16,22 @@ from echofm import cli
 ROOT = Path(__file__).parents[1]
 UPPER = ("pretrain", "probe", "synth")
 HELPS = [
-    *([name] for name in ("check", "convert", "embed", "phantom", "shards", "probe", "audit", "names", "export")),
+    *(
+        [name]
+        for name in (
+            "check",
+            "convert",
+            "embed",
+            "phantom",
+            "shards",
+            "probe",
+            "audit",
+            "names",
+            "export",
+            "predict",
+            "finetune",
+        )
+    ),
     *(
         ["pretrain", "demo"],
         ["probe", "compare"],

@@ -22,6 +22,8 @@ from probe.labels.choose import Fitted, Labels, Plan, fit_best
 from probe.labels.features import Features, Matrix, feature_choices, read_features
 from probe.labels.target import ClipTask, Target, read_goal
 from probe.partition import Partition, some_patients
+from probe.predict.conformal import margins_of
+from probe.predict.model import LabelModel, ModelFacts
 from probe.protocol import Chosen, Entry, ProbeProtocol, require_request, same_clips
 from probe.result import Kind, Probed, ProbeResult
 
@@ -102,6 +104,7 @@ class LabelProtocol(ProbeProtocol[EmbeddingTable, LabelAnswers]):
     fractions: tuple[float, ...]
     seeds: int
     notes: list[str] = field(default_factory=list)
+    models: list[LabelModel] = field(default_factory=list)
 
     def probed(self, own: LabelAnswers, scored: dict[str, Any]) -> Probed:
         """The result, and the predictions with all labels."""
@@ -120,7 +123,8 @@ class LabelProtocol(ProbeProtocol[EmbeddingTable, LabelAnswers]):
             subgroups=subgroups(rows, goal, self.truth, predicted_NS, draws=self.draws, seed=self.seed),
             notes=[*part.notes, *goal.class_notes(part), *self.notes],
         )
-        return Probed(result=result, predictions=prediction_frame(table, goal, part, predicted_NS))
+        model = self.models[0] if self.models else None
+        return Probed(result=result, predictions=prediction_frame(table, goal, part, predicted_NS), model=model)
 
     def answer(self, method: str, source: EmbeddingTable) -> LabelAnswers:
         """With all labels."""
@@ -151,7 +155,10 @@ class LabelProtocol(ProbeProtocol[EmbeddingTable, LabelAnswers]):
             # Attentive fits of other seeds take over what the first has chosen: a grid for each would cost hours.
             fixed = chosen if number and fraction == 1.0 else None
             name, fitted = self._best(matrices, rows, number=number, fixed=fixed)
-            predicted.append(fitted.predict(Rows(features_ND=matrices[name].values_NF, index_M=self.part.test)))
+            matrix = matrices[name]
+            predicted.append(fitted.predict_each(Rows(features_ND=matrix.values_NF, index_M=self.part.test)))
+            if method == "probe" and fraction == 1.0 and matrix.scales is not None and self.kind == "linear":
+                self.models.append(self._model(fitted, matrix))
             if number == 0:
                 chosen = {"features": name, **fitted.chosen}
             self.advance(f"{part} of the labels")
@@ -176,6 +183,19 @@ class LabelProtocol(ProbeProtocol[EmbeddingTable, LabelAnswers]):
             elif self.features != "auto":
                 self._note(f"{method} has no features {self.features!r}: it is probed on {', '.join(names)}")
         return {name: read_features(table, name, kind=self.kind, train=self.part.train) for name in names}
+
+    def _model(self, fitted: Fitted, matrix: Matrix) -> LabelModel:
+        """What was fitted, with intervals from the validation patients."""
+        assert matrix.scales is not None
+        val = self.part.val
+        predicted = fitted.predict_each(Rows(features_ND=matrix.values_NF, index_M=val))
+        rows, goal = self.table.rows, self.goal
+        return LabelModel(
+            fitted=fitted,
+            scales=matrix.scales,
+            facts=ModelFacts.of(self.table, goal, self.part),
+            margins=margins_of(goal.task, goal.of(val), predicted, rows.iloc[val]),
+        )
 
     def _note(self, note: str) -> None:
         if note not in self.notes:
