@@ -23,6 +23,8 @@ STRENGTHS = (0.05, 0.1, 0.2, 0.4, 0.8)
 # What the table of panels shows; the others are for the ranking.
 SHOWN_STRENGTH = 0.4
 _LATER, _BRIGHTER = 5, 4
+# Strong noise hides the motion too.
+_NOISE = ("fidelity", "control", "utility")
 
 Change = Callable[[Clip, np.random.Generator], Clip]
 
@@ -64,9 +66,15 @@ def copied(clip: Clip, rng: np.random.Generator) -> Clip:
     return clip.replace(frames_TCHW=np.clip(frames, 0, 255).astype(np.uint8), frame_time_s=time_s)
 
 
-def sets_of(train: ShardSet, new: ShardSet) -> dict[str, Made]:
-    """By name, of as many clips as there are of new patients."""
-    fresh, known = _clips(new), _clips(train)
+def noised(new: ShardSet, *, clips: int) -> dict[str, Made]:
+    """By name, the same clips under every strength of noise."""
+    fresh = _clips(new)[:clips]
+    return {name_of(each): Made(clips=[(clip, speckled(each)) for clip in fresh], fails=_NOISE) for each in STRENGTHS}
+
+
+def sets_of(train: ShardSet, new: ShardSet, *, clips: int) -> dict[str, Made]:
+    """By name, of so many clips each."""
+    fresh, known = _clips(new)[:clips], _clips(train)
     count = len(fresh)
     rng = np.random.default_rng(0)
     copies = [known[index] for index in rng.permutation(np.resize(np.arange(len(known)), count))]
@@ -87,12 +95,7 @@ def sets_of(train: ShardSet, new: ShardSet) -> dict[str, Made]:
         "copied": Made(clips=[(clip, copied) for clip in copies], fails=("privacy",)),
         "half copied": Made(clips=half, fails=("privacy",)),
     }
-    # Strong noise hides the motion too.
-    noise = {name_of(each): Made(clips=[(clip, speckled(each)) for clip in fresh], fails=_NOISE) for each in STRENGTHS}
-    return sets | noise
-
-
-_NOISE = ("fidelity", "control", "utility")
+    return sets | {name_of(SHOWN_STRENGTH): noised(new, clips=clips)[name_of(SHOWN_STRENGTH)]}
 
 
 def name_of(strength: float) -> str:

@@ -57,10 +57,7 @@ class PretrainRecipe(Recipe):
         if self.objective.clip_contrast.weight and self.fit.batch < 2:
             raise ValueError("--objective.clip-contrast.weight tells a clip from others: give --fit.batch 2 or more")
         if self.objective.latent.weight and self.fit.ema_decay is None:
-            raise ValueError(
-                "--objective.latent.weight predicts what the running mean of the weights embeds: give --fit.ema-decay, "
-                "as 0.998"
-            )
+            raise ValueError("--objective.latent.weight predicts a running mean's features: give --fit.ema-decay 0.998")
         return self
 
 

@@ -93,13 +93,10 @@ class PretrainTask(Task):
             with torch.no_grad():
                 own = self.net.embedded_views(batch.video_BCTHW, batch.draw_B)
             views = Embedded(**(yield Join(vars(own))))
-        target_BND = None
         if self.net.latent_head is not None:
             with torch.no_grad():
-                target_BND = turn.ema["model"].encoder(batch.video_BCTHW)
-        output = turn.net(
-            batch.video_BCTHW, **seen, denominators=denominators, views=views, target_BND=target_BND, hidden_only=True
-        )
+                seen["target_BND"] = turn.ema["model"].encoder(batch.video_BCTHW)
+        output = turn.net(batch.video_BCTHW, **seen, denominators=denominators, views=views, hidden_only=True)
         rows_ND = output.phase_BTD.detach().flatten(0, 1)
         return StepOutput(
             loss=output.loss,

@@ -21,6 +21,7 @@ from echofm.ids import IdKey, load_key
 from echofm.progress import progress_bar
 from echofm.readers.datasets import FolderSource, open_source
 from echofm.readers.images import image_sha256
+from echofm.readers.options import ReadOptions
 from echofm.readers.source import Row
 from echofm.saved import file_sha256
 from echofm.schema import FrozenModel
@@ -213,7 +214,7 @@ def clip_ids_of(path: Path, key: IdKey) -> list[str]:
     Decodes only what lies in several files. Raises UnreadableFile.
     """
     if path.suffix.lower() in _IN_TWO_FILES or path.is_dir():
-        return [clip.clip_id for clip in read_clips(path, key=key)]
+        return [clip.clip_id for clip in read_clips(path, ReadOptions(key=key))]
     try:
         digest = bytes.fromhex(file_sha256(path))
     except OSError as error:
