@@ -97,8 +97,9 @@ def main(argv: list[str]) -> int:
     test_on = next(iter(arguments.test_on), None)
     requests = [ProbeRequest(target=target, test_on=test_on, **shared) for target in arguments.target]
     if not is_features(Path(arguments.sources[0])):
+        own = arguments.embed.own_labels()
         data = [each for each in (arguments.data, *arguments.test_on) if each is not None]
-        check_before_embedding(requests, data=data)
+        check_before_embedding(requests, data=data, own=() if own is None else own.names)
     with target_folders(arguments.out, arguments.target) as folders:
         return _probe(arguments, requests, folders)
 

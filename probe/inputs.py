@@ -79,7 +79,6 @@ def open_inputs(
     Raises EchofmError naming what cannot be had.
     """
     names, others = source_names(sources, taken=_TAKEN), other_sets(sources, data=data, test_on=test_on)
-    own = options.own_labels()
     tables = None
     if data is not None:
         tables = _EncoderTables(
@@ -93,8 +92,8 @@ def open_inputs(
         )
     if is_features(Path(sources[0])):
         test_clips = None if others[0] is None else frozenset(load_features(others[0]).clip_id)
-        main = ProbeInputs(table=_table_of(sources[0], others[0]), test_clips=test_clips)
-        main = replace(main, table=with_labels_of(main.table, own, options.key, say=say))
+        table = with_labels_of(_table_of(sources[0], others[0]), options, say=say)
+        main = ProbeInputs(table=table, test_clips=test_clips)
     elif tables is None:
         raise EchofmError(
             f"{sources[0]}: no embedding table lies there; to probe an encoder give its data too: --data SRC"

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pandas as pd
 
 from echofm.clip import Label
+from echofm.embed.options import EmbedOptions
 from echofm.embed.rows import tidy_rows
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from echofm.ids import IdKey
 from echofm.readers.labels import OwnLabels
 
 
@@ -21,12 +21,11 @@ def say_notes(own: OwnLabels | None, say: Callable[[str], None]) -> None:
         say(f"note: {what}: {count}")
 
 
-def with_labels_of(
-    table: EmbeddingTable, own: OwnLabels | None, key: IdKey, *, say: Callable[[str], None]
-) -> EmbeddingTable:
-    """The table with a table's own labels, where there are any. key: of the ids."""
+def with_labels_of(table: EmbeddingTable, options: EmbedOptions, *, say: Callable[[str], None]) -> EmbeddingTable:
+    """The table with the labels that the options name, where they name any."""
+    own = options.own_labels()
     say_notes(own, say)
-    return table if own is None else with_own_labels(table, own.by_id(key))
+    return table if own is None else with_own_labels(table, own.by_id(options.key))
 
 
 def with_own_labels(table: EmbeddingTable, labels: Mapping[str, Mapping[str, Label]]) -> EmbeddingTable:
