@@ -95,9 +95,7 @@ def open_inputs(
         table = with_labels_of(_table_of(sources[0], others[0]), options, say=say)
         main = ProbeInputs(table=table, test_clips=test_clips)
     elif tables is None:
-        raise EchofmError(
-            f"{sources[0]}: no embedding table lies there; to probe an encoder give its data too: --data SRC"
-        )
+        raise EchofmError(f"{sources[0]}: no embedding table lies there; for an encoder give its data too: --data SRC")
     else:
         main = tables.probed(sources[0], names[0])
     baselines: dict[str, EmbeddingTable] = {}
