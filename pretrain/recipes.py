@@ -27,6 +27,8 @@ class DataConfig(FrozenModel):
     """Brightness varies per clip by a factor in [1 - gain, 1 + gain]."""
     contrast: float = pydantic.Field(default=0.0, ge=0, lt=2)
     """Grey values are raised, per clip, to a power in [2^-contrast, 2^contrast]."""
+    acoustic: float = pydantic.Field(default=0.0, ge=0, le=1)
+    """Most strength of attenuation, shadows, gain, haze, dropout and speckle (echofm.acoustic), drawn per clip."""
 
 
 class PretrainRecipe(Recipe):
