@@ -20,35 +20,36 @@ from echofm.embed.own_labels import say_notes, with_labels_of
 from echofm.embed.set_aside import file_positions
 from echofm.embed.source import is_features, load_features
 from echofm.embed.table import EmbeddingTable
-from echofm.embed.videos import open_videos
+from echofm.embed.videos import Videos, open_videos
 from echofm.encoder import AnyEncoder
 from echofm.errors import EchofmError
 from probe.checks.embedding import check_embedding
 from probe.checks.encoder import check_encoder_on, readable
-from probe.protocol import METHODS
+from probe.names import PIXEL_PCA, RANDOM_INIT, data_name, names_of
 from probe.report.clips import FileFrames, FramesOf, ShardFrames
 from probe.result import Check
-from probe.sources import other_sets, source_names
+from probe.sources import other_sets
 
-RANDOM_INIT, PIXEL_PCA, PIXELS = "random init", "pixel PCA", "pixels"
-# Rows of a result that a source's own name must not take the place of.
-_TAKEN = METHODS | {RANDOM_INIT, PIXEL_PCA, PIXELS, "pixels and change", "mean mask"}
 # Of a table beside the probed one: the rest is said of the same clips already.
 _OF_FEATURES = ("collapse", "variance spectrum")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ProbeInputs:
-    """table: of the encoder that is probed. baselines: name -> table, of other encoders and of random weights.
+    """table: of the encoder that is probed. name, data: what both are called.
 
+    baselines: name -> table, of other encoders and of random weights.
     encoder, baseline_encoders: the same before they were tables; None and empty for tables as given. pixels: not yet
     reduced (`pixel_pca`); None where no data was given. checks: of the encoder under its contract, and those that
-    another encoder given failed, with its name. clips: reads the data's clips under that contract; frames_of: one
+    another encoder given failed, with its name. clips: reads the data's clips under that contract; every:
+    does a task on each clip as it lies there (`Videos.every`), also of the other set; frames_of: one
     clip's frames, by its id; both None for a table alone. device: of the encoders. test_clips: ids of another set's
     clips, where those are tested on: tables then hold both sets' clips, and frames_of reads the other set's.
     """
 
     table: EmbeddingTable
+    name: str = ""
+    data: str = ""
     baselines: dict[str, EmbeddingTable] = field(default_factory=dict)
     encoder: AnyEncoder | None = None
     baseline_encoders: dict[str, AnyEncoder] = field(default_factory=dict)
@@ -56,6 +57,7 @@ class ProbeInputs:
     pixels: EmbeddingTable | None = None
     checks: tuple[Check, ...] = ()
     clips: Callable[[], Iterator[Clip]] | None = None
+    every: Callable[[Callable[[Clip, Any], Any]], Iterator[Any]] | None = None
     frames_of: FramesOf | None = None
     test_clips: Collection[str] | None = None
 
@@ -78,7 +80,7 @@ def open_inputs(
     say: gets a line on each thing as it happens, failed checks among them, before anything is embedded.
     Raises EchofmError naming what cannot be had.
     """
-    names, others = source_names(sources, taken=_TAKEN), other_sets(sources, data=data, test_on=test_on)
+    names, others = names_of(sources), other_sets(sources, data=data, test_on=test_on)
     tables = None
     if data is not None:
         tables = _EncoderTables(
@@ -90,14 +92,7 @@ def open_inputs(
             say=say,
             show_progress=show_progress,
         )
-    if is_features(Path(sources[0])):
-        test_clips = None if others[0] is None else frozenset(load_features(others[0]).clip_id)
-        table = with_labels_of(_table_of(sources[0], others[0]), options, say=say)
-        main = ProbeInputs(table=table, test_clips=test_clips)
-    elif tables is None:
-        raise EchofmError(f"{sources[0]}: no embedding table lies there; for an encoder give its data too: --data SRC")
-    else:
-        main = tables.probed(sources[0], names[0])
+    main = _probed(sources[0], names[0], others[0], tables, options, say)
     baselines: dict[str, EmbeddingTable] = {}
     encoders: dict[str, AnyEncoder] = {}
     failed: list[Check] = []
@@ -115,10 +110,30 @@ def open_inputs(
         failed += [check for check in _failed(name, of_table) if check.name.endswith(_OF_FEATURES)]
     return replace(
         main,
+        name=names[0],
+        data=data_name(data, others[0]),
         baselines=baselines | main.baselines,
         baseline_encoders=encoders | main.baseline_encoders,
         checks=(*main.checks, *failed),
     )
+
+
+def _probed(
+    source: str,
+    name: str,
+    other: Path | None,
+    tables: _EncoderTables | None,
+    options: EmbedOptions,
+    say: Callable[[str], None],
+) -> ProbeInputs:
+    """Of the first source alone."""
+    if is_features(Path(source)):
+        test_clips = None if other is None else frozenset(load_features(other).clip_id)
+        table = with_labels_of(_table_of(source, other), options, say=say)
+        return ProbeInputs(table=table, test_clips=test_clips)
+    if tables is None:
+        raise EchofmError(f"{source}: no embedding table lies there; to probe an encoder give its data too: --data SRC")
+    return tables.probed(source, name)
 
 
 def _table_of(folder: str, other: Path | None) -> EmbeddingTable:
@@ -163,7 +178,10 @@ class _EncoderTables:
             device=self.options.torch_device,
             pixels=self.table(pixels, PIXEL_PCA, plain=True) if self.with_baselines else None,
             checks=tuple(checks),
-            clips=lambda: (item.clip for item in readable(source, range(len(source)))),
+            clips=lambda: (
+                item.clip for each in dict.fromkeys((source, shown)) for item in readable(each, range(len(each)))
+            ),
+            every=self._every,
             frames_of=self._frames_of(shown, found[-1]),
             test_clips=None if self.test_on is None else frozenset(found[-1].table.clip_id),
         )
@@ -221,8 +239,16 @@ class _EncoderTables:
             return {}
 
     def _input(self, encoder: AnyEncoder, data: Path) -> Input:
+        return self._videos(data).input(encoder.contract)
+
+    def _every(self, task: Callable[[Clip, Any], Any]) -> Iterator[Any]:
+        return (
+            each for data in (self.data, self.test_on) if data is not None for each in self._videos(data).every(task)
+        )
+
+    def _videos(self, data: Path) -> Videos:
         options, reading = self.options, self.options.reading
-        videos = open_videos(
+        return open_videos(
             data,
             # Labels of one's own are of the data; the other set brings its own.
             options=reading if data == self.data else replace(reading, labels=None),
@@ -232,7 +258,6 @@ class _EncoderTables:
             patient_from=options.patient_from,
             show_progress=self.show_progress,
         )
-        return videos.input(encoder.contract)
 
 
 def _joined(tables: Sequence[EmbeddingTable]) -> EmbeddingTable:

@@ -1,8 +1,8 @@
-"""What a probe command is given: the sources' names, and what each is tested on."""
+"""What each source of a probe is tested on."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from echofm.embed.source import is_features
@@ -32,22 +32,3 @@ def other_sets(sources: Sequence[str], *, data: Path | None, test_on: Sequence[P
             "--test-on: that is --data itself, and the test would be leaked to; give a set of other patients"
         )
     return [test_on[0]] * len(sources)
-
-
-def source_names(sources: Sequence[str], *, taken: Collection[str]) -> list[str]:
-    """A short name for each: the last part of a folder, two where that is `export`; a spec as it is written.
-
-    " (given)" is added to a name that is taken, as a result has it for something else.
-    """
-    names = []
-    for source in sources:
-        parts = Path(source).parts
-        if Path(source).is_dir() and parts:
-            names.append("/".join(parts[-2:] if parts[-1] == "export" else parts[-1:]))
-        else:
-            head, _, tail = source.rpartition(":")
-            names.append(f"{head}:{Path(tail).name}" if head and "/" in tail else source)
-    names = [f"{name} (given)" if name in taken else name for name in names]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise EchofmError(f"two encoders or tables have the name {twice[0]!r}; rename a folder")
-    return names

@@ -16,22 +16,9 @@ from echofm import cli
 ROOT = Path(__file__).parents[1]
 UPPER = ("pretrain", "probe", "synth")
 HELPS = [
-    *(
-        [name]
-        for name in (
-            "check",
-            "convert",
-            "embed",
-            "phantom",
-            "shards",
-            "probe",
-            "audit",
-            "names",
-            "export",
-            "predict",
-            "finetune",
-        )
-    ),
+    *([name] for name in ("check", "convert", "embed", "phantom", "shards", "probe", "audit", "view")),
+    *([name] for name in ("names", "export", "predict", "finetune")),
+    ["audit", "duplicates"],
     *(
         ["pretrain", "demo"],
         ["probe", "compare"],

@@ -8,7 +8,7 @@ import numpy as np
 
 from echofm.embed.table import EmbeddingTable
 from probe.labels.answers import LabelAnswers
-from probe.labels.evaluate import LabelProtocol
+from probe.labels.fitting import LabelProtocol
 from probe.predict.conformal import margins_of
 from probe.predict.model import LabelModel
 

@@ -25,11 +25,12 @@ from probe.finetune.head import FinetuneNet, Spread, linear_of, put_back
 from probe.finetune.protocol import FROZEN, FinetuneProtocol
 from probe.finetune.recipe import FinetuneRecipe
 from probe.finetune.task import HEAD, FinetuneTask
-from probe.inputs import PIXEL_PCA, ProbeInputs
+from probe.inputs import ProbeInputs
 from probe.labels.answers import truth_of
 from probe.labels.choose import Labels, Plan, fit_best
 from probe.labels.features import fit_scales, scaled_features
 from probe.labels.target import Target, read_goal
+from probe.names import PIXEL_PCA
 from probe.partition import Partition
 from probe.predict.model import LabelModel, ModelFacts
 from probe.result import Probed
