@@ -87,8 +87,8 @@ def test_clips_unlike_those_of_training_are_refused(day: Path, capsys: pytest.Ca
     assert main(["predict", *words, "--processes", "1"]) == 1
     table = pd.read_csv(day / "odd.csv")
     assert table["predicted"].notna().sum() == 2, "one clip, and its study"
-    said = capsys.readouterr().err
-    assert "view PLAX: fitted on A4C" in said and "10 frames per second: fitted on 50 to 50" in said
+    shown = capsys.readouterr().err
+    assert "view PLAX: fitted on A4C" in shown and "10 frames per second: fitted on 50 to 50" in shown
 
 
 def test_another_encoder_and_damaged_files_are_refused(day: Path, tmp_path: Path) -> None:
