@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from echofm.acoustic import KINDS, perturbed
 from echofm.clip import ClipBatch
 from echofm.contract import InputContract
 from echofm.draws import Stream, uniform
@@ -37,6 +38,8 @@ def _resized(batch: ClipBatch, size: int) -> ClipBatch:
     for name in ("video_BCTHW", "paired_BCTHW", "clean_BCTHW"):
         if (video := getattr(batch, name)) is not None:
             done[name] = _smooth(video, size).clamp_(0, 1)
+    if batch.beam_B2HW is not None:
+        done["beam_B2HW"] = _smooth(batch.beam_B2HW, size)
     if batch.mask_BTHW is not None:
         done["mask_BTHW"] = F.interpolate(batch.mask_BTHW.float(), (size, size), mode="nearest-exact").byte()
     # The nothing outside the sector has no weight in the means of what is inside; a frame without a field has NaN.
@@ -69,3 +72,20 @@ def vary_grey(batch: ClipBatch, *, gain: float, contrast: float) -> ClipBatch:
     per_clip = (-1, 1, 1, 1, 1)
     varied = batch.video_BCTHW.pow(exponent_B.float().view(per_clip)).mul_(factor_B.float().view(per_clip))
     return replace(batch, video_BCTHW=varied.clamp_(max=1))
+
+
+def vary_acoustics(batch: ClipBatch, *, most: float) -> ClipBatch:
+    """Each kind of `echofm.acoustic` with probability one half, its strength uniform in [0, most]; by `beam_B2HW`."""
+    if not most:
+        return batch
+    assert batch.beam_B2HW is not None, "the batch must carry `beam`"
+    drawn_B2K = uniform(batch.draw_B, 2, len(KINDS), stream=Stream.ACOUSTIC_VIEW)
+    strength_BK = most * drawn_B2K[:, 1] * (drawn_B2K[:, 0] < 0.5)
+    varied = perturbed(
+        batch.video_BCTHW,
+        beam_B2HW=batch.beam_B2HW,
+        sector_BHW=batch.sector_BHW,
+        draw_B=batch.draw_B,
+        strength={kind: strength_BK[:, number] for number, kind in enumerate(KINDS)},
+    )
+    return replace(batch, video_BCTHW=varied)

@@ -119,8 +119,8 @@ class ClipBatch:
 
     The others only where a loader was asked to `carry` them, named as in Clip; frames without a mask are NOT_ANNOTATED,
     clips without phase, displacement or velocity have NaN. emptying_BT: `echofm.shards.carry.emptying_T` of the clip's
-    masks, NaN where unknown. paired, clean: as video, C 1. displacement_px_BT2HW: from a frame of the window to its
-    next one, NaN where there is none.
+    masks, NaN where unknown. beam_B2HW: `echofm.fan.beams` of the clip. paired, clean: as video, C 1.
+    displacement_px_BT2HW: from a frame of the window to its next one, NaN where there is none.
     """
 
     video_BCTHW: torch.Tensor
@@ -134,6 +134,7 @@ class ClipBatch:
     views: Sequence[str | None] | None = None
     mask_BTHW: torch.Tensor | None = None
     emptying_BT: torch.Tensor | None = None
+    beam_B2HW: torch.Tensor | None = None
     phase_BT: torch.Tensor | None = None
     paired_BCTHW: torch.Tensor | None = None
     clean_BCTHW: torch.Tensor | None = None

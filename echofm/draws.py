@@ -39,6 +39,10 @@ class Stream(enum.IntEnum):
     TEXT = 14
     SHAPE = 15
     BLOCK = 16
+    ACOUSTIC = 17
+    ACOUSTIC_VIEW = 18
+    SPECKLE = 19
+    HAZE = 20
 
 
 def hashed(draw_B: torch.Tensor, *shape: int, stream: Stream) -> torch.Tensor:

@@ -73,3 +73,23 @@ class Fan:
             top=height - 1 - self.bottom,
             bottom=height - 1 - self.top,
         )
+
+
+def beams(fan: Fan | None, sector_HW: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """(2, H, W) how deep each pixel lies, and across which beam: both 0 to 1 within the image.
+
+    Where no fan is known beams run straight down the box of the sector, which may be empty.
+    """
+    row, column = np.mgrid[: sector_HW.shape[0], : sector_HW.shape[1]].astype(np.float32)
+    if fan is not None:
+        down, across = row - fan.apex_row, column - fan.apex_column
+        depth = (np.hypot(down, across) - fan.near) / (fan.far - fan.near)
+        middle, half = (fan.first_rad + fan.last_rad) / 2, (fan.last_rad - fan.first_rad) / 2
+        # About the middle beam, so that a fan which hangs upside down has no jump.
+        turned = (np.arctan2(across, down) - middle + np.pi) % (2 * np.pi) - np.pi
+        angle = (turned / half + 1) / 2
+    else:
+        rows, columns = (np.flatnonzero(sector_HW.any(axis)) for axis in (1, 0))
+        (top, bottom), (left, right) = ((x[0], x[-1]) if len(x) else (0, 1) for x in (rows, columns))
+        depth, angle = (row - top) / max(bottom - top, 1), (column - left) / max(right - left, 1)
+    return np.clip(np.stack([depth, angle]), 0, 1).astype(np.float32)

@@ -27,6 +27,8 @@ class DataConfig(FrozenModel):
     """Brightness varies per clip by a factor in [1 - gain, 1 + gain]."""
     contrast: float = pydantic.Field(default=0.0, ge=0, lt=2)
     """Grey values are raised, per clip, to a power in [2^-contrast, 2^contrast]."""
+    acoustic: float = pydantic.Field(default=0.0, ge=0, le=1)
+    """Most strength of attenuation, shadows, gain, haze, dropout and speckle (echofm.acoustic), drawn per clip."""
 
 
 class PretrainRecipe(Recipe):
@@ -57,10 +59,7 @@ class PretrainRecipe(Recipe):
         if self.objective.clip_contrast.weight and self.fit.batch < 2:
             raise ValueError("--objective.clip-contrast.weight tells a clip from others: give --fit.batch 2 or more")
         if self.objective.latent.weight and self.fit.ema_decay is None:
-            raise ValueError(
-                "--objective.latent.weight predicts what the running mean of the weights embeds: give --fit.ema-decay, "
-                "as 0.998"
-            )
+            raise ValueError("--objective.latent.weight predicts a running mean's features: give --fit.ema-decay 0.998")
         return self
 
 

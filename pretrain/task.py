@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from echofm.augment import fit_to, vary_grey
+from echofm.augment import fit_to, vary_acoustics, vary_grey
 from echofm.clip import ClipBatch
 from echofm.engine.held_out import held_out
 from echofm.engine.player import Player
@@ -31,7 +31,7 @@ class PretrainTask(Task):
     """
 
     def __init__(self, recipe: PretrainRecipe, shards: ShardSet | None = None, *, init: str | None = None) -> None:
-        self._recipe, self.contract = recipe, recipe.contract
+        self._recipe, self.contract, self.carry = recipe, recipe.contract, ["beam"] * (recipe.data.acoustic > 0)
         if shards is not None and shards.manifest.settings.channels == 3 and recipe.network.channels == 1:
             raise EchofmError(
                 "the shards are in colour, the model is grey: `echofm shards --channels 1`, or --network.channels 3"
@@ -72,9 +72,9 @@ class PretrainTask(Task):
         return {} if self._digest is None else {"initial weights": self._digest}
 
     def prepare(self, batch: ClipBatch) -> ClipBatch:
-        """Bring the clips to the model's size and channels, then vary their gain and contrast."""
-        data = self._recipe.data
-        return vary_grey(fit_to(batch, self.contract), gain=data.gain, contrast=data.contrast)
+        """Bring the clips to the model's size and channels, then vary how they were taken, their gain and contrast."""
+        data, batch = self._recipe.data, fit_to(batch, self.contract)
+        return vary_grey(vary_acoustics(batch, most=data.acoustic), gain=data.gain, contrast=data.contrast)
 
     def loss(self, batch: ClipBatch, turn: Turn) -> Loss:
         """The batch's shares of reconstruction, triplet, cycle and clip loss."""
@@ -85,13 +85,10 @@ class PretrainTask(Task):
             with torch.no_grad():
                 own = self.net.embedded_views(batch.video_BCTHW, batch.draw_B)
             views = Embedded(**(yield Join(vars(own))))
-        target_BND = None
         if self.net.latent_head is not None:
             with torch.no_grad():
-                target_BND = turn.ema["model"].encoder(batch.video_BCTHW)
-        output = turn.net(
-            batch.video_BCTHW, **seen, denominators=denominators, views=views, target_BND=target_BND, hidden_only=True
-        )
+                seen["target_BND"] = turn.ema["model"].encoder(batch.video_BCTHW)
+        output = turn.net(batch.video_BCTHW, **seen, denominators=denominators, views=views, hidden_only=True)
         rows_ND = output.phase_BTD.detach().flatten(0, 1)
         return StepOutput(
             loss=output.loss,

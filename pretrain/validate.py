@@ -26,8 +26,7 @@ _CLIPS_AT_ONCE = 4
 _COLLAPSE = (
     "[bold white on red] COLLAPSE [/] step {step}: every time point of every clip looks alike to the encoder (rank "
     "{rankme:.2f}, embedding_std {embedding_std:.4f}). Lower --fit.optim.base-lr, lengthen --fit.optim.warmup-steps, "
-    "take --objective.prior.kind pixel, or where features are predicted raise --fit.ema-decay or "
-    "--objective.reconstruction.weight"
+    "take --objective.prior.kind pixel, or, where features are predicted, raise --fit.ema-decay"
 )
 _NO_HEART = (
     "[bold black on yellow] NO HEART YET [/] step {step}: {position_share:.0%} of what tells a clip's time points "

@@ -50,6 +50,11 @@ def pixel_pca(
     Raises EchofmError as the probe would on a target that does not fit.
     """
     goal, part = read_goal(pixels, target, task=task, order=order, test_clips=test_clips, seed=seed)
+    return reduced(pixels, goal, part, seed=seed)
+
+
+def reduced(pixels: EmbeddingTable, goal: Target, part: Partition, *, seed: int = 0) -> EmbeddingTable:
+    """`pixel_pca` for a target and partition already read."""
     scores_NK = component_scores(pixels.video_ND, part.train, seed=seed)
     train, val = goal.of(part.train), goal.of(part.val)
     tried = [count for count in COMPONENTS if count < scores_NK.shape[1]] + [scores_NK.shape[1]]
@@ -85,16 +90,16 @@ def _worth(X: npt.NDArray, y: npt.NDArray, X_val: npt.NDArray, y_val: npt.NDArra
     return max(float(balanced_accuracy_score(y_val, model.predict(X_val))) for model in models)
 
 
-def constant(goal: Target, part: Partition) -> npt.NDArray:
-    """(N, 1) the training mean, (N, 1, K) the commonest class, or (N, 1, L) each label's part of the training clips."""
-    values, clips = goal.of(part.train), len(part.test)
+def constant(goal: Target, train: npt.NDArray[np.int64], *, clips: int) -> npt.NDArray:
+    """(N,) the training mean, (N, K) the commonest class, or (N, L) each label's part of the training clips."""
+    values = goal.of(train)
     if goal.task == "regression":
-        return np.full((clips, 1), values.mean())
+        return np.full(clips, values.mean())
     if goal.task == "multilabel":
         known = ~np.isnan(values)
         share_L = np.where(known, values, 0).sum(0) / np.maximum(1, known.sum(0))
-        return np.broadcast_to(share_L, (clips, 1, len(share_L))).copy()
-    predicted = np.zeros((clips, 1, len(goal.classes)))
+        return np.broadcast_to(share_L, (clips, len(share_L))).copy()
+    predicted = np.zeros((clips, len(goal.classes)))
     predicted[..., np.bincount(values, minlength=len(goal.classes)).argmax()] = 1
     return predicted
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 _TOKENS = "4,7,7"
 # Options that every target's request takes as they are.
-_REQUESTED = ("kind", "task", "order", "features", "seeds", "draws", "seed", "data")
+_REQUESTED = ("kind", "task", "order", "features", "seeds", "draws", "seed", "data", "cross_validate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +42,8 @@ class Arguments:
     out: Path
     """Folder for report.html and, by target, probe.json and predictions.parquet."""
     target: Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
-    """Label to predict (`a+b`: several 0/1 labels at once), view, kind, phase, mask, or retrieval:patient (view,
-    phase, lv_area); may be given several times."""
+    """Label to predict (`a+b`: several 0/1 labels at once), view, kind, phase, ed_es, mask, or retrieval:patient
+    (view, phase, lv_area); may be given several times."""
     data: Annotated[Path | None, tyro.conf.arg(metavar="SRC")] = None
     """Shards, folder or data set that encoders are probed on."""
     test_on: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
@@ -64,8 +65,10 @@ class Arguments:
     """Parts of the training patients whose labels are used: 0.01,0.1,1."""
     baselines: bool = True
     """Also probe the encoder's architecture at random weights, and the pixels."""
+    cross_validate: Annotated[int | None, tyro.conf.arg(metavar="FOLDS")] = None
+    """Test every patient in turn, in so many folds dealt by patient, `--seeds` times: for sets of few patients."""
     seeds: int = 5
-    """Draws of the labelled patients for each label fraction below 1."""
+    """Draws of the labelled patients for each label fraction below 1; repeats of a cross-validation."""
     draws: int = 1000
     """Redrawn test sets that an interval comes from."""
     seed: int = 0
@@ -87,12 +90,14 @@ def main(argv: list[str]) -> int:
     fractions = parse_fractions(arguments.label_fractions)
     # Only now, so that --help needs no torch.
     from echofm.embed.source import is_features
+    from probe.labels.folds import require_folds
     from probe.protocol import require_request
     from probe.targets import ProbeRequest, check_before_embedding, target_folders
 
     arguments.embed.check()
     counts: dict[str, Any] = {"--seeds": arguments.seeds, "--draws": arguments.draws}
     require_request(seed=arguments.seed, **counts)
+    require_folds(arguments.cross_validate)
     shared = {name: getattr(arguments, name) for name in _REQUESTED} | {"label_fractions": fractions}
     test_on = next(iter(arguments.test_on), None)
     requests = [ProbeRequest(target=target, test_on=test_on, **shared) for target in arguments.target]
@@ -185,10 +190,14 @@ def _advance(bar: Bar, target: str, note: str) -> None:
 
 def _print(result: ProbeResult) -> None:
     wide = max(10, *(len(score.method) for score in result.scores))
+    metric_wide = max(18, *(len(f"{score.metric} {score.of}".rstrip()) for score in result.scores))
     for score in result.scores:
         if score.level == "clip":
             found, part = score.estimate, f"{100 * score.label_fraction:.3g}%"
+            figure = (
+                " not defined" if isnan(found.value) else f"{found.value:8.3f}  [{found.low:.3f}, {found.high:.3f}]"
+            )
             print(
                 f"{result.target:<16} {score.method:<{wide}} {part:>5} of labels  "
-                f"{f'{score.metric} {score.of}'.rstrip():<18} {found.value:8.3f}  [{found.low:.3f}, {found.high:.3f}]"
+                f"{f'{score.metric} {score.of}'.rstrip():<{metric_wide}} {figure}"
             )

@@ -1,10 +1,11 @@
-"""Compare two probes of one target: is the difference more than chance?
+"""Compare probes of one target: of two whether the difference is more than chance, of more a ranked table.
 
-Reads two probe.json and the predictions.parquet beside them. Exit codes: 0 done; 2 the two cannot be compared.
+Reads their probe.json and the predictions.parquet beside each. Exit codes: 0 done; 2 they cannot be compared.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,19 +19,18 @@ from echofm.intervals import Estimate
 from echofm.report.blocks import Block, Notice, Picture, Prose, Table
 from echofm.report.page import Page
 from probe.comparison import Compared, ComparedMetric, compare
+from probe.ranking import Ranked
 from probe.report import canvas
 from probe.report.canvas import in_words
-from probe.report.results import shown, verdict
+from probe.report.results import NOT_DEFINED, shown, verdict
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Compare two probes of one target on the clips that both were tested on."""
+    """Compare two probes of one target, or rank more of them, on the clips that all were tested on."""
 
-    first: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="A.json")]]
-    """probe.json of the first."""
-    second: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="B.json")]]
-    """probe.json of the second."""
+    probes: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="PROBE")]]
+    """Two or more: probe.json files, or the folders that they are in."""
     html: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     """Also write a page here."""
     json: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
@@ -44,8 +44,16 @@ class Arguments:
 def main(argv: list[str]) -> int:
     """Compare and print, and write what was asked for."""
     arguments = tyro.cli(Arguments, args=argv, prog="echofm probe compare")
-    found = compare(arguments.first, arguments.second, draws=arguments.draws, seed=arguments.seed)
-    print(f"{found.target}: A {found.first_encoder[:12]}, B {found.second_encoder[:12]}, {found.clips} test clips")
+    if len(arguments.probes) < 2:
+        raise EchofmError("compare takes two or more probes; name their probe.json files or folders")
+    if len(arguments.probes) > 2:
+        return _rank(arguments)
+    found = compare(*arguments.probes, draws=arguments.draws, seed=arguments.seed)
+    first, second = (
+        f"{name} ({digest[:12]})"
+        for name, digest in ((found.first_name, found.first_encoder), (found.second_name, found.second_encoder))
+    )
+    print(f"{found.target}: A {first}, B {second}, {found.clips} test clips")
     for each in found.metrics:
         line = f"{each.metric:<20} A {_shown(each.first)}   B {_shown(each.second)}"
         print(line if each.difference is None else f"{line}   A - B {_shown(each.difference)}")
@@ -58,6 +66,30 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def _rank(arguments: Arguments) -> int:
+    from probe.ranking import rank
+    from probe.report.ranking import ranking_page
+
+    found = rank(arguments.probes, draws=arguments.draws, seed=arguments.seed)
+    print(f"{found.target}: {len(found.ranked)} probes on {found.clips} test clips of {found.patients} patients")
+    wide = max(len(each.name) for each in found.ranked)
+    for each in found.ranked:
+        line = f"{each.rank:>2}  {each.name:<{wide}}  {found.metric} {_shown(each.scores[found.metric])}"
+        apart = "" if each.to_best is None else f"   to the best {_shown(each.to_best)}, {_apart(found.metric, each)}"
+        print(line + apart)
+    for note in found.notes:
+        print(f"note: {note}")
+    if arguments.json is not None:
+        _write(arguments.json, found.to_json())
+    if arguments.html is not None:
+        ranking_page(found).save(arguments.html)
+    return 0
+
+
+def _apart(metric: str, each: Ranked) -> str:
+    return "" if each.to_best is None else verdict(metric, each.to_best)
+
+
 def _write(path: Path, text: str) -> None:
     try:
         write_whole(path, text)
@@ -66,6 +98,8 @@ def _write(path: Path, text: str) -> None:
 
 
 def _shown(estimate: Estimate) -> str:
+    if math.isnan(estimate.value):
+        return NOT_DEFINED
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
@@ -74,7 +108,8 @@ def compared_page(found: Compared) -> Page:
     target = in_words(found.target)
     report = Page(
         f"Two encoders on {target}",
-        lead=f"A is encoder `{found.first_encoder[:16]}`, B `{found.second_encoder[:16]}`.",
+        lead=f"A is {found.first_name} (`{found.first_encoder[:12]}`), B {found.second_name} "
+        f"(`{found.second_encoder[:12]}`).",
     )
     blocks: list[Block] = [_table(found), Prose(_protocol(found)), *(Notice(f"{note}.") for note in found.notes)]
     report.add("Results", *blocks, *(_picture(each) for each in found.metrics))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -39,6 +40,8 @@ class Compared(FrozenModel):
     task: str
     first_encoder: str
     second_encoder: str
+    first_name: str
+    second_name: str
     paired: bool
     clips: int
     """Test clips that the figures are of."""
@@ -48,7 +51,7 @@ class Compared(FrozenModel):
     """What a reader must know, in words."""
 
 
-class _Side(NamedTuple):
+class Side(NamedTuple):
     """A probe and its predictions, where they lie beside it."""
 
     result: ProbeResult
@@ -66,10 +69,10 @@ def compare(first: str | Path, second: str | Path, *, draws: int = 1000, seed: i
     Raises EchofmError where targets, tasks, classes, true values or test sets are unlike.
     """
     require_request(seed=seed, draws=draws)
-    ours, theirs = _read(first), _read(second)
+    ours, theirs = read_side(first), read_side(second)
     a, b = ours.result, theirs.result
-    _require_alike(a, b)
-    metrics = _metrics(a, [ours.rows, theirs.rows])
+    require_alike(a, b)
+    metrics = metrics_of(a, [ours.rows, theirs.rows])
     notes = [] if a.kind == b.kind else [f"of A the probe is {a.kind}, of B {b.kind}"]
     tested = ours.tested
     if metrics:
@@ -88,8 +91,11 @@ def compare(first: str | Path, second: str | Path, *, draws: int = 1000, seed: i
             f"{why}: only the interval of each is shown; that two intervals overlap does not mean no difference"
         )
         found = _unpaired(a, b)
+    names = names_of([first, second], [ours, theirs])
     return Compared(
         target=a.target,
+        first_name=names[0],
+        second_name=names[1],
         task=a.task,
         first_encoder=a.encoder_digest,
         second_encoder=b.encoder_digest,
@@ -102,7 +108,7 @@ def compare(first: str | Path, second: str | Path, *, draws: int = 1000, seed: i
 
 
 def _paired(
-    ours: _Side, theirs: _Side, *, metrics: Mapping[str, Metric], draws: int, seed: int
+    ours: Side, theirs: Side, *, metrics: Mapping[str, Metric], draws: int, seed: int
 ) -> tuple[list[ComparedMetric], tuple[int, int], list[str]]:
     """The metrics, the clips and patients that both share, and what must be known of them."""
     first, second, result = ours.rows, theirs.rows, ours.result
@@ -112,17 +118,17 @@ def _paired(
         raise EchofmError(
             "the two were tested on different clips: none is in both; use one set, one split and one id key for both"
         )
-    if not (shared["patient_id_a"] == shared["patient_id_b"]).all() or not _same_truth(shared, result):
+    if not (shared["patient_id_a"] == shared["patient_id_b"]).all() or not same_truth(shared, result):
         raise EchofmError(
             "a clip that both were tested on has another patient or another true value in each; embed one version of "
             "the set with both encoders"
         )
     # One array of patients, so that both meet the same redrawn ones.
     patients, clips = shared["patient_id_a"].to_numpy(str), pd.Index(shared["clip_id"])
-    arrays = [_arrays(own.set_index("clip_id").loc[clips], result) for own in (first, second)]
+    found_arrays = [arrays(own.set_index("clip_id").loc[clips], result) for own in (first, second)]
     keyed = {(name, ""): metric for name, metric in metrics.items()}
-    truth = Truth(values_N=arrays[0][0], patients_N=patients, metrics=keyed)
-    one, other = (redraw(truth.figures(predicted[:, None]), draws=draws, seed=seed) for _, predicted in arrays)
+    truth = Truth(values_N=found_arrays[0][0], patients_N=patients, metrics=keyed)
+    one, other = (redraw(truth.figures(predicted[:, None]), draws=draws, seed=seed) for _, predicted in found_arrays)
     found = [
         ComparedMetric(
             metric=key.metric, first=each.estimate, second=other[key].estimate, difference=each.minus(other[key])
@@ -158,17 +164,20 @@ def _unpaired(ours: ProbeResult, theirs: ProbeResult) -> list[ComparedMetric]:
     ]
 
 
-def _require_alike(ours: ProbeResult, theirs: ProbeResult) -> None:
+def require_alike(ours: ProbeResult, theirs: ProbeResult, *, names: tuple[str, str] = ("A", "B")) -> None:
+    """Raises EchofmError where target, task or classes are unlike."""
     for what, a, b in (
         ("target", ours.target, theirs.target),
         ("task", ours.task, theirs.task),
         ("classes", ", ".join(ours.classes), ", ".join(theirs.classes)),
     ):
         if a != b:
-            raise EchofmError(f"A has the {what} {a!r}, B {b!r}: they do not compare; probe both for one target")
+            raise EchofmError(
+                f"{names[0]} has the {what} {a!r}, {names[1]} {b!r}: they do not compare; probe both for one target"
+            )
 
 
-def _metrics(result: ProbeResult, rows: list[pd.DataFrame | None]) -> dict[str, Metric]:
+def metrics_of(result: ProbeResult, rows: list[pd.DataFrame | None]) -> dict[str, Metric]:
     """What can be computed from predictions; nothing for tasks without one prediction per clip."""
     needed = {"clip_id", "patient_id"} | set(_true(result)) | set(_predicted(result))
     if any(each is None or not needed <= set(each.columns) or each["clip_id"].duplicated().any() for each in rows):
@@ -184,7 +193,7 @@ def _predicted(result: ProbeResult) -> list[str]:
     return ["predicted"] if result.task == "regression" else [f"probability_{name}" for name in result.classes]
 
 
-def _arrays(rows: pd.DataFrame, result: ProbeResult) -> tuple[npt.NDArray, npt.NDArray]:
+def arrays(rows: pd.DataFrame, result: ProbeResult) -> tuple[npt.NDArray, npt.NDArray]:
     """True and said, as the task's metrics take them."""
     if result.task == "regression":
         return rows["true"].to_numpy(float), rows["predicted"].to_numpy(float)
@@ -195,7 +204,7 @@ def _arrays(rows: pd.DataFrame, result: ProbeResult) -> tuple[npt.NDArray, npt.N
     return rows["true"].astype(str).map(number_of).to_numpy(np.int64), predicted
 
 
-def _same_truth(shared: pd.DataFrame, result: ProbeResult) -> bool:
+def same_truth(shared: pd.DataFrame, result: ProbeResult) -> bool:
     for name in _true(result):
         first, second = shared[f"{name}_a"], shared[f"{name}_b"]
         if pd.api.types.is_numeric_dtype(first.dtype) and pd.api.types.is_numeric_dtype(second.dtype):
@@ -206,7 +215,19 @@ def _same_truth(shared: pd.DataFrame, result: ProbeResult) -> bool:
     return True
 
 
-def _read(path: str | Path) -> _Side:
+def names_of(paths: Sequence[str | Path], sides: Sequence[Side]) -> list[str]:
+    """The encoders' names; the run's folder is added where two are alike, and stands alone where none is known."""
+    runs = []
+    for given in paths:
+        path = Path(given).resolve()
+        folder = path.parent if path.suffix == ".json" else path
+        runs.append((folder.parent if (folder / "probe.json").is_file() else folder).name)
+    names = [side.result.encoder or run for side, run in zip(sides, runs)]
+    alike = Counter(names)
+    return [f"{name} ({run})" if alike[name] > 1 and name != run else name for name, run in zip(names, runs)]
+
+
+def read_side(path: str | Path) -> Side:
     """Of a probe.json itself, the one in a target's folder, or the only one of a run; a run has a folder per target."""
     path = Path(path)
     folder = path.parent if path.name == "report.json" else path
@@ -224,4 +245,4 @@ def _read(path: str | Path) -> _Side:
         rows = pd.read_parquet(file) if file.is_file() else None
     except (OSError, ValueError) as error:
         raise EchofmError(f"{file}: no predictions can be read ({type(error).__name__}); probe again") from None
-    return _Side(ProbeResult.from_json(found[0]), rows)
+    return Side(ProbeResult.from_json(found[0]), rows)

@@ -19,34 +19,35 @@ from echofm.embed.options import EmbedOptions
 from echofm.embed.set_aside import file_positions
 from echofm.embed.source import is_features, load_features
 from echofm.embed.table import EmbeddingTable
-from echofm.embed.videos import open_videos
+from echofm.embed.videos import Videos, open_videos
 from echofm.encoder import AnyEncoder
 from echofm.errors import EchofmError
 from probe.checks.embedding import check_embedding
 from probe.checks.encoder import check_encoder_on, readable
-from probe.protocol import METHODS
+from probe.names import PIXEL_PCA, RANDOM_INIT, data_name, names_of
 from probe.report.clips import FileFrames, FramesOf, ShardFrames
 from probe.result import Check
 
-RANDOM_INIT, PIXEL_PCA, PIXELS = "random init", "pixel PCA", "pixels"
-# Rows of a result that a source's own name must not take the place of.
-_TAKEN = METHODS | {RANDOM_INIT, PIXEL_PCA, PIXELS, "pixels and change", "mean mask"}
 # Of a table beside the probed one: the rest is said of the same clips already.
 _OF_FEATURES = ("collapse", "variance spectrum")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ProbeInputs:
-    """table: of the encoder that is probed. baselines: name -> table, of other encoders and of random weights.
+    """table: of the encoder that is probed. name, data: what both are called.
 
+    baselines: name -> table, of other encoders and of random weights.
     encoder, baseline_encoders: the same before they were tables; None and empty for tables as given. pixels: not yet
     reduced (`pixel_pca`); None where no data was given. checks: of the encoder under its contract, and those that
-    another encoder given failed, with its name. clips: reads the data's clips under that contract; frames_of: one
+    another encoder given failed, with its name. clips: reads the data's clips under that contract; every:
+    does a task on each clip as it lies there (`Videos.every`), also of the other set; frames_of: one
     clip's frames, by its id; both None for a table alone. device: of the encoders. test_clips: ids of another set's
     clips, where those are tested on: tables then hold both sets' clips, and frames_of reads the other set's.
     """
 
     table: EmbeddingTable
+    name: str = ""
+    data: str = ""
     baselines: dict[str, EmbeddingTable] = field(default_factory=dict)
     encoder: AnyEncoder | None = None
     baseline_encoders: dict[str, AnyEncoder] = field(default_factory=dict)
@@ -54,6 +55,7 @@ class ProbeInputs:
     pixels: EmbeddingTable | None = None
     checks: tuple[Check, ...] = ()
     clips: Callable[[], Iterator[Clip]] | None = None
+    every: Callable[[Callable[[Clip, Any], Any]], Iterator[Any]] | None = None
     frames_of: FramesOf | None = None
     test_clips: Collection[str] | None = None
 
@@ -76,7 +78,7 @@ def open_inputs(
     say: gets a line on each thing as it happens, failed checks among them, before anything is embedded.
     Raises EchofmError naming what cannot be had.
     """
-    names, others = _names(sources), _others(sources, data=data, test_on=test_on)
+    names, others = names_of(sources), _others(sources, data=data, test_on=test_on)
     tables = None
     if data is not None:
         tables = _EncoderTables(
@@ -88,15 +90,7 @@ def open_inputs(
             say=say,
             show_progress=show_progress,
         )
-    if is_features(Path(sources[0])):
-        test_clips = None if others[0] is None else frozenset(load_features(others[0]).clip_id)
-        main = ProbeInputs(table=_table_of(sources[0], others[0]), test_clips=test_clips)
-    elif tables is None:
-        raise EchofmError(
-            f"{sources[0]}: no embedding table lies there; to probe an encoder give its data too: --data SRC"
-        )
-    else:
-        main = tables.probed(sources[0], names[0])
+    main = _probed(sources[0], names[0], others[0], tables)
     baselines: dict[str, EmbeddingTable] = {}
     encoders: dict[str, AnyEncoder] = {}
     failed: list[Check] = []
@@ -114,10 +108,22 @@ def open_inputs(
         failed += [check for check in _failed(name, of_table) if check.name.endswith(_OF_FEATURES)]
     return replace(
         main,
+        name=names[0],
+        data=data_name(data, others[0]),
         baselines=baselines | main.baselines,
         baseline_encoders=encoders | main.baseline_encoders,
         checks=(*main.checks, *failed),
     )
+
+
+def _probed(source: str, name: str, other: Path | None, tables: _EncoderTables | None) -> ProbeInputs:
+    """Of the first source alone."""
+    if is_features(Path(source)):
+        test_clips = None if other is None else frozenset(load_features(other).clip_id)
+        return ProbeInputs(table=_table_of(source, other), test_clips=test_clips)
+    if tables is None:
+        raise EchofmError(f"{source}: no embedding table lies there; to probe an encoder give its data too: --data SRC")
+    return tables.probed(source, name)
 
 
 def _others(sources: Sequence[str], *, data: Path | None, test_on: Sequence[Path]) -> list[Path | None]:
@@ -143,25 +149,6 @@ def _others(sources: Sequence[str], *, data: Path | None, test_on: Sequence[Path
             "--test-on: that is --data itself, and the test would be leaked to; give a set of other patients"
         )
     return [test_on[0]] * len(sources)
-
-
-def _names(sources: Sequence[str]) -> list[str]:
-    """A short name for each: the last part of a folder, two where that is `export`; a spec as it is written.
-
-    " (given)" is added to a name that a result has for something else.
-    """
-    names = []
-    for source in sources:
-        parts = Path(source).parts
-        if Path(source).is_dir() and parts:
-            names.append("/".join(parts[-2:] if parts[-1] == "export" else parts[-1:]))
-        else:
-            head, _, tail = source.rpartition(":")
-            names.append(f"{head}:{Path(tail).name}" if head and "/" in tail else source)
-    names = [f"{name} (given)" if name in _TAKEN else name for name in names]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise EchofmError(f"two encoders or tables have the name {twice[0]!r}; rename a folder")
-    return names
 
 
 def _table_of(folder: str, other: Path | None) -> EmbeddingTable:
@@ -205,7 +192,10 @@ class _EncoderTables:
             device=self.options.torch_device,
             pixels=self.table(pixels, PIXEL_PCA, plain=True) if self.with_baselines else None,
             checks=tuple(checks),
-            clips=lambda: (item.clip for item in readable(source, range(len(source)))),
+            clips=lambda: (
+                item.clip for each in dict.fromkeys((source, shown)) for item in readable(each, range(len(each)))
+            ),
+            every=self._every,
             frames_of=self._frames_of(shown, found[-1]),
             test_clips=None if self.test_on is None else frozenset(found[-1].table.clip_id),
         )
@@ -263,8 +253,16 @@ class _EncoderTables:
             return {}
 
     def _input(self, encoder: AnyEncoder, data: Path) -> Input:
+        return self._videos(data).input(encoder.contract)
+
+    def _every(self, task: Callable[[Clip, Any], Any]) -> Iterator[Any]:
+        return (
+            each for data in (self.data, self.test_on) if data is not None for each in self._videos(data).every(task)
+        )
+
+    def _videos(self, data: Path) -> Videos:
         options = self.options
-        videos = open_videos(
+        return open_videos(
             data,
             options=options.reading,
             processes=options.processes,
@@ -273,7 +271,6 @@ class _EncoderTables:
             patient_from=options.patient_from,
             show_progress=self.show_progress,
         )
-        return videos.input(encoder.contract)
 
 
 def _joined(tables: Sequence[EmbeddingTable]) -> EmbeddingTable:

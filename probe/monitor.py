@@ -77,7 +77,7 @@ def quick_probe(table: EmbeddingTable, *, target: str) -> dict[str, float]:
         raise EchofmError(
             f"--monitor probe:{target}: {len(train)} training and {len(val)} val clips have the label; at least "
             f"{_FEWEST_TRAIN} of different values and {_FEWEST_VAL} are needed; take another label, or write shards "
-            "with more val clips (`echofm shards --fractions 0.8 0.1 0.1`)"
+            "with more val clips (`echofm shards --split-by hash --fractions 0.8 0.1 0.1`)"
         )
     X = np.asarray(table.video_ND[goal.rows_M], np.float64)
     patients = table.patient_id[goal.rows_M[train]].astype(str)

@@ -18,6 +18,8 @@ from echofm.split import SPLITS, split_of
 # Of train, val and test; without a test split train and val keep their ratio.
 _FRACTIONS, _WITHOUT_TEST = (0.6, 0.2, 0.2), (0.75, 0.25, 0.0)
 _LEFT_OUT = "left out"
+# Fewer test patients than these are said so in words.
+FEW_PATIENTS = 50
 _SAME_SPLITS = "write the shards again with patient-disjoint splits (`echofm check` lists such patients)"
 _SAME_NAMES = (
     "leave that patient out of one of the two sets; where they number different patients alike, write or embed one of "
@@ -157,3 +159,12 @@ def some_patients(
     order = np.random.default_rng(seed).permutation(len(clips_of))
     chosen = order[: max(2, round(fraction * len(clips_of)))]
     return rows[np.sort(np.concatenate([clips_of[i] for i in chosen]))]
+
+
+def few_patients(table: EmbeddingTable, rows_M: npt.NDArray[np.int64], part: Partition) -> list[str]:
+    """Says so in words where the test patients are few. rows_M: all clips that have the label."""
+    tested, patients = len(set(table.patient_id[part.test])), len(set(table.patient_id[rows_M]))
+    if tested >= FEW_PATIENTS:
+        return []
+    more = f"; --cross-validate 5 tests on all {patients} patients" if part.source in ("table", "patients") else ""
+    return [f"only {tested} test patients: figures rest on few hearts, and another {tested} may give others{more}"]

@@ -188,6 +188,10 @@ class ProbeProtocol(ABC, Generic[Source, Answered]):
         """Methods that need no other encoder: a constant, fewer labels."""
         return ()
 
+    def entries(self, method: str, source: Source) -> Iterable[Entry]:
+        """The rows of another encoder."""
+        yield Entry(method=method, answers=self.answer(method, source))
+
     def comparable(self, key: Key) -> bool:
         """Whether differences to other methods are taken in this figure."""
         return not key.of
@@ -199,7 +203,7 @@ class ProbeProtocol(ABC, Generic[Source, Answered]):
     def probe(self, source: Source, baselines: Mapping[str, Source] | None) -> Probed:
         """Scores of the probe, of what stands beside it and of the baselines, and the probe minus each of these."""
         own = self.answer("probe", source)
-        others = (Entry(method=name, answers=self.answer(name, each)) for name, each in (baselines or {}).items())
+        others = (entry for name, each in (baselines or {}).items() for entry in self.entries(name, each))
         ours = redraw(own.figures, draws=self.draws, seed=self.seed)
         scores, comparisons = _scores(Entry(method="probe", answers=own), ours), []
         chosen = {"probe": own.chosen}

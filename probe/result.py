@@ -103,12 +103,19 @@ class ProbeResult(FrozenModel):
     """Classes, levels in rising order (ordinal), labels (multilabel) or structures (segmentation); else empty."""
     encoder_digest: str
     splits_from: str
-    """"table": its own splits; "patients": a hash of the patient id; "test clips": those given, another set's."""
+    """"table": its own splits; "patients": a hash of the patient id; "test clips": those given, another set's;
+    "cross-validation": every clip is tested."""
     clips: dict[str, int]
     """By split."""
     patients: dict[str, int]
     """By split."""
     seeds: int = 1
+    folds: int = 1
+    """Of a cross-validation by patient; 1: one split."""
+    encoder: str = ""
+    """The encoder's name as it was given; "" where only its digest is known."""
+    data: str = ""
+    """What it was probed on, as it was given."""
     chosen: dict[str, dict[str, float | str]]
     """Hyper-parameters chosen on validation patients with all labels, by method."""
     sanity: SanityFigures

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 from echofm.embed.rows import COLUMNS
 from echofm.embed.table import EmbeddingTable
-from echofm.errors import EchofmError
+from echofm.errors import EchofmError, UnreadableFile
 from echofm.shards.manifest import MANIFEST, read_manifest
 from probe.baselines import pixel_pca
 from probe.checks.embedding import with_checks
-from probe.inputs import PIXEL_PCA, PIXELS, ProbeInputs
+from probe.inputs import ProbeInputs
 from probe.labels.evaluate import evaluate, fits_of, require_clip_kind
 from probe.labels.features import Features, feature_choices
-from probe.labels.target import read_goal
+from probe.labels.folds import folds
+from probe.labels.target import read_goal, read_target
+from probe.names import PIXEL_PCA, PIXELS
 from probe.result import Check, Kind, Probed, ProbeResult
 from probe.retrieval.probe import What, probe_retrieval
 
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
     from echofm.shards.read import ShardSet
 
 # What is asked of time points, of pixels and of pairs, not of a clip's label.
-_RETRIEVAL, _LV_AREA = "retrieval:", "retrieval:lv_area"
-_OTHERS = ("phase", "mask", _LV_AREA, *(f"{_RETRIEVAL}{what}" for what in get_args(What)))
+_RETRIEVAL, _LV_AREA, _ED_ES = "retrieval:", "retrieval:lv_area", "ed_es"
+_OTHERS = ("phase", "mask", _ED_ES, _LV_AREA, *(f"{_RETRIEVAL}{what}" for what in get_args(What)))
 # File systems take 255 bytes a name; of a longer one so many characters and a hash are kept.
 _LONGEST_BYTES, _KEPT = 200, 48
 
@@ -48,13 +50,14 @@ class ProbeRequest:
     seeds: int = 5
     draws: int = 1000
     seed: int = 0
+    cross_validate: int | None = None
     data: Path | None = None
     test_on: Path | None = None
     advance: Callable[[str], None] = lambda note: None
 
-    def asked(self, *names: str) -> dict[str, Any]:
+    def asked(self, *names: str, seed: bool = True) -> dict[str, Any]:
         """Some of it, as the probes' functions take it."""
-        return {name: getattr(self, name) for name in (*names, "seed")}
+        return {name: getattr(self, name) for name in (*names, *(["seed"] if seed else []))}
 
     def is_label(self, columns: Sequence[str] = ()) -> bool:
         """Whether a clip's label is asked for; a column of that name wins: somebody may have a column "phase".
@@ -101,6 +104,8 @@ def check_before_embedding(requests: Sequence[ProbeRequest], *, data: Sequence[P
     """
     known = [set(read_manifest(each).labels) for each in data if (each / MANIFEST).is_file()]
     for request in requests:
+        if len(data) > 1 and request.cross_validate is not None:
+            raise EchofmError("--cross-validate tests every patient of one set; leave out --test-on, or it")
         if not request.is_label():
             _require_one_set(request, others=len(data) > 1)
             continue
@@ -122,15 +127,24 @@ def check_before_probing(requests: Sequence[ProbeRequest], inputs: ProbeInputs) 
             continue
         require_clip_kind(request.kind)
         try:
-            read_goal(inputs.table, request.target, test_clips=inputs.test_clips, **request.asked("task", "order"))
+            _read(inputs.table, request, inputs.test_clips)
         except EchofmError as error:
             # It speaks of "this label", and several may be asked for.
             raise EchofmError(f"--target {request.target}: {error}") from None
         feature_choices(inputs.table, request.features, kind=request.kind)
 
 
+def _read(table: EmbeddingTable, request: ProbeRequest, test_clips: Collection[str] | None) -> None:
+    """Raises EchofmError where the target or its splits cannot be had."""
+    if request.cross_validate is None:
+        read_goal(table, request.target, test_clips=test_clips, **request.asked("task", "order"))
+        return
+    goal = read_target(table, request.target, **request.asked("task", "order", seed=False))
+    folds(table, goal, count=request.cross_validate, repeats=1, seed=request.seed)
+
+
 def _require_one_set(request: ProbeRequest, *, others: bool) -> None:
-    if others and request.target != _LV_AREA:
+    if others and request.target not in (_LV_AREA, _ED_ES):
         raise EchofmError(f"--test-on is for labels of clips; ask for {request.target} on the other set by itself")
 
 
@@ -139,14 +153,19 @@ def probe_target(request: ProbeRequest, inputs: ProbeInputs, *, checks: Sequence
 
     Raises EchofmError where the table or the data cannot answer.
     """
-    probes = {"phase": _phase, "mask": _mask, _LV_AREA: _lv_area}
+    probes = {"phase": _phase, "mask": _mask, _ED_ES: _ed_es, _LV_AREA: _lv_area}
     is_label = request.is_label(inputs.table.rows.columns)
     probed = (_label if is_label else probes.get(request.target, _retrieval))(request, inputs)
     result = probed.result
     notes = [check.says for check in checks if check.name == "time" and check.passed is None]
     if not is_label and (unused := _for_labels(request, result)):
         notes.append(f"{', '.join(unused)}: for labels of clips alone, and not used here")
-    update = {"sanity": with_checks(result.sanity, checks), "notes": [*notes, *result.notes]}
+    update = {
+        "encoder": inputs.name,
+        "data": inputs.data,
+        "sanity": with_checks(result.sanity, checks),
+        "notes": [*notes, *result.notes],
+    }
     return replace(probed, result=result.model_copy(update=update))
 
 
@@ -157,6 +176,7 @@ def _for_labels(request: ProbeRequest, result: ProbeResult) -> list[str]:
         "--kind": request.kind != "linear" and result.task != "segmentation",
         "--features": request.features != "auto",
         "--task": request.task is not None,
+        "--cross-validate": request.cross_validate is not None,
     }
     return [option for option, there in given.items() if there]
 
@@ -166,7 +186,9 @@ def steps_of(request: ProbeRequest, inputs: ProbeInputs) -> int:
     baselines = len(inputs.baselines) + (inputs.pixels is not None)
     if not request.is_label():
         return (2 if request.target == "mask" else 1) * (1 + baselines)
-    return fits_of(kind=request.kind, label_fractions=request.label_fractions, seeds=request.seeds, baselines=baselines)
+    return fits_of(
+        baselines=baselines, **request.asked("kind", "label_fractions", "seeds", "cross_validate", seed=False)
+    )
 
 
 def _label(request: ProbeRequest, inputs: ProbeInputs) -> Probed:
@@ -174,11 +196,16 @@ def _label(request: ProbeRequest, inputs: ProbeInputs) -> Probed:
     if inputs.pixels is not None and request.kind == "attentive":
         # Not reduced: the pixels' table has no tokens, and their one vector is read as one (the result says so).
         baselines[PIXELS] = inputs.pixels
+    elif inputs.pixels is not None and request.cross_validate is not None:
+        # Reduced in every fold anew, by its training patients.
+        baselines[PIXEL_PCA] = inputs.pixels
     elif inputs.pixels is not None:
         asked = request.asked("target", "task", "order")
         baselines[PIXEL_PCA] = pixel_pca(inputs.pixels, test_clips=inputs.test_clips, **asked)
-    asked = request.asked("target", "kind", "task", "order", "features", "label_fractions", "seeds", "draws", "advance")
-    return evaluate(inputs.table, baselines=baselines, test_clips=inputs.test_clips, **asked)
+    names = ("target", "kind", "task", "order", "features", "label_fractions", "seeds", "draws", "advance")
+    asked = request.asked(*names, "cross_validate")
+    reduce = [PIXEL_PCA] if request.cross_validate is not None else []
+    return evaluate(inputs.table, baselines=baselines, reduce=reduce, test_clips=inputs.test_clips, **asked)
 
 
 def _phase(request: ProbeRequest, inputs: ProbeInputs) -> Probed:
@@ -188,6 +215,17 @@ def _phase(request: ProbeRequest, inputs: ProbeInputs) -> Probed:
     systole = None if inputs.clips is None else systole_phases(inputs.clips())
     asked = request.asked("draws", "advance")
     return probe_phase(inputs.table, systole=systole, baselines=_timed_tables(inputs), **asked)
+
+
+def _ed_es(request: ProbeRequest, inputs: ProbeInputs) -> Probed:
+    from probe.phase.ed_es import probe_ed_es, traced
+
+    if inputs.every is None:
+        raise EchofmError("--target ed_es: traced frames are masks, which a table has not; give an encoder and --data")
+    read = (each for each in inputs.every(traced) if not isinstance(each, UnreadableFile))
+    found = {clip: truth for clip, _, truth in read if truth is not None}
+    asked = request.asked("draws", "advance")
+    return probe_ed_es(inputs.table, found, baselines=_timed_tables(inputs), test_clips=inputs.test_clips, **asked)
 
 
 def _retrieval(request: ProbeRequest, inputs: ProbeInputs) -> Probed:

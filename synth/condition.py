@@ -87,6 +87,10 @@ class Condition:
         """Its fields that are not None, by name."""
         return {each.name: value for each in fields(self) if (value := getattr(self, each.name)) is not None}
 
+    def only(self, names: Collection[str]) -> Condition:
+        """Of the named fields alone."""
+        return Condition(**{name: value for name, value in self.held().items() if name in names})
+
     def __len__(self) -> int:
         lengths = {len(value) for value in self.held().values()}
         assert len(lengths) == 1, "a condition that asks for something, of as many clips in all its fields"

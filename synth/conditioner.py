@@ -17,7 +17,7 @@ from synth.condition import Condition
 from synth.condition_field import Field, Sizes
 from synth.condition_fields import FIELDS
 
-_RATES = ("heart_rate_bpm_B", "frame_rate_hz_B")
+RATES = ("heart_rate_bpm_B", "frame_rate_hz_B")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,31 +27,37 @@ class Encoded:
     vector_BTD: torch.Tensor | None
     tokens_BND: torch.Tensor | None
     channels_BCTHW: torch.Tensor | None
+    control_BCTHW: torch.Tensor | None = None
 
     def window(self, first: int, frames: int) -> Encoded:
         """Of frames first .. first + frames - 1; tokens are of the whole clip."""
-        vector, channels = self.vector_BTD, self.channels_BCTHW
+        vector, channels, control = self.vector_BTD, self.channels_BCTHW, self.control_BCTHW
         return Encoded(
             vector_BTD=None if vector is None else vector.narrow(1, first, frames),
             tokens_BND=self.tokens_BND,
             channels_BCTHW=None if channels is None else channels.narrow(2, first, frames),
+            control_BCTHW=None if control is None else control.narrow(2, first, frames),
         )
 
 
 class Conditioner(nn.Module):
     """The fields that a generator takes, by their names in FIELDS.
 
+    control: further ones, whose channels are for a branch of the network.
     guided: those that guidance strengthens: all but reference and label map, which say where the anatomy is, and stay.
     """
 
-    def __init__(self, names: Sequence[str], sizes: Sizes) -> None:
+    def __init__(self, names: Sequence[str], sizes: Sizes, *, control: Sequence[str] = ()) -> None:
         super().__init__()
+        self.control, names = tuple(control), (*names, *control)
         for name in names:
             if name not in FIELDS:
                 raise EchofmError(f"no condition {name!r}; there are {', '.join(FIELDS)}")
         self.width = sizes.width
         self.parts = nn.ModuleDict({name: FIELDS[name](sizes) for name in names})
-        self.channels = sum(field.channels for field in self.fields)
+        channels = {name: field.channels for name, field in zip(names, self.fields)}
+        self.control_channels = sum(channels[name] for name in control)
+        self.channels = sum(channels.values()) - self.control_channels
         self.carry: list[Carry] = sorted({each for field in self.fields for each in field.carry})
         self.guided = [field.field for field in self.fields if field.way != "channels"]
 
@@ -87,7 +93,7 @@ class Conditioner(nn.Module):
         held = condition.held()
         if condition.phase_BT is not None:
             # The frames' phases say both already.
-            held = {name: value for name, value in held.items() if name in self.taken or name not in _RATES}
+            held = {name: value for name, value in held.items() if name in self.taken or name not in RATES}
         for name in held:
             if name not in self.taken:
                 raise EchofmError(
@@ -101,14 +107,15 @@ class Conditioner(nn.Module):
 
     def forward(self, condition: Condition, frames: int) -> Encoded:
         """Of a complete condition, of clips of so many frames."""
-        ways: dict[str, list[torch.Tensor]] = {"vector": [], "tokens": [], "channels": []}
-        for field in self.fields:
-            encoded = field(condition)
-            ways[field.way].append(each_frame(encoded, frames) if field.way == "vector" else encoded)
+        ways: dict[str, list[torch.Tensor]] = {"vector": [], "tokens": [], "channels": [], "control": []}
+        for name, field in zip(self.parts, self.fields):
+            encoded, way = field(condition), "control" if name in self.control else field.way
+            ways[way].append(each_frame(encoded, frames) if way == "vector" else encoded)
         return Encoded(
             vector_BTD=torch.stack(ways["vector"]).sum(0) if ways["vector"] else None,
             tokens_BND=torch.cat(ways["tokens"], 1) if ways["tokens"] else None,
             channels_BCTHW=torch.cat(ways["channels"], 1) if ways["channels"] else None,
+            control_BCTHW=torch.cat(ways["control"], 1) if ways["control"] else None,
         )
 
 

@@ -28,7 +28,7 @@ _TINY_SETTINGS = {
     "objective.clip-contrast": "weight 0.5 views 2",
     "objective.latent": "weight 0.02",
     "masking": "kind block",
-    "data": "gain 0.2 contrast 0.3",
+    "data": "gain 0.2 contrast 0.3 acoustic 0.5",
     "fit": "batch 4 ema-decay 0.9 save-every 5 log-every 1 workers 0 optim.warmup-steps 3",
     "monitor": "every 10 clips 2",
 }

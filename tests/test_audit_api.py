@@ -31,13 +31,18 @@ def test_the_lines_of_the_docs_run(
     monkeypatch.chdir(given)
     (example,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
     # Four held-out patients are too few for 0.05.
-    exec(example.replace("0.05", "0.25").replace('"audit"', repr(str(tmp_path / "audit"))))
+    exec(example.replace("0.05", "0.25").replace('"audit"', repr(str(tmp_path / "python" / "audit"))))
     assert "for removal" in capsys.readouterr().out
-    assert {path.name for path in (tmp_path / "audit").iterdir()} == {"report.html", "audit.json", "samples.parquet"}
+    assert {path.name for path in (tmp_path / "python" / "audit").iterdir()} == {
+        "report.html",
+        "audit.json",
+        "samples.parquet",
+    }
     words = ["--train=real:train", "--holdout=real:val,test", "--synthetic=fake", "--encoder=export", "--alpha=0.25"]
-    main([*words, f"--out={tmp_path / 'command'}"])
+    main([*words, f"--out={tmp_path / 'command' / 'audit'}"])
     for name in ("report.html", "audit.json", "samples.parquet"):
-        assert (tmp_path / "audit" / name).read_bytes() == (tmp_path / "command" / name).read_bytes()
+        same = [(tmp_path / way / "audit" / name).read_bytes() for way in ("python", "command")]
+        assert same[0] == same[1]
 
 
 def test_an_open_encoder_and_tables_are_taken(given: Path) -> None:

@@ -27,7 +27,7 @@ from synth.audit.canaries.transforms import sees_copies
 from synth.audit.cli import main
 from synth.audit.duplicates import Duplicates, _copied, exact_copies
 from synth.audit.filter.write import Filtered, LeftOut, read_decisions
-from synth.audit.report.strips import closest_pairs
+from synth.audit.report.strips import pairs
 from synth.audit.result import Attacks, AuditResult, CanaryRecall
 from synth.audit.sets import STRENGTH, safe_table
 from synth.audit.settings import AuditSettings
@@ -156,7 +156,7 @@ def test_stills_beside_cines_are_reported_on_the_page_and_at_the_terminal(
     reported = "100% of the synthetic clips are still, but 0% of the held-out ones"
     assert f"note: {reported}" in capsys.readouterr().err
     page = (tmp_path / "out" / "report.html").read_text()
-    assert page.index("What was found</h2>") < page.index(reported) < page.index("Attacks beyond distance</h2>")
+    assert page.index("What was found</h2>") < page.index(reported) < page.index("Singling out</h2>")
 
 
 def test_a_page_of_an_earlier_audit_does_not_outlast_its_figures(
@@ -214,8 +214,16 @@ def test_reasons_are_counted_together_and_an_audit_that_is_none_is_reported() ->
 
 
 def test_pairs_are_shown_of_clips_that_have_a_neighbour() -> None:
-    rows = {"row": [0, 1, 2], "motion_score": [np.nan, 0.2, 0.4], "motion_neighbour": ["", "a", "b"]}
-    assert closest_pairs(pd.DataFrame(rows), "motion", most=20)["row"].tolist() == [2, 1]
+    rows = pd.DataFrame({
+        "row": range(5), "clip_id": list("vwxyz"), "motion_score": [np.nan, 0.2, 0.4, 0.1, np.nan], "q": 0.5,
+        "motion_neighbour": ["", "a", "b", "c", ""], "motion_neighbour_patient": "p",
+        "duplicate_of": ["", "", "", "d", ""], "removed": [False, False, False, True, False],
+    })  # fmt: skip
+    found = pairs(rows, "motion", kept=20, holdout=["d"])
+    assert [(each.clip_id, each.source_id, each.of, each.removed) for each in found] == [
+        ("y", "d", "held-out", True), ("x", "b", "training", False), ("w", "a", "training", False),
+    ]  # fmt: skip
+    assert len(pairs(rows, "motion", kept=0)) == 1
 
 
 def test_whose_a_file_is_belongs_to_what_is_cached(tmp_path: Path) -> None:

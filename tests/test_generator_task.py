@@ -17,6 +17,7 @@ import torch
 from labelled_hearts import write_labelled_hearts
 from pretrain_process import environments_of_two, finish, forked
 from safetensors.torch import load_file
+from tiny_generator import tiny_generator
 
 import echofm
 from echofm.contract import InputContract
@@ -36,6 +37,7 @@ from synth.condition import Condition
 from synth.condition_field import Sizes
 from synth.generator.config import DataConfig, GeneratorRecipe, NetworkConfig, RepaConfig
 from synth.generator.denoiser import Denoiser
+from synth.generator.prior import prior_task
 from synth.generator.task import GeneratorTask
 from synth.latent.codec import PixelCodec
 from synth.mafe.config import MafeConfig
@@ -48,11 +50,13 @@ RECIPES: dict[str, dict[str, Any]] = {
     "image": {"conditions": ("view", "label-map"), "data": DataConfig(frames=1)},
     "text": {"conditions": ("text",), "data": DataConfig(frames=1)},
     "text-map": {"conditions": ("text", "time-point", "label-map"), "data": DataConfig(frames=1)},
+    "control": {"control": ("label-map",), "data": DataConfig(frames=1)},
     "video-ef": {"conditions": ("ef", "phase", "view", "reference")},
     "x-prediction": {"conditions": ("ef", "heart-rate"), "path": "data-flow"},
     "v-prediction": {"conditions": ("ef", "reference"), "path": "diffusion"},
     "video-motion": {"conditions": ("motion", "reference")},
     "aligned": {"conditions": ("embedding",), "repa": RepaConfig(weight=0.5, until=0.5)},
+    "prior": {"conditions": ("ef", "phase"), "network": NetworkConfig(width=16, depth=1, heads=2, patch=1)},
     "video-onestep": {"conditions": ("ef", "phase", "reference"), "path": "average-velocity"},
     "unet": {
         "conditions": ("ef", "reference"),
@@ -89,12 +93,16 @@ def task_of(recipe: GeneratorRecipe, hearts: Path) -> GeneratorTask:
     torch.manual_seed(1)
     sees = EncoderConfig(size=16, frames=8, channels=1, patch=8, tubelet=2, width=16, depth=1, heads=2)
     networks: dict[str, Any] = {}
+    if recipe.network.patch == 1:
+        return prior_task(recipe, ShardSet.open(hearts, show_progress=False), motion=Mafe(MafeConfig(encoder=sees)))
     if recipe.repa.weight or "embedding" in recipe.conditions:
         contract = InputContract(size=16, frames=8, frame_rate_hz=25.0)
         net = VideoEncoder(sees)
         networks["encoder"] = Encoder(net, config=config_of(net, card={}, contract=contract))
     if "motion" in recipe.conditions:
         networks["motion"] = MotionEncoder(Mafe(MafeConfig(encoder=sees)))
+    if recipe.control:
+        networks["base"] = tiny_generator(("text",), frames=1)
     return GeneratorTask(recipe, ShardSet.open(hearts, show_progress=False), codec=PixelCodec(size=16), **networks)
 
 
@@ -245,7 +253,7 @@ def test_a_codec_of_larger_clips_is_refused(hearts: Path) -> None:
 
 
 PUBLISHED = ("image", "video_ef", "video_motion", "video_onestep")
-SIZES = [(name, size) for name in (*PUBLISHED, "text", "text_map") for size in ("demo", "base")]
+SIZES = [(name, size) for name in (*PUBLISHED, "prior", "text", "text_map") for size in ("demo", "base")]
 
 
 @pytest.mark.parametrize(("name", "size"), [*SIZES, *((name, "published") for name in PUBLISHED)])

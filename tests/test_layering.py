@@ -16,7 +16,8 @@ from echofm import cli
 ROOT = Path(__file__).parents[1]
 UPPER = ("pretrain", "probe", "synth")
 HELPS = [
-    *([name] for name in ("check", "convert", "embed", "phantom", "shards", "probe", "audit")),
+    *([name] for name in ("check", "convert", "embed", "phantom", "shards", "probe", "audit", "view")),
+    ["audit", "duplicates"],
     *(
         ["pretrain", "demo"],
         ["probe", "compare"],

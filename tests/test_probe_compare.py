@@ -13,6 +13,7 @@ from echofm.errors import EchofmError
 from probe.cli import main
 from probe.comparison import Compared, compare
 from probe.labels.evaluate import evaluate
+from probe.ranking import Ranking
 from probe.result import ProbeResult
 
 BETTER, WORSE = planted_table(60, noise=0.5), planted_table(60, noise=3.0, encoder="other")
@@ -94,6 +95,28 @@ def test_unlike_probes_are_refused(runs: Path, tmp_path: Path) -> None:
     _copy(runs / "b" / "view", tmp_path / "fewer", result=fewer, rows=None)
     with pytest.raises(EchofmError, match=r"B on 7 of \d+: figures on unlike test sets do not compare"):
         compare(runs / "a" / "view", tmp_path / "fewer")
+
+
+def test_several_are_ranked_with_paired_differences_to_the_best(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(runs / "b", tmp_path / "c")
+    files = [str(folder / "ef_percent") for folder in (tmp_path / "c", runs / "a", runs / "b")]
+    out = ["--html", str(tmp_path / "r.html"), "--json", str(tmp_path / "r.json")]
+    assert main(["compare", *files, *out, "--draws", "100"]) == 0
+    found = Ranking.from_json(tmp_path / "r.json")
+    assert [(each.rank, each.name) for each in found.ranked] == [(1, "a"), (2, "c"), (3, "b")]
+    pair = compare(runs / "a" / "ef_percent", runs / "b" / "ef_percent", draws=100)
+    assert (pair.first_name, pair.second_name) == ("a", "b")
+    to_best, paired = found.ranked[2].to_best, pair.metrics[0].difference
+    assert to_best is not None and paired is not None
+    assert to_best.value == pytest.approx(-paired.value) and to_best.low == pytest.approx(-paired.high)
+    assert found.ranked[0].to_best is None and "a  mae" in capsys.readouterr().out
+    assert "better than all others" in (tmp_path / "r.html").read_text()
+    with pytest.raises(EchofmError, match="c has the target 'ef_percent', a 'view'"):
+        main(["compare", files[0], str(runs / "a" / "view"), files[2]])
+    with pytest.raises(EchofmError, match="two or more probes"):
+        main(["compare", files[0]])
 
 
 def test_command_prints_and_writes(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from echofm.estimators.logistic import median_level
-from probe.labels import metrics
+from probe.labels import elsewhere, metrics
 from probe.labels.answers import Truth
 from probe.protocol import redraw
 
@@ -63,6 +64,28 @@ def random_classes(rows: int, classes: int, seed: int) -> tuple[np.ndarray, np.n
 
 
 @CASES
+@given(st.integers(8, 60), st.integers(0, 10_000))
+def test_figures_on_another_set_see_through_a_shift_and_a_scale(rows: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    true, weights = rng.integers(30, 70, rows).astype(float), rng.integers(1, 3, (2, rows)).astype(float)
+    guess = true + rng.normal(0, 5, rows)
+    for number, weight in enumerate(weights):
+        often = np.repeat(np.arange(rows), weight.astype(int))
+        expected = scipy.stats.spearmanr(true[often], guess[often]).statistic
+        assert elsewhere.spearman.redrawn(true, guess, weights)[number] == pytest.approx(expected)
+        line = np.polyfit(guess[often], true[often], 1)
+        error = np.abs(true[often] - np.polyval(line, guess[often])).mean()
+        assert elsewhere.mae_recalibrated.redrawn(true, guess, weights)[number] == pytest.approx(error)
+    for metric in (elsewhere.spearman, elsewhere.mae_recalibrated, elsewhere.r2_recalibrated):
+        assert metric(true, 3 * guess + 100) == pytest.approx(metric(true, guess))
+    classes = (true > true.min()).astype(int)
+    if classes.min() == classes.max():
+        return
+    shifted = np.stack([1 - true / 1000, true / 1000], 1)
+    assert elsewhere.balanced_accuracy_recalibrated(classes, shifted) == pytest.approx(1)
+
+
+@CASES
 @given(st.integers(8, 80), st.integers(2, 5), st.integers(0, 10_000))
 def test_classification_metrics(rows: int, classes: int, seed: int) -> None:
     true, guess, weights = random_classes(rows, classes, seed)
@@ -72,12 +95,14 @@ def test_classification_metrics(rows: int, classes: int, seed: int) -> None:
     def recall(w: np.ndarray) -> float:
         return reference.recall_score(true, answer, sample_weight=w, **macro)
 
-    same(metrics.balanced_accuracy, true, guess, weights, recall)
-    same(metrics.macro_f1, true, guess, weights, lambda w: reference.f1_score(true, answer, sample_weight=w, **macro))
+    same(metrics.recall_of_those_there, true, guess, weights, recall)
     if len(present) < classes:
+        assert np.isnan(metrics.balanced_accuracy(true, guess)) and np.isnan(metrics.macro_f1(true, guess))
         assert np.isnan(metrics.auroc(true, guess))
         assert np.isnan(metrics.average_precision(true, guess))
         return
+    same(metrics.balanced_accuracy, true, guess, weights, recall)
+    same(metrics.macro_f1, true, guess, weights, lambda w: reference.f1_score(true, answer, sample_weight=w, **macro))
     score = guess[:, 1] if classes == 2 else guess
 
     def area(w: np.ndarray) -> float:

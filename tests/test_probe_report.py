@@ -270,6 +270,6 @@ def _score(metric: str, value: float, *, of: str = "") -> Score:
     )
 
 
-def test_a_figure_that_is_not_defined_is_a_dash() -> None:
+def test_a_figure_that_is_not_defined_says_so_and_one_not_measured_is_a_dash() -> None:
     nan = float("nan")
-    assert shown(Estimate(value=nan, low=nan, high=nan)) == shown(None) == "–"
+    assert (shown(Estimate(value=nan, low=nan, high=nan)), shown(None)) == ("not defined", "–")

@@ -30,6 +30,9 @@ class Embed:
     """Folder for the table."""
     phase: bool = True
     """Also keep the token-time features (phase), far larger than the clip features."""
+    perturb: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="KIND:STRENGTH")] = ()
+    """Lay a fault of the image over every clip, of strength 0 to 1, to see what the features lose by it: attenuation,
+    shadow, gain, haze, dropout, speckle; may be given several times."""
     embed: tyro.conf.OmitArgPrefixes[EmbedOptions] = field(default_factory=EmbedOptions)
 
 
@@ -38,15 +41,18 @@ def main(argv: list[str]) -> int:
     args = tyro.cli(Embed, args=argv, prog="echofm embed", description=Embed.__doc__)
     args.embed.check()
     # Only now, so that --help needs no torch.
+    from echofm.acoustic import parsed_strength
     from echofm.backbones import open_encoder
     from echofm.embed.cache import embed_to
     from echofm.embed.run import joined_ranks
 
-    options = args.embed
+    options, perturb = args.embed, parsed_strength(args.perturb)
     with joined_ranks(options.torch_device) as ranks:
         encoder = open_encoder(args.encoder, trust_remote_code=options.trust_remote_code).to(ranks.device)
         videos = options.videos(args.src, show_progress=ranks.is_main_process)
-        extractor = options.extractor(encoder, device=ranks.device, phase=args.phase, tokens=options.grid)
+        extractor = options.extractor(
+            encoder, device=ranks.device, phase=args.phase, tokens=options.grid, perturb=perturb
+        )
         outcome = embed_to(args.out, extractor, videos.input(encoder.contract), cache=options.cache, ranks=ranks)
     if outcome is None:
         return 0

@@ -6,8 +6,8 @@ W windows, T token times of a window, R rows, C columns, S frames per token, F f
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
+from echofm.acoustic import Kind, perturbed_clip
 from echofm.clip import Clip, ClipBatch
 from echofm.embed.inputs import Item, conformed
 from echofm.embed.phase import PhaseTokens
@@ -66,7 +67,7 @@ class Extractor:
     windows: per clip, spread evenly; None takes as many as cover the whole clip. Their features are averaged.
     batch: windows per forward pass. precision: bf16 is faster where the hardware has it and differs in the third digit.
     phase: also keep the token-time features. tokens: also keep the tokens of each clip's middle window, average-pooled
-    to this grid of (times, rows, columns).
+    to this grid of (times, rows, columns). perturb: acoustic kinds and strengths laid over every clip.
     Raises EchofmError where the encoder's tokens cannot be pooled to that grid.
     """
 
@@ -77,6 +78,7 @@ class Extractor:
     precision: Precision = "fp32"
     phase: bool = True
     tokens: TokenGrid | None = None
+    perturb: Mapping[Kind, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.tokens is not None:
@@ -89,6 +91,8 @@ class Extractor:
             "windows": "whole clip" if self.windows is None else self.windows,
             "precision": self.precision,
         }
+        if self.perturb:
+            kept["perturb"] = ",".join(f"{kind}:{value:g}" for kind, value in sorted(self.perturb.items()))
         return kept if self.tokens is None else kept | {"tokens": ",".join(map(str, self.tokens))}
 
     def table(self, items: Iterable[Item]) -> EmbeddingTable:
@@ -136,7 +140,7 @@ class Extractor:
         contract = self.encoder.contract
         windowing = Windowing(length=contract.frames, frame_rate_hz=contract.frame_rate_hz)
         for number, item in enumerate(items):
-            clip = item.clip
+            clip = perturbed_clip(item.clip, self.perturb) if self.perturb else item.clip
             windows = windowing.spread(
                 number, clip.clip_id, clip.frame_time_s, len(clip.frames_TCHW), count=self.windows
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,6 +18,7 @@ from echofm.readers.patients import PatientFrom
 if TYPE_CHECKING:
     import torch
 
+    from echofm.acoustic import Kind
     from echofm.embed.extract import Extractor
     from echofm.embed.tokens import TokenGrid
     from echofm.embed.videos import Videos
@@ -124,8 +126,10 @@ class EmbedOptions:
         device: torch.device | str | None = None,
         phase: bool = True,
         tokens: TokenGrid | None = None,
+        perturb: Mapping[Kind, float] | None = None,
     ) -> Extractor:
-        """An encoder as these options apply it. tokens: the grid to keep, already one that the encoder has."""
+        """An encoder as these options apply it. tokens: the grid to keep, already one that the encoder has. perturb: as
+        in `Extractor`."""
         from echofm.embed.extract import Extractor
 
         self.check()
@@ -137,4 +141,5 @@ class EmbedOptions:
             precision=self.precision,
             phase=phase,
             tokens=tokens,
+            perturb=perturb or {},
         )

@@ -101,6 +101,46 @@ class Videos:
             for _, result in pool.map(work):
                 yield result
 
+    def every(
+        self,
+        task: Callable[[Clip, Any], R],
+        *,
+        splits: Sequence[str] = (),
+        named: Callable[[str], str] = str,
+        channels: int = 1,
+    ) -> Iterator[tuple[str, str, R] | UnreadableFile]:
+        """(clip id, patient id, task(clip, None)) of every clip of these splits, of all where none is named.
+
+        Needs no table: the clips can be read by id afterwards. named: what an id is called by. channels: in which files
+        are read.
+        """
+        if self.shards is not None:
+            for position, record in enumerate(self.shards.records):
+                if not splits or record.meta.split in splits:
+                    self._positions[named(record.clip_id)] = position, 0
+                    yield named(record.clip_id), record.meta.patient_id, task(self.shards.clip(position), None)
+            return
+        pool = ReaderPool(
+            functools.partial(_of_each, task=task),
+            processes=min(self.processes, max(1, len(self.rows))),
+            options=replace(self.options, channels=channels),
+        )
+        given = given_splits(self.rows, key=self.options.key)
+        with pool:
+            for position, ((_, result), split) in enumerate(zip(pool.map(self.rows), given)):
+                if isinstance(result, UnreadableFile):
+                    if not splits or split is None or split in splits:
+                        yield result
+                    continue
+                for number, (clip, patient, value) in enumerate(result):
+                    if not splits or (split or split_of(patient)) in splits:
+                        self._positions[named(clip)] = position, number
+                        yield named(clip), patient, value
+
+    def __len__(self) -> int:
+        """Clips of shards; of files, which may hold several clips each, the files."""
+        return len(self.rows) if self.shards is None else len(self.shards)
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Wanted(Row):
@@ -118,6 +158,10 @@ class _Wanted(Row):
 def _with_argument(row: Row, clips: list[Clip], *, task: Callable[[Clip, Any], R]) -> R:
     assert isinstance(row, _Wanted)
     return task(clips[row.number], row.argument)
+
+
+def _of_each(row: Row, clips: list[Clip], *, task: Callable[[Clip, Any], R]) -> list[tuple[str, str, R]]:
+    return [(clip.clip_id, clip.patient_id, task(clip, None)) for clip in clips]
 
 
 def open_videos(

@@ -23,7 +23,8 @@ def held_out(shards: ShardSet, contract: InputContract, *, clips: int, carry: Se
     if not len(shards):
         raise EchofmError(
             "the shards have no val clips for the monitor; write them with some "
-            "(`echofm shards --fractions 0.8 0.1 0.1`), or switch the monitor off: --monitor.every 0"
+            "(`echofm shards --split-by hash` where the set's own splits have none), or switch the monitor off: "
+            "--monitor.every 0"
         )
     indices = np.unique(np.linspace(0, len(shards) - 1, clips).round().astype(int))
     chosen = replace(shards, records=[shards.records[index] for index in indices])

@@ -93,8 +93,8 @@ def _opened(data: Path, recipe: Recipe, *, show_progress: bool) -> ShardSet:
     shards = ShardSet.open(data, latents=None if recipe.takes_latents else False, show_progress=show_progress)
     if not shards.manifest.splits["train"].clips:
         raise EchofmError(
-            "the shards hold no training clip: write them with other --fractions, --seed or --stratify, or with "
-            "--split-by none"
+            "the shards hold no training clip: write them with --split-by hash or none, other --fractions, --seed or "
+            "--stratify"
         )
     return shards
 

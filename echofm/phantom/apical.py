@@ -11,21 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from echofm.phantom import scene
 from echofm.phantom.anatomy import Patient, generator
 from echofm.phantom.cycle import Cycle
 from echofm.phantom.layers import Extent, Layers, longitudinal_tables
-from echofm.phantom.scene import (
-    PAINT_STEP_MM,
-    Scene,
-    Stream,
-    Thread,
-    Tissue,
-    outline_levels,
-    paint_borders,
-    paint_gain,
-    stream,
-    two_leaflets,
-)
+from echofm.phantom.scene import Scene, Stream, Thread, Tissue
 from echofm.phantom.ventricle import ATRIAL_WALL_MM, VIEW_ANGLES, Ventricle, atrium_width, build_ventricle
 
 Array = npt.NDArray[np.float64]
@@ -36,16 +26,16 @@ _EXTENT = Extent(across_mm=(-125.0, 110.0), along_mm=(-50.0, 205.0))
 def build_apical(patient: Patient, view: str, cycle: Cycle, *, device: torch.device | str = "cpu") -> Scene:
     ventricle = build_ventricle(patient)
     layers = _layers(patient, ventricle, view, cycle)
-    across, along = _EXTENT.axes(PAINT_STEP_MM, PAINT_STEP_MM)
+    across, along = _EXTENT.axes(scene.PAINT_STEP_MM, scene.PAINT_STEP_MM)
     tissue = _paint_tissue(patient, view, layers, across, along)
     return Scene(
         view=view,
         cycle=cycle,
         extent=_EXTENT,
         tissue_NM=tissue,
-        gain_NM=paint_gain(patient, view, tissue, across, along, probe_mm=(-8.0, -27.0)),
+        gain_NM=scene.paint_gain(patient, view, tissue, across, along, probe_mm=(-8.0, -27.0)),
         tables=longitudinal_tables(layers, _EXTENT, device=device),
-        outline_TSL2=layers.border_points((3, 4) if view == "A4C" else (1, 2), outline_levels(patient)),
+        outline_TSL2=layers.border_points((3, 4) if view == "A4C" else (1, 2), scene.outline_levels(patient)),
         threads=_threads(patient, view, layers, cycle),
         streams=_streams(patient, view, layers, cycle),
     )
@@ -146,7 +136,7 @@ def _right_heart(p: Patient, level: Array, septum_TZ: Array, base: int, systole_
 
 
 def _paint_tissue(p: Patient, view: str, layers: Layers, across: Array, along: Array) -> npt.NDArray[np.uint8]:
-    count = paint_borders(layers.reference_ZK, layers.level_Z, across, along)
+    count = scene.paint_borders(layers.reference_ZK, layers.level_Z, across, along)
     beyond = (along > p.lv_length_mm)[:, None]
     if view == "A2C":
         ventricle = np.array([Tissue.OUTSIDE, Tissue.MYOCARDIUM, Tissue.LV, Tissue.MYOCARDIUM, Tissue.OUTSIDE])
@@ -169,7 +159,7 @@ def _threads(p: Patient, view: str, layers: Layers, cycle: Cycle) -> list[Thread
     frames = len(cycle.phase_T)
     apexwards = np.tile([0.0, -1.0], (frames, 1))
     mitral = (3, 4) if view == "A4C" else (2, 1)
-    threads = two_leaflets(
+    threads = scene.two_leaflets(
         layers.hinges(p.lv_length_mm, mitral),
         lengths_mm=(p.anterior_leaflet, p.posterior_leaflet),
         opening_T=cycle.mitral_T,
@@ -179,7 +169,7 @@ def _threads(p: Patient, view: str, layers: Layers, cycle: Cycle) -> list[Thread
         rng=rng,
     )
     if view == "A4C":
-        threads += two_leaflets(
+        threads += scene.two_leaflets(
             layers.hinges(p.lv_length_mm - p.tricuspid_offset_mm, (2, 1)),
             lengths_mm=(0.5, 0.6),
             opening_T=cycle.mitral_T,
@@ -194,7 +184,9 @@ def _threads(p: Patient, view: str, layers: Layers, cycle: Cycle) -> list[Thread
 def _streams(p: Patient, view: str, layers: Layers, cycle: Cycle) -> list[Stream]:
     apexwards = np.tile([0.0, -1.0], (len(cycle.phase_T), 1))
     mitral = layers.hinges(p.lv_length_mm, (3, 4) if view == "A4C" else (2, 1))
-    streams = [stream(mitral, patient=p, rate_T=cycle.filling_T, towards_T2=apexwards, area_cm2=4.5, length_mm=42)]
+    streams = [
+        scene.stream(mitral, patient=p, rate_T=cycle.filling_T, towards_T2=apexwards, area_cm2=4.5, length_mm=42)
+    ]
     if view == "A4C":
         tricuspid = layers.hinges(p.lv_length_mm - p.tricuspid_offset_mm, (2, 1))
         outflow = mitral.copy()
@@ -202,7 +194,11 @@ def _streams(p: Patient, view: str, layers: Layers, cycle: Cycle) -> list[Stream
         outflow[:, 1] = 0.55 * outflow[:, 0] + 0.45 * outflow[:, 1]
         outflow[..., 1] -= 12
         streams += [
-            stream(tricuspid, patient=p, rate_T=cycle.filling_T, towards_T2=apexwards, area_cm2=7.0, length_mm=32),
-            stream(outflow, patient=p, rate_T=cycle.ejection_T, towards_T2=-apexwards, area_cm2=4.5, length_mm=14),
+            scene.stream(
+                tricuspid, patient=p, rate_T=cycle.filling_T, towards_T2=apexwards, area_cm2=7.0, length_mm=32
+            ),
+            scene.stream(
+                outflow, patient=p, rate_T=cycle.ejection_T, towards_T2=-apexwards, area_cm2=4.5, length_mm=14
+            ),
         ]
     return streams

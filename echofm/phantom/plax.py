@@ -11,21 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from echofm.phantom import scene
 from echofm.phantom.anatomy import Patient, generator
 from echofm.phantom.cycle import Cycle
 from echofm.phantom.layers import Extent, Layers, longitudinal_tables
-from echofm.phantom.scene import (
-    PAINT_STEP_MM,
-    Scene,
-    Stream,
-    Thread,
-    Tissue,
-    outline_levels,
-    paint_borders,
-    paint_gain,
-    stream,
-    two_leaflets,
-)
+from echofm.phantom.scene import Scene, Stream, Thread, Tissue
 from echofm.phantom.ventricle import ATRIAL_WALL_MM, VIEW_ANGLES, Ventricle, atrium_width, build_ventricle
 
 Array = npt.NDArray[np.float64]
@@ -40,7 +30,7 @@ _OUTFLOW_SHARE = 0.42
 
 def build_plax(patient: Patient, cycle: Cycle, *, device: torch.device | str = "cpu") -> Scene:
     layers = _layers(patient, build_ventricle(patient), cycle)
-    across, along = _EXTENT.axes(PAINT_STEP_MM, PAINT_STEP_MM)
+    across, along = _EXTENT.axes(scene.PAINT_STEP_MM, scene.PAINT_STEP_MM)
     tissue = _paint_tissue(patient, layers, across, along)
     # The probe stands on the chest, above the base of the septum.
     probe = (85.0, 0.75 * patient.lv_length_mm)
@@ -49,9 +39,9 @@ def build_plax(patient: Patient, cycle: Cycle, *, device: torch.device | str = "
         cycle=cycle,
         extent=_EXTENT,
         tissue_NM=tissue,
-        gain_NM=paint_gain(patient, "PLAX", tissue, across, along, probe_mm=probe),
+        gain_NM=scene.paint_gain(patient, "PLAX", tissue, across, along, probe_mm=probe),
         tables=longitudinal_tables(layers, _EXTENT, device=device),
-        outline_TSL2=layers.border_points((1, 4), outline_levels(patient)),
+        outline_TSL2=layers.border_points((1, 4), scene.outline_levels(patient)),
         threads=_valves(patient, layers, cycle),
         streams=_streams(patient, layers, cycle),
     )
@@ -125,7 +115,7 @@ def _borders(
 
 
 def _paint_tissue(p: Patient, layers: Layers, across: Array, along: Array) -> npt.NDArray[np.uint8]:
-    count = paint_borders(layers.reference_ZK, layers.level_Z, across, along)
+    count = scene.paint_borders(layers.reference_ZK, layers.level_Z, across, along)
     out, wall, cavity = Tissue.OUTSIDE, Tissue.MYOCARDIUM, Tissue.LV
     ventricle = np.array([out, wall, cavity, cavity, cavity, wall, Tissue.RV, Tissue.RV_WALL, out])
     root = [out, Tissue.ATRIAL_WALL, Tissue.LA, Tissue.FIBROUS, Tissue.AORTA, Tissue.FIBROUS, Tissue.RV]
@@ -142,7 +132,7 @@ def _paint_tissue(p: Patient, layers: Layers, across: Array, along: Array) -> np
 def _valves(p: Patient, layers: Layers, cycle: Cycle) -> list[Thread]:
     rng = generator(p.seed, "texture", p.number, 20)
     along = np.tile([0.0, 1.0], (len(cycle.phase_T), 1))
-    mitral = two_leaflets(
+    mitral = scene.two_leaflets(
         layers.hinges(p.lv_length_mm, (2, 1)),
         lengths_mm=(p.anterior_leaflet + 0.15, p.posterior_leaflet),
         opening_T=cycle.mitral_T,
@@ -151,7 +141,7 @@ def _valves(p: Patient, layers: Layers, cycle: Cycle) -> list[Thread]:
         gain=3.0 * p.leaflet_gain,
         rng=rng,
     )
-    aortic = two_leaflets(
+    aortic = scene.two_leaflets(
         layers.hinges(p.lv_length_mm + _CUSPS_BEYOND_MM, (4, 3)),
         lengths_mm=(0.53, 0.53),
         opening_T=cycle.aortic_T,
@@ -168,6 +158,6 @@ def _streams(p: Patient, layers: Layers, cycle: Cycle) -> list[Stream]:
     mitral = layers.hinges(p.lv_length_mm, (2, 1))
     aortic = layers.hinges(p.lv_length_mm + _CUSPS_BEYOND_MM, (4, 3))
     return [
-        stream(mitral, patient=p, rate_T=cycle.filling_T, towards_T2=-basewards, area_cm2=4.5, length_mm=40),
-        stream(aortic, patient=p, rate_T=cycle.ejection_T, towards_T2=basewards, area_cm2=3.5, length_mm=45),
+        scene.stream(mitral, patient=p, rate_T=cycle.filling_T, towards_T2=-basewards, area_cm2=4.5, length_mm=40),
+        scene.stream(aortic, patient=p, rate_T=cycle.ejection_T, towards_T2=basewards, area_cm2=3.5, length_mm=45),
     ]

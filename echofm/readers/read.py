@@ -67,35 +67,6 @@ def read_clip(
     Raises UnreadableFile with the file's hashed id and the reason; neither names the path or quotes a tag. A file that
     declares several images is refused too, with how many there are: `read_clips` reads it.
     """
-    clips = read_clips(
-        path,
-        channels=channels,
-        key=key,
-        patient=patient,
-        study=study,
-        by_study=by_study,
-        limits=limits,
-        keep_outside=keep_outside,
-        decoder=decoder,
-        mask=mask,
-    )
-    return _alone(clips, path, key or load_key())
-
-
-def read_clips(
-    path: str | os.PathLike[str],
-    *,
-    channels: int = 1,
-    key: IdKey | None = None,
-    patient: str | None = None,
-    study: str | None = None,
-    by_study: bool = False,
-    limits: Limits = Limits(),  # noqa: B008 (frozen)
-    keep_outside: bool = False,
-    decoder: Decoder = "pyav",
-    mask: Mask | str | os.PathLike[str] | None = None,
-) -> list[Clip]:
-    """`read_clip` for a file that may declare several images side by side: a clip of each, left to right."""
     options = ReadOptions(
         channels=channels,
         key=key or load_key(),
@@ -104,6 +75,19 @@ def read_clips(
         decoder=decoder,
         mask_HW=mask if isinstance(mask, np.ndarray) else load_mask(mask),
     )
+    return _alone(read_clips(path, options, patient=patient, study=study, by_study=by_study), path, options.key)
+
+
+def read_clips(
+    path: str | os.PathLike[str],
+    options: ReadOptions | None = None,
+    *,
+    patient: str | None = None,
+    study: str | None = None,
+    by_study: bool = False,
+) -> list[Clip]:
+    """`read_clip` for a file that may declare several images side by side: a clip of each, left to right."""
+    options = options or ReadOptions()
     row = Row(path=Path(path), patient=patient or "", study=study, patient_from="study" if by_study else None)
     return _read(row, options)[0]
 

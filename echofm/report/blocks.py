@@ -62,6 +62,26 @@ class Notice(Block):
 
 
 @dataclass(frozen=True)
+class Facts(Block):
+    """Names and what stands for each, a line each; one without a text is a line to be filled in by hand."""
+
+    rows: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Decision(Block):
+    """What a page comes to, set above all else. level: "act" where a person has to, "open" where nothing is decided.
+
+    facts: what it rests on. command: what to type next.
+    """
+
+    text: str
+    level: Literal["act", "open", "none"] = "none"
+    facts: Sequence[tuple[str, str]] = ()
+    command: str = ""
+
+
+@dataclass(frozen=True)
 class Commands(Block):
     """Commands as typed, one a line."""
 
@@ -156,6 +176,14 @@ class FilmStrip(Captioned):
 
 
 @dataclass(frozen=True)
+class Strips(Captioned):
+    """Film strips side by side where there is room. on_paper: how many of them a print shows."""
+
+    strips: Sequence[FilmStrip]
+    on_paper: int
+
+
+@dataclass(frozen=True)
 class Cines(Captioned):
     """Clips that play side by side, again and again, each under its name.
 
@@ -169,15 +197,23 @@ class Cines(Captioned):
     @cached_property
     def images(self) -> dict[str, str]:
         """data: URI of an animation per clip."""
-        return {name: _animation(frames, self.frame_rate_hz) for name, frames in self.clips.items()}
+        return {name: animation(frames, self.frame_rate_hz) for name, frames in self.clips.items()}
 
 
-def _animation(frames_THW: npt.NDArray[np.uint8], frame_rate_hz: float) -> str:
+def animation(frames_THW: npt.NDArray[np.uint8], frame_rate_hz: float) -> str:
+    """data: URI of a clip, (T, H, W) uint8, that plays again and again."""
     first, *others = (Image.fromarray(np.ascontiguousarray(frame)).convert("RGB") for frame in frames_THW)
     buffer = io.BytesIO()
     first.save(
         buffer, "webp", save_all=True, append_images=others, duration=round(1000 / frame_rate_hz), loop=0, quality=85
     )
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def still(frame_HW: npt.NDArray[np.uint8]) -> str:
+    """data: URI of a picture, (H, W) uint8, a third of a PNG's size."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(frame_HW)).convert("RGB").save(buffer, "webp", quality=80)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 

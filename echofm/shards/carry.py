@@ -16,12 +16,13 @@ import torch
 
 from echofm.clip import LEFT_VENTRICLE, NOT_ANNOTATED, Clip
 from echofm.errors import EchofmError
+from echofm.fan import beams
 from echofm.shards.manifest import ClipMeta
 from echofm.shards.read import ShardSet
 from echofm.shards.sample import ARRAYS, MEMBERS
 from echofm.window import between
 
-Carry = Literal["labels", "view", "mask", "emptying", "phase", "paired", "clean", "displacement", "velocity"]
+Carry = Literal["labels", "view", "beam", "mask", "emptying", "phase", "paired", "clean", "displacement", "velocity"]
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,9 @@ def carried(carry: Sequence[Carry], clips: Sequence[Held], indices: Sequence[npt
             fields["labels"] = [clip.about.labels for clip in clips]
         elif name == "view":
             fields["views"] = [clip.about.view for clip in clips]
+        elif name == "beam":
+            found = [beams(clip.about.fan, clip.sector_HW) for clip in clips]
+            fields["beam_B2HW"] = torch.from_numpy(np.stack(found))
         elif name == "emptying":
             parts = [_emptying_L(clip, indices_L) for clip, indices_L in zip(clips, indices)]
             fields["emptying_BT"] = torch.from_numpy(np.stack(parts))

@@ -23,7 +23,7 @@ from echofm.readers.limits import Limits
 from echofm.readers.options import ReadOptions, load_mask
 from echofm.readers.patients import PatientFrom
 from echofm.schema import FrozenModel
-from echofm.shards.manifest import SET_ASIDE, Manifest
+from echofm.shards.manifest import SET_ASIDE, Manifest, SplitBy
 from echofm.shards.write import write_shards
 
 Kind = Literal["bmode", "colour_doppler", "spectral", "m_mode", "still", "colour_still", "unknown", "all"]
@@ -42,8 +42,9 @@ class Shards(FrozenModel):
     """Frames per second of the clips, by nearest frame; native keeps each clip's own frames."""
     channels: Literal[1, 3] = 1
     """1 grey, 3 RGB."""
-    split_by: Literal["patient", "none"] = "patient"
-    """patient: the set's own split, else by hash of the patient; none: everything is for training."""
+    split_by: SplitBy = "patient"
+    """patient: the set's own split, else by hash of the patient; hash: by that hash even where the set has splits, as
+    where all its clips are TRAIN; none: everything is for training."""
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
     """Of the patients to train, val and test, where the set has no split."""
     stratify: Annotated[str | None, tyro.conf.arg(metavar="LABEL")] = None
@@ -125,7 +126,9 @@ def _summary(manifest: Manifest, notes: Mapping[str, int]) -> str:
     for kind, count in manifest.not_selected.items():
         lines.append(f"{'not selected (--kind)' if kind in KINDS else 'no image of a heart'}: {count} {kind}")
     if not manifest.splits["train"].clips:
-        lines.append("note: no clip is in train, so these shards train nothing; see --fractions, --seed, --stratify")
+        lines.append(
+            "note: no clip is in train, so these shards train nothing; see --split-by, --fractions, --seed, --stratify"
+        )
     lines += [f"note: {what}: {count}" for what, count in sorted(notes.items())]
     if manifest.dropped_frames:
         lines.append(f"note: frames before or after cines that are no echo, left out: {manifest.dropped_frames}")

@@ -19,6 +19,7 @@ SET_ASIDE = "set_aside.jsonl"
 _MAX_MANIFEST_BYTES = 64 * 2**20
 
 Split = Literal["train", "val", "test"]
+SplitBy = Literal["patient", "hash", "none"]
 Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{20}$")]
 TarName = Annotated[str, StringConstraints(pattern=r"^(train|val|test)-[0-9]{6}\.tar$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -56,7 +57,7 @@ class Settings(_Strict):
     size: Annotated[int, Field(gt=0)]
     frame_rate_hz: Annotated[float, Field(gt=0)] | None
     channels: Literal[1, 3]
-    split_by: Literal["patient", "none"]
+    split_by: SplitBy
     fractions: tuple[float, float, float]
     stratify: str | None = None
     kinds: tuple[str, ...]

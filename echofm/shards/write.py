@@ -33,7 +33,7 @@ from echofm.shards.encode import (
     tally,
     unusable,
 )
-from echofm.shards.manifest import MANIFEST, SET_ASIDE, Manifest, Settings, Split, as_json, checked
+from echofm.shards.manifest import MANIFEST, SET_ASIDE, Manifest, Settings, Split, SplitBy, as_json, checked
 from echofm.shards.sample import tar_blocks
 from echofm.shards.splits import given_splits, put, stratified
 from echofm.shards.staging import Staging, new_folder, staged
@@ -51,7 +51,7 @@ def write_shards(
     size: int = 112,
     frame_rate_hz: float | None = 50.0,
     channels: Literal[1, 3] = 1,
-    split_by: Literal["patient", "none"] = "patient",
+    split_by: SplitBy = "patient",
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
     stratify: str | None = None,
     kinds: Sequence[str] = ("bmode", "unknown"),
@@ -70,8 +70,8 @@ def write_shards(
     The `processes` are spawned, so call it below `if __name__ == "__main__":`; the bytes do not depend on their number.
     A killed run goes on when called again alike; `out` appears only when complete.
     size: pixels per side. frame_rate_hz: None keeps each clip's own frames. shard_mb: most 10^6 bytes per tar.
-    split_by: "patient": the set's own split, for patients without one by hash of (seed, patient id) in these
-        `fractions` of train, val and test, so that adding data never moves a patient. "none": everything is "train".
+    split_by: "patient": the set's own split, else by hash of (seed, patient id) in these `fractions` of train, val and
+        test, so that adding data never moves a patient; "hash": by that hash for all; "none": everything is "train".
     stratify: a label by whose classes patients without a split are dealt, so that a rare one is in every split.
     kinds: kinds of clip to write, or ("all",); others are counted in the manifest under `not_selected`.
     options: limits, decoder and mask of reading; channels, keep_outside and key are given here.
@@ -128,8 +128,10 @@ def _planned(source: Source, settings: Settings, key: IdKey) -> tuple[list[Row],
     rows = list(source.rows())
     if not rows:
         raise EchofmError("no echo files were found; check the folder and `--dataset`")
-    if settings.split_by == "patient":
+    if settings.split_by != "none":
         split_of("", fractions=settings.fractions)  # Wrong fractions are said now, not by every reader.
+        if settings.split_by == "hash":
+            rows = [replace(row, split=None) for row in rows]
         splits = given_splits(rows, key=key)
         if settings.stratify is not None:
             splits = stratified(

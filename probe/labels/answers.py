@@ -6,7 +6,7 @@ Shapes: N test clips, S seeds, K classes or labels. Predictions are (N, S) value
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -16,8 +16,9 @@ import pandas as pd
 from echofm.embed.table import EmbeddingTable
 from echofm.estimators.logistic import median_level
 from echofm.intervals import rows_by_group
-from probe.labels.metrics import METRICS, Metric, auroc, average_precision, of_label
-from probe.labels.target import ClipTask, Target
+from probe.labels.elsewhere import ELSEWHERE
+from probe.labels.metrics import METRICS, OVER_LABELS, Metric, auroc, average_precision, of_label
+from probe.labels.target import Target
 from probe.partition import Partition
 from probe.protocol import Answers, Array, Figure, Key, redraw
 from probe.result import Pooling, Subgroup
@@ -38,9 +39,27 @@ _FEWEST_CLIPS, _FEWEST_PATIENTS = 10, 5
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelAnswers(Answers):
-    """predicted_NS: a column per seed."""
+    """predicted_NS: a column per seed. fewer: by part of the labels, the answers with those alone."""
 
     predicted_NS: npt.NDArray
+    fewer: Mapping[float, LabelAnswers] = field(default_factory=dict)
+
+    def with_fewer(self, fewer: Mapping[float, LabelAnswers], metric: str) -> LabelAnswers:
+        """With the answers of fewer labels, and the one figure of label efficiency: the mean of the metric by clip over
+        all parts tried, by the logarithm of the part (trapezoid)."""
+        if not fewer:
+            return self
+        key = Key(metric)
+        parts = sorted([*fewer, 1.0])
+        figures = [(fewer[part] if part < 1 else self).figures[key] for part in parts]
+        step = np.diff(np.log(parts))
+        weight_P = (np.append(step, 0) + np.append(0, step)) / (2 * step.sum())
+
+        def over_labels(weights_WN: Array) -> Array:
+            return np.tensordot(weight_P, np.stack([figure.of(weights_WN) for figure in figures]), 1)
+
+        over = {Key(metric + OVER_LABELS): replace(figures[-1], of=over_labels)}
+        return replace(self, fewer=fewer, figures={**self.figures, **over})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -118,16 +137,18 @@ def truth_of(table: EmbeddingTable, goal: Target, part: Partition) -> Truth:
     return Truth(
         values_N=goal.of(part.test),
         patients_N=patients_N,
-        metrics=metrics_of(goal.task, goal.classes),
+        metrics=metrics_of(goal, elsewhere=part.source == "test clips"),
         studies_N=studies.to_numpy(str) if known else None,
     )
 
 
-def metrics_of(task: ClipTask, classes: tuple[str, ...]) -> Metrics:
-    """By name and label: those of the task, and of several labels two of each."""
-    found = {(name, ""): metric for name, metric in METRICS[task].items()}
-    if task == "multilabel":
-        for number, label in enumerate(classes):
+def metrics_of(goal: Target, *, elsewhere: bool = False) -> Metrics:
+    """By name and label: those of the task, and of several labels two of each. elsewhere: tested on another set."""
+    found = {(name, ""): metric for name, metric in METRICS[goal.task].items()}
+    if elsewhere:
+        found |= {(name, ""): metric for name, metric in ELSEWHERE[goal.task].items()}
+    if goal.task == "multilabel":
+        for number, label in enumerate(goal.classes):
             found["auroc", label] = of_label(auroc, number)
             found["average_precision", label] = of_label(average_precision, number)
     return found

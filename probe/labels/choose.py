@@ -17,7 +17,7 @@ from echofm.estimators.neighbours import NEIGHBOURS, fit_neighbours, mean_votes
 from echofm.estimators.penalised import PenalisedClassifier, penalty_path
 from echofm.estimators.ridge import ridge_path
 from echofm.estimators.rows import Rows
-from probe.labels.metrics import METRICS, better
+from probe.labels.metrics import CHOOSING, METRICS, better
 from probe.labels.target import ClipTask
 from probe.protocol import Chosen
 from probe.result import Kind
@@ -69,7 +69,7 @@ Candidate = tuple[Any, Chosen, npt.NDArray]
 
 def fit_best(plan: Plan, train: Labels, val: Labels) -> Fitted:
     """The candidate that is best on validation patients, the strongest penalty among equals."""
-    metric = next(iter(METRICS[plan.task].values()))
+    metric = CHOOSING[plan.task]
     best: Fitted | None = None
     for model, chosen, predicted in _candidates(plan, train, val):
         found = Fitted(model=model, chosen=chosen, plan=plan, score=metric(val.values, predicted))

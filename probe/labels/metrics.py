@@ -21,6 +21,7 @@ from probe.protocol import Array, mean_of, mean_where, ratio
 
 Weighted = Callable[[npt.NDArray, npt.NDArray, Array], Array]
 # Which way is better decides on validation patients and in comparisons.
+OVER_LABELS, RECALIBRATED = "_over_labels", "_recalibrated"
 LOWER_IS_BETTER = frozenset(["mae", "rmse", "mae_levels"])
 # Variance that is no more than rounding: as a part of the undrawn clips' variance, and of their mean square.
 _OF_VARIANCE, _OF_SQUARE = 1e-12, 1e-28
@@ -63,17 +64,24 @@ def pearson(true_N: npt.NDArray, predicted_N: npt.NDArray, weights_WN: Array) ->
 
 @Metric
 def balanced_accuracy(true_N: npt.NDArray, predicted_NK: npt.NDArray, weights_WN: Array) -> Array:
-    """Mean recall of the classes that occur."""
+    """Mean recall of the classes; NaN where one is missing, as for `auroc`."""
     return _mean_recall(_confusion(true_N, predicted_NK.argmax(1), predicted_NK.shape[1], weights_WN))
 
 
 @Metric
+def recall_of_those_there(true_N: npt.NDArray, predicted_NK: npt.NDArray, weights_WN: Array) -> Array:
+    """Mean recall of the classes that occur: chooses where validation clips lack one, and is no figure."""
+    return _mean_recall(_confusion(true_N, predicted_NK.argmax(1), predicted_NK.shape[1], weights_WN), lacking=True)
+
+
+@Metric
 def macro_f1(true_N: npt.NDArray, predicted_NK: npt.NDArray, weights_WN: Array) -> Array:
-    """Mean F1 of the classes that occur."""
+    """Mean F1 of the classes; NaN where one is missing, as for `auroc`."""
     counts_WKK = _confusion(true_N, predicted_NK.argmax(1), predicted_NK.shape[1], weights_WN)
     of_class, predicted = counts_WKK.sum(2), counts_WKK.sum(1)
     right = np.diagonal(counts_WKK, axis1=1, axis2=2)
-    return mean_where(2 * right / np.maximum(1e-12, of_class + predicted), of_class > 0)
+    f1_W = (2 * right / np.maximum(1e-12, of_class + predicted)).mean(1)
+    return np.where((of_class > 0).all(1), f1_W, np.nan)
 
 
 @Metric
@@ -112,7 +120,7 @@ def mae_levels(true_N: npt.NDArray, predicted_NK: npt.NDArray, weights_WN: Array
 
 @Metric
 def balanced_accuracy_levels(true_N: npt.NDArray, predicted_NK: npt.NDArray, weights_WN: Array) -> Array:
-    """Mean recall of the levels that occur."""
+    """Mean recall of the levels; NaN where one is missing, as for `auroc`."""
     return _mean_recall(_confusion(true_N, median_level(predicted_NK), predicted_NK.shape[1], weights_WN))
 
 
@@ -144,7 +152,7 @@ def macro(metric: Metric) -> Metric:
     return found
 
 
-# By task; the first of each chooses the penalty on validation patients.
+# By task; the first of each chooses the penalty on validation patients (`CHOOSING`).
 METRICS: dict[str, dict[str, Metric]] = {
     "regression": {"mae": mae, "rmse": rmse, "r2": r2, "pearson": pearson},
     "classification": {
@@ -160,6 +168,9 @@ METRICS: dict[str, dict[str, Metric]] = {
     },
     "multilabel": {"auroc": macro(auroc), "average_precision": macro(average_precision)},
 }
+
+CHOOSING: dict[str, Metric] = {name: next(iter(found.values())) for name, found in METRICS.items()}
+CHOOSING["classification"] = recall_of_those_there
 
 
 def better(metric: str, first: float, second: float) -> bool:
@@ -186,9 +197,12 @@ def _variance(values_N: npt.NDArray, weights_WN: Array) -> Array:
     return np.where(found > rounding, found, 0.0)
 
 
-def _mean_recall(counts_WKK: Array) -> Array:
+def _mean_recall(counts_WKK: Array, *, lacking: bool = False) -> Array:
+    """lacking: whether classes may be missing, and are then left out."""
     of_class = counts_WKK.sum(2)
-    return mean_where(np.diagonal(counts_WKK, axis1=1, axis2=2) / np.maximum(1e-12, of_class), of_class > 0)
+    recall_WK = np.diagonal(counts_WKK, axis1=1, axis2=2) / np.maximum(1e-12, of_class)
+    mean_W = mean_where(recall_WK, of_class > 0)
+    return mean_W if lacking else np.where((of_class > 0).all(1), mean_W, np.nan)
 
 
 def _confusion(true_N: npt.NDArray, answer_N: npt.NDArray, classes: int, weights_WN: Array) -> Array:
@@ -213,7 +227,7 @@ def _over_classes(
     return np.mean([one_class(true_N == number, predicted_NK[:, number], weights) for number in chosen], axis=0)
 
 
-def _cumulated(is_class_N: npt.NDArray[np.bool_], predicted_N: npt.NDArray, weights_WN: Array) -> tuple[Array, Array]:
+def cumulated(is_class_N: npt.NDArray[np.bool_], predicted_N: npt.NDArray, weights_WN: Array) -> tuple[Array, Array]:
     """(W, G + 1) weight in the class and outside it among the clips of the g highest distinct values."""
     order = np.argsort(-predicted_N, kind="stable")
     fall = np.flatnonzero(np.diff(predicted_N[order]))
@@ -228,13 +242,13 @@ def _cumulated(is_class_N: npt.NDArray[np.bool_], predicted_N: npt.NDArray, weig
 
 
 def _area(is_class_N: npt.NDArray[np.bool_], predicted_N: npt.NDArray, weights_WN: Array) -> Array:
-    inside, outside = _cumulated(is_class_N, predicted_N, weights_WN)
+    inside, outside = cumulated(is_class_N, predicted_N, weights_WN)
     area = (np.diff(outside) * (inside[:, 1:] + inside[:, :-1]) / 2).sum(1)
     return ratio(area, inside[:, -1] * outside[:, -1])
 
 
 def _precision(is_class_N: npt.NDArray[np.bool_], predicted_N: npt.NDArray, weights_WN: Array) -> Array:
-    inside, outside = _cumulated(is_class_N, predicted_N, weights_WN)
+    inside, outside = cumulated(is_class_N, predicted_N, weights_WN)
     precision = inside[:, 1:] / np.maximum(1e-12, inside[:, 1:] + outside[:, 1:])
     # Not defined without clips outside the class, however many are in it.
     return ratio((np.diff(inside) * precision).sum(1), np.where(outside[:, -1] > 0, inside[:, -1], 0.0))

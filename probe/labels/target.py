@@ -101,8 +101,10 @@ class Target:
             notes.append(f"{same if several else f'no validation clip is {unchosen}'}: nothing was chosen by it")
         if unseen := ", ".join(self.lacking(part.test)):
             same = f"{unseen}: the same in all test clips that have it; without figures, and the means leave it out"
-            lost = ", and AUROC and average precision are not defined" if self.task == "classification" else ""
-            notes.append(same if several else f"no test clip is {unseen}: how well it is told is not known{lost}")
+            lost = (
+                f"no test clip is {unseen}: what is a mean over classes is not defined; --cross-validate tests on all"
+            )
+            notes.append(same if several else lost)
         return notes
 
 

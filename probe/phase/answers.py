@@ -173,7 +173,7 @@ def event_errors(
         for event, phase_at in phases.items():
             for true_s in _passages(time_s, turns, phase_at):
                 near = np.abs(grid_s - true_s) <= beat_s / 2
-                error = _predicted_time_s(grid_s[near], curve[near], phase_at) - true_s
+                error = predicted_time_s(grid_s[near], curve[near], phase_at) - true_s
                 rows.append(
                     {
                         "clip": clip,
@@ -228,7 +228,7 @@ def _passages(time_s: Floats, turns: Floats, phase_at: float) -> list[float]:
     return np.interp(wanted, turns, time_s).tolist()
 
 
-def _predicted_time_s(grid_s: Floats, curve: npt.NDArray[np.complex128], phase_at: float) -> float:
+def predicted_time_s(grid_s: Floats, curve: npt.NDArray[np.complex128], phase_at: float) -> float:
     """Where the predicted phase passes `phase_at` forwards, the surest of several; else where it comes nearest."""
     turned = curve * np.exp(-2j * np.pi * phase_at)
     passes = np.flatnonzero((turned.imag[:-1] < 0) & (turned.imag[1:] >= 0) & (turned.real[1:] > 0))

@@ -15,6 +15,7 @@ from echofm.embed.provenance import datasets
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.schema import FrozenModel
+from probe.partition import FEW_PATIENTS
 from probe.report.agreement import Agreement, agreement
 from probe.report.canvas import in_words
 from probe.report.classes import Calibration, Confusion, calibration, class_words, confusion, of_classes
@@ -23,7 +24,6 @@ from probe.report.results import by_line, method_name, origin, shown, verdict
 from probe.result import Probed, ProbeResult, Subgroup
 
 _FEWEST_CLIPS = 3
-_FEW_PATIENTS = 50
 _WIDTH = 100
 _RULE = (
     "No patient is in two splits. Hyper-parameters were chosen on validation patients; test patients were looked at "
@@ -164,7 +164,7 @@ def _limits(probes: Sequence[Probed], found: Findings) -> list[str]:
     ]
     if found.phantom:
         limits.append("Measured on a phantom: these figures say nothing about patients.")
-    few = [each.result for each in probes if each.result.patients["test"] < _FEW_PATIENTS]
+    few = [each.result for each in probes if each.result.patients["test"] < FEW_PATIENTS]
     if few:
         counts = ", ".join(f"{_plain(in_words(each.target))} {each.patients['test']}" for each in few)
         limits.append(f"Few test patients ({counts}); the intervals are as wide as that makes them.")

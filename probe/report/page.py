@@ -13,9 +13,10 @@ from probe.report.agreement import agreement_blocks
 from probe.report.canvas import in_words
 from probe.report.classes import class_blocks
 from probe.report.clips import FramesOf, overlays, retrieved, worst
+from probe.report.decision import decision
 from probe.report.embedding import checks, maps
 from probe.report.findings import Findings, TargetFindings, card, findings
-from probe.report.phase import phase_blocks
+from probe.report.phase import event_blocks, phase_blocks
 from probe.report.results import comparison_table, details, label_efficiency, methods, overview, protocol, subgroups
 from probe.result import Probed
 
@@ -55,8 +56,8 @@ def page(
     if found is None:
         found = findings(probes, phantom=table is not None and is_simulated(table))
     first = probes[0].result
-    on = " on phantom clips" if found.phantom else ""
-    report = Page(title, lead=f"Encoder `{first.encoder_digest[:16]}`: probes on its frozen features{on}.")
+    report = Page(title + (" (phantom)" if found.phantom else ""))
+    report.decision = decision([each.result for each in probes], problems=found.problems, table=table)
     for problem in found.problems:
         report.warn(problem)
     results = overview([each.result for each in probes])
@@ -70,7 +71,7 @@ def page(
         report.add(in_words(name), *_target(probed, each, frames_of), *outlines)
     drawn = [] if table is None else maps(table, [each.result for each in probes])
     report.add("The embedding itself", *checks(first.sanity), *drawn)
-    report.add("Model card", Prose(_CARD), Commands(card(probes, found=found, table=table)))
+    report.add("Model card", Prose(_CARD), Commands(card(probes, found=found, table=table)), on_paper=False)
     return report
 
 
@@ -90,6 +91,7 @@ def _target(probed: Probed, found: TargetFindings, frames_of: FramesOf | None) -
         blocks += agreement_blocks(probed, found.agreement)
     else:
         blocks += class_blocks(probed, calibrations=found.calibration, matrix=found.confusion)
+    blocks += event_blocks(probed.predictions)
     blocks += phase_blocks(probed.predictions, frames_of=frames_of)
     if frames_of is not None:
         blocks += retrieved(probed.predictions, frames_of=frames_of)

@@ -34,6 +34,21 @@ def phase_blocks(predictions: pd.DataFrame, *, frames_of: FramesOf | None = None
     return blocks
 
 
+def event_blocks(predictions: pd.DataFrame) -> list[Block]:
+    """Errors of the times of both events, a row per clip; nothing for other frames."""
+    columns = {f"{event}_error_ms": name for event, name in _EVENTS.items()}
+    if not set(columns) <= set(predictions.columns):
+        return []
+    errors = {name: predictions[column].dropna().to_numpy(float) for column, name in columns.items()}
+    return [
+        Picture(
+            draw=partial(event_histogram, {name: each for name, each in errors.items() if len(each)}),
+            alt="errors of the predicted times of end-diastole and end-systole",
+            caption="Predicted minus traced time; those beyond the axis are counted at its ends.",
+        )
+    ]
+
+
 def _curves(rows: pd.DataFrame) -> list[Block]:
     """The clips told best, middling and worst, by mean distance on the circle."""
     timed = rows[rows["time_s"].notna()]

@@ -9,12 +9,14 @@ from typing import TypeVar
 
 from echofm.intervals import Estimate
 from echofm.report.blocks import Block, Picture, Prose, Table
-from probe.labels.metrics import LOWER_IS_BETTER
+from probe.labels.metrics import LOWER_IS_BETTER, OVER_LABELS, RECALIBRATED
 from probe.report import canvas
 from probe.report.canvas import in_words
 from probe.result import Comparison, ProbeResult, Score
 
 Key = TypeVar("Key")
+NOT_DEFINED = "not defined"
+_MOST_COLUMNS = 5
 _OURS, _BLIND = "this encoder", "no features"
 _WITHOUT_FEATURES = ("mean", "majority", "prevalence", "median", "chance", "mean mask")
 # Metrics of other tasks say so in their names: phase_error_percent, ed_error_ms, hausdorff95_mm.
@@ -31,16 +33,24 @@ def overview(results: Sequence[ProbeResult]) -> Table:
             cells.setdefault((result.target, each.metric), {})[_column(each.method)] = each.estimate
     found = list(dict.fromkeys(name for line in cells.values() for name in line))
     methods = sorted(found, key=lambda name: (name != _OURS, name == _BLIND))
-    rows, target = [], None
+    rows: list[tuple[str, ...]] = []
+    target = None
+    if len(methods) > _MOST_COLUMNS:
+        # Side by side they would be wider than the page.
+        for (name, metric), line in cells.items():
+            rows += [(in_words(name), in_words(metric), each, shown(line[each])) for each in methods if each in line]
+        return Table(columns=("target", "metric", "method", "figure"), rows=rows, caption=_overview_caption(results))
     for (name, metric), line in cells.items():
         rows.append(("" if name == target else in_words(name), in_words(metric), *_cells(line, methods)))
         target = name
+    return Table(columns=("target", "metric", *methods), rows=rows, caption=_overview_caption(results))
+
+
+def _overview_caption(results: Sequence[ProbeResult]) -> str:
     tested = "Clips of another set" if any(result.splits_from == "test clips" for result in results) else "Test clips"
-    return Table(
-        columns=("target", "metric", *methods),
-        rows=rows,
-        caption=f"{tested}, all labels used, 95 % intervals over redrawn patients. No features: the mean or the "
-        "commonest class of the training patients, or chance.",
+    return (
+        f"{tested}, all labels used, 95 % intervals over redrawn patients. No features: the mean or the commonest "
+        "class of the training patients, or chance."
     )
 
 
@@ -120,7 +130,7 @@ def comparison_table(found: Sequence[Comparison]) -> Table:
 def verdict(metric: str, difference: Estimate) -> str:
     """Whether the first of two is better, by the interval of first minus second."""
     if math.isnan(difference.value):
-        return "not defined"
+        return NOT_DEFINED
     # Of one patient there is no interval, and nothing is told apart.
     if math.isnan(difference.low) or difference.low <= 0 <= difference.high:
         return "not told apart"
@@ -129,6 +139,7 @@ def verdict(metric: str, difference: Estimate) -> str:
 
 def lower_is_better(metric: str) -> bool:
     """Whether the smaller of two values of this metric is the better one."""
+    metric = metric.removesuffix(OVER_LABELS).removesuffix(RECALIBRATED)
     return metric in LOWER_IS_BETTER or any(word in metric for word in _ERRORS)
 
 
@@ -151,6 +162,8 @@ def protocol(result: ProbeResult) -> Prose:
 def origin(result: ProbeResult) -> str:
     """Where its splits come from, in words."""
     predicted = {"table": "the set's own splits", "patients": "splits by a hash of the patient id"}
+    if result.folds > 1:
+        return f"{result.folds} folds by patient, {result.seeds} times"
     return predicted.get(result.splits_from, "the test clips are another set's")
 
 
@@ -162,9 +175,12 @@ def method_name(method: str) -> str:
 
 
 def shown(estimate: Estimate | None) -> str:
-    """Value and interval; a dash where there is no value, as of the correlation of a constant."""
-    if estimate is None or math.isnan(estimate.value):
+    """Value and interval; "not defined" as of a constant's correlation or a class without a test clip; a dash where
+    nothing was measured."""
+    if estimate is None:
         return "–"
+    if math.isnan(estimate.value):
+        return NOT_DEFINED
     value, low, high = map(digits, (estimate.value, estimate.low, estimate.high))
     interval = "no interval" if math.isnan(estimate.low) else f"{low} to {high}"
     return f"{value} ({interval.replace(' ', _SPACE)})"

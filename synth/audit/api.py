@@ -15,7 +15,8 @@ from synth.audit.assess import audit
 from synth.audit.audited import Audited
 from synth.audit.duplicates import Duplicates, find_duplicates
 from synth.audit.inputs import Given, Inputs, Request, open_inputs
-from synth.audit.report.strips import Strip, closest_pairs, strips
+from synth.audit.report.strips import Strip, pairs, strips
+from synth.audit.sets import set_name, text
 from synth.audit.settings import AuditSettings, Level
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def audited(request: Request, inputs: Inputs) -> Audited:
         judge=inputs.judge,
         duplicates=_duplicates(request, inputs),
         set_aside=inputs.set_aside,
+        names=(set_name(request.train), set_name(request.holdout), set_name(request.synthetic)),
         settings=request.settings,
     )
     return replace(found, simulated=is_simulated(inputs.sets.train), strips=_strips(request, inputs, found))
@@ -96,11 +98,11 @@ def _duplicates(request: Request, inputs: Inputs) -> Duplicates | None:
 
 
 def _strips(request: Request, inputs: Inputs, found: Audited) -> Callable[[], Sequence[Strip]]:
-    """Reads the closest pairs where both sets have pixels."""
-    train, synthetic = inputs.videos.get("training"), inputs.videos.get("synthetic")
-    if train is None or synthetic is None or request.settings.strips <= 0:
+    """Reads every clip to be removed beside its source, and the closest of the others, where sets have pixels."""
+    if not {"training", "synthetic"} <= inputs.videos.keys() or request.settings.strips <= 0:
         return tuple
     decide = request.settings.decide
     level: Level = found.result.levels[0].level if decide == "any" else decide
-    pairs = closest_pairs(found.samples, level, most=request.settings.strips)
-    return partial(strips, pairs, level, synthetic=synthetic, train=train)
+    held_out = text(inputs.sets.holdout.clip_id).tolist()
+    wanted = pairs(found.samples, level, kept=request.settings.strips, holdout=held_out)
+    return partial(strips, wanted, inputs.videos)

@@ -44,6 +44,7 @@ def audit(
     judge: Judge | None = None,
     duplicates: Duplicates | None = None,
     set_aside: tuple[int, int, int] = (0, 0, 0),
+    names: tuple[str, str, str] = ("", "", ""),
     settings: AuditSettings | None = None,
 ) -> Audited:
     """How much closer a synthetic set comes to its training patients than new patients do, from tables alone.
@@ -51,19 +52,18 @@ def audit(
     train, holdout, synthetic: tables of one encoder, or folders of such. canaries: a table of planted copies (columns
         `synth.audit.sets.MARKS`), without which the result says that its power is unknown.
     head: a re-identification head that the features go through; motion: a motion level over it; judge: a second model.
-    duplicates: copies found in the pixels. set_aside: files of each set that have no row.
+    duplicates: copies found in the pixels. set_aside: files of each set that have no row. names: of the sets, shown.
     Raises EchofmError where the tables do not fit: other encoders, shared patients, a held-out set too small.
     """
     settings = settings or AuditSettings()
     settings.check()
     sets = _sets(train=train, holdout=holdout, synthetic=synthetic, canaries=canaries)
     looks = motion or head
-    names = _levels(sets, looks, settings)
+    levels = _levels(sets, looks, settings)
     settings = replace(settings, frames=frames_of(sets.tables(), most=settings.frames))
     seen = sets.seen_by(head)  # attacks are made at the clip level, compared or not
     by_clip = scores(seen, "clip", settings=settings, kept=kept_neighbours(sets.train))
-    found = [by_clip if each == "clip" else scores(sets, each, head=looks, settings=settings) for each in names]
-    without = _without_features(found, settings)
+    found = [by_clip if each == "clip" else scores(sets, each, head=looks, settings=settings) for each in levels]
     decision = decide_on(found, sets, settings)
     duplicates = duplicates or by_ids(sets.train, sets.holdout, sets.synthetic)
     samples = sample_rows(sets, found, decision, duplicates)
@@ -76,7 +76,7 @@ def audit(
         judge=second,
         settings=settings,
         set_aside=set_aside,
-        without_features=without,
+        without_features=_without_features(found, settings),
     )
     result = AuditResult(
         verdict=words,
@@ -90,13 +90,18 @@ def audit(
         exposure=exposure(samples, decision.level),
         judge=second,
         notes=[*unlike(sets), *notes, *duplicates.notes()],
-        **_given(sets, head, motion, set_aside, settings),
+        **_given(sets, head, motion, set_aside, names, settings),
     )
     return Audited(result=result, samples=samples, nulls={each.level: each.holdout.score for each in found})
 
 
 def _given(
-    sets: Sets, head: Head | None, motion: MotionLevel | None, set_aside: tuple[int, int, int], settings: AuditSettings
+    sets: Sets,
+    head: Head | None,
+    motion: MotionLevel | None,
+    set_aside: tuple[int, int, int],
+    names: tuple[str, str, str],
+    settings: AuditSettings,
 ) -> dict[str, Any]:
     """What of a result says what was audited, and how."""
     return {
@@ -105,9 +110,9 @@ def _given(
         "encoder_digest": shown_digest(sets.train.encoder_digest),
         "reid_digest": None if head is None else shown_digest(head.digest("clip")),
         "motion_digest": None if motion is None else motion.motion_digest,
-        "train": summary(sets.train, set_aside[0], real=True),
-        "holdout": summary(sets.holdout, set_aside[1], real=True),
-        "synthetic": summary(sets.synthetic, set_aside[2], real=False),
+        "train": summary(sets.train, set_aside[0], real=True, name=names[0]),
+        "holdout": summary(sets.holdout, set_aside[1], real=True, name=names[1]),
+        "synthetic": summary(sets.synthetic, set_aside[2], real=False, name=names[2]),
     }
 
 

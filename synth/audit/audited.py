@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from echofm.report.pdf import print_pdf
 from synth.audit.duplicates import Duplicates
 from synth.audit.report.page import page
 from synth.audit.report.strips import Strip
@@ -22,7 +23,7 @@ from synth.audit.statistics.scores import Decision, LevelScores
 if TYPE_CHECKING:
     from echofm.report.page import Page
 
-REPORT = "report.html"
+REPORT, PDF = "report.html", "report.pdf"
 _MOST_EXPOSED = 20
 
 
@@ -71,7 +72,7 @@ class Audited:
     """result: the figures. samples: a row per synthetic clip, docs/audit.md names the columns.
 
     nulls: by level, the scores of the held-out clips. simulated: whether the training patients are the phantom's.
-    strips: reads the closest pairs for the page.
+    strips: reads the clips to be removed and the closest others, beside their sources, for the page.
     """
 
     result: AuditResult
@@ -95,15 +96,28 @@ class Audited:
         """Clips to remove: flagged, or a copy of a training or held-out recording."""
         return [str(each) for each in self.samples["clip_id"][self.samples["removed"]]]
 
-    def page(self) -> Page:
-        """The report; reads the closest pairs."""
-        return page(self.result, self.samples, self.nulls, self.strips(), simulated=self.simulated)
+    def page(self, *, fail_above: float = 0.0, audit: str = "") -> Page:
+        """The report; reads the clips that it shows. fail_above: above which the exit code is 1. audit: its folder's
+        name."""
+        return page(
+            self.result,
+            self.samples,
+            self.nulls,
+            self.strips(),
+            simulated=self.simulated,
+            fail_above=fail_above,
+            audit=audit,
+        )
 
-    def save(self, folder: str | Path) -> None:
-        """Write audit.json, samples.parquet and report.html. Raises EchofmError where that cannot be done."""
+    def save(self, folder: str | Path, *, fail_above: float = 0.0, pdf: bool = False) -> None:
+        """Write audit.json, samples.parquet, report.html and, if asked, report.pdf. Raises EchofmError where that
+        cannot be done."""
         folder = Path(folder)
         # First what took long; a clip that cannot be shown costs no figure.
         self.result.save(folder, self.samples)
         # While pairs are read, an earlier audit's page must not stand beside these figures.
-        (folder / REPORT).unlink(missing_ok=True)
-        self.page().save(folder / REPORT)
+        for name in (REPORT, PDF):
+            (folder / name).unlink(missing_ok=True)
+        self.page(fail_above=fail_above, audit=folder.name).save(folder / REPORT)
+        if pdf:
+            print_pdf(folder / REPORT, folder / PDF)

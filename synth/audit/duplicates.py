@@ -103,7 +103,7 @@ def find_duplicates(
     with progress_bar("fingerprints", sum(map(len, tables.values()))) as bar:
         for name, table in tables.items():
             asked = [(clip, None) for clip in text(table.clip_id).tolist()]
-            for (clip, _), result in zip(asked, videos[name].read(asked, _prints)):
+            for (clip, _), result in zip(asked, videos[name].read(asked, prints_of)):
                 bar.advance()
                 if isinstance(result, UnreadableFile):
                     unread += 1
@@ -120,7 +120,16 @@ def find_duplicates(
     )
 
 
-def _prints(clip: Clip, _: Any) -> Prints:
+def copied(train: Mapping[str, Prints], synthetic: Mapping[str, Prints], *, processes: int) -> dict[str, str]:
+    """Synthetic clip id -> id of the training clip that shows the same recording. Of each set: clip id -> prints."""
+    owners = [*(("training", each) for each in train), *(("synthetic", each) for each in synthetic)]
+    prints = [*train.values(), *synthetic.values()]
+    pairs = find_copies([one for one, _ in prints], [other for _, other in prints], processes=processes)
+    return dict(_copied(owners, pairs, "training"))
+
+
+def prints_of(clip: Clip, _: Any = None) -> Prints:
+    """Both fingerprints of a clip, of its sector and of the whole picture."""
     return fingerprint(clip), fingerprint(clip, whole_picture=True)
 
 

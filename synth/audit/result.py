@@ -21,6 +21,8 @@ Part = Annotated[float, pydantic.Field(ge=0, le=1)]
 class SetSummary(FrozenModel):
     """One of the three sets."""
 
+    name: str = ""
+    """As given, its folder's own name; "" where a table was given."""
     clips: int
     patients: int | None
     """None for a synthetic set, which has no patients."""
@@ -183,4 +185,5 @@ class AuditResult(FrozenModel):
             samples.to_parquet(rows, index=False)
             figures.write_text(self.to_json(), encoding="utf-8")
             # The filter reads both: the samples of one audit must not lie beside the figures of another.
-            files[1].unlink(missing_ok=True)
+            for name in ("audit.json", "duplicates.json"):
+                (folder / name).unlink(missing_ok=True)

@@ -7,15 +7,18 @@ hashes, so that no report, table or message downstream can show them.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from echofm.embed.source import parsed
 from echofm.embed.store import require_one_encoder
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
@@ -65,6 +68,21 @@ def safe_table(table: EmbeddingTable, *, key: IdKey | None = None) -> EmbeddingT
 def shown_digest(digest: str, *, key: IdKey | None = None) -> str:
     """An encoder's digest or plain name; one with blanks or markup in it is hashed."""
     return digest if _PLAIN.fullmatch(digest) else (key or load_key()).patient(f"audit\0{digest}")
+
+
+def set_name(given: str | Path | EmbeddingTable) -> str:
+    """What a set is called on a page: its folder's own name as given, with its splits; "" of a table in memory.
+
+    A single clip's file may be called by its patient's name, and is not named.
+    """
+    if isinstance(given, EmbeddingTable):
+        return ""
+    path, splits = parsed(str(given))
+    if path.suffix.lower() == ".csv":
+        path = path.parent
+    elif path.is_file() and path.suffix.lower() != ".npz":
+        return "a file"
+    return ":".join([Path(os.path.abspath(path)).name, ",".join(splits)]).rstrip(":")
 
 
 def text(values: npt.NDArray[np.object_]) -> npt.NDArray[np.str_]:
@@ -174,10 +192,10 @@ def unlike(sets: Sets) -> list[str]:
     return notes
 
 
-def summary(table: EmbeddingTable, set_aside: int, *, real: bool) -> SetSummary:
+def summary(table: EmbeddingTable, set_aside: int, *, real: bool, name: str = "") -> SetSummary:
     """Counts, and a digest by which the same set is known again; reads mapped features block by block."""
     digest = hashlib.sha256("\n".join(text(table.clip_id).tolist()).encode())
     for first in range(0, len(table), _BLOCK_ROWS):
         digest.update(np.ascontiguousarray(table.video_ND[first : first + _BLOCK_ROWS]).data)
     patients = int(table.rows["patient_id"].nunique()) if real else None
-    return SetSummary(clips=len(table), patients=patients, digest=digest.hexdigest(), set_aside=set_aside)
+    return SetSummary(name=name, clips=len(table), patients=patients, digest=digest.hexdigest(), set_aside=set_aside)

@@ -30,7 +30,7 @@ class AuditSettings:
     duplicates: Literal["auto", "on", "off"] = "auto"
     """Look for the training recordings themselves by their speckle; auto: up to 20,000 clips in all."""
     strips: int = 20
-    """Closest pairs shown as film strips; 0 keeps all pixels out of the report."""
+    """Closest kept clips shown after every clip to be removed; 0 keeps all pixels out of the report."""
     seed: int = 0
     """Of the canaries and the bootstrap."""
     levels: Annotated[tuple[Level, ...], arg(metavar="LEVEL")] = ()

@@ -66,14 +66,11 @@ class CamusSet(SyntheticSet):
             write_whole(self.out / SPLIT / f"subgroup_{name}.txt", "".join(f"{patient}\n" for patient in own))
 
     def provenance(self, number: int) -> dict[str, Any]:
-        pair = self._maps.pair(number)
         return {
             "file": self.path(number).relative_to(self.out).as_posix(),
             "number": number,
             "draw": int(self._maps.draw_B([number])[0]),
-            "view": pair.view,
-            "prompts": self._maps.prompts(number),
-            **pair.source,
+            **self._maps.about(number),
         }
 
     def beside_maps(self, number: int) -> npt.NDArray[np.uint8]:

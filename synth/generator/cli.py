@@ -43,6 +43,9 @@ class SampleSet:
     """Not these maps but new ones, from a shape model of them."""
     reference: Annotated[str | None, tyro.conf.arg(metavar="SHARDS:SPLIT")] = None
     """Real clips whose first frames are kept: their hearts with another ejection fraction."""
+    motion: Annotated[str | None, tyro.conf.arg(metavar="PRIOR|TABLE")] = None
+    """Of a video-motion generator: a run of `echofm synth train prior`, whose motion is nobody's, or a table of
+    `echofm synth motion --windows 1`, whose clips' motion is taken in turn."""
     length: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None
     """Of a clip; by default as trained. Longer ones are overlapping windows denoised together."""
     steps: int = 25

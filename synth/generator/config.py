@@ -65,6 +65,8 @@ class GeneratorRecipe(Recipe):
     conditions: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME ...]")] = ()
     """What clips may be asked for: ef, heart-rate, frame-rate, phase, view, time-point, text, embedding, motion,
     label-map, reference."""
+    control: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME ...]")] = ()
+    """Conditions of pixels that enter by a ControlNet branch on the generator --base, whose own settings stay."""
     dropout: float = pydantic.Field(default=0.1, ge=0, lt=1)
     """Share of the clips whose conditions are not shown, all together and each alone: what guidance needs."""
     repa: RepaConfig = RepaConfig()

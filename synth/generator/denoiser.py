@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from echofm.errors import EchofmError
 from echofm.model.tokens import Grid
 from synth.condition import Condition
 from synth.condition_field import Sizes
@@ -40,8 +41,9 @@ class Teacher:
 class Denoiser(nn.Module):
     """The network with what it is told, on a path.
 
-    latent: channels, rows and columns of the latents. aligned: number of the block whose tokens are aligned with the
-    encoder's of `teacher_width` numbers; None: none.
+    latent: channels, rows and columns of the latents. control: conditions that enter by a ControlNet branch; after
+    `begin_from` all else is frozen. aligned: number of the block whose tokens are aligned with the encoder's of
+    `teacher_width` numbers; None: none.
     """
 
     def __init__(
@@ -51,23 +53,37 @@ class Denoiser(nn.Module):
         path: PathName,
         conditions: Sequence[str],
         sizes: Sizes,
+        control: Sequence[str] = (),
         aligned: int | None = None,
         teacher_width: int = 0,
     ) -> None:
         super().__init__()
         self.path: Path = PATHS[path]()
-        self.conditioner = Conditioner(conditions, sizes)
+        self.conditioner = Conditioner(conditions, sizes, control=control)
         shape: dict[str, Any] = {"channels": sizes.latent[0], "extra": self.conditioner.channels}
         self.network: nn.Module
         if network.kind == "transformer":
             tokens = any(field.way == "tokens" for field in self.conditioner.fields)
+            shape["control"] = self.conditioner.control_channels
             self.network = Transformer(network, **shape, two_times=self.path.two_times, tokens=tokens)
+        elif control:
+            raise EchofmError("a ControlNet branch is for generators of --network.kind transformer")
         else:
             from synth.generator.unet import VideoUnet
 
             self.network = VideoUnet(network, **shape, two_times=self.path.two_times)
         self.aligned = aligned
         self.align = None if aligned is None else nn.Conv2d(network.width, teacher_width, 3, padding=1)
+
+    def begin_from(self, base: Denoiser) -> None:
+        """Take over a trained one's weights, freeze them, and begin the branch from them."""
+        own = self.load_state_dict(base.state_dict(), strict=False)
+        assert not own.unexpected_keys and isinstance(self.network, Transformer) and self.network.control is not None
+        self.network.control.begin_from(list(self.network.blocks))
+        learning = [self.network.control, *(self.conditioner.parts[name] for name in self.conditioner.control)]
+        self.requires_grad_(False)
+        for part in learning:
+            part.requires_grad_(True)
 
     def forward(
         self,

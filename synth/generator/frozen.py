@@ -15,6 +15,7 @@ from echofm.model.vit import Encoding
 from echofm.shards.read import ShardSet
 from synth.condition_fields import FIELDS
 from synth.generator.config import DataConfig, GeneratorRecipe
+from synth.generator.model import Generator
 from synth.latent.codec import Codec
 
 # Windows of encoder and generator may differ by rounded rates, not by frames.
@@ -62,6 +63,22 @@ class Seen:
 
 def _length(seconds: float | None) -> str:
     return "clips of no fixed rate" if seconds is None else f"{seconds:.2f} s"
+
+
+def with_base(recipe: GeneratorRecipe, base: Generator | None) -> GeneratorRecipe:
+    """The recipe with what a branch's base decides. Raises EchofmError where the two do not go together."""
+    if (base is None) != (not recipe.control):
+        raise EchofmError("a ControlNet branch (--control) and the generator that it is for (--base) go together")
+    if base is None:
+        return recipe
+    config = base.config
+    if config.control or set(recipe.control) & set(config.conditions):
+        raise EchofmError(f"--base takes {', '.join((*config.conditions, *config.control))} already; take another one")
+    for name in recipe.control:
+        if name not in FIELDS or FIELDS[name].way != "channels":
+            raise EchofmError(f"--control {name}: a branch is shown conditions of pixels: label-map, reference")
+    own = {"network": config.network, "path": config.path, "conditions": config.conditions, "data": config.data}
+    return recipe.model_copy(update=own)
 
 
 def require_fit(

@@ -27,6 +27,7 @@ class MapPlan:
     """
 
     frames = 1
+    motion = None
 
     def __init__(
         self, generator: Generator, *, maps: str, shape_model: bool, text: Sequence[str] = (), seed: int = 0
@@ -70,6 +71,11 @@ class MapPlan:
         pair = self.pair(number)
         quality: dict[Facet, Value] = {} if pair.quality is None else {"image quality": pair.quality}
         return [prompt_of({"view": pair.view or "", "time point": each, **quality}) for each in TIME_POINTS]
+
+    def about(self, number: int) -> dict[str, Any]:
+        """View, prompts and where the maps come from; JSON-like."""
+        pair = self.pair(number)
+        return {"view": pair.view, "prompts": self.prompts(number), **pair.source}
 
     def condition(self, numbers: Sequence[int]) -> Condition:
         """Of these numbers' frames."""

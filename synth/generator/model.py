@@ -47,9 +47,12 @@ class GeneratorConfig(FrozenModel):
     network: NetworkConfig
     path: PathName
     conditions: tuple[str, ...]
+    control: tuple[str, ...] = ()
     sizes: Sizes
     data: DataConfig
     codec: dict[str, Any]
+    motion: str | None = None
+    """Digest of the motion network whose numbers it takes."""
     spread: dict[str, tuple[float, ...]] = pydantic.Field(default_factory=dict)
     """Of the training clips' labels, quantiles from 2.5 to 97.5 %: the ends are single patients'."""
 
@@ -77,7 +80,13 @@ class Generator(Saveable):
     def build(cls, architecture: Mapping[str, Any], trained_for: Mapping[str, Any]) -> Generator:
         """From what was saved. Raises EchofmError naming the field that is wrong."""
         config = GeneratorConfig.checked(architecture, where="architecture")
-        denoiser = Denoiser(config.network, path=config.path, conditions=config.conditions, sizes=config.sizes)
+        denoiser = Denoiser(
+            config.network,
+            path=config.path,
+            conditions=config.conditions,
+            sizes=config.sizes,
+            control=config.control,
+        )
         return cls(config, denoiser, build_codec(config.codec))
 
     @property

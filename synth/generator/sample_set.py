@@ -57,7 +57,7 @@ class Asks(Protocol):
 
     def condition(self, numbers: Sequence[int]) -> Condition: ...
 
-    def source(self, number: int) -> str | None: ...
+    def about(self, number: int) -> dict[str, Any]: ...
 
 
 class SyntheticSet:
@@ -108,11 +108,8 @@ class SyntheticSet:
 
     def provenance(self, number: int) -> dict[str, Any]:
         """Where a clip comes from: seed, condition, reference."""
-        condition = self._plan.condition([number])
-        asked = {name: _plain(value) for name, value in condition.held().items() if name not in _LARGE}
-        source = self._plan.source(number)
         own = {"file": f"{name_of(number)}.avi", "number": number, "draw": int(self._plan.draw_B([number])[0])}
-        return {**own, "condition": asked, **({"reference_clip": source} if source else {})}
+        return {**own, **self._plan.about(number)}
 
     def _write(self, numbers: Sequence[int]) -> None:
         for number, frames_THW in zip(numbers, self.frames(numbers)):
@@ -153,14 +150,6 @@ def ef_of(asked: Mapping[str, Any]) -> float | None:
     ef = asked.get("ef_percent_B")
     written = facets_of(asked.get("texts") or "").get("ejection fraction")
     return written if ef is None and isinstance(written, int) else ef
-
-
-_LARGE = ("reference_BCTHW", "observed_BT", "embedding_BND", "motion_BND", "label_map_BTHW")
-
-
-def _plain(value: Any) -> Any:
-    values = value[0].tolist() if hasattr(value, "tolist") else value[0]
-    return [round(each, 4) for each in values] if isinstance(values, list) else values
 
 
 def _begun(out: Path, home: str, settings: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ from synth.generator.camus_set import CamusSet
 from synth.generator.contact_sheet import contact_sheet, map_sheet
 from synth.generator.map_plan import MapPlan
 from synth.generator.model import Generator
+from synth.generator.motions import open_motions
 from synth.generator.plan import Asked, Plan
 from synth.generator.sample_set import How, SyntheticSet, accepted
 from synth.generator.sampler import Guidance
@@ -34,6 +35,8 @@ _SHOWN = 24
 def sample_set(args: SampleSet, *, ef: str | Sequence[float] | None) -> None:
     """The whole command, on every process. Raises EchofmError on bad input, before the folder is made."""
     generator = open_generator(args.run, device=args.device)
+    if not generator.codec.shows:
+        raise EchofmError(f"{args.run} makes motion, not clips: sample a video-motion generator with --motion")
     _note_unknown_words(generator, args.text)
     plan = _plan(args, generator, ef)
     judge = None
@@ -55,6 +58,7 @@ def sample_set(args: SampleSet, *, ef: str | Sequence[float] | None) -> None:
         "frames": plan.frames if args.length is not None else None,
         "filter": None if judge is None else judge.fingerprint,
         "reference": plan.references,
+        "motion": plan.motion,
         "shape_model": args.shape_model,
         "device": generator.device.type,
     }
@@ -83,6 +87,7 @@ def _plan(args: SampleSet, generator: Generator, ef: str | Sequence[float] | Non
         text=args.text,
         frames=frames,
         reference=args.reference,
+        motion=None if args.motion is None else open_motions(args.motion, generator),
         seed=args.seed,
     )
     return Plan(generator, asked)

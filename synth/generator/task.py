@@ -17,6 +17,7 @@ from torch import nn
 from echofm.augment import fit_to
 from echofm.clip import ClipBatch
 from echofm.contract import InputContract
+from echofm.digest import tensor_digest
 from echofm.engine.held_out import held_out
 from echofm.engine.player import Player
 from echofm.engine.task import Figure, Loss, Nets, StepOutput, Sum, Task, Turn
@@ -29,7 +30,7 @@ from synth.condition_field import Sizes
 from synth.condition_fields import FIELDS
 from synth.generator.config import GeneratorRecipe
 from synth.generator.denoiser import Denoiser, Teacher
-from synth.generator.frozen import Seen, require_fit
+from synth.generator.frozen import Seen, require_fit, with_base
 from synth.generator.model import Generator, GeneratorConfig
 from synth.generator.validate import Validation
 from synth.latent.codec import Codec
@@ -49,7 +50,8 @@ class GeneratorTask(Task):
     """Learn to generate what a codec's latents hold, under conditions.
 
     codec: of latents, or pixels. encoder: a frozen encoder, for the condition `embedding` and for alignment. motion: a
-    frozen motion network, for the condition `motion`. Raises EchofmError on what does not fit, by name.
+    frozen motion network, for the condition `motion`. base: a trained generator, for recipe.control: its network, path,
+    conditions, frames and codec are taken. Raises EchofmError on what does not fit, by name.
     """
 
     def __init__(
@@ -60,7 +62,9 @@ class GeneratorTask(Task):
         codec: Codec,
         encoder: Encoder | None = None,
         motion: MotionEncoder | None = None,
+        base: Generator | None = None,
     ) -> None:
+        recipe = with_base(recipe, base)
         data = recipe.data
         self._recipe, self._codec, self._encoder, self._motion = recipe, codec, encoder, motion
         self.contract = InputContract(
@@ -70,23 +74,43 @@ class GeneratorTask(Task):
         require_fit(recipe, shards, codec, encoder=encoder, motion=motion)
         self._seen = None if encoder is None else Seen(encoder, data, name="--encoder")
         self._moved = None if motion is None else Seen(motion, data, name="--motion")
-        self.carry = sorted({each for name in recipe.conditions for each in FIELDS[name].carry})
+        names = (*recipe.conditions, *recipe.control)
+        self.carry = sorted({each for name in names for each in FIELDS[name].carry})
         train = shards.split("train")
         check_carry(self.carry, train)
-        self._sizes, self._spread = self._sizes_of(train), spread_of(train)
+        self._sizes = self._sizes_of(train) if base is None else base.config.sizes
+        self._spread = spread_of(train)
         torch.manual_seed(recipe.fit.seed)
         self.net = Denoiser(
             recipe.network,
             path=recipe.path,
             conditions=recipe.conditions,
             sizes=self._sizes,
+            control=recipe.control,
             aligned=max(0, round(recipe.repa.depth * recipe.network.depth) - 1) if recipe.repa.weight else None,
             teacher_width=0 if encoder is None else encoder.net.config.width,
         )
+        self._digests: dict[str, str] = {}
+        if base is not None:
+            self.net.begin_from(base.denoiser)
         self._validation: Validation | None = None
         if recipe.monitor.every:
             clips = held_out(shards.split("val"), self.contract, clips=recipe.monitor.clips, carry=self.carry)
             self._validation = Validation(self.prepare(clips), codec)
+
+    def begin_from(self, other: Generator) -> None:
+        """Take its weights of the same name. Raises EchofmError where codec or network are others."""
+        if other.codec.digest != self._codec.digest:
+            raise EchofmError("--init: a generator of another codec; give one that was trained with this --codec")
+        own, given = self.net.state_dict(), other.denoiser.state_dict()
+        unlike = [name for name in own.keys() & given.keys() if own[name].shape != given[name].shape]
+        if unlike or other.config.network.kind != self._recipe.network.kind:
+            raise EchofmError(
+                f"--init: its network is another ({', '.join(sorted(unlike)[:3])}); give the recipe the same --network "
+                "and the same conditions that lie beside the latents"
+            )
+        self.net.load_state_dict(own | {name: each for name, each in given.items() if name in own})
+        self._digests["initial weights"] = tensor_digest(given, settings=other.architecture)
 
     def _sizes_of(self, train: ShardSet) -> Sizes:
         channels, _, rows, columns = self._codec.latent_shape(1)
@@ -113,6 +137,10 @@ class GeneratorTask(Task):
         """The denoiser."""
         fit = self._recipe.fit
         return [Player(name="generator", net=self.net, optim=fit.optim, ema_decay=fit.ema_decay)]
+
+    def digests(self) -> Mapping[str, str]:
+        """Of the generator that it begins from."""
+        return self._digests
 
     def frozen(self) -> Mapping[str, nn.Module]:
         """Codec, encoder and motion network."""
@@ -172,9 +200,11 @@ class GeneratorTask(Task):
             network=recipe.network,
             path=recipe.path,
             conditions=recipe.conditions,
+            control=recipe.control,
             sizes=self._sizes,
             data=recipe.data,
             codec=self._codec.architecture,
+            motion=None if self._motion is None else self._motion.digest,
             spread=self._spread,
         )
         return Generator(config, net, self._codec)

@@ -17,6 +17,7 @@ from echofm.errors import EchofmError
 from echofm.model.attention import Attention, initialise
 from synth.conditioner import Encoded
 from synth.generator.config import NetworkConfig
+from synth.generator.control import ControlBranch
 
 _EPS = 1e-6
 
@@ -25,10 +26,12 @@ class Transformer(nn.Module):
     """(noisy latents, time, interval, condition) to what the path predicts, of the latents' shape.
 
     channels: of the latents. extra: channels of the condition. two_times: it is told an interval too. tokens: it
-    is given some.
+    is given some. control: channels of a branch, 0: none.
     """
 
-    def __init__(self, config: NetworkConfig, *, channels: int, extra: int, two_times: bool, tokens: bool) -> None:
+    def __init__(
+        self, config: NetworkConfig, *, channels: int, extra: int, two_times: bool, tokens: bool, control: int = 0
+    ) -> None:
         super().__init__()
         if config.width % config.heads:
             raise EchofmError(f"a width of {config.width} is not split by {config.heads} heads")
@@ -48,6 +51,8 @@ class Transformer(nn.Module):
         for layer in (last, self.out, *(each for block in blocks for each in block.zeros)):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
+        numbers = control * config.patch**2
+        self.control = ControlBranch(blocks, width=width, numbers=numbers) if control else None
 
     def forward(
         self,
@@ -65,12 +70,15 @@ class Transformer(nn.Module):
         rows, columns = (side // patch for side in noisy_BCTHW.shape[3:])
         x_BTSD = self.embed(_cut(shown, patch)) + self._positions(frames, rows, columns, noisy_BCTHW.device)
         c_BTD = self._vector(time_B, interval_B, condition.vector_BTD, frames)
-        kept = None
+        kept, added = None, []
+        if self.control is not None and condition.control_BCTHW is not None:
+            added = self.control(x_BTSD, c_BTD, condition.tokens_BND, _cut(condition.control_BCTHW, patch))
         for number, block in enumerate(self.blocks):
             if self.config.grad_checkpointing and torch.is_grad_enabled():
                 x_BTSD = checkpoint(block, x_BTSD, c_BTD, condition.tokens_BND, use_reentrant=False)
             else:
                 x_BTSD = block(x_BTSD, c_BTD, condition.tokens_BND)
+            x_BTSD = x_BTSD + added[number] if number < len(added) else x_BTSD
             kept = x_BTSD if number == hidden else kept
         shift, scale = self.last(c_BTD)[:, :, None].chunk(2, -1)
         out_BTSD = self.out(self.norm(x_BTSD) * (1 + scale) + shift)

@@ -48,7 +48,7 @@ class Validation:
             "val_loss": float(found["asked"].mean()),
             "val_loss_without_condition": float(found["unasked"].mean()),
         }
-        if own_share(len(self._batch)).start == 0:
+        if self._codec.shows and own_share(len(self._batch)).start == 0:
             figures["picture"] = self._picture(generator, condition_of)
         return figures
 

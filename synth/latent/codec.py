@@ -6,9 +6,10 @@ Shapes: B clips, C channels, T frames, H rows, W columns of pixels; of latents C
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn
@@ -20,6 +21,9 @@ from echofm.hub import load_model
 from synth.latent.autoencoder import Autoencoder
 from synth.latent.config import AutoencoderConfig
 
+if TYPE_CHECKING:
+    from synth.mafe.network import Mafe
+
 _FRAMES_AT_ONCE = 64
 
 
@@ -27,12 +31,14 @@ class Codec(nn.Module):
     """What a generator works in: latents of an autoencoder, or pixels.
 
     contract: of clips with one frame; a codec takes any number of frames.
-    scale: pixels a side for each latent. channels: of the latents.
+    scale: pixels a side for each latent. channels: of the latents. shows: whether it decodes to pictures.
     """
 
     contract: InputContract
     scale: int
     channels: int
+    shows: ClassVar[bool] = True
+    """Whether what it decodes to are pictures."""
 
     @property
     def architecture(self) -> dict[str, Any]:
@@ -124,6 +130,73 @@ class LatentCodec(Codec):
         return torch.cat(parts).unflatten(0, (len(latents_BCTHW), -1)).transpose(1, 2)
 
 
+class MotionCodec(Codec):
+    """Not clips but how they move: the numbers of a motion network at each frame, standardised by number.
+
+    frames: of the windows that it sees as a whole. Each frame has the nearest of the network's times. It decodes to
+    these numbers, (B, D, T, 1, 1), no pictures. What was encoded once is remembered.
+    """
+
+    scale = 1
+    shows = False
+    mean_C: torch.Tensor
+    std_C: torch.Tensor
+
+    def __init__(self, net: Mafe, *, frames: int) -> None:
+        super().__init__()
+        self.net, self.frames = net.eval().requires_grad_(False), frames
+        self.contract = net.config.contract.model_copy(update={"frames": 1, "frame_rate_hz": None})
+        heads = net.config.heads
+        # Of each cell: right and down, by each head, since the fullest frame and to the next time.
+        self.channels = heads.cells**2 * heads.heads * 4
+        self.register_buffer("mean_C", torch.zeros(self.channels))
+        self.register_buffer("std_C", torch.ones(self.channels))
+        self._known: dict[bytes, torch.Tensor] = {}
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """The motion network's."""
+        return {"codec": "motion", "network": self.net.architecture, "frames": self.frames}
+
+    def latent_shape(self, frames: int) -> tuple[int, int, int, int]:
+        return self.channels, frames, 1, 1
+
+    def standardise(self, video_BCTHW: torch.Tensor) -> None:
+        """By these training windows."""
+        numbers_BCT11 = self._encoded(video_BCTHW)
+        self.mean_C.copy_(numbers_BCT11.mean((0, 2, 3, 4)))
+        self.std_C.copy_(numbers_BCT11.std((0, 2, 3, 4)).clamp(min=1e-3))
+        self._known.clear()
+
+    def motion_BND(self, numbers_BCT11: torch.Tensor, times: int) -> torch.Tensor:
+        """The condition `motion` of what was decoded: at so many times."""
+        frame_N = ((torch.arange(times) + 0.5) * (numbers_BCT11.shape[2] / times)).long()
+        return numbers_BCT11[:, :, frame_N, 0, 0].transpose(1, 2)
+
+    def decode(self, latents_BCTHW: torch.Tensor) -> torch.Tensor:
+        """The numbers; no clips."""
+        return latents_BCTHW * self.std_C.view(-1, 1, 1, 1) + self.mean_C.view(-1, 1, 1, 1)
+
+    @torch.no_grad()
+    def _encoded(self, video_BCTHW: torch.Tensor) -> torch.Tensor:
+        if video_BCTHW.shape[2] != self.frames:
+            raise EchofmError(f"windows of {video_BCTHW.shape[2]} frames, the motion codec sees {self.frames}")
+        return torch.cat([self._one(video) for video in video_BCTHW.split(1)])
+
+    def _one(self, video: torch.Tensor) -> torch.Tensor:
+        key = hashlib.blake2b(video.cpu().numpy().tobytes(), digest_size=16).digest()
+        if key not in self._known:
+            from synth.mafe.extract import motion_appearance
+
+            seen = self.net.config.encoder.frames
+            frame_F = ((torch.arange(seen) + 0.5) * (self.frames / seen)).long()
+            motion_BTD = motion_appearance(self.net, video[:, :, frame_F]).motion_BTRCD.flatten(2)
+            frame_T = ((torch.arange(self.frames) + 0.5) * (motion_BTD.shape[1] / self.frames)).long()
+            self._known[key] = motion_BTD[:, frame_T].transpose(1, 2)[..., None, None].cpu()
+        mean, std = self.mean_C.view(-1, 1, 1, 1), self.std_C.view(-1, 1, 1, 1)
+        return (self._known[key].to(video.device) - mean) / std
+
+
 def build_codec(architecture: Mapping[str, Any]) -> Codec:
     """A codec of a saved `architecture`, whose tensors are still to be loaded (`load_state_dict`)."""
     known = dict(architecture)
@@ -132,6 +205,10 @@ def build_codec(architecture: Mapping[str, Any]) -> Codec:
         return PixelCodec(**known)
     if kind == "autoencoder":
         return LatentCodec(Autoencoder(AutoencoderConfig.checked(known, where="codec")))
+    if kind == "motion":
+        from synth.mafe.network import Mafe
+
+        return MotionCodec(Mafe.build(known["network"], {}), frames=known["frames"])
     raise EchofmError(f"no codec {kind!r} is known here: update echofm")
 
 

@@ -21,12 +21,14 @@ from echofm.ids import IdKey, load_key
 from echofm.progress import progress_bar
 from echofm.readers.datasets import FolderSource, open_source
 from echofm.readers.images import image_sha256
+from echofm.readers.options import ReadOptions
 from echofm.readers.source import Row
 from echofm.saved import file_sha256
 from echofm.schema import FrozenModel
 from echofm.shards.manifest import MANIFEST as SHARDS
 from echofm.shards.read import ShardSet
 from echofm.shards.write import write_shards
+from synth.audit.copies.search import RESULT, DuplicatesResult
 from synth.audit.filter.folder_copy import FolderCopy
 from synth.audit.result import AuditResult
 from synth.audit.sets import shown
@@ -149,9 +151,11 @@ def _begun(out: Path) -> Path:
 
 def read_decisions(audit: Path) -> Decisions:
     """What an audit decided. Raises EchofmError where the two files disagree."""
-    if not (audit / "audit.json").is_file():
+    figures = next((audit / name for name in ("audit.json", RESULT) if (audit / name).is_file()), None)
+    if figures is None:
         raise EchofmError("--audit holds no finished audit (no audit.json); name the --out of `echofm audit`")
-    result = AuditResult.from_json(audit / "audit.json")
+    kind = DuplicatesResult if figures.name == RESULT else AuditResult
+    result = kind.from_json(figures)
     try:
         samples = pd.read_parquet(audit / "samples.parquet")
     except (OSError, ValueError) as error:
@@ -160,14 +164,14 @@ def read_decisions(audit: Path) -> Decisions:
         ) from None
     missing = [name for name in _COLUMNS if name not in samples.columns]
     if missing or len(samples) != result.synthetic.clips or int(samples["removed"].sum()) != result.removed:
-        raise EchofmError("samples.parquet does not fit audit.json; audit the set again")
+        raise EchofmError("samples.parquet does not fit the audit's figures; audit the set again")
     reasons = {}
     for row in samples[samples["removed"]].itertuples():
         why = f"flagged (q {row.q:.3g})" if row.flagged else ""
         copied = f"shows the recording of real clip {row.duplicate_of}" if row.duplicate_of else ""
         reasons[str(row.clip_id)] = " and ".join(each for each in (why, copied) if each)
     clips = frozenset(samples["clip_id"].astype(str))
-    return Decisions(clips=clips, reasons=reasons, audit_sha256=file_sha256(audit / "audit.json"))
+    return Decisions(clips=clips, reasons=reasons, audit_sha256=file_sha256(figures))
 
 
 Done = tuple[list[str], list[LeftOut], "Counter[str]"]
@@ -213,7 +217,7 @@ def clip_ids_of(path: Path, key: IdKey) -> list[str]:
     Decodes only what lies in several files. Raises UnreadableFile.
     """
     if path.suffix.lower() in _IN_TWO_FILES or path.is_dir():
-        return [clip.clip_id for clip in read_clips(path, key=key)]
+        return [clip.clip_id for clip in read_clips(path, ReadOptions(key=key))]
     try:
         digest = bytes.fromhex(file_sha256(path))
     except OSError as error:

@@ -88,8 +88,8 @@ def _figure(size_inch: tuple[float, float]) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def power_blocks(result: AuditResult) -> list[Block]:
-    """Recall curves, what is missed, and the table of all kinds and strengths."""
+def power_table(result: AuditResult) -> list[Block]:
+    """What is missed, and the table of all kinds and strengths."""
     if not result.power:
         return [
             Prose(
@@ -97,19 +97,6 @@ def power_blocks(result: AuditResult) -> list[Block]:
                 "the training set as videos or shards, and the audit plants copies of its own; or a table of canaries."
             )
         ]
-    groups = [list(group) for _, group in itertools.groupby(result.power, key=lambda each: each.kind)]
-    pictures = [
-        Picture(
-            draw=functools.partial(recall_curve, group),
-            alt=f"recall of {group[0].kind} copies against strength: "
-            + ", ".join(f"{each.recall.value:.0%} at {each.strength:g}" for each in group),
-        )
-        for group in groups
-    ]
-    caption = (
-        "Training clips, transformed and put through the same encoder and threshold (p <= alpha) as the synthetic "
-        f"clips. The dotted line is what plain copies must reach. Planted: {_planted(result.power)}. "
-    )
     missed = [f"{each.kind} at {each.strength:g} ({each.recall.value:.0%})" for each in result.power if _misses(each)]
     text = f"Missed more often than caught: {', '.join(missed)}." if missed else "No kind is missed more than caught."
     table = Table(
@@ -137,7 +124,25 @@ def power_blocks(result: AuditResult) -> list[Block]:
         "tenth only where nearly all of them are; that needs 199 held-out patients at alpha 0.05, and copies above "
         "nearly all of them.",
     )
-    return [Prose(text), Panels(pictures, caption=caption), table, *_by_level(result)]
+    return [Prose(text), table]
+
+
+def power_pictures(result: AuditResult) -> list[Block]:
+    """Recall curves, a kind of copy each, and what each level alone catches."""
+    groups = [list(group) for _, group in itertools.groupby(result.power, key=lambda each: each.kind)]
+    pictures = [
+        Picture(
+            draw=functools.partial(recall_curve, group),
+            alt=f"recall of {group[0].kind} copies against strength: "
+            + ", ".join(f"{each.recall.value:.0%} at {each.strength:g}" for each in group),
+        )
+        for group in groups
+    ]
+    caption = (
+        "Training clips, transformed and put through the same encoder and threshold (p <= alpha) as the synthetic "
+        f"clips. The dotted line is what plain copies must reach. Planted: {_planted(result.power)}. "
+    )
+    return [Panels(pictures, caption=caption), *_by_level(result)]
 
 
 def _by_level(result: AuditResult) -> list[Block]:
@@ -163,7 +168,10 @@ def _planted(power: Sequence[CanaryRecall]) -> str:
 
 def shown(estimate: Estimate | None) -> str:
     """A part with its interval, in per cent."""
-    return "left out" if estimate is None else f"{estimate.value:.1%} ({estimate.low:.1%} to {estimate.high:.1%})"
+    if estimate is None:
+        return "left out"
+    # On one line of a cell.
+    return f"{estimate.value:.1%} ({estimate.low:.1%} to {estimate.high:.1%})".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def number(estimate: Estimate) -> str:

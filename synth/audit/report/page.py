@@ -1,4 +1,4 @@
-"""report.html of an audit: the verdict and its limits on the first screen, then what they rest on."""
+"""report.html of an audit: the decision on the first screen, in plain words, by risk, then what it rests on."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ import numpy.typing as npt
 import pandas as pd
 
 from echofm.intervals import Estimate
-from echofm.report.blocks import Block, FilmStrip, Notice, Panels, Picture, Prose, Table
+from echofm.report.blocks import Block, Facts, FilmStrip, Notice, Panels, Picture, Prose, Strips, Table
 from echofm.report.page import Page
 from synth.audit.canaries.transforms import FAITHFUL
-from synth.audit.report.blocks import exposure_curve, number, power_blocks, score_histogram, shown
+from synth.audit.report.blocks import exposure_curve, number, power_pictures, power_table, score_histogram, shown
+from synth.audit.report.decision import decision, plain_words
+from synth.audit.report.risks import inference, linkability, singling_out
 from synth.audit.report.strips import Strip
 from synth.audit.result import AuditResult, FlaggedPart, JudgeResult, LevelResult
 from synth.audit.settings import Level
 
+# Pairs that a print of four pages has room for.
+ON_PAPER = 6
 TITLE = "Privacy audit of a synthetic set"
 _LIMITS = (
     "What this page says holds for these attacks, with this encoder, these held-out patients and the copies that were "
@@ -33,60 +37,40 @@ def page(
     strips: Sequence[Strip] = (),
     *,
     simulated: bool = False,
+    fail_above: float = 0.0,
+    audit: str = "",
 ) -> Page:
     """The report of one audit, from what `Audited` holds. Ids are keyed hashes; film strips show de-identified pixels
     of training clips.
 
-    simulated: says beside the title that all patients are the phantom's.
+    simulated: says beside the title that all patients are the phantom's. fail_above: above which the exit code is 1.
+    audit: name of the folder that the report lies in.
     """
-    report = Page(TITLE + (" (phantom patients)" if simulated else ""), lead=result.verdict)
+    report = Page(TITLE + (" (phantom patients)" if simulated else ""))
+    report.decision = decision(result, samples, fail_above=fail_above, audit=audit)
     if not result.sees_copies:
         report.warn(result.verdict.partition(": ")[0].partition(". ")[0] + ".")
-    report.add("What was found", _headline(result), Notice(_LIMITS), *_notes(result), *_scores(result, samples, nulls))
-    report.add("What this audit would catch and miss", *power_blocks(result))
-    report.add("Attacks beyond distance", *_attacks(result))
+    report.add("In plain words", Prose(plain_words(result, samples)))
+    report.add("Clips beside their sources", *_strips(strips, result))
+    findings = Prose(result.verdict.replace("\n", "\n\n"))
+    report.add("What was found", findings, Notice(_LIMITS), *_notes(result))
+    report.add("Singling out", *singling_out(result))
+    report.add("Linkability", *linkability(result))
+    report.add("Inference", *inference(result))
     if result.judge is not None:
         report.add("A second judge", *_judge(result.judge, result))
-    if strips:
-        report.add("The closest pairs", *_strips(strips))
-    report.add("Which training patients are exposed", *_exposure(result))
+    report.add("What this audit would catch and miss", *power_table(result))
+    if result.power:
+        report.add("Caught by strength", *power_pictures(result), on_paper=False)
+    report.add("How close the clips come", *_scores(result, samples, nulls), on_paper=False)
+    report.add("Which training patients are exposed", *_exposure(result), on_paper=False)
     report.add("Settings and digests", _settings(result), Prose(_rules(result)))
+    report.add("For the record", Facts([(each, "") for each in ("Decision", "Name and function", "Date, signature")]))
     return report
-
-
-def _headline(result: AuditResult) -> Table:
-    flagged, duplicates = result.flagged, result.duplicates
-    looked = duplicates.perceptual is not None
-    rows = [
-        ("closer to training than new patients (p <= alpha)", shown(flagged.fraction), f"{result.alpha:.1%}"),
-        ("chance of as many with nothing memorised", f"{flagged.excess_p:.2g}", "not small"),
-        (f"clips flagged ({result.rule} rule)", f"{flagged.decided} of {result.synthetic.clips}", "0"),
-        (
-            "clips that show a training recording itself",
-            f"{duplicates.perceptual if looked else duplicates.exact}" + ("" if looked else " (by their bytes alone)"),
-            "0",
-        ),
-        ("clips that show a held-out recording itself", f"{duplicates.holdout}", "0"),
-        ("clips to remove", f"{result.removed} of {result.synthetic.clips}", "0"),
-        ("smallest share of copies that can be flagged", f"{flagged.smallest_detectable_share:.1%}", "–"),
-    ]
-    return Table(
-        columns=("measure", "found (95 % interval)", "with nothing memorised"),
-        rows=rows,
-        caption=f"Decided at {_decided(result)}. Held-out real clips searched in the same training set are the null; "
-        "p is conformal by patient, flags are "
-        + ("Benjamini-Hochberg at the same alpha." if result.rule == "conformal" else "the published rule's."),
-    )
 
 
 def _notes(result: AuditResult) -> list[Block]:
     return [Notice(f"{note[0].upper()}{note[1:]}.") for note in result.notes]
-
-
-def _decided(result: AuditResult) -> str:
-    if result.decide == "any":
-        return f"any of {len(result.levels)} levels, Bonferroni-corrected"
-    return f"{result.decide} level"
 
 
 def _scores(result: AuditResult, samples: pd.DataFrame, nulls: Mapping[Level, npt.NDArray[np.float64]]) -> list[Block]:
@@ -144,28 +128,6 @@ def _worst(level: LevelResult) -> str:
     return f"{min(plain):.0%}" if plain else "unknown"
 
 
-def _attacks(result: AuditResult) -> list[Block]:
-    found = result.attacks
-    rows = [
-        ("membership inference, AUC", number(found.membership_auc), "0.5"),
-        ("training clips named at 1 % false names", shown(found.membership_tpr_at_1_percent_fpr), "1 %"),
-        ("closer to a training than to a held-out clip", shown(found.closer_to_train), "50 %"),
-        ("distance ratio below the null's", shown(found.distance_ratio_flagged), f"{result.alpha:.1%}"),
-        (
-            "nearer to a training clip than other patients are",
-            f"{found.inauthentic:.1%}",
-            f"{found.inauthentic_holdout:.1%}",
-        ),
-        ("training patients named rightly (attack)", shown(found.naming_attack), shown(found.naming_control)),
-    ]
-    table = Table(
-        columns=("attack", "found (95 % interval)", "with nothing memorised"),
-        rows=rows,
-        caption="Each compares training with held-out patients; intervals are over patients, not over clips.",
-    )
-    return [table]
-
-
 def _judge(judge: JudgeResult, result: AuditResult) -> list[Block]:
     names = (
         "closer than new patients (p <= alpha)",
@@ -197,7 +159,9 @@ def _answer(part: FlaggedPart | None, auc: Estimate | None) -> tuple[str, ...]:
     return shown(part.fraction), f"{part.excess_p:.2g}", str(part.decided), number(auc)
 
 
-def _strips(strips: Sequence[Strip]) -> list[Block]:
+def _strips(strips: Sequence[Strip], result: AuditResult) -> list[Block]:
+    if not strips:
+        return [Prose("No pixels are shown: they were not asked for, or the sets are tables.")]
     warning = Notice(
         "These are pixels of training clips, with all outside the sector set to zero. Handle this file as you "
         "handle the training set.",
@@ -205,13 +169,18 @@ def _strips(strips: Sequence[Strip]) -> list[Block]:
     )
     shown = [
         FilmStrip(
-            {"synthetic": each.synthetic_KHW, "training": each.training_KHW},
-            alt="frames of a synthetic clip above the same frames of its nearest training clip",
+            {"synthetic": each.synthetic_KHW, each.of: each.real_KHW},
+            alt=f"frames of a synthetic clip above the same frames of its nearest {each.of} clip",
             caption=each.caption,
         )
         for each in strips
     ]
-    return [warning, *shown]
+    removed = sum(each.removed for each in strips)
+    caption = "" if len(strips) <= ON_PAPER else f"A print shows the first {ON_PAPER}; report.html shows all."
+    text = f"{removed} of the {result.removed} clips to be removed, each above the real clip that it shows or is near"
+    more = f", then the {len(strips) - removed} closest of those that stay" if len(strips) > removed else ""
+    left = "; the others are in samples.parquet" if removed < result.removed else ""
+    return [warning, Prose(f"{text}{more}{left}."), Strips(shown, ON_PAPER, caption=caption)]
 
 
 def _exposure(result: AuditResult) -> list[Block]:

@@ -1,10 +1,11 @@
-"""The closest pairs, side by side: a synthetic clip's frames above those of the training clip that it is nearest to.
+"""Pairs side by side: a synthetic clip's frames above those of the real clip that it shows or comes closest to.
 
-T frames, K moments shown, H rows, W columns.
+T frames, K frames shown, H rows, W columns.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +21,24 @@ from synth.audit.settings import Level
 
 Frames = npt.NDArray[np.uint8]
 FRAMES = 8
+# Beyond these a page is too large for a browser; samples.parquet has them all.
+MOST_REMOVED = 400
 _SIZE, _COARSE = 112, 8
 # Lower than most cameras of the heart, so that eight frames span about a beat.
 _RATE_HZ = 25.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A synthetic clip and the real one beside which it is shown. of: that one's set. why: in words. removed: whether
+    the clip is to be removed. patient: of the real clip, "" where not known."""
+
+    clip_id: str
+    source_id: str
+    of: str
+    why: str
+    removed: bool
+    patient: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,32 +46,71 @@ class Strip:
     """One pair: K frames of each, taken at the same times, and in words its ids (hashes), similarity and decision."""
 
     synthetic_KHW: Frames
-    training_KHW: Frames
+    real_KHW: Frames
+    of: str
     caption: str
+    removed: bool
 
 
-def closest_pairs(samples: pd.DataFrame, level: Level, *, most: int) -> pd.DataFrame:
-    """The rows with the highest score at a level, of equals the first; those without a neighbour are left out."""
-    samples = samples[samples[f"{level}_neighbour"] != ""]
-    return samples.sort_values([f"{level}_score", "row"], ascending=[False, True]).head(most)
+def pairs(samples: pd.DataFrame, level: Level, *, kept: int, holdout: Iterable[str] = ()) -> list[Pair]:
+    """Every clip to be removed beside its source, the closest first, then the closest `kept` of those that stay.
+
+    holdout: ids of the held-out clips, which a duplicate may show.
+    """
+    held_out = set(holdout)
+    ordered = samples.sort_values([f"{level}_score", "row"], ascending=[False, True])
+    removed = ordered[ordered["removed"]].head(MOST_REMOVED)
+    staying = ordered[~ordered["removed"] & (ordered[f"{level}_neighbour"] != "")].head(kept)
+    return [
+        _pair(row, level, held_out)
+        for each in (removed, staying)
+        for _, row in each.iterrows()
+        if row["duplicate_of"] or row[f"{level}_neighbour"]
+    ]
 
 
-def strips(pairs: pd.DataFrame, level: Level, *, synthetic: Videos, train: Videos) -> list[Strip]:
-    """Read the pairs' clips and bring them to one time; a pair of which one cannot be read is left out."""
-    ours = list(synthetic.read([(str(each), None) for each in pairs["clip_id"]], _shown))
-    theirs = list(train.read([(str(each), None) for each in pairs[f"{level}_neighbour"]], _shown))
+def _pair(row: pd.Series, level: Level, held_out: set[str]) -> Pair:
+    copied, nearest = str(row["duplicate_of"]), str(row[f"{level}_neighbour"])
+    source = copied or nearest
+    near = f"similarity {row[f'{level}_score']:.4f}, q {row['q']:.2g}"
+    return Pair(
+        clip_id=str(row["clip_id"]),
+        source_id=source,
+        of="held-out" if source in held_out else "training",
+        why=f"the very recording; {near}" if copied else near,
+        removed=bool(row["removed"]),
+        patient=str(row[f"{level}_neighbour_patient"]) if source == nearest else "",
+    )
+
+
+def strips(wanted: Sequence[Pair], videos: Mapping[str, Videos]) -> list[Strip]:
+    """Read the pairs' clips and bring them to one time; a pair of which one cannot be read is left out.
+
+    videos: by set, "synthetic" and those of the sources.
+    """
+    wanted = [each for each in wanted if each.of in videos]
+    ours = list(videos["synthetic"].read([(each.clip_id, None) for each in wanted], _shown))
+    real: dict[int, tuple[Frames, float | None] | UnreadableFile] = {}
+    for of in dict.fromkeys(each.of for each in wanted):
+        places = [place for place, each in enumerate(wanted) if each.of == of]
+        read = videos[of].read([(wanted[place].source_id, None) for place in places], _shown)
+        real |= dict(zip(places, read))
     found: list[Strip] = []
-    for (_, row), own, other in zip(pairs.iterrows(), ours, theirs):
+    for place, (each, own) in enumerate(zip(wanted, ours)):
+        other = real[place]
         if isinstance(own, UnreadableFile) or isinstance(other, UnreadableFile):
             continue
         own_KHW, other_KHW, step_s = together(own[0], other[0], own[1] if own[1] == other[1] else None)
         caption = (
-            f"{len(found) + 1}. similarity {row[f'{level}_score']:.4f}, q {row['q']:.2g}, "
-            f"{'to remove' if row['removed'] else 'kept'}: synthetic `{row['clip_id']}` above, training "
-            f"`{row[f'{level}_neighbour']}` of patient `{row[f'{level}_neighbour_patient']}` below"
+            f"{len(found) + 1}. {'to remove' if each.removed else 'kept'}: {each.why}; synthetic `{each.clip_id}` "
+            f"above, {each.of} `{each.source_id}`"
+            + (f" of patient `{each.patient}`" if each.patient else "")
+            + " below"
             + ("" if step_s is None else f"; frames {step_s:.2f} s apart")
         )
-        found.append(Strip(synthetic_KHW=own_KHW, training_KHW=other_KHW, caption=caption))
+        found.append(
+            Strip(synthetic_KHW=own_KHW, real_KHW=other_KHW, of=each.of, caption=caption, removed=each.removed)
+        )
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.generator_control import agreement, chance
+from synth.measure.ejection import agreement, chance
 
 
 def test_answers_that_follow_requests_lie_above_other_orders() -> None:
@@ -12,5 +12,5 @@ def test_answers_that_follow_requests_lie_above_other_orders() -> None:
     asked = rng.uniform(20, 75, 64)
     for found, follows in ((0.5 * asked + 20 + rng.normal(0, 3, 64), True), (rng.uniform(20, 75, 64), False)):
         own, others = agreement(asked, found)["correlation"], chance(asked, found)["correlation"]
-        assert (own["low"] > others["high"]) == follows
-        assert abs(others["value"]) < 0.05 and others["low"] < -0.15 and others["high"] > 0.15
+        assert (own.low > others.high) == follows
+        assert abs(others.value) < 0.05 and others.low < -0.15 and others.high > 0.15

@@ -1,0 +1,1 @@
+"""Duplicates alone: training recordings in a synthetic set, without encoder or held-out patients."""
