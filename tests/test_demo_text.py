@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 def test_the_demo_ends_with_sets_figures_and_a_page(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     words = ["--patients", "10", "--size", "64", "--codec-steps", "2", "--generator-steps", "2", "--count", "4"]
-    command = [sys.executable, str(ROOT / "examples" / "demo_text.py"), "--out", str(out), "--small", *words]
+    command = [sys.executable, str(ROOT / "examples" / "demo_text.py"), "--out", out.name, "--small", *words]
     command += ["--downstream-steps", "2", "--seeds", "1"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500, cwd=tmp_path)
