@@ -105,7 +105,7 @@ def test_good_synthetic_frames_help_and_what_they_show_is_seen() -> None:
     assert len({downstream("segmentation", sets, few, show_progress=False).to_json() for _ in range(2)}) == 1
 
 
-def test_phase_is_told_and_shuffled_requests_are_at_chance() -> None:
+def test_phase_is_learnt_and_shuffled_requests_are_at_chance() -> None:
     sets = three_sets()
     wrong = replace(sets.synthetic, time_point_N=np.roll(sets.synthetic.time_point_N, 1))
     settings = DownstreamSettings(shares=(100,), seeds=1, steps=60, batch=8)
