@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 from echofm.embed.rows import COLUMNS
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError, UnreadableFile
+from echofm.readers.datasets.labels import has_unit
 from echofm.shards.manifest import MANIFEST, read_manifest
 from probe.baselines import pixel_pca
 from probe.checks.embedding import with_checks
@@ -110,6 +111,10 @@ def check_before_embedding(requests: Sequence[ProbeRequest], *, data: Sequence[P
             _require_one_set(request, others=len(data) > 1)
             continue
         require_clip_kind(request.kind)
+        if request.order and has_unit(request.target):
+            raise EchofmError(
+                f"--order is for words; {request.target} is a number, as its name ends in a unit: leave it out"
+            )
         for labels in known:
             strange = [name for name in request.target.split("+") if name not in labels | set(COLUMNS)]
             if strange:
