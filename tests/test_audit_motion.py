@@ -10,15 +10,16 @@ import torch
 from audit_sets import CLIPS, DIGEST, HOLDOUT, TRAIN, WIDTH, canary_table, synthetic, table
 from encoder_and_sets import write_encoder_and_sets
 
+from echofm import cli
+from echofm.embed.options import EmbedOptions
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.hub import save_model
 from echofm.model.config import EncoderConfig
 from synth.audit import AuditSettings, audit_sets
 from synth.audit.assess import audit
-from synth.audit.cli import main
 from synth.audit.motion import MotionLevel
-from synth.audit.sets import Sets, safe_table
+from synth.audit.sets import Sets
 from synth.mafe.config import MafeConfig
 from synth.mafe.network import Mafe
 
@@ -27,7 +28,6 @@ SWAPPED = 40
 
 def moving(looks: EmbeddingTable, motion_NRCD: np.ndarray) -> EmbeddingTable:
     """The same clips' motion on a grid of 2 x 2."""
-    looks = safe_table(looks)
     return EmbeddingTable.from_arrays(
         looks.video_ND,
         clip_id=looks.clip_id.tolist(),
@@ -91,33 +91,27 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def asked(given: Path, out: Path, *more: str) -> list[str]:
-    sets = [f"--train={given / 'shards'}:train", f"--holdout={given / 'shards'}:val,test", f"--out={out}"]
-    return [*sets, f"--encoder={given / 'encoder'}", f"--cache={given / 'cache'}", "--alpha=0.25", *more]
-
-
-def test_swaps_are_planted_and_every_level_reported(given: Path, tmp_path: Path) -> None:
-    words = asked(given, tmp_path, f"--synthetic={given / 'fresh'}", f"--motion={given / 'mafe'}", "--canaries=4")
-    assert main(words) in (0, 1)
-    page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "by each level alone" in page and "motion level" in page
+def test_swaps_are_planted_and_every_level_reported(given: Path) -> None:
     found = audit_sets(
         f"{given / 'shards'}:train",
         f"{given / 'shards'}:val,test",
         given / "fresh",
         encoder=given / "encoder",
         motion=given / "mafe",
-        settings=AuditSettings(alpha=0.25, decide="motion", duplicates="off", strips=0, canaries=4),
-    ).result
-    power = {each.kind: each for each in found.power}
+        settings=AuditSettings(alpha=0.25, decide="motion", duplicates="off", strips=0, canaries=3),
+        embed=EmbedOptions(cache=given / "cache"),
+    )
+    power = {each.kind: each for each in found.result.power}
     assert power["swap"].planted == power["exact"].planted > 2
     # An exact copy moves exactly so, whatever the heads have learnt.
     assert power["exact"].right_patient == 1
+    page = found.page().html()
+    assert "by each level alone" in page and "motion level" in page
 
 
 def test_motion_needs_pixels_and_a_run(given: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from echofm import cli
-
+    sets = [f"--train={given / 'shards'}:train", f"--holdout={given / 'shards'}:val,test", f"--out={tmp_path}"]
+    asked = ["audit", *sets, f"--encoder={given / 'encoder'}", f"--cache={given / 'cache'}", "--alpha=0.25"]
     run, fresh = f"--motion={given / 'mafe'}", f"--synthetic={given / 'fresh'}"
     tabled = f"--synthetic={given / 'table'}"
     made = ["embed", str(given / "encoder"), str(given / "fresh"), str(given / "table"), f"--cache={given / 'cache'}"]
@@ -127,5 +121,5 @@ def test_motion_needs_pixels_and_a_run(given: Path, tmp_path: Path, capsys: pyte
         (("--motion=nowhere", fresh), "names no folder of a run"),
         ((f"--motion={given / 'encoder'}", fresh), "not motion features"),
     ):
-        assert cli.main(["audit", *asked(given, tmp_path / "x", *words)]) == 2
+        assert cli.main([*asked, *words]) == 2
         assert why in capsys.readouterr().err

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from synth.audit.sets import Head, Sets, text
+from synth.audit.sets import Head, Sets, safe_table, text
 from synth.audit.settings import Level
 from synth.mafe.extract import MotionEncoder, load_mafe
 
@@ -36,9 +36,11 @@ class MotionLevel:
     @classmethod
     def of(cls, seen: Sets, beneath: Head | None, *, frames: bool) -> MotionLevel:
         """seen: the sets' tables of motion (`synth.mafe.extract.MotionEncoder`), under the ids of the others."""
+        # As `audit` shows them.
+        tables = [safe_table(each) for each in seen.tables()]
         mean_D, std_D = _scale(_motion(seen.train))
         vector: dict[str, npt.NDArray[np.float32]] = {}
-        for table in seen.tables():
+        for table in tables:
             vector |= dict(zip(text(table.clip_id).tolist(), ((_motion(table) - mean_D) / std_D).astype(np.float32)))
         return cls(vector=vector, motion_digest=seen.train.encoder_digest, beneath=beneath, frames=frames)
 

@@ -23,22 +23,24 @@ def above(each: SetCard) -> list[Figure]:
 
 
 def excess(sets: Sequence[SetCard]) -> Drawing:
-    """Kernel distance above the real training set's, by space and set."""
-    figure = Drawing(figsize=(_LEAST_WIDTH, 0.8 + 0.26 * sum(len(above(each)) for each in sets)), layout="constrained")
+    """Kernel distance above the real training set's: a row a space, a colour a set."""
+    spaces = list(dict.fromkeys(one.name.removeprefix(f"{ABOVE}, ") for each in sets for one in above(each)))
+    rows = len(spaces) * (1 + len(sets))
+    figure = Drawing(figsize=(_LEAST_WIDTH, 1.0 + 0.14 * rows), layout="constrained")
     axes = figure.subplots()
-    labels: list[str] = []
     for number, each in enumerate(sets):
-        for one in above(each):
-            # Signed cube root: distances of different spaces span orders of magnitude.
-            low, value, high = (np.cbrt(end) for end in (one.found.low, one.found.value, one.found.high))
-            axes.plot([low, high], [len(labels)] * 2, lw=2, color=f"C{number}")
-            axes.plot([value], [len(labels)], "o", ms=4, color=f"C{number}")
-            space = one.name.removeprefix(f"{ABOVE}, ")
-            labels.append(f"{each.name}: {space}" if len(sets) > 1 else space)
+        found = {one.name.removeprefix(f"{ABOVE}, "): one.found for one in above(each)}
+        place = [spaces.index(space) + (number + 1) / (len(sets) + 1) - 0.5 for space in found]
+        # Signed cube root: distances of different spaces span orders of magnitude.
+        low, value, high = (np.cbrt([getattr(one, end) for one in found.values()]) for end in ("low", "value", "high"))
+        axes.hlines(place, low, high, lw=2, color=f"C{number}")
+        axes.plot(value, place, "o", ms=4, color=f"C{number}", label=each.name)
     axes.axvline(0, lw=0.8, color="grey")
-    axes.set_yticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(spaces)), spaces)
     axes.invert_yaxis()
-    axes.set_xlabel("kernel distance above the real one (cube root)")
+    axes.set_xlabel("above the real one (cube root)")
+    if len(sets) > 1:
+        figure.legend(loc="outside upper left", ncols=3)
     return figure
 
 

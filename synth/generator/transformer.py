@@ -37,8 +37,8 @@ class Transformer(nn.Module):
             raise EchofmError(f"a width of {config.width} is not split by {config.heads} heads")
         self.config, self.channels, width = config, channels, config.width
         self.embed = nn.Linear((channels + extra) * config.patch**2, width)
-        self.time = TimeEmbedding(width)
-        self.interval = TimeEmbedding(width) if two_times else None
+        self.time = TimeEmbedding(width, scale=time_scale(two_times=two_times))
+        self.interval = TimeEmbedding(width, scale=time_scale(two_times=two_times)) if two_times else None
         self.mix = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         blocks = [Block(config, tokens=tokens) for _ in range(config.depth)]
         self.blocks = nn.ModuleList(blocks)
@@ -155,17 +155,24 @@ class CrossAttention(nn.Module):
 
 
 class TimeEmbedding(nn.Module):
-    """A time in [0, 1], in thousandths as the waves are made for, through two layers.
+    """A time in [0, 1], `scale` times as large, through two layers.
 
     Published descendants feed it unscaled, so that half of the waves hardly move.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, scale: float) -> None:
         super().__init__()
+        self.scale = scale
         self.layers = nn.Sequential(nn.Linear(256, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, time_B: torch.Tensor) -> torch.Tensor:
-        return self.layers(waves(1000 * time_B, 256))
+        return self.layers(waves(self.scale * time_B, 256))
+
+
+def time_scale(*, two_times: bool) -> float:
+    """1,000, as the waves are made for; 10 for a network of mean velocity. It learns from its own change with time,
+    which waves so fast make large: its loss then leaps (benchmarks/results-generators.md)."""
+    return 10 if two_times else 1000
 
 
 def waves(position_N: torch.Tensor, width: int) -> torch.Tensor:

@@ -15,7 +15,7 @@ from torch import nn
 from echofm.errors import EchofmError
 from synth.conditioner import Encoded
 from synth.generator.config import NetworkConfig
-from synth.generator.transformer import TimeEmbedding, waves
+from synth.generator.transformer import TimeEmbedding, time_scale, waves
 
 # Three halvings.
 _MULTIPLE = 8
@@ -31,7 +31,8 @@ class VideoUnet(nn.Module):
         super().__init__()
         self.config, width = config, config.width
         self.net = unet(unet_config(width, channels=channels, extra=extra, layers=config.depth, cross=width))
-        self.interval = TimeEmbedding(width) if two_times else None
+        self.scale = time_scale(two_times=two_times)
+        self.interval = TimeEmbedding(width, scale=self.scale) if two_times else None
         self.null = nn.Parameter(0.02 * torch.randn(2, width))
         if config.grad_checkpointing:
             self.net.enable_gradient_checkpointing()
@@ -52,7 +53,7 @@ class VideoUnet(nn.Module):
         shown = noisy_BCTHW if extra is None else torch.cat([noisy_BCTHW, extra], 1)
         output = self.net(
             padded(shown).transpose(1, 2),
-            1000 * time_B,
+            self.scale * time_B,
             encoder_hidden_states=self._tokens(condition, interval_B, noisy_BCTHW.shape[2]),
             added_time_ids=torch.zeros(len(noisy_BCTHW), 1, device=noisy_BCTHW.device),
         ).sample
