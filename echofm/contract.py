@@ -49,6 +49,9 @@ class InputContract(FrozenModel):
 
     def check(self, video_BCTHW: torch.Tensor, frame_rate_hz: float | None = None) -> None:
         """Raise EchofmError naming what does not fit and how to make it fit. `frame_rate_hz` None is not checked."""
+        if is_traced():
+            # A graph holds what is computed of any clips, and cannot look at the values of these.
+            return
         self._check_shape(tuple(video_BCTHW.shape))
         if not video_BCTHW.is_floating_point():
             raise EchofmError(
@@ -103,6 +106,13 @@ class InputContract(FrozenModel):
             raise EchofmError(
                 f"the brightest pixel is {greatest:g} of 1: the clips look divided by 255 twice; divide once"
             )
+
+
+def is_traced() -> bool:
+    """Whether the encoder is being turned into a graph (torch.compile, torch.export, ONNX, TorchScript)."""
+    import torch
+
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def _range_fix(least: float, greatest: float) -> str:

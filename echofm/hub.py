@@ -11,20 +11,26 @@ import importlib
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy.typing as npt
 import torch
 from torch import nn
 
 from echofm import __version__
-from echofm.contract import InputContract
+from echofm.clip import Clip
+from echofm.contract import InputContract, is_traced
 from echofm.digest import tensor_digest
 from echofm.errors import EchofmError
 from echofm.model.config import EncoderConfig, NetworkConfig
 from echofm.model.tokens import Grid
+from echofm.model.video import as_video
 from echofm.model.vit import Encoding, VideoEncoder
 from echofm.saveable import Saveable
 from echofm.saved import CONFIG, FILES, ModelConfig, open_model, read_tensors, write_model
+
+if TYPE_CHECKING:
+    from echofm.embed.table import EmbeddingTable
 
 # Kind: the class that builds it, imported when a model of that kind is loaded.
 KINDS = {
@@ -43,7 +49,7 @@ _ENCODERS: dict[str, tuple[type[EncoderConfig], str]] = {
 
 
 class Encoder(nn.Module):
-    """A frozen encoder with its input contract.
+    """A frozen encoder with its input contract; after `requires_grad_(True)` gradients reach its weights.
 
     contract: what clips it takes; checked at every call.
     digest: sha256 of what decides its token and clip vectors (weights, architecture, contract) and nothing else, so the
@@ -56,6 +62,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.net = net.eval().requires_grad_(False)
         self.config, self.contract = config, _contract_of(config)
+        self._repeats_grey = self.contract.repeats_grey
         architecture = {name: value for name, value in net.architecture.items() if not name.startswith("phase")}
         named = {name: tensor for name, tensor in net.state_dict().items() if not name.startswith("phase.")}
         self.digest = tensor_digest(named, settings=[architecture, self.contract.model_dump(mode="json")])
@@ -73,16 +80,41 @@ class Encoder(nn.Module):
         return self.net.positions.grid
 
     def train(self, mode: bool = True) -> Encoder:
-        """Stays in evaluation mode: it is frozen."""
+        """Stays in evaluation mode, as it has no layer that trains otherwise."""
         return super().train(False)
 
-    @torch.no_grad()
-    def encode(self, video_BCTHW: torch.Tensor, frame_rate_hz: float | None = None) -> Encoding:
+    def encode(self, video_BCTHW: torch.Tensor | npt.NDArray | Clip, frame_rate_hz: float | None = None) -> Encoding:
         """Embed clips that fit the contract; a grey clip is repeated where the contract says so.
 
-        Raises EchofmError naming what does not fit, with the fix.
+        An array is taken as a tensor; of a Clip as read, its windows under the contract, one after another. Keeps what
+        a backward pass needs only where a weight takes gradients. Raises EchofmError naming what does not fit.
         """
-        if self.contract.repeats_grey and video_BCTHW.ndim == 5 and video_BCTHW.shape[1] == 1:
+        if not isinstance(video_BCTHW, torch.Tensor):
+            video_BCTHW = as_video(video_BCTHW, self.contract).to(self.net.cls.device)
+        if is_traced():
+            return self._encode(video_BCTHW, frame_rate_hz)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and any(each.requires_grad for each in self.parameters())):
+            return self._encode(video_BCTHW, frame_rate_hz)
+
+    def embed(self, source: str | Path | Clip) -> EmbeddingTable:
+        """A table of one row of a file (`echofm.read_clip`) or a clip as read: `encoder.embed("file.dcm").video_ND`."""
+        from echofm.embed.extract import embed_clips
+        from echofm.readers import read_clip
+
+        channels = 1 if self.contract.colour == "grey_bt601" else 3
+        clip = source if isinstance(source, Clip) else read_clip(source, channels=channels)
+        return embed_clips(self, [clip], device=self.net.cls.device)
+
+    def __repr__(self) -> str:
+        config, contract = self.net.config, self.contract
+        rate = "native rate" if contract.frame_rate_hz is None else f"{contract.frame_rate_hz:g} Hz"
+        return (
+            f"Encoder({config.depth} blocks of {config.width}, {contract.frames} frames of {contract.size} x "
+            f"{contract.size} at {rate}, {contract.colour}, digest {self.digest[:12]})"
+        )
+
+    def _encode(self, video_BCTHW: torch.Tensor, frame_rate_hz: float | None) -> Encoding:
+        if self._repeats_grey and video_BCTHW.ndim == 5 and video_BCTHW.shape[1] == 1:
             video_BCTHW = video_BCTHW.expand(-1, 3, -1, -1, -1)
         self.contract.check(video_BCTHW, frame_rate_hz)
         return self.net.encode(video_BCTHW)

@@ -34,6 +34,15 @@ class Bar:
             self._progress.update(self._task, note=note)
 
 
+def left(seconds: float) -> str:
+    """How long work still takes, for people: `2 h 05 min`, `7 min`, `40 s`."""
+    whole = max(0, round(seconds))
+    if whole < 90:
+        return f"{whole} s"
+    hours, minutes = divmod(round(whole / 60), 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
+
+
 @contextmanager
 def progress_bar(title: str, total: float | None, *, show: bool = True) -> Iterator[Bar]:
     """A bar with counts, elapsed time and ETA on standard error; silent where that is no terminal."""

@@ -11,6 +11,7 @@ import torch
 from echofm.augment import fit_to, vary_acoustics, vary_grey
 from echofm.clip import ClipBatch
 from echofm.engine.held_out import held_out
+from echofm.engine.parallel import processes
 from echofm.engine.player import Player
 from echofm.engine.task import Figure, Join, Loss, Nets, StepOutput, Sum, Task, Turn
 from echofm.errors import EchofmError
@@ -18,6 +19,7 @@ from echofm.hub import load_encoder, load_model, save_model
 from echofm.loss.contrastive import Embedded
 from echofm.metric.collapse import embedding_std, rankme
 from echofm.model.mae import VideoMae
+from echofm.progress import console
 from echofm.shards.read import ShardSet
 from pretrain.recipes import PretrainRecipe
 from pretrain.validate import Validation
@@ -35,6 +37,12 @@ class PretrainTask(Task):
         if shards is not None and shards.manifest.settings.channels == 3 and recipe.network.channels == 1:
             raise EchofmError(
                 "the shards are in colour, the model is grey: `echofm shards --channels 1`, or --network.channels 3"
+            )
+        if shards is not None and shards.manifest.settings.size < recipe.network.size and processes().is_main_process:
+            theirs, ours = shards.manifest.settings.size, recipe.network.size
+            console.print(
+                f"note: the shards have {theirs} pixels, the model takes {ours}: they are enlarged, and nothing is "
+                f"gained by it; take --network.size {theirs}, or write shards with --size {ours}"
             )
         torch.manual_seed(recipe.fit.seed)
         self.net = VideoMae(recipe.network, recipe.masking, recipe.objective)

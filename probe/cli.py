@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from echofm.embed.options import EmbedOptions
+from echofm.embed.options import LabelledEmbedOptions
 from echofm.errors import EchofmError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Arguments:
     """Redrawn test sets that an interval comes from."""
     seed: int = 0
     """Of the splits, the draws, the bootstrap and the random weights."""
-    embed: tyro.conf.OmitArgPrefixes[EmbedOptions] = field(default_factory=EmbedOptions)
+    embed: tyro.conf.OmitArgPrefixes[LabelledEmbedOptions] = field(default_factory=LabelledEmbedOptions)
 
 
 def main(argv: list[str]) -> int:
@@ -102,17 +102,20 @@ def main(argv: list[str]) -> int:
     test_on = next(iter(arguments.test_on), None)
     requests = [ProbeRequest(target=target, test_on=test_on, **shared) for target in arguments.target]
     if not is_features(Path(arguments.sources[0])):
+        own = arguments.embed.own_labels()
         data = [each for each in (arguments.data, *arguments.test_on) if each is not None]
-        check_before_embedding(requests, data=data)
+        check_before_embedding(requests, data=data, own=() if own is None else own.names)
     with target_folders(arguments.out, arguments.target) as folders:
         return _probe(arguments, requests, folders)
 
 
 def _probe(arguments: Arguments, requests: list[ProbeRequest], folders: dict[str, Path]) -> int:
     """Open what is probed, probe each target, print, write the report; the exit code."""
+    from echofm.names import NAMES, write_names
     from echofm.progress import progress_bar
     from probe.checks.embedding import check_embedding, problems_of
     from probe.report import write_report
+    from probe.report.clips import FileFrames
     from probe.targets import check_before_probing, probe_target, steps_of
 
     inputs = _opened(arguments)
@@ -127,6 +130,8 @@ def _probe(arguments: Arguments, requests: list[ProbeRequest], folders: dict[str
             advance = partial(_advance, bar, request.target)
             probed = probe_target(replace(request, advance=advance), inputs, checks=checks)
             probed.result.save(folders[request.target], probed.predictions)
+            if probed.model is not None:
+                probed.model.save(folders[request.target], encoder=_spec_of(arguments))
             probes.append(probed)
     problems = list(dict.fromkeys(problem for probed in probes for problem in probed.result.sanity.problems))
     for problem in problems:
@@ -138,6 +143,9 @@ def _probe(arguments: Arguments, requests: list[ProbeRequest], folders: dict[str
         _print(probed.result)
     frames_of = inputs.frames_of or _frames_of(arguments.data)
     write_report(arguments.out, probes, table=inputs.table, frames_of=frames_of)
+    if isinstance(frames_of, FileFrames):
+        patients = dict(zip(inputs.table.clip_id.tolist(), inputs.table.patient_id.tolist()))
+        write_names(arguments.out / NAMES, frames_of.names(patients))
     _say(f"report: {arguments.out / 'report.html'}")
     return int(bool(problems))
 
@@ -159,6 +167,16 @@ def _opened(arguments: Arguments) -> ProbeInputs:
         seed=arguments.seed,
         say=_say,
     )
+
+
+def _spec_of(arguments: Arguments) -> str | None:
+    """The encoder's spec, for `echofm predict`; a folder by its whole path. None of a table."""
+    from echofm.embed.source import is_features
+
+    spec = arguments.sources[0]
+    if is_features(Path(spec)):
+        return None
+    return str(Path(spec).resolve()) if Path(spec).is_dir() else spec
 
 
 def _frames_of(data: Path | None) -> FramesOf | None:

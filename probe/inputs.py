@@ -16,6 +16,7 @@ from echofm.clip import Clip
 from echofm.embed.cache import Embedded, embedded
 from echofm.embed.inputs import FileInput, Input
 from echofm.embed.options import EmbedOptions
+from echofm.embed.own_labels import say_notes, with_labels_of
 from echofm.embed.set_aside import file_positions
 from echofm.embed.source import is_features, load_features
 from echofm.embed.table import EmbeddingTable
@@ -27,6 +28,7 @@ from probe.checks.encoder import check_encoder_on, readable
 from probe.names import PIXEL_PCA, RANDOM_INIT, data_name, names_of
 from probe.report.clips import FileFrames, FramesOf, ShardFrames
 from probe.result import Check
+from probe.sources import other_sets
 
 # Of a table beside the probed one: the rest is said of the same clips already.
 _OF_FEATURES = ("collapse", "variance spectrum")
@@ -78,7 +80,7 @@ def open_inputs(
     say: gets a line on each thing as it happens, failed checks among them, before anything is embedded.
     Raises EchofmError naming what cannot be had.
     """
-    names, others = names_of(sources), _others(sources, data=data, test_on=test_on)
+    names, others = names_of(sources), other_sets(sources, data=data, test_on=test_on)
     tables = None
     if data is not None:
         tables = _EncoderTables(
@@ -90,7 +92,7 @@ def open_inputs(
             say=say,
             show_progress=show_progress,
         )
-    main = _probed(sources[0], names[0], others[0], tables)
+    main = _probed(sources[0], names[0], others[0], tables, options, say)
     baselines: dict[str, EmbeddingTable] = {}
     encoders: dict[str, AnyEncoder] = {}
     failed: list[Check] = []
@@ -116,39 +118,22 @@ def open_inputs(
     )
 
 
-def _probed(source: str, name: str, other: Path | None, tables: _EncoderTables | None) -> ProbeInputs:
+def _probed(
+    source: str,
+    name: str,
+    other: Path | None,
+    tables: _EncoderTables | None,
+    options: EmbedOptions,
+    say: Callable[[str], None],
+) -> ProbeInputs:
     """Of the first source alone."""
     if is_features(Path(source)):
         test_clips = None if other is None else frozenset(load_features(other).clip_id)
-        return ProbeInputs(table=_table_of(source, other), test_clips=test_clips)
+        table = with_labels_of(_table_of(source, other), options, say=say)
+        return ProbeInputs(table=table, test_clips=test_clips)
     if tables is None:
         raise EchofmError(f"{source}: no embedding table lies there; to probe an encoder give its data too: --data SRC")
     return tables.probed(source, name)
-
-
-def _others(sources: Sequence[str], *, data: Path | None, test_on: Sequence[Path]) -> list[Path | None]:
-    """What is tested on for each source: its table of the other set, or for encoders the other set itself."""
-    if not test_on:
-        return [None] * len(sources)
-    tables = [is_features(Path(source)) for source in sources]
-    if any(tables) and not all(tables):
-        raise EchofmError("--test-on: give tables alone, or encoders alone")
-    if all(tables):
-        if len(test_on) != len(sources):
-            raise EchofmError(
-                f"--test-on: {len(test_on)} tables of the other set for {len(sources)} of this one; give one for each, "
-                "in the same order"
-            )
-        if missing := [folder for folder in test_on if not is_features(folder)]:
-            raise EchofmError(f"--test-on {missing[0]}: no embedding table lies there; `echofm embed` makes one")
-        return list(test_on)
-    if len(test_on) > 1:
-        raise EchofmError("--test-on: encoders are tested on one set; give it once")
-    if data is not None and data.resolve() == test_on[0].resolve():
-        raise EchofmError(
-            "--test-on: that is --data itself, and the test would be leaked to; give a set of other patients"
-        )
-    return [test_on[0]] * len(sources)
 
 
 def _table_of(folder: str, other: Path | None) -> EmbeddingTable:
@@ -176,6 +161,7 @@ class _EncoderTables:
         """The encoder that the command is about, and what stands beside it without being asked for."""
         encoder = self.open(spec)
         source = self._input(encoder, self.data)
+        say_notes(self.options.own_labels(), self.say)
         checks = check_encoder_on(encoder, source, device=self.options.torch_device)
         for check in checks:
             if check.passed is False or (check.name == "time" and not encoder.sees_time):
@@ -261,10 +247,11 @@ class _EncoderTables:
         )
 
     def _videos(self, data: Path) -> Videos:
-        options = self.options
+        options, reading = self.options, self.options.reading
         return open_videos(
             data,
-            options=options.reading,
+            # Labels of one's own are of the data; the other set brings its own.
+            options=reading if data == self.data else replace(reading, labels=None),
             processes=options.processes,
             # What the other set is, is found by looking.
             dataset=options.dataset if data == self.data else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -175,8 +175,10 @@ class Probed:
     (the mean over seeds). Of classes and levels also probability_<class>. Of several labels: for each true_<label>
     and probability_<label>. Other tasks name their own columns.
     overlays: of a segmentation, some test frames with what was predicted, for the report.
+    model: of a linear probe of a clip's label, the `probe.predict.model.LabelModel` that was fitted.
     """
 
     result: ProbeResult
     predictions: pd.DataFrame
     overlays: Sequence[Overlay] = ()
+    model: Any = None

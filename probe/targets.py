@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 from echofm.embed.rows import COLUMNS
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError, UnreadableFile
+from echofm.readers.datasets.labels import has_unit, number
 from echofm.shards.manifest import MANIFEST, read_manifest
 from probe.baselines import pixel_pca
 from probe.checks.embedding import with_checks
@@ -96,11 +97,13 @@ def target_folders(out: Path, targets: Sequence[str]) -> Iterator[dict[str, Path
                 folder.rmdir()
 
 
-def check_before_embedding(requests: Sequence[ProbeRequest], *, data: Sequence[Path]) -> None:
+def check_before_embedding(
+    requests: Sequence[ProbeRequest], *, data: Sequence[Path], own: Collection[str] = ()
+) -> None:
     """Raises EchofmError on a target that an encoder's table over the data cannot have.
 
     data: all that is to be embedded; a second one is another set to test on. The labels of shards are known; those of
-    a folder are when it is read.
+    a folder are when it is read. own: names of the labels that the user's own table adds.
     """
     known = [set(read_manifest(each).labels) for each in data if (each / MANIFEST).is_file()]
     for request in requests:
@@ -110,8 +113,10 @@ def check_before_embedding(requests: Sequence[ProbeRequest], *, data: Sequence[P
             _require_one_set(request, others=len(data) > 1)
             continue
         require_clip_kind(request.kind)
+        if request.order and has_unit(request.target) and any(number(word) is None for word in request.order):
+            raise EchofmError(f"--order is of words that are levels, and {request.target} is a number; leave it out")
         for labels in known:
-            strange = [name for name in request.target.split("+") if name not in labels | set(COLUMNS)]
+            strange = [name for name in request.target.split("+") if name not in {*labels, *COLUMNS, *own}]
             if strange:
                 raise EchofmError(
                     f"--target {request.target}: the shards have no label {strange[0]!r}; they have: "

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 UPPER = ("pretrain", "probe", "synth")
 HELPS = [
     *([name] for name in ("check", "convert", "embed", "phantom", "shards", "probe", "audit", "view")),
+    *([name] for name in ("names", "export", "predict", "finetune")),
     ["audit", "duplicates"],
     *(
         ["pretrain", "demo"],

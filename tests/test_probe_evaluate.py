@@ -273,10 +273,14 @@ def test_command_writes_the_same_bytes_twice(tmp_path: Path, capsys: pytest.Capt
         )
     assert written[0] == written[1]
     assert sorted(map(str, written[0])) == [
+        "ef_percent/model.json",
+        "ef_percent/model.safetensors",
         "ef_percent/predictions.parquet",
         "ef_percent/probe.json",
         "report.html",
         "report.json",
+        "view/model.json",
+        "view/model.safetensors",
         "view/predictions.parquet",
         "view/probe.json",
     ]

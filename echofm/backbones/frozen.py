@@ -61,15 +61,18 @@ class FrozenEncoder(nn.Module):
         )
 
     def train(self, mode: bool = True) -> FrozenEncoder:
-        """Stays in evaluation mode: it is frozen."""
+        """Stays in evaluation mode, with gradients or without."""
         return super().train(False)
 
-    @torch.no_grad()
     def encode(self, video_BCTHW: torch.Tensor, frame_rate_hz: float | None = None) -> Encoding:
         """Embed clips that fit the contract; a grey clip is repeated over three channels.
 
         Raises EchofmError naming what does not fit, with the fix.
         """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and any(each.requires_grad for each in self.parameters())):
+            return self._encode(video_BCTHW, frame_rate_hz)
+
+    def _encode(self, video_BCTHW: torch.Tensor, frame_rate_hz: float | None) -> Encoding:
         if self.contract.channels == 3 and video_BCTHW.ndim == 5 and video_BCTHW.shape[1] == 1:
             video_BCTHW = video_BCTHW.expand(-1, 3, -1, -1, -1)
         self.contract.check(video_BCTHW, frame_rate_hz)

@@ -7,11 +7,9 @@ unreadable files, cines of unknown frame rate), 2 bad input.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import os
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +21,7 @@ from echofm.check.summary import Summary
 from echofm.errors import EchofmError
 from echofm.ids import IdKey, load_key
 from echofm.machine import processors
+from echofm.names import Name, unread_name, write_names
 from echofm.readers.datasets import FolderSource, open_source
 from echofm.readers.decord_video import Decoder
 from echofm.readers.limits import Limits
@@ -85,7 +84,7 @@ def main(argv: list[str]) -> int:
     if options.json_path is not None:
         _write(options.json_path, json.dumps(summary.to_json(), indent=1))
     if options.names is not None:
-        _write(options.names, _names(source, summary, key))
+        write_names(options.names, _names(source, summary, key))
     if options.html is not None:
         from echofm.check.page import page_of
 
@@ -118,25 +117,21 @@ def lines(summary: Summary) -> list[str]:
     return text
 
 
-def _names(source: FolderSource, summary: Summary, key: IdKey) -> str:
-    """CSV of each file's id, its clip's and its patient's, "" where there is none, and its path; a line a clip."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["file_id", "clip_id", "patient_id", "path"])
+def _names(source: FolderSource, summary: Summary, key: IdKey) -> list[Name]:
+    """A line a clip, and for each file without one."""
     known: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for one in summary.facts:
         known[one.file_id].append((one.clip_id, one.patient_id))
+    lines = []
     for row in source.rows(doubtful=True):
-        name = key.file(row.path)
-        for ids in known.get(name) or [("", key.patient(row.patient) if row.patient else "")]:
-            table.writerow([name, *ids, row.path])
-    return text.getvalue().rstrip("\n")
+        name = unread_name(row, key=key)
+        of_clips = [replace(name, clip_id=clip, patient_id=patient) for clip, patient in known.get(name.file_id, [])]
+        lines += of_clips or [name]
+    return lines
 
 
 def _write(path: Path, text: str) -> None:
     try:
-        # A file's name may be no text at all; the table is UTF-8 all the same.
-        readable = os.fsencode(text).decode("utf-8", "backslashreplace")
-        write_whole(path, (readable + "\n").encode())
+        write_whole(path, text + "\n")
     except OSError as error:
         raise EchofmError(f"a report cannot be written ({error.strerror}); choose another path") from None

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import tyro
 
-from echofm.embed.options import EmbedOptions
+from echofm.embed.options import LabelledEmbedOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Embed:
     perturb: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="KIND:STRENGTH")] = ()
     """Lay a fault of the image over every clip, of strength 0 to 1, to see what the features lose by it: attenuation,
     shadow, gain, haze, dropout, speckle; may be given several times."""
-    embed: tyro.conf.OmitArgPrefixes[EmbedOptions] = field(default_factory=EmbedOptions)
+    embed: tyro.conf.OmitArgPrefixes[LabelledEmbedOptions] = field(default_factory=LabelledEmbedOptions)
 
 
 def main(argv: list[str]) -> int:
@@ -44,6 +44,7 @@ def main(argv: list[str]) -> int:
     from echofm.acoustic import parsed_strength
     from echofm.backbones import open_encoder
     from echofm.embed.cache import embed_to
+    from echofm.embed.own_labels import say_notes
     from echofm.embed.run import joined_ranks
 
     options, perturb = args.embed, parsed_strength(args.perturb)
@@ -53,6 +54,8 @@ def main(argv: list[str]) -> int:
         extractor = options.extractor(
             encoder, device=ranks.device, phase=args.phase, tokens=options.grid, perturb=perturb
         )
+        if ranks.is_main_process:
+            say_notes(videos.options.labels, print)
         outcome = embed_to(args.out, extractor, videos.input(encoder.contract), cache=options.cache, ranks=ranks)
     if outcome is None:
         return 0

@@ -8,16 +8,19 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from echofm.clip import Clip
 from echofm.conform import conform
 from echofm.contract import InputContract
+from echofm.embed.set_aside import Position
 from echofm.errors import UnreadableFile
 from echofm.ids import IdKey
+from echofm.names import Name
 from echofm.readers.guarded import ReaderPool
+from echofm.readers.labels import labelled
 from echofm.readers.options import ReadOptions
 from echofm.readers.patients import Doubts
 from echofm.readers.source import Row
@@ -65,21 +68,26 @@ class Input(Protocol):
 class ShardInput:
     """The clips of a shard folder."""
 
-    def __init__(self, shards: ShardSet, *, contract: InputContract) -> None:
+    def __init__(self, shards: ShardSet, *, contract: InputContract, options: ReadOptions | None = None) -> None:
         self._shards, self._contract = shards, contract
+        own = None if options is None else options.labels
+        self._labels_digest = () if own is None else (own.digest,)
+        self._labels = {} if options is None or own is None else own.by_id(options.key)
 
     def __len__(self) -> int:
         return len(self._shards)
 
     def fingerprint(self) -> str:
-        """Of the tars' sha256."""
-        return _digest(entry.sha256 for entry in self._shards.manifest.tars)
+        """Of the tars' sha256, and of labels of one's own."""
+        return _digest(itertools.chain((entry.sha256 for entry in self._shards.manifest.tars), self._labels_digest))
 
     def read(self, indices: Sequence[int]) -> Iterator[Item | UnreadableFile]:
         """Read in this process: a shard's clip costs little beside its embedding. Raises EchofmError on damage."""
         for index in indices:
             meta = self._shards.records[index].meta
             clip = self._shards.clip(index)
+            for each in (clip.patient_id, clip.study_id, clip.clip_id):
+                clip = labelled(clip, self._labels.get(each or "", {}))
             yield Item(
                 clip=conformed(clip, self._contract),
                 file_id=clip.clip_id,
@@ -119,6 +127,14 @@ class FileInput:
     def file_ids(self) -> list[str]:
         """Each file's hashed name, in the order of the indices."""
         return [self._key.file(row.path) for row in self._rows]
+
+    def names(self, positions: Mapping[str, Position], patients: Mapping[str, str]) -> list[Name]:
+        """The file behind each clip. positions: clip id to where it lies; patients: clip id to its patient's."""
+        lines = [(clip, self._rows[positions[clip][0]].path) for clip in positions]
+        return [
+            Name(file_id=self._key.file(path), clip_id=clip, patient_id=patients[clip], path=path)
+            for clip, path in lines
+        ]
 
     def fingerprint(self) -> str:
         """Of every file's hashed name, state and masks (`Row.state`), what its set says about it, and the options."""

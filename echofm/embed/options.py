@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import tyro
 from tyro.conf import arg
 
 from echofm.errors import EchofmError
 from echofm.readers.decord_video import Decoder
+from echofm.readers.label_options import LabelOptions
 from echofm.readers.limits import Limits
 from echofm.readers.options import ReadOptions, load_mask
 from echofm.readers.patients import PatientFrom
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from echofm.embed.videos import Videos
     from echofm.encoder import AnyEncoder
     from echofm.ids import IdKey
+    from echofm.readers.labels import OwnLabels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +82,12 @@ class EmbedOptions:
             limits=Limits(max_clip_mb=self.max_clip_mb, max_seconds=self.max_seconds),
             decoder=self.decoder,
             mask_HW=load_mask(self.mask),
+            labels=self.own_labels(),
         )
+
+    def own_labels(self) -> OwnLabels | None:
+        """Labels of a table of the user's own."""
+        return None
 
     @property
     def grid(self) -> TokenGrid | None:
@@ -143,3 +151,14 @@ class EmbedOptions:
             tokens=tokens,
             perturb=perturb or {},
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledEmbedOptions(EmbedOptions):
+    """The same, with labels out of a table of one's own."""
+
+    own: tyro.conf.OmitArgPrefixes[LabelOptions] = field(default_factory=LabelOptions)
+
+    def own_labels(self) -> OwnLabels | None:
+        """Raises EchofmError where the table cannot be used."""
+        return self.own.read()

@@ -46,7 +46,7 @@ class Videos:
     def input(self, contract: InputContract) -> Input:
         """The clips as an encoder of that contract takes them."""
         if self.shards is not None:
-            return ShardInput(self.shards, contract=contract)
+            return ShardInput(self.shards, contract=contract, options=self.options)
         return FileInput(
             self.rows,
             dataset=self.dataset,
@@ -189,4 +189,6 @@ def open_videos(
         rows = [replace(row, patient_from=row.patient_from or "dicom") for row in rows]
     if not rows:
         raise EchofmError("no echo files were found; check the folder and `--dataset`")
+    if options.labels is not None:
+        rows = options.labels.on_rows(rows)
     return Videos(options=options, processes=processes, dataset=source.name, rows=rows)

@@ -19,7 +19,7 @@ from echofm.atomic import sync, write_whole
 from echofm.engine.config import FitConfig
 from echofm.engine.state import writing
 from echofm.errors import EchofmError
-from echofm.progress import console, progress_bar
+from echofm.progress import console, left, progress_bar
 
 # Without a terminal, a line of progress this often.
 _LINE_EVERY_S = 60.0
@@ -155,7 +155,7 @@ class Tracker:
         if not console.is_terminal and (now - self._last_line_s > _LINE_EVERY_S or step == self._config.steps):
             self._last_line_s = now
             console.print(
-                f"step {step}/{self._config.steps}: {self._note}, {record['eta_s']:.0f} s to go", highlight=False
+                f"step {step}/{self._config.steps}: {self._note}, {left(record['eta_s'])} to go", highlight=False
             )
 
 

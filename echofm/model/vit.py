@@ -61,7 +61,7 @@ class PhaseProjector(nn.Module):
         """(B, T, D) from (B, T, tokens of a time index, D). Only the class token asks, so its row alone is computed."""
         clips, times = tokens_BTKD.shape[:2]
         flat = tokens_BTKD.flatten(0, 1)
-        cls = self.cls.to(flat.dtype).expand(len(flat), -1, -1)
+        cls = self.cls.to(flat.dtype).expand(flat.shape[0], -1, -1)
         out = run_block(self.block, torch.cat([cls, flat], dim=1), cls, grad_checkpointing=grad_checkpointing)
         return self.norm(out[:, 0]).unflatten(0, (clips, times))
 
@@ -184,7 +184,7 @@ class VideoEncoder(Saveable):
         return self._with_class(self.embed(video_BCTHW, visible_BK) + self.positions(grid, visible_BK))
 
     def _with_class(self, tokens: torch.Tensor) -> torch.Tensor:
-        cls = (self.cls + self.positions.cls).to(tokens.dtype).expand(len(tokens), -1, -1)
+        cls = (self.cls + self.positions.cls).to(tokens.dtype).expand(tokens.shape[0], -1, -1)
         return torch.cat([cls, tokens], dim=1)
 
     def _through(self, x: torch.Tensor) -> torch.Tensor:

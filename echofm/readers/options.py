@@ -12,6 +12,7 @@ import numpy.typing as npt
 from echofm.errors import EchofmError
 from echofm.ids import IdKey, load_key
 from echofm.readers.decord_video import Decoder
+from echofm.readers.labels import OwnLabels
 from echofm.readers.limits import Limits
 
 Mask = npt.NDArray[np.bool_]
@@ -28,6 +29,7 @@ class ReadOptions:
         is found. Only for images that were never a patient's (the phantom): burned-in names stay in.
     decoder: of videos: "decord" or "decord-gpu" give the same frames as "pyav", or refuse.
     mask_HW: one's own sector, for files of its size as stored; files of another size are refused.
+    labels: of a table of one's own, beside those that the source gives; where both have one the table's is taken.
     Raises EchofmError on a number of channels that no clip has.
     """
 
@@ -37,6 +39,7 @@ class ReadOptions:
     keep_outside: bool = False
     decoder: Decoder = "pyav"
     mask_HW: Mask | None = None
+    labels: OwnLabels | None = None
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
@@ -46,7 +49,8 @@ class ReadOptions:
         """What decides which files are read and what of them is kept, where it is not the usual; for fingerprints."""
         limits = () if self.limits == Limits() else (repr(self.limits),)
         decoder = () if self.decoder == "pyav" else (self.decoder,)
-        return (*limits, *decoder, *(() if self.mask_HW is None else (mask_sha256(self.mask_HW),)))
+        labels = () if self.labels is None else (self.labels.digest,)
+        return (*limits, *decoder, *(() if self.mask_HW is None else (mask_sha256(self.mask_HW),)), *labels)
 
 
 def mask_sha256(mask_HW: Mask) -> str:

@@ -20,6 +20,7 @@ from echofm.ids import IdKey, load_key
 from echofm.readers.decoded import Decoded
 from echofm.readers.decord_video import Decoder
 from echofm.readers.images import declared_images, image_sha256
+from echofm.readers.labels import Labels, labelled
 from echofm.readers.limits import Limits
 from echofm.readers.opening import open_plain
 from echofm.readers.options import Mask, ReadOptions, load_mask
@@ -101,7 +102,10 @@ def read_row(row: Row, options: ReadOptions | None = None) -> Clip:
 def read_row_clips(row: Row, options: ReadOptions) -> list[Clip]:
     """`read_row` for a file that may declare several images side by side."""
     clips, stored = _read(row, options)
-    clips = [clip.replace(view=row.view, kind=row.kind or clip.kind, labels=dict(row.labels)) for clip in clips]
+    clips = [
+        clip.replace(view=clip.view or row.view, kind=row.kind or clip.kind, labels={**row.labels, **clip.labels})
+        for clip in clips
+    ]
     if row.frame_rate_hz is not None and clips[0].frame_time_s is None:
         time_s = np.arange(len(clips[0].frames_TCHW)) / row.frame_rate_hz
         clips = [clip.replace(frame_time_s=time_s) for clip in clips]
@@ -125,7 +129,7 @@ def _read(row: Row, options: ReadOptions) -> tuple[list[Clip], Stored]:
     key, path = options.key, row.path
     try:
         digest, decoded = _decode(path, channels=options.channels, limits=options.limits, decoder=options.decoder)
-        owner = _Whose.of(row, decoded, key)
+        owner = _Whose.of(row, decoded, options)
         frames, _, height, width = decoded.frames_TCHW.shape
         if options.mask_HW is not None and options.mask_HW.shape != (height, width):
             theirs = " x ".join(map(str, options.mask_HW.shape))
@@ -139,7 +143,7 @@ def _read(row: Row, options: ReadOptions) -> tuple[list[Clip], Stored]:
             # Held no longer than needed: a clip may take most of the memory that a reader has.
             clip = _clip(images.pop(0), row, options, owner, stored)
             own = image_sha256(digest, len(clips) + 1) if several else digest
-            clips.append(clip.replace(clip_id=key.clip(own)))
+            clips.append(labelled(clip.replace(clip_id=key.clip(own)), owner.labels))
     except Refused as refused:
         raise UnreadableFile(key.file(path), refused.reason, refused.kind) from None
     except (MemoryError, RecursionError) as error:
@@ -149,21 +153,25 @@ def _read(row: Row, options: ReadOptions) -> tuple[list[Clip], Stored]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Whose:
-    """Hashed ids of a file's patient and study, and how the patient is known."""
+    """Hashed ids of a file's patient and study, how the patient is known, and what one's own table says of them."""
 
     patient_id: str
     study_id: str | None
     patient_by: str
+    labels: Labels
 
     @classmethod
-    def of(cls, row: Row, decoded: Decoded, key: IdKey) -> _Whose:
+    def of(cls, row: Row, decoded: Decoded, options: ReadOptions) -> _Whose:
+        key = options.key
         by_study = row.patient_from == "study"
         name, by = whose(row.path, given=row.patient, tag=decoded.patient, study=decoded.study, by_study=by_study)
         # By its tag a study is unique, so that files of one study under several PatientIDs show; a source numbers its
         # own.
         owner = "" if by in ("tag", "placeholder") and not row.study else name
         study = row.study or decoded.study
-        return cls(patient_id=key.patient(name), study_id=key.study(owner, study) if study else None, patient_by=by)
+        labels = {} if options.labels is None else options.labels.of(row.path, patient=name, study=study)
+        study_id = key.study(owner, study) if study else None
+        return cls(patient_id=key.patient(name), study_id=study_id, patient_by=by, labels=labels)
 
 
 def _clip(decoded: Decoded, row: Row, options: ReadOptions, whose: _Whose, stored: Stored) -> Clip:

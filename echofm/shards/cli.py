@@ -8,6 +8,7 @@ file. OUT must not exist; a command that was killed goes on where it was when it
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,6 +20,7 @@ from echofm.machine import processors
 from echofm.readers.datasets import open_source
 from echofm.readers.decord_video import Decoder
 from echofm.readers.kinds import KINDS
+from echofm.readers.label_options import LabelOptions
 from echofm.readers.limits import Limits
 from echofm.readers.options import ReadOptions, load_mask
 from echofm.readers.patients import PatientFrom
@@ -75,13 +77,14 @@ class Shards(FrozenModel):
     """Of videos: decord, on a CPU or GPU, gives the same frames as pyav or sets a file aside."""
     mask: Annotated[Path | None, tyro.conf.arg(metavar="FILE.png")] = None
     """Your own sector, white on black, for files of its size; others cannot be read."""
+    own: tyro.conf.OmitArgPrefixes[LabelOptions] = LabelOptions()
 
 
 def main(argv: list[str]) -> int:
     options = tyro.cli(Shards, args=argv, prog="echofm shards", description=__doc__)
     source = open_source(options.src, dataset=options.dataset, patient_from=options.patient_from)
     is_here = os.path.realpath(options.out) == os.path.realpath(os.curdir)
-    key = load_key(options.id_key)
+    key, labels = load_key(options.id_key), options.own.read()
     manifest = write_shards(
         source,
         options.out,
@@ -103,9 +106,14 @@ def main(argv: list[str]) -> int:
             limits=Limits(max_clip_mb=options.max_clip_mb),
             decoder=options.decoder,
             mask_HW=load_mask(options.mask),
+            labels=labels,
         ),
     )
-    print(_summary(manifest, source.notes))
+    print(_summary(manifest, source.notes + (labels.notes if labels is not None else Counter())))
+    if labels is not None:
+        clips = sum(each.clips for each in manifest.splits.values())
+        counts = ", ".join(f"{name} {manifest.labels.get(name, 0)}" for name in labels.names if name != "view")
+        print(f"labels of {clips} clips: {counts or 'none'}")
     if is_here:
         # The shards' folder took the place of the one in which the shell still is.
         print('the shards are in this folder: `cd "$PWD"` shows them')

@@ -163,7 +163,7 @@ def read_manifest(folder: Path) -> Manifest:
         text = path.read_bytes()
     except FileNotFoundError:
         raise EchofmError(
-            f"no {MANIFEST} in the folder given: not shards, or not finished; write them with `echofm shards SRC OUT`"
+            f"no {MANIFEST} in {folder}: not shards, or not finished; write them with `echofm shards SRC OUT`"
         ) from None
     except OSError as error:
         raise EchofmError(f"{MANIFEST} cannot be read ({error.strerror})") from None

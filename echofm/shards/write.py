@@ -94,7 +94,7 @@ def write_shards(
         seed=seed,
     )
     options = replace(options or ReadOptions(key=key), key=key, channels=channels, keep_outside=keep_outside)
-    rows, skipped = _planned(source, settings, key)
+    rows, skipped = _planned(source, settings, options)
     fingerprint = _fingerprint(rows, key, repr((settings, options.choices(), source.name)))
     encode = Encode(settings=settings, dataset=source.name)
     with (
@@ -120,14 +120,16 @@ def _published(staging: Staging, source: Source, settings: Settings, skipped: Co
     return manifest
 
 
-def _planned(source: Source, settings: Settings, key: IdKey) -> tuple[list[Row], Counter[str]]:
+def _planned(source: Source, settings: Settings, options: ReadOptions) -> tuple[list[Row], Counter[str]]:
     """The rows to read, each with the split that the set gives its patient, and the kinds left out, counted.
 
     Shuffled, so that readers who stream the tars meet patients mixed.
     """
-    rows = list(source.rows())
+    rows, key = list(source.rows()), options.key
     if not rows:
         raise EchofmError("no echo files were found; check the folder and `--dataset`")
+    if options.labels is not None:
+        rows = options.labels.on_rows(rows)
     if settings.split_by != "none":
         split_of("", fractions=settings.fractions)  # Wrong fractions are said now, not by every reader.
         if settings.split_by == "hash":

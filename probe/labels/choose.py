@@ -62,6 +62,12 @@ class Fitted:
         """(N,) values or (N, K) probabilities, (N, L) of several labels."""
         return _predictions_of(self.model, rows, self.plan)
 
+    def predict_each(self, rows: Rows) -> npt.NDArray:
+        """The same, of a linear model clip by clip: the last bit of a product depends on how many rows it has."""
+        if self.plan.kind != "linear":
+            return self.predict(rows)
+        return np.concatenate([self.predict(rows.some(np.array([row]))) for row in range(len(rows))])
+
 
 # A model, its hyper-parameters, its predictions on the validation clips.
 Candidate = tuple[Any, Chosen, npt.NDArray]
@@ -142,7 +148,7 @@ def _label_by_label(plan: Plan, train: Labels, val: Labels) -> Iterator[Candidat
 
 
 @dataclass(frozen=True, kw_only=True)
-class _OneClass:
+class OneClass:
     """What a probe predicts that has seen one class only."""
 
     classes_: npt.NDArray
@@ -152,7 +158,7 @@ class _OneClass:
 
 
 def _one_class(plan: Plan, train: Labels, val: Labels) -> Iterator[Candidate]:
-    model = _OneClass(classes_=np.unique(train.values) if len(train.values) else np.array([0]))
+    model = OneClass(classes_=np.unique(train.values) if len(train.values) else np.array([0]))
     yield model, {}, _predictions_of(model, val.rows, plan)
 
 

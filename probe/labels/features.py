@@ -6,13 +6,14 @@ video, P of a phase token, T tokens, R x C cells of a motion map.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from echofm.embed.phase import PhaseTokens
-from echofm.embed.positions import without_positions
+from echofm.embed.positions import position_means, token_positions, without_position
 from echofm.embed.rhythm import first_return_s, repetition
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
@@ -56,32 +57,82 @@ def feature_choices(table: EmbeddingTable, features: Features, *, kind: Kind) ->
     return (features,)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scales:
+    """What reading the features `name` takes from the training clips, so that other clips are read alike.
+
+    sizes: the spread of each part. usual_L: medians where a clip shows no rhythm. position_TD: see
+    `echofm.embed.positions`; None where nothing is taken off.
+    """
+
+    name: str
+    sizes: tuple[float, ...] = ()
+    usual_L: npt.NDArray[np.float32] | None = None
+    position_TD: npt.NDArray[np.float32] | None = None
+
+
+def fit_scales(table: EmbeddingTable, name: str, *, train: npt.NDArray[np.int64]) -> Scales:
+    """From the rows `train`, for linear and knn probes."""
+    scales = Scales(name=name)
+    if name in ("rhythm", "beat"):
+        if token_positions(table) is not None:
+            scales = replace(scales, position_TD=position_means(table.select(train)))
+        values = _rhythm(table, scales)[train]
+        # A distance that a clip is too short for, or a rate that is not seen, says nothing: the training clips' median.
+        seen = np.isfinite(values).any(0)
+        usual = np.zeros(values.shape[1], np.float32)
+        usual[seen] = np.nanmedian(values[:, seen], axis=0)
+        scales = replace(scales, usual_L=usual)
+    return replace(scales, sizes=tuple(_size(part[train]) for part in _parts(table, scales)))
+
+
+def scaled_features(table: EmbeddingTable, scales: Scales) -> npt.NDArray[np.float32]:
+    """(N, F) the features of any clips; "video" is the table's own array, not a copy.
+
+    The logarithm of what moves because gain and contrast scale it: it makes their factor an addend.
+    """
+    if scales.name == "video":
+        return table.video_ND
+    if scales.name == "rhythm":
+        return _parts(table, scales)[0]
+    return np.concatenate([part / size for part, size in zip(_parts(table, scales), scales.sizes, strict=True)], 1)
+
+
 def read_features(table: EmbeddingTable, name: str, *, kind: Kind, train: npt.NDArray[np.int64]) -> Matrix:
-    """The features named, a row per clip; "video" is the table's own array, not a copy.
+    """The features named, a row per clip.
 
     train: rows whose spread sets the scale of the parts of "phase", "both" and "beat", so that a cosine weighs them
     alike.
-    The logarithm because gain and contrast scale what moves: it makes their factor an addend.
     """
-    if name == "video":
-        return Matrix(values_NF=table.video_ND)
-    if kind == "attentive":
+    if kind == "attentive" and name != "video":
         return _tokens(table) if name == "tokens" else _phase_tokens(table)
-    if name == "rhythm":
-        return Matrix(values_NF=_rhythm(table, train))
-    parts = _over_time(table) if name == "phase" else _moved(table)
-    if name == "beat":
-        parts = [*parts, _rhythm(table, train)]
+    scales = fit_scales(table, name, train=train)
+    return Matrix(values_NF=scaled_features(table, scales), scales=scales)
+
+
+def _parts(table: EmbeddingTable, scales: Scales) -> list[npt.NDArray[np.float32]]:
+    name = scales.name
+    if name == "video":
+        return []
+    parts = [] if name == "rhythm" else _over_time(table) if name == "phase" else _moved(table)
     if name == "both":
-        parts = [table.video_ND, *parts]
-    return Matrix(values_NF=np.concatenate([part / _size(part[train]) for part in parts], 1))
+        return [table.video_ND, *parts]
+    if name in ("rhythm", "beat"):
+        values, usual = _rhythm(table, scales), scales.usual_L
+        assert usual is not None
+        parts = [*parts, np.where(np.isfinite(values), values, usual)]
+    return parts
 
 
 class Matrix(NamedTuple):
-    """values_NF: float32; of T tokens a clip, F = T times their width, NaN where a clip has fewer."""
+    """values_NF: float32; of T tokens a clip, F = T times their width, NaN where a clip has fewer.
+
+    scales: by which other clips are read alike; None of tokens.
+    """
 
     values_NF: npt.NDArray[np.float32]
     tokens: int = 1
+    scales: Scales | None = None
 
 
 def _moved(table: EmbeddingTable) -> list[npt.NDArray[np.float32]]:
@@ -102,10 +153,11 @@ def _over_time(table: EmbeddingTable) -> list[npt.NDArray[np.float32]]:
     return [mean, spread]
 
 
-def _rhythm(table: EmbeddingTable, train: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """(N, L + 1) mean cosine similarity at L distances in time, and beats a minute."""
+def _rhythm(table: EmbeddingTable, scales: Scales) -> npt.NDArray[np.float32]:
+    """(N, L + 1) mean cosine similarity at L distances in time, and beats a minute; NaN where unknown."""
     # Tokens that bear their place in the window repeat with the windows, not with the heart.
-    phase = _require_phase(without_positions(table, train=train) or table)
+    position_TD = scales.position_TD
+    phase = _require_phase(table if position_TD is None else without_position(table, position_TD))
     values = np.full((len(table), len(_LAGS_S) + 1), np.nan, np.float32)
     for clip in range(len(phase)):
         one = phase.of(clip)
@@ -117,11 +169,7 @@ def _rhythm(table: EmbeddingTable, train: npt.NDArray[np.int64]) -> npt.NDArray[
         length_s = first_return_s(step_s, mean_L)
         if length_s is not None:
             values[clip, -1] = 60 / length_s
-    # A distance that a clip is too short for, or a rate that is not seen, says nothing: the training clips' median.
-    seen = np.isfinite(values[train]).any(0)
-    usual = np.zeros(values.shape[1], np.float32)
-    usual[seen] = np.nanmedian(values[train][:, seen], axis=0)
-    return np.where(np.isfinite(values), values, usual)
+    return values
 
 
 def _phase_tokens(table: EmbeddingTable) -> Matrix:

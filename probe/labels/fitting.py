@@ -24,6 +24,8 @@ from probe.labels.folds import fold_notes
 from probe.labels.metrics import METRICS
 from probe.labels.target import Target
 from probe.partition import Partition, few_patients, some_patients
+from probe.predict.conformal import margins_of
+from probe.predict.model import LabelModel, ModelFacts
 from probe.protocol import Chosen, Entry, ProbeProtocol, same_clips
 from probe.result import Kind, Probed, ProbeResult
 
@@ -33,7 +35,7 @@ class LabelProtocol(ProbeProtocol[EmbeddingTable, LabelAnswers]):
     """One target and partition, on which every encoder is fitted alike.
 
     rounds: of a cross-validation, by repeat, its folds' partitions; `part` then has all rows to test. reduce: as of
-    `evaluate`. notes: what a reader must know of the fits.
+    `evaluate`. notes: what a reader must know of the fits. models: what was fitted with all labels, if it can be saved.
     """
 
     table: EmbeddingTable
@@ -47,6 +49,7 @@ class LabelProtocol(ProbeProtocol[EmbeddingTable, LabelAnswers]):
     rounds: list[list[Partition]] | None = None
     reduce: frozenset[str] = frozenset()
     notes: list[str] = field(default_factory=list)
+    models: list[LabelModel] = field(default_factory=list)
 
     def probed(self, own: LabelAnswers, scored: dict[str, Any]) -> Probed:
         """The result, and the predictions with all labels."""
@@ -67,7 +70,8 @@ class LabelProtocol(ProbeProtocol[EmbeddingTable, LabelAnswers]):
             subgroups=subgroups(rows, goal, self.truth, predicted_NS, draws=self.draws, seed=self.seed),
             notes=[*part.notes, *elsewhere, *self._class_notes(), *few_patients(table, goal.rows_M, part), *self.notes],
         )
-        return Probed(result=result, predictions=prediction_frame(table, goal, part, predicted_NS))
+        model = self.models[0] if self.models else None
+        return Probed(result=result, predictions=prediction_frame(table, goal, part, predicted_NS), model=model)
 
     def answer(self, method: str, source: EmbeddingTable) -> LabelAnswers:
         """With all labels, and with each part of them."""
@@ -150,8 +154,10 @@ class LabelProtocol(ProbeProtocol[EmbeddingTable, LabelAnswers]):
                 takes_over = chosen and fraction == 1.0 and self.rounds is None
                 fixed = chosen if takes_over else None
                 name, fitted = self._best(matrices, rows, part.val, number=number, fixed=fixed)
-                found = fitted.predict(Rows(features_ND=matrices[name].values_NF, index_M=part.test))
+                found = fitted.predict_each(Rows(features_ND=matrices[name].values_NF, index_M=part.test))
                 blocks.append((part, found))
+                if method == "probe" and fraction == 1.0:
+                    self._keep(fitted, matrices[name])
                 chosen = chosen or {"features": name, **fitted.chosen}
                 self.advance(f"{words} of the labels")
             predicted.append(self._column(blocks))
@@ -178,6 +184,16 @@ class LabelProtocol(ProbeProtocol[EmbeddingTable, LabelAnswers]):
             elif self.features != "auto":
                 self._note(f"{method} has no features {self.features!r}: it is probed on {', '.join(names)}")
         return {name: read_features(table, name, kind=self.kind, train=part.train) for name in names}
+
+    def _keep(self, fitted: Fitted, matrix: Matrix) -> None:
+        """What was fitted, with intervals from the validation patients; of a cross-validation there is no one fit."""
+        if matrix.scales is None or self.kind != "linear" or self.rounds is not None:
+            return
+        val, goal = self.part.val, self.goal
+        predicted = fitted.predict_each(Rows(features_ND=matrix.values_NF, index_M=val))
+        margins = margins_of(goal.task, goal.of(val), predicted, self.table.rows.iloc[val])
+        facts = ModelFacts.of(self.table, goal, self.part)
+        self.models.append(LabelModel(fitted=fitted, scales=matrix.scales, facts=facts, margins=margins))
 
     def _note(self, note: str) -> None:
         if note not in self.notes:

@@ -15,12 +15,13 @@ import pandas as pd
 
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from echofm.readers.datasets.labels import ORDERS
+from echofm.readers.datasets.labels import GRADES, ORDERS
 from probe.partition import Partition, partition
 
 ClipTask = Literal["regression", "classification", "ordinal", "multilabel"]
 _FEWEST_CLIPS, _MOST_LEVELS, _MOST_CLASSES = 10, 20, 200
 _SHOWN = 5
+_YES_NO = {0: 0.0, 1: 1.0, "no": 0.0, "yes": 1.0}
 # Joins the columns of a multi-label target; separates the words of one column.
 _JOIN, _BAR = "+", "|"
 # A number as tables write it: with a decimal comma, a sign for "less than", a per cent sign.
@@ -145,7 +146,7 @@ def read_target(table: EmbeddingTable, name: str, *, task: ClipTask | None = Non
     if task == "multilabel":
         return _words(name, known) if text else _several(table, name, task)
     if task == "ordinal":
-        return _levels(name, known, order or ORDERS.get(name, ()), text=text)
+        return _levels(name, known, order or _known_order(name, known), text=text)
     if order:
         raise EchofmError(f"an order of levels was given for {name!r}, but the task is {task}; take --task ordinal")
     rows = known.index.to_numpy(np.int64)
@@ -191,8 +192,12 @@ def _task(name: str, known: pd.Series, *, text: bool, order: Sequence[str]) -> C
         return "classification" if set(known.unique()) <= {0.0, 1.0} else "regression"
     if known.str.contains(_BAR, regex=False).any():
         return "multilabel"
-    levels = ORDERS.get(name, ())
+    levels = ORDERS.get(name, GRADES)
     return "ordinal" if known.nunique() > 2 and set(known.unique()) <= set(levels) else "classification"
+
+
+def _known_order(name: str, known: pd.Series) -> Sequence[str]:
+    return ORDERS.get(name, GRADES if set(known.unique()) <= set(GRADES) else ())
 
 
 def _levels(name: str, known: pd.Series, order: Sequence[str], *, text: bool) -> Target:
@@ -224,10 +229,9 @@ def _several(table: EmbeddingTable, name: str, task: ClipTask | None) -> Target:
     if task not in (None, "multilabel"):
         raise EchofmError(f"{name!r} names {len(columns)} labels; they are probed at once by --task multilabel alone")
     for column in columns:
-        known = _known(table, column)
-        if not pd.api.types.is_numeric_dtype(known.dtype) or not set(known.unique()) <= {0.0, 1.0}:
-            raise EchofmError(f"the label {column!r} of {name!r} is not 0 or 1 throughout; probe it by itself")
-    values = table.rows[columns].to_numpy(np.float64)
+        if not set(_known(table, column).unique()) <= set(_YES_NO):
+            raise EchofmError(f"the label {column!r} of {name!r} is not 0 or 1, or yes or no; probe it by itself")
+    values = table.rows[columns].astype(object).apply(lambda column: column.map(_YES_NO)).to_numpy(np.float64)
     rows = np.flatnonzero(~np.isnan(values).all(1))
     return _multilabel(name, rows, values[rows], columns)
 

@@ -17,6 +17,7 @@ from PIL import Image
 from echofm.clip import NOT_ANNOTATED, Clip
 from echofm.embed.inputs import FileInput, Item
 from echofm.embed.set_aside import Position
+from echofm.names import Name
 from echofm.report.blocks import Block, FilmStrip, Table
 from echofm.schema import FrozenModel
 from echofm.shards.read import ShardSet
@@ -73,6 +74,10 @@ class FileFrames:
         """(T,) seconds; None where unknown."""
         clip = self._clip(clip_id)
         return None if clip is None else clip.frame_time_s
+
+    def names(self, patients: Mapping[str, str]) -> list[Name]:
+        """The file behind each clip, for names.csv; no page shows them. patients: clip id to its patient's."""
+        return self._files.names(self._places, patients)
 
     def hold(self, clip_ids: Sequence[str]) -> None:
         """Read clips at once and keep them until others are held: readers take longer to start than to read."""

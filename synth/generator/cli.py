@@ -51,7 +51,8 @@ class SampleSet:
     steps: int = 25
     """Calls of the network for a clip; 1 for a generator of mean velocity."""
     guidance: float = 1.0
-    """How much the condition is exaggerated, at middle noise levels; 1: not at all. Which is best is not measured."""
+    """How much the condition is exaggerated, at middle noise levels; 1: not at all. On the phantom 2
+    followed requests best."""
     filter: Annotated[str | None, tyro.conf.arg(metavar="ENCODER")] = None
     """Take out, and make anew, what comes closer to the training clips than new patients do, as seen by this encoder;
     needs --against."""

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from echofm.errors import EchofmError
-from echofm.ids import file_id
 from echofm.readers.datasets.folder import MANIFEST, Folder, Notes
 from echofm.readers.datasets.generic import rows
 from echofm.readers.datasets.registry import ADAPTERS, GENERIC, Adapter, FolderSource, above, recognised
@@ -36,7 +35,7 @@ def open_source(path: str | Path, *, dataset: str | None = None, patient_from: s
             return _one_file(root, rule)
         root = root.parent
     if not root.is_dir():
-        raise EchofmError(f"the source {file_id(root)} is no folder, manifest or file; check the path")
+        raise EchofmError(f"the source {path} is no folder, manifest or file; check the path")
     adapter, root = recognised(root, ADAPTERS if dataset is None else [_named(dataset)])
     if dataset is not None:
         adapter = _named(dataset)

@@ -1,8 +1,7 @@
 """Any folder of echo files, with or without a table about them: manifest.csv, one line per file.
 
 Columns: path (relative to the manifest), and, each optional, patient, study, split, view, kind, frame_rate_hz (of files
-that do not tell theirs), and labels: a name that ends in its unit (ef_percent, lvidd_cm) or a known word (sex,
-image_quality). Other columns are not read.
+that do not tell theirs), and labels (`echofm.readers.datasets.columns`). Other columns are not read, and named.
 """
 
 from __future__ import annotations
@@ -10,16 +9,17 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from echofm.clip import LABEL_NAME, Label
+from echofm.clip import Label
 from echofm.errors import EchofmError
 from echofm.readers.datasets.folder import Folder, Notes, is_regular, media_files
-from echofm.readers.datasets.labels import WORDS, given_split, has_unit, numbers, sex, word
-from echofm.readers.datasets.table import header, read_table
+from echofm.readers.datasets.labels import given_split, numbers, word
+from echofm.readers.datasets.own_table import KEYS, OwnTable
 from echofm.readers.datasets.truth import phantom_truth
+from echofm.readers.datasets.views import view_of
 from echofm.readers.frames import frame_files
 from echofm.readers.kinds import KINDS
 from echofm.readers.limits import PLAUSIBLE_RATE_HZ
@@ -27,9 +27,8 @@ from echofm.readers.patients import Doubts, Namesakes, PatientFrom, patient_of
 from echofm.readers.source import Row
 from echofm.readers.suffixes import stem_of
 
-VIEWS = ("A4C", "A2C", "A3C", "A5C", "PLAX", "PSAX", "SC", "SSN")
-
 _TABLES = (".csv", ".csv.gz", ".tsv", ".xlsx", ".xls")
+_FACTS = ("split", "view", "kind", "frame_rate_hz")
 # A name of these words alone is shown; any other may be a patient's.
 _PLAIN = (
     *("all", "a", "c", "ch", "calc", "case", "cases", "class", "classes", "clinical", "cohort", "data", "dataset"),
@@ -69,24 +68,18 @@ def _found(root: Path, notes: Notes) -> Iterator[Row]:
 
 
 def _listed_rows(root: Path, notes: Notes, manifest: Path) -> Iterator[Row]:
-    columns = header(manifest)
-    own = ("path", "patient", "study", "split", "view", "kind", "frame_rate_hz")
-    measured = [name for name in columns if (has_unit(name) or name in WORDS) and name not in own]
-    label_columns = [name for name in measured if re.fullmatch(LABEL_NAME, name)]
-    ignored = len(set(columns) - set(own) - set(measured))
-    misnamed = len(measured) - len(label_columns)
-    if misnamed:
-        fix = "take a-z, digits and _, a letter first"
-        notes[f"columns of {manifest.name} whose name no label can have ({fix})"] += misnamed
-    if ignored:
-        notes[f"columns of {manifest.name} that are no label (a label ends in its unit)"] += ignored
-    table = read_table(manifest, columns=("path",), optional=(*own[1:], *label_columns))
-    table = table.sort_values("path", kind="stable")
-    seen: dict[Path, tuple[int, dict[str, str]]] = {}
-    for row, cells in zip(table.index + 1, table.to_dict("records")):
+    own = OwnTable.read(manifest, own={**KEYS, **dict.fromkeys(_FACTS, ())})
+    notes.update(own.notes)
+    if own.column("path") is None:
+        raise EchofmError(f"{manifest.name} has no column path, with the files' paths below it")
+    labels = own.labels_by_row
+    table = own.cells.sort_values("path", kind="stable")
+    seen: dict[Path, tuple[int, dict[str, str], Mapping[str, Label]]] = {}
+    for row, record in zip(table.index + 1, table.to_dict("records")):
+        cells = {str(name): str(cell) for name, cell in record.items()}
         path = _listed(root, cells.pop("path"), manifest.name)
-        first, same = seen.setdefault(path, (row, cells))
-        if same != cells:
+        first, *same = seen.setdefault(path, (row, cells, labels.get(row - 1, {})))
+        if same != [cells, labels.get(row - 1, {})]:
             rows = " and ".join(str(each) for each in sorted((first, row)))
             raise EchofmError(
                 f"{manifest.name}: rows {rows} below the header name one file and say different things of it; "
@@ -105,7 +98,7 @@ def _listed_rows(root: Path, notes: Notes, manifest: Path) -> Iterator[Row]:
                 view=view_word(cells["view"], notes),
                 kind=cells["kind"] if cells["kind"] in KINDS else None,
                 frame_rate_hz=_rate(cells["frame_rate_hz"], notes),
-                labels=_labels({name: cells[name] for name in label_columns}, notes),
+                labels=labels.get(row - 1, {}),
                 add_truth=phantom_truth(root, stem_of(path)),
             )
 
@@ -127,9 +120,9 @@ def view_word(cell: str, notes: Notes) -> str | None:
     """A view under its usual name; another short word stays as it is, anything else is counted and left out."""
     if not cell:
         return None
-    upper = cell.upper()
-    if upper in VIEWS:
-        return upper
+    known = view_of(cell)
+    if known is not None:
+        return known
     if word(cell) is None:
         notes["cells of view that are no word"] += 1
     return word(cell)
@@ -142,17 +135,6 @@ def _rate(cell: str, notes: Notes) -> float | None:
         return None if rate is None else float(rate)
     notes[f"cells of frame_rate_hz that are not {low_hz:g} to {high_hz:g}"] += 1
     return None
-
-
-def _labels(cells: dict[str, str], notes: Notes) -> dict[str, Label]:
-    labels = numbers({name: cell for name, cell in cells.items() if name not in WORDS}, notes)
-    for name in cells.keys() & WORDS.keys():
-        value = sex(cells[name]) if name == "sex" else word(cells[name])
-        if value is not None:
-            labels[name] = value
-        elif cells[name]:
-            notes[f"cells of {name} that are no word"] += 1
-    return dict(sorted(labels.items()))
 
 
 def unread_tables(root: Path) -> Counter[str]:

@@ -149,6 +149,11 @@ def separator(head: str) -> str:
     return max(",;\t", key=first_line.count)
 
 
+def head_of(path: Path) -> str:
+    """The first lines as text. Raises EchofmError where the file holds none, OSError where it cannot be read."""
+    return _head(path)[0]
+
+
 def _names(head: str) -> list[str]:
     cells = next(csv.reader(head.splitlines()[:1], delimiter=separator(head)))
     return [cell.strip().casefold() for cell in cells]

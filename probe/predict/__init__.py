@@ -1,0 +1,1 @@
+"""What a probe has fitted, saved, and applied to new clips."""
