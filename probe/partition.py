@@ -161,10 +161,14 @@ def some_patients(
     return rows[np.sort(np.concatenate([clips_of[i] for i in chosen]))]
 
 
-def few_patients(table: EmbeddingTable, rows_M: npt.NDArray[np.int64], part: Partition) -> list[str]:
-    """Says so in words where the test patients are few. rows_M: all clips that have the label."""
+def few_patients(
+    table: EmbeddingTable, rows_M: npt.NDArray[np.int64], part: Partition, *, folds: bool = True
+) -> list[str]:
+    """Says so in words where the test patients are few. rows_M: all clips that have the label. folds: whether a
+    cross-validation can be asked for."""
     tested, patients = len(set(table.patient_id[part.test])), len(set(table.patient_id[rows_M]))
     if tested >= FEW_PATIENTS:
         return []
-    more = f"; --cross-validate 5 tests on all {patients} patients" if part.source in ("table", "patients") else ""
+    can = folds and part.source in ("table", "patients")
+    more = f"; --cross-validate 5 tests on all {patients} patients" if can else ""
     return [f"only {tested} test patients: figures rest on few hearts, and another {tested} may give others{more}"]

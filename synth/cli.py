@@ -8,6 +8,7 @@ from echofm.cli import chosen
 
 _COMMANDS = {
     "compare": "synth.evaluate.compare_cli:main",
+    "downstream": "synth.downstream.cli:main",
     "evaluate": "synth.evaluate.cli:main",
     "latents": "synth.latent.cli:main",
     "motion": "synth.mafe.motion:main",

@@ -28,6 +28,7 @@ HELPS = [
         ["synth", "train"],
         ["synth", "evaluate"],
         ["synth", "compare"],
+        ["synth", "downstream"],
         ["synth", "motion"],
         ["synth", "train", "mafe", "demo"],
         ["synth", "sample"],

@@ -113,10 +113,10 @@ def test_a_set_in_camus_layout_is_read_back_with_the_same_masks(
     assert {path.name for path in out.iterdir()} == {
         "database_nifti", "database_split", "index.html", "provenance.jsonl", "set.json",
     }  # fmt: skip
-    assert sorted(path.name for path in (out / "database_nifti" / "patient0001").iterdir()) == [
+    assert sorted(path.name for path in (out / "database_nifti" / "patient9001").iterdir()) == [
         *(f"Info_{view}.cfg" for view in ("2CH", "4CH")),
         *(
-            f"patient0001_{view}_{name}{kind}.nii.gz"
+            f"patient9001_{view}_{name}{kind}.nii.gz"
             for view in ("2CH", "4CH")
             for name in ("ED", "ES", "half_sequence")
             for kind in ("", "_gt")

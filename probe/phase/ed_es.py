@@ -140,7 +140,7 @@ class EdEsProtocol(ProbeProtocol[EmbeddingTable, EdEsAnswers]):
             **self.part.described(self.table),
             **scored,
             sanity=check_embedding(self.table),
-            notes=[*self.part.notes, *few_patients(self.table, self.rows, self.part)[:1], *notes],
+            notes=[*self.part.notes, *few_patients(self.table, self.rows, self.part, folds=False), *notes],
         )
         return Probed(result=result, predictions=own.rows)
 

@@ -27,6 +27,8 @@ from synth.text.grammar import facets_of
 from synth.text.prompt import TIME_POINTS
 
 HOME, SPLIT = "database_nifti", "database_split"
+# Beyond those of the real set, so that nobody takes one for the other: ids are hashes of these names.
+_FIRST_PATIENT = 9001
 _VIEWS = {"A4C": "4CH", "A2C": "2CH"}
 
 
@@ -81,7 +83,7 @@ class CamusSet(SyntheticSet):
         return np.stack([frames_THW[0], maps_THW[0], frames_THW[1], maps_THW[1]])
 
     def _patient(self, number: int) -> str:
-        return f"patient{number // len(self._maps.views) + 1:04d}"
+        return f"patient{_FIRST_PATIENT + number // len(self._maps.views):04d}"
 
     def _file(self, number: int, name: str) -> Path:
         patient, view = self._patient(number), _VIEWS[self._maps.views[number % len(self._maps.views)]]
