@@ -17,7 +17,7 @@ _CONDITIONS = ("ef", "phase", "view")
 
 
 def demo() -> GeneratorRecipe:
-    """2.6 M parameters on 16 times of 256 numbers: minutes on two CPU cores, most of them to read the motion.
+    """2.6 M parameters on 16 times of 256 numbers: ten minutes on two CPU cores, estimated.
 
     echofm synth train prior demo --data SHARDS --motion RUN --out RUN
 
