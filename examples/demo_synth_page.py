@@ -35,7 +35,7 @@ def build(out: Path, *, commands: list[tuple[str, float]]) -> Page:
     page.add(
         "Synthetic clips",
         _cines(
-            dict(list(made.items())[:_SHOWN]), "Under each the ejection fraction that it was asked for.", "generated"
+            dict(list(made.items())[:_SHOWN]), "Each begins with a held-out frame; below: what was asked.", "generated"
         ),
         _cines(_real(out), "Clips of the phantom, as the generator was trained on.", "phantom"),
     )
