@@ -12,6 +12,11 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def is_root() -> bool:
+    """Whether this process may do everything; False where the system does not tell."""
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
 def peak_memory_bytes() -> int | None:
     """The most memory that this process has held; None where the system does not tell."""
     try:

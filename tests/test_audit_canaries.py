@@ -25,7 +25,7 @@ from echofm.readers.options import ReadOptions
 from echofm.readers.read import read_row
 from echofm.readers.source import Row
 from synth.audit.canaries.planting import CanaryInput, canary_id, sources, with_new_beats
-from synth.audit.canaries.transforms import FAITHFUL, KINDS, NEW_BEAT, STRENGTHS, in_between, plan, transformed
+from synth.audit.canaries.transforms import FAITHFUL, KINDS, NEW_BEAT, STRENGTHS, SWAP, in_between, plan, transformed
 from synth.audit.sets import KIND, LEFT_OUT, SOURCE
 from synth.audit.statistics.scores import _of_canaries, vectors
 from synth.audit.statistics.search import Search
@@ -73,7 +73,7 @@ def test_plain_copies_look_like_the_clip_and_other_patients_do_not() -> None:
 
 
 def test_every_kind_that_is_planted_says_what_its_strength_is() -> None:
-    assert {kind for kind, _ in plan()} | {NEW_BEAT} == set(STRENGTHS)
+    assert {kind for kind, _ in plan()} | {NEW_BEAT, SWAP} == set(STRENGTHS)
     ids = {canary_id("a", kind, strength) for kind, strength in plan()}
     assert len(ids) == len(plan())
 

@@ -55,9 +55,9 @@ def test_a_file_in_no_patients_folder_is_refused_by_its_hash(tmp_path: Path) -> 
 def test_unknown_rule_and_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(EchofmError, match="choose one of dicom, parent, top, stem"):
         open_source(tmp_path, patient_from="name")
-    with pytest.raises(EchofmError, match="check the path") as caught:
+    # What the user typed, in clear.
+    with pytest.raises(EchofmError, match=r"Jane_Doe is no folder.*check the path"):
         open_source(tmp_path / "Jane_Doe")
-    assert "Jane" not in str(caught.value)
 
 
 def test_a_single_file_is_a_source(tmp_path: Path) -> None:

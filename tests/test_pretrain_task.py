@@ -252,7 +252,7 @@ def shown(frames_TCHW: np.ndarray, batch: ClipBatch, index: int, contract: Input
 
 
 def test_no_held_out_clips_is_an_error_with_the_fix(shards: ShardSet) -> None:
-    with pytest.raises(EchofmError, match=r"`echofm shards --fractions 0\.8 0\.1 0\.1`.*--monitor\.every 0"):
+    with pytest.raises(EchofmError, match=r"`echofm shards --split-by hash`.*--monitor\.every 0"):
         held_out(replace(shards, records=[]), InputContract(size=32, frames=8), clips=4)
 
 

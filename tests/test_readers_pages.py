@@ -42,11 +42,11 @@ def on_screen(frames: int, seed: int, size: int = 112) -> Frames:
     return np.pad(heart, ((0, 0), (16, 16), (24, 24)))
 
 
-@settings(deadline=None, max_examples=16, derandomize=True)
+@settings(deadline=None, max_examples=6, derandomize=True)
 @given(
     seed=st.integers(0, 20),
     frames=st.sampled_from([3, 8, 12, 40]),
-    size=st.sampled_from([64, 112, 300]),
+    size=st.sampled_from([64, 112, 200]),
     lead=st.integers(0, 2),
     tail=st.integers(0, 2),
     ground=st.sampled_from([0, 128, 255]),

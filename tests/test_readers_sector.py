@@ -140,7 +140,7 @@ def test_no_text_survives_around_a_still(texts: list[Text], seed: int) -> None:
     assert not survivors(Decoded(frames_TCHW=burned[:, None]), touched)
 
 
-@settings(PROPERTY, max_examples=6)
+@settings(PROPERTY, max_examples=4)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=4))
 @pytest.mark.parametrize("name", ["color3d_jpeg_baseline.dcm", "examples_ybr_color.dcm"])
 def test_no_text_survives_around_a_real_cine(name: str, texts: list[Text], cines: dict[str, tuple]) -> None:
@@ -263,7 +263,7 @@ def test_what_is_no_fan_is_refused(name: str) -> None:
         find_sector(Decoded(frames_TCHW=shapes()[name][:, None]))
 
 
-@settings(PROPERTY, max_examples=20)
+@settings(PROPERTY, max_examples=12)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=8))
 def test_a_screen_of_text_alone_is_refused(texts: list[Text]) -> None:
     burned, _ = burn_in(np.zeros_like(HEART), texts, np.ones(HEART.shape[1:], bool))

@@ -13,7 +13,6 @@ from typing import Literal
 from echofm.clip import LABEL_NAME, Clip, Label
 from echofm.errors import EchofmError
 from echofm.ids import IdKey
-from echofm.readers.datasets.own_table import KEYS, OwnTable
 from echofm.readers.source import Row
 from echofm.readers.suffixes import stem_of
 
@@ -56,6 +55,9 @@ class OwnLabels:
     """
 
     def __init__(self, table: str | Path, *, by: LabelKey, choose: Mapping[str, str] | None = None) -> None:
+        # Only now: the data sets import much that reading a file does not need.
+        from echofm.readers.datasets.own_table import KEYS, OwnTable
+
         path, self.by = Path(table), by
         for name in (choose or {}).values():
             _require_name(name)

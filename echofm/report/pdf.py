@@ -10,6 +10,7 @@ from pathlib import Path
 
 from echofm.atomic import whole_file
 from echofm.errors import EchofmError, os_errors_as
+from echofm.machine import is_root
 
 BROWSER = "ECHOFM_BROWSER"
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge", "microsoft-edge")
@@ -48,7 +49,7 @@ def print_pdf(page: Path, pdf: Path) -> None:
         command = [program, "--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
         command += [f"--user-data-dir={profile}", "--no-pdf-header-footer", f"--print-to-pdf={part.absolute()}"]
         # Chromium's sandbox refuses to run as root, as in containers; the page is ours and loads nothing.
-        command += ["--no-sandbox"] * (hasattr(os, "geteuid") and os.geteuid() == 0)
+        command += ["--no-sandbox"] * is_root()
         try:
             subprocess.run(
                 [*command, page.absolute().as_uri()], check=True, timeout=_MOST_S, capture_output=True, close_fds=True
