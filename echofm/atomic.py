@@ -15,24 +15,25 @@ from pathlib import Path
 PART = ".part"
 
 
-def write_whole(path: str | Path, content: str | bytes, *, durable: bool = True) -> None:
-    """Write a file, text as UTF-8. durable: wait until the disk has it. Raises OSError; the file is then as before."""
-    with whole_file(path, durable=durable) as part:
+def write_whole(path: str | Path, content: str | bytes, *, durable: bool = True, mode: int = 0o666) -> None:
+    """Write a file, text as UTF-8. durable: wait until the disk has it. mode: its rights from the first byte on, less
+    the umask's. Raises OSError; the file is then as before."""
+    with whole_file(path, durable=durable, mode=mode) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
-def whole_file(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
+def whole_file(path: str | Path, *, durable: bool = True, mode: int = 0o666) -> Iterator[Path]:
     """Gives the path to write to; the file takes its name when the block has ended well."""
-    with whole_files([path], durable=durable) as (part,):
+    with whole_files([path], durable=durable, mode=mode) as (part,):
         yield part
 
 
 @contextmanager
-def whole_files(paths: Sequence[str | Path], *, durable: bool = True) -> Iterator[list[Path]]:
+def whole_files(paths: Sequence[str | Path], *, durable: bool = True, mode: int = 0o666) -> Iterator[list[Path]]:
     """Several files that belong together: the first takes its name when the disk has all of them.
 
-    Their folders are made where need be. durable: wait until the disk has them.
+    Their folders are made where need be. durable: wait until the disk has them. mode: their rights, less the umask's.
     """
     finals = [Path(path) for path in paths]
     parts = [final.with_name(f".{final.name}{PART}") for final in finals]
@@ -40,7 +41,7 @@ def whole_files(paths: Sequence[str | Path], *, durable: bool = True) -> Iterato
         for part in parts:
             part.parent.mkdir(parents=True, exist_ok=True)
             part.unlink(missing_ok=True)
-            part.touch()
+            part.touch(mode)
         modes = [part.stat().st_mode for part in parts]
         yield parts
         for part, mode in zip(parts, modes, strict=True):

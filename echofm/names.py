@@ -58,5 +58,4 @@ def names_csv(names: Iterable[Name]) -> str:
 def write_names(path: Path, names: Iterable[Name]) -> None:
     """Write the table, readable by its owner alone. Raises EchofmError where it cannot be written."""
     with os_errors_as(f"{path} cannot be written ({{reason}}); choose another path"):
-        write_whole(path, names_csv(names))
-        os.chmod(path, 0o600)
+        write_whole(path, names_csv(names), mode=0o600)

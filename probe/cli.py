@@ -114,6 +114,8 @@ def _probe(arguments: Arguments, requests: list[ProbeRequest], folders: dict[str
     from echofm.names import NAMES, write_names
     from echofm.progress import progress_bar
     from probe.checks.embedding import check_embedding, problems_of
+    from probe.predict.model import LabelModel
+    from probe.predict.rates import with_rates_as_read
     from probe.report import write_report
     from probe.report.clips import FileFrames
     from probe.targets import check_before_probing, probe_target, steps_of
@@ -129,9 +131,11 @@ def _probe(arguments: Arguments, requests: list[ProbeRequest], folders: dict[str
         for request in requests:
             advance = partial(_advance, bar, request.target)
             probed = probe_target(replace(request, advance=advance), inputs, checks=checks)
+            LabelModel.remove(folders[request.target])
             probed.result.save(folders[request.target], probed.predictions)
             if probed.model is not None:
-                probed.model.save(folders[request.target], encoder=_spec_of(arguments))
+                model = with_rates_as_read(probed.model, arguments.data)
+                model.save(folders[request.target], encoder=_spec_of(arguments))
             probes.append(probed)
     problems = list(dict.fromkeys(problem for probed in probes for problem in probed.result.sanity.problems))
     for problem in problems:

@@ -142,14 +142,28 @@ def _paired(
 def _pair_notes(*sides: tuple[ProbeResult, pd.DataFrame], shared: int) -> list[str]:
     notes = []
     for name, (result, own) in zip("AB", sides):
-        if result.kind == "attentive" and result.seeds > 1:
-            notes.append(
-                f"{name} is judged by its predictions averaged over {result.seeds} seeds, which are better than one "
-                "seed's; its probe.json has the mean of the seeds' own figures"
-            )
+        notes += averaged(name, result)
         if len(own) > shared:
             notes.append(f"{len(own) - shared} of {len(own)} test clips of {name} are not in the other; left out")
-    return notes
+    return notes + unlike_splits([result for result, _ in sides])
+
+
+def averaged(name: str, result: ProbeResult) -> list[str]:
+    """Says so where a row of the predictions is a mean over fits. name: what the probe is called."""
+    if result.seeds < 2 or (result.kind != "attentive" and result.folds < 2):
+        return []
+    what, one = ("repeats", "one repeat's") if result.folds > 1 else ("seeds", "one seed's")
+    return [
+        f"{name} is judged by its predictions averaged over {result.seeds} {what}, which are better than {one}; its "
+        f"probe.json has the mean of the {what}' own figures"
+    ]
+
+
+def unlike_splits(results: Sequence[ProbeResult]) -> list[str]:
+    """Says so where the probes were fitted on patients chosen in several ways."""
+    if len({(each.splits_from, each.folds) for each in results}) < 2:
+        return []
+    return ["the splits come from several sources: some were fitted on more patients than others"]
 
 
 def _unpaired(ours: ProbeResult, theirs: ProbeResult) -> list[ComparedMetric]:

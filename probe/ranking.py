@@ -12,7 +12,17 @@ import pandas as pd
 from echofm.errors import EchofmError
 from echofm.intervals import Estimate
 from echofm.schema import FrozenModel
-from probe.comparison import Side, arrays, metrics_of, names_of, read_side, require_alike, same_truth
+from probe.comparison import (
+    Side,
+    arrays,
+    averaged,
+    metrics_of,
+    names_of,
+    read_side,
+    require_alike,
+    same_truth,
+    unlike_splits,
+)
 from probe.labels.answers import Truth
 from probe.labels.metrics import METRICS, better
 from probe.protocol import Key, Redrawn, redraw, require_request
@@ -139,6 +149,6 @@ def _notes(sides: Sequence[Side], names: Sequence[str], clips: int) -> list[str]
     ]
     if len({side.result.kind for side in sides}) > 1:
         notes.append("the probes are of several kinds: a difference may be the probe's, not the encoder's")
-    if len({side.result.splits_from for side in sides}) > 1:
-        notes.append("the splits come from several sources: some were fitted on more patients than others")
-    return notes
+    for name, side in zip(names, sides):
+        notes += averaged(name, side.result)
+    return notes + unlike_splits([side.result for side in sides])

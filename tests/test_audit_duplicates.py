@@ -94,3 +94,9 @@ def test_the_pdf_is_the_page_on_few_pages(sets: Path, tmp_path: Path) -> None:
     assert main(asked(sets, tmp_path / "out", "--pdf")) == 1
     pdf = (tmp_path / "out" / "report.pdf").read_bytes()
     assert pdf.startswith(b"%PDF-") and 1 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 4
+
+
+def test_a_page_of_an_earlier_search_does_not_stay_beside_new_figures(sets: Path, tmp_path: Path) -> None:
+    (tmp_path / "report.pdf").write_bytes(b"%PDF- signed")
+    assert main(asked(sets, tmp_path, "--no-strips")) == 1
+    assert (tmp_path / "report.html").exists() and not (tmp_path / "report.pdf").exists()

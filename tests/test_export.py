@@ -16,7 +16,7 @@ from echofm.contract import InputContract
 from echofm.errors import EchofmError
 from echofm.hub import Encoder, config_of
 from echofm.model.config import EncoderConfig
-from echofm.model.export import export_encoder, main
+from echofm.model.export import _difference, export_encoder, main
 from echofm.model.vit import VideoEncoder
 
 
@@ -102,3 +102,11 @@ def test_files_clips_and_arrays(encoder: Encoder, tmp_path: Path) -> None:
     assert repr(encoder).startswith("Encoder(2 blocks of 32, 8 frames of 32 x 32 at 25 Hz") and len(repr(encoder)) < 150
     pixels = PixelEncoder(encoder.contract)
     assert pixels.encode(clips(1)).video_BD.shape[0] == 1
+
+
+def test_a_program_that_gives_no_numbers_is_not_taken_for_exact(encoder: Encoder) -> None:
+    def run(video_BCTHW: torch.Tensor) -> list[torch.Tensor]:
+        found = encoder.encode(video_BCTHW)
+        return [each * torch.nan for each in (found.video_BD, found.phase_BTD, found.tokens_BND)]
+
+    assert _difference(encoder, run) == float("inf")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from encoder_and_sets import write_encoder_and_sets
 
 from echofm.cli import main
 from echofm.embed.options import EmbedOptions
+from echofm.embed.table import EmbeddingTable
 from echofm.hub import load_encoder
 from echofm.model.video import as_video
 from echofm.shards.read import ShardSet
@@ -116,3 +118,21 @@ def test_refused_before_work(
 ) -> None:
     assert main(words(room, tmp_path / "out", *more)) == 2
     assert says in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_a_class_without_a_training_clip_leaves_the_others_in_their_places() -> None:
+    rng, clips = np.random.default_rng(0), range(40)
+    split = [("train", "train", "val", "test")[n % 4] for n in clips]
+    words = ["b" if split[n] == "test" and n % 8 == 3 else "ac"[n % 2] for n in clips]
+    table = EmbeddingTable.from_arrays(
+        rng.normal(size=(40, 6)).astype(np.float32),
+        clip_id=[f"c{n}" for n in clips],
+        patient_id=[f"p{n}" for n in clips],
+        encoder_digest="e" * 64,
+        split=split,
+        labels={"word": words},
+    )
+    motion = rng.uniform(0.1, 1, size=(40, 2, 2, 6)).astype(np.float32)
+    start = Start.of(replace(table, motion_NRCD=motion), "word", seed=0)
+    assert start.goal.classes == ("a", "b", "c") and start.classes == 2
+    assert start.values["c0"] == 0 and start.values["c1"] == 1, "the head has one output, for a or c"

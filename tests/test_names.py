@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import stat
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from echofm import read_clip
 from echofm.cli import main
 from echofm.embed.table import EmbeddingTable
 from echofm.ids import file_id
+from echofm.names import write_names
 from echofm.shards.read import ShardSet
 
 
@@ -57,3 +59,13 @@ def test_some_ids_alone(ward: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["names", str(ward / "in"), "--ids", wanted[kind], "0" * 20, "--out", str(out)]) == 1
     assert [Path(line["path"]) for line in lines(out.read_text())] == [path]
     assert "0" * 20 in capsys.readouterr().err and stat.S_IMODE(out.stat().st_mode) == 0o600
+
+
+def test_real_names_are_the_owners_alone_from_the_first_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rights = []
+    replaced = os.replace
+    monkeypatch.setattr(
+        os, "replace", lambda part, final: (rights.append(os.stat(part).st_mode), replaced(part, final))
+    )
+    write_names(tmp_path / "names.csv", [])
+    assert [stat.S_IMODE(each) for each in rights] == [0o600]

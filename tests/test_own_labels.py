@@ -169,3 +169,31 @@ def test_tables_that_cannot_be_used(tmp_path: Path, text: str, by: str, chosen: 
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(EchofmError, match=says.replace("(", r"\(")):
         OwnLabels(tmp_path / "t.csv", by=by, choose=parsed_map(chosen))
+
+
+def test_a_number_of_a_study_is_each_patients_own(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("study,patient,ef_percent\n1,a,55\n1,b,44\n1.2.840.5.1,a,60\n")
+    labels = OwnLabels(tmp_path / "own.csv", by="study")
+    assert labels.of(Path("x.avi"), patient="b", study="1") == {"ef_percent": 44.0}
+    assert labels.of(Path("x.avi"), patient="c", study="1") == {}, "a third patient's first study is nobody's here"
+    assert labels.of(Path("x.avi"), patient="pseudonym", study="1.2.840.5.1") == {"ef_percent": 60.0}, (
+        "unique by itself"
+    )
+
+
+def test_labels_by_the_ids_of_clips_reach_files(hospital: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    rows = list(open_source(hospital / "videos", patient_from="stem").rows())
+    clips = sorted(read_row(row).clip_id for row in rows)
+    (tmp_path / "own.csv").write_text(f"clip_id,ef_percent\n{clips[0]},55\n")
+    words = [hospital / "videos", tmp_path / "t", "--patient-from", "stem", "--cache", tmp_path / "c", "--no-phase"]
+    words += ["--labels", tmp_path / "own.csv", "--key", "clip_id", "--processes", 1]
+    assert main(["embed", "pixels", *map(str, words)]) == 0
+    table = EmbeddingTable.load(tmp_path / "t").rows.set_index("clip_id")["ef_percent"]
+    assert table[clips[0]] == 55 and table.notna().sum() == 1
+    assert f"labels of {len(clips)} clips: ef_percent 1" in capsys.readouterr().out
+
+
+def test_a_header_in_quotes_may_go_over_two_lines(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('file,"LVEF\n(%)"\na,55\n')
+    labels = OwnLabels(tmp_path / "t.csv", by="filename")
+    assert labels.of(Path("a.avi"), patient="", study=None) == {"ef_percent": 55.0}

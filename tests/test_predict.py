@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ from echofm.cli import main
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from probe.labels.evaluate import evaluate
-from probe.predict.clips import predictions
+from probe.predict.clips import _columns, predictions, refusal
 from probe.predict.conformal import margin, margins_of
 from probe.predict.model import LabelModel
+from probe.predict.rates import with_rates_as_read
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +148,40 @@ def test_nine_of_ten_new_patients_lie_within_the_margin() -> None:
     assert margin(np.ones(8), np.arange(8).astype(str)) == np.inf, "too few patients for nine of ten"
     rows = pd.DataFrame({"patient_id": [f"p{n}" for n in range(20)], "study_id": None})
     assert margins_of("multilabel", np.zeros((20, 2)), np.zeros((20, 2)), rows) == {}
+
+
+def test_the_table_of_names_cannot_take_the_predictions_place(
+    day: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    words = [str(day / "probe" / "ef_percent"), str(day / "in"), "--out", str(tmp_path / "names.csv")]
+    assert main(["predict", *words]) == 2
+    assert "names.csv is what leads from ids back to files" in capsys.readouterr().err
+
+
+def test_files_of_the_rate_at_which_the_shards_were_recorded_are_no_strangers(day: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for seed in range(2):
+        write_avi(tmp_path / "in" / f"{seed}.avi", beating_heart(frames=16, size=64, seed=seed)[0], frame_rate_hz=30)
+    assert main(["shards", str(tmp_path / "in"), str(tmp_path / "s"), "--size", "32", "--split-by", "none"]) == 0
+    model = LabelModel.load(day / "probe" / "ef_percent")
+    model = replace(model, facts=model.facts.model_copy(update={"frame_rate_hz": (50.0, 50.0)}))
+    recorded, resampled = {"frame_rate_hz": 30.0}, {"frame_rate_hz": 50.0}
+    assert refusal(model.facts, recorded) and not refusal(model.facts, resampled)
+    wider = with_rates_as_read(model, tmp_path / "s").facts
+    assert not refusal(wider, recorded) and not refusal(wider, resampled) and refusal(wider, {"frame_rate_hz": 10.0})
+    assert with_rates_as_read(model, day / "own").facts == model.facts, "shards at their files' own rates"
+
+
+def test_a_model_of_an_earlier_run_does_not_stay_beside_another_probes_figures(day: Path, tmp_path: Path) -> None:
+    words = [str(day / "encoder"), "--data", str(day / "own"), "--target", "ef_percent", "--draws", "20"]
+    words += ["--no-baselines", "--cache", str(day / "cache"), "--out", str(tmp_path / "p")]
+    assert main(["probe", *words]) in (0, 1) and (tmp_path / "p" / "ef_percent" / "model.json").exists()
+    assert main(["probe", *words, "--kind", "knn"]) in (0, 1)
+    with pytest.raises(EchofmError, match=r"no model\.json"):
+        LabelModel.load(tmp_path / "p" / "ef_percent")
+
+
+def test_a_set_is_never_empty_which_would_stand_for_too_few_patients(day: Path) -> None:
+    model = replace(LabelModel.load(day / "probe" / "dilated"), margins={"clip": 0.0, "study": 0.0})
+    rows = _columns(model, np.array([[0.55, 0.45], [0.0, 1.0]]), "clip")
+    assert list(rows["set"]) == list(rows["predicted"]) == ["no", "yes"]

@@ -13,7 +13,7 @@ from echofm.errors import EchofmError
 from probe.cli import main
 from probe.comparison import Compared, compare
 from probe.labels.evaluate import evaluate
-from probe.ranking import Ranking
+from probe.ranking import Ranking, rank
 from probe.result import ProbeResult
 
 BETTER, WORSE = planted_table(60, noise=0.5), planted_table(60, noise=3.0, encoder="other")
@@ -142,6 +142,17 @@ def test_a_mean_over_seeds_is_reported_to_be_one(runs: Path, tmp_path: Path) -> 
     (kind, seeds) = compare(tmp_path, runs / "b" / "view", draws=20).notes
     assert kind == "of A the probe is attentive, of B linear"
     assert seeds.startswith("A is judged by its predictions averaged over 5 seeds")
+
+
+def test_a_cross_validation_is_reported_to_be_a_mean_and_fitted_on_others(runs: Path, tmp_path: Path) -> None:
+    own = {"folds": 5, "seeds": 3, "splits_from": "cross-validation"}
+    _copy(runs / "a" / "view", tmp_path / "x", result=own)
+    averaged, splits = compare(tmp_path / "x", runs / "b" / "view", draws=20).notes
+    assert averaged.startswith("A is judged by its predictions averaged over 3 repeats, which are better than one")
+    assert splits.startswith("the splits come from several sources")
+    _copy(runs / "b" / "view", tmp_path / "y", result={"encoder": "third"})
+    ranked = rank([tmp_path / "x", runs / "b" / "view", tmp_path / "y"], draws=20).notes
+    assert any("averaged over 3 repeats" in note for note in ranked) and splits in ranked
 
 
 def _copy(source: Path, folder: Path, *, result: dict | None = None, rows=lambda rows: rows) -> None:  # type: ignore[no-untyped-def,type-arg]

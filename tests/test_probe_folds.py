@@ -121,3 +121,13 @@ def test_a_mean_over_classes_without_a_test_clip_is_not_defined(
     assert not np.isnan(
         probe.evaluate(made, target="grade", cross_validate=5, seeds=1, draws=20).result.score("macro_f1").value
     )
+
+
+def test_folds_are_alike_in_the_number_and_a_constant_correlates_with_nothing() -> None:
+    made = table(1.0)
+    goal = read_target(made, "ef_percent")
+    means = [goal.of(part.test).mean() for part in folds(made, goal, count=5, repeats=1, seed=0)[0]]
+    assert max(means) - min(means) < 2, "of a standard deviation of 12"
+    scored = probe.evaluate(made, target="ef_percent", cross_validate=5, seeds=2, draws=20).result
+    assert np.isnan(scored.score("pearson", method="mean").value), "each fold's own mean would be below chance"
+    assert scored.score("mae", method="mean").value > scored.score("mae").value

@@ -58,3 +58,22 @@ def test_shards_show_a_split_and_no_more_than_asked(tmp_path: Path, capsys: pyte
     for words, says in (([str(tmp_path / "nowhere")], "no such folder"), ([str(tmp_path), "--most", "0"], "1 or more")):
         with pytest.raises(EchofmError, match=says):
             main(words)
+
+
+def test_a_page_speaks_of_a_choice_only_where_clips_were_left_out_for_their_number(tmp_path: Path) -> None:
+    folder, out = tmp_path / "set", tmp_path / "view.html"
+    folder.mkdir()
+    for seed in range(4):
+        write_avi(folder / f"scan{seed}.avi", beating_heart(frames=8, size=48, seed=seed)[0])
+    (folder / "broken.avi").write_bytes(b"RIFF, but no video")
+    splits = ["train", "train", "train", "test"]
+    lines = [*(f"scan{seed}.avi,p{seed},{split}" for seed, split in enumerate(splits)), "broken.avi,p9,test"]
+    (folder / "manifest.csv").write_text("\n".join(["path,patient,split", *lines]))
+    more = ["--out", str(out), "--processes", "1", "--size", "48"]
+    assert main([str(folder), *more]) == 0 and "--most" not in out.read_text(), "a broken file is no clip left out"
+    assert main([f"{folder}:train", *more]) == 0 and "--most" not in out.read_text(), "nor is another split's"
+    assert main([f"{folder}:train", "--most", "2", *more]) == 0
+    page = out.read_text()
+    assert len(cards(page)) == 2 and "spread evenly over 3;" in page
+    with pytest.raises(EchofmError, match="no clip of this set is in val"):
+        main([f"{folder}:val", *more])

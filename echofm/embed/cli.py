@@ -44,8 +44,9 @@ def main(argv: list[str]) -> int:
     from echofm.acoustic import parsed_strength
     from echofm.backbones import open_encoder
     from echofm.embed.cache import embed_to
-    from echofm.embed.own_labels import say_notes
+    from echofm.embed.own_labels import say_counts, say_notes
     from echofm.embed.run import joined_ranks
+    from echofm.embed.table import EmbeddingTable
 
     options, perturb = args.embed, parsed_strength(args.perturb)
     with joined_ranks(options.torch_device) as ranks:
@@ -60,4 +61,6 @@ def main(argv: list[str]) -> int:
     if outcome is None:
         return 0
     print(outcome.summary(args.out))
+    if videos.options.labels is not None:
+        say_counts(videos.options.labels, EmbeddingTable.load(args.out), print)
     return 1 if outcome.unused else 0

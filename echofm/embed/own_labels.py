@@ -21,11 +21,23 @@ def say_notes(own: OwnLabels | None, say: Callable[[str], None]) -> None:
         say(f"note: {what}: {count}")
 
 
+def say_counts(own: OwnLabels | None, table: EmbeddingTable, say: Callable[[str], None]) -> None:
+    """How many clips have each of these labels: whose the lines are may be known only once the files are read."""
+    if own is None:
+        return
+    rows = table.rows
+    counts = [f"{name} {int(rows[name].notna().sum()) if name in rows.columns else 0}" for name in own.names]
+    say(f"labels of {len(table)} clips: {', '.join(counts)}")
+
+
 def with_labels_of(table: EmbeddingTable, options: EmbedOptions, *, say: Callable[[str], None]) -> EmbeddingTable:
     """The table with the labels that the options name, where they name any."""
     own = options.own_labels()
     say_notes(own, say)
-    return table if own is None else with_own_labels(table, own.by_id(options.key))
+    if own is not None:
+        table = with_own_labels(table, own.by_id(options.key))
+    say_counts(own, table, say)
+    return table
 
 
 def with_own_labels(table: EmbeddingTable, labels: Mapping[str, Mapping[str, Label]]) -> EmbeddingTable:

@@ -7,6 +7,7 @@ codes: 0 written, 2 bad input.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,7 +147,9 @@ def _difference(encoder: Any, run: Run) -> float:
                 if ours.shape != theirs.shape:
                     return float("inf")
                 if ours.numel():
-                    worst = max(worst, float((ours - theirs).abs().max() / ours.abs().max().clamp(min=1e-12)))
+                    off = float((ours - theirs).abs().max() / ours.abs().max().clamp(min=1e-12))
+                    # Of NaN every comparison is false.
+                    worst = max(worst, off if math.isfinite(off) else math.inf)
     return worst
 
 

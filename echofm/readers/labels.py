@@ -21,6 +21,8 @@ _COLUMN: Mapping[LabelKey, str] = {"filename": "path", "MRN": "patient", "study"
 _ONE: Mapping[LabelKey, str] = {"filename": "file", "MRN": "patient", "study": "study", "clip_id": "clip"}
 Labels = Mapping[str, Label]
 _NONE: Labels = {}
+# DICOM's StudyInstanceUID.
+_UID = r"\d+(\.\d+){3,}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +98,16 @@ class OwnLabels:
             line = self._line_of(path)
             return _NONE if line is None else line.labels
         lines = self._by_name.get({"MRN": patient, "study": study or ""}.get(self.by, ""), [])
-        own = [line for line in lines if line.patient in ("", patient)] or lines
+        own = [line for line in lines if line.patient in ("", patient)]
+        if not own and re.fullmatch(_UID, study or "") and all(line.labels == lines[0].labels for line in lines):
+            # It is unique, whatever the table calls its patient; a number like 1 is every patient's first study.
+            own = lines
         return own[0].labels if own else _NONE
+
+    def of_clip(self, clip_id: str) -> Labels:
+        """The labels of a clip by its hashed id; empty where the table goes by another key, or does not know it."""
+        lines = self._by_name.get(clip_id, []) if self.by == "clip_id" else []
+        return lines[0].labels if lines else _NONE
 
     def by_id(self, key: IdKey) -> dict[str, Labels]:
         """The labels by hashed id of patient, study or clip. Raises EchofmError for file names, which no id tells."""
@@ -126,12 +136,16 @@ class OwnLabels:
         found = [self.of(row.path, patient=row.patient, study=row.study) for row in rows]
         if self.by == "filename":
             self._require_files([row.path for row in rows])
-        elif not any(found) and all(row.patient if self.by == "MRN" else row.study for row in rows):
+        elif not any(found) and self._known_before_reading(rows):
             raise EchofmError(f"no line of {self._table} names a {_ONE[self.by]} of the source; check --key")
         return [
             replace(row, labels={**row.labels, **{name: own[name] for name in own if name != "view"}}) if own else row
             for row, own in zip(rows, found)
         ]
+
+    def _known_before_reading(self, rows: Sequence[Row]) -> bool:
+        """Whether the source itself tells of every file what the lines name; ids of clips tells none."""
+        return self.by != "clip_id" and all(row.patient if self.by == "MRN" else row.study for row in rows)
 
     def _require_files(self, paths: Sequence[Path]) -> None:
         lines = [self._line_of(path) for path in paths]

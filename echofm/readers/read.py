@@ -143,7 +143,7 @@ def _read(row: Row, options: ReadOptions) -> tuple[list[Clip], Stored]:
             # Held no longer than needed: a clip may take most of the memory that a reader has.
             clip = _clip(images.pop(0), row, options, owner, stored)
             own = image_sha256(digest, len(clips) + 1) if several else digest
-            clips.append(labelled(clip.replace(clip_id=key.clip(own)), owner.labels))
+            clips.append(_labelled(clip.replace(clip_id=key.clip(own)), owner, options))
     except Refused as refused:
         raise UnreadableFile(key.file(path), refused.reason, refused.kind) from None
     except (MemoryError, RecursionError) as error:
@@ -194,6 +194,12 @@ def _clip(decoded: Decoded, row: Row, options: ReadOptions, whose: _Whose, store
         pixel_spacing_mm=decoded.pixel_spacing_mm,
         kind=decoded.kind or kind_by_pixels(frames_TCHW, decoded.chroma_HW, sector.mask_HW),
     )
+
+
+def _labelled(clip: Clip, whose: _Whose, options: ReadOptions) -> Clip:
+    """With what one's own table says of its file, patient or study, or of the clip itself by its id."""
+    of_clip = {} if options.labels is None else options.labels.of_clip(clip.clip_id)
+    return labelled(clip, {**whose.labels, **of_clip})
 
 
 def _sectored(decoded: Decoded, row: Row, options: ReadOptions) -> tuple[npt.NDArray[np.uint8], Sector]:

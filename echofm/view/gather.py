@@ -20,6 +20,8 @@ from echofm.embed.videos import Videos
 from echofm.errors import EchofmError, UnreadableFile
 from echofm.progress import progress_bar
 from echofm.readers.sector import LOST
+from echofm.shards.splits import given_splits
+from echofm.split import split_of
 
 RATE_HZ = 25.0
 # About two beats.
@@ -46,8 +48,9 @@ class Seen:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Gathered:
-    """seen: the clips shown. clips: how many the set has (of files, files). set_aside: files that gave none, by reason;
-    kinds other than clips of a heart are counted under their names."""
+    """seen: the clips shown. clips: of how many they are a choice (of files, files), in the splits asked for; as
+    many as are shown where none was left out for their number. set_aside: files that gave none, by reason; kinds other
+    than clips of a heart are counted under their names."""
 
     seen: Sequence[Seen]
     clips: int
@@ -59,7 +62,8 @@ def gather(videos: Videos, *, most: int, size: int, splits: Sequence[str] = ()) 
 
     Raises EchofmError where no clip can be read.
     """
-    some = _spread(videos, most, splits)
+    whole = _of_splits(videos, splits) if splits else videos
+    some = _spread(whole, most)
     split_of: dict[str, str] = {}
     if some.shards is not None:
         split_of = {record.clip_id: str(record.meta.split) for record in some.shards.records}
@@ -77,21 +81,34 @@ def gather(videos: Videos, *, most: int, size: int, splits: Sequence[str] = ()) 
                 twice.add(clip)
             found[clip] = replace(seen, split=split_of.get(clip)), sector_print, picture_print
     if not found:
+        if splits and not set_aside:
+            raise EchofmError(f"no clip of this set is in {', '.join(splits)}; `echofm check` counts the clips of each")
         raise EchofmError("no clip of this set can be shown; `echofm check` says why each file is set aside")
-    return Gathered(seen=_with_copies(found, twice, some.processes), clips=len(videos), set_aside=set_aside)
+    clips = len(whole) if len(some) < len(whole) else len(found)
+    return Gathered(seen=_with_copies(found, twice, some.processes), clips=clips, set_aside=set_aside)
 
 
-def _spread(videos: Videos, most: int, splits: Sequence[str]) -> Videos:
-    """The set, or an even choice of it; files lie in the order of their hashed names."""
-
-    def places(count: int) -> list[int]:
-        return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int)).tolist()
-
+def _of_splits(videos: Videos, splits: Sequence[str]) -> Videos:
+    """The clips of these splits; of files also those whose patient, and so their split, only the file tells."""
     if videos.shards is not None:
-        records = [each for each in videos.shards.records if not splits or each.meta.split in splits]
-        chosen = [records[place] for place in places(len(records))]
+        records = [each for each in videos.shards.records if each.meta.split in splits]
+        return replace(videos, shards=replace(videos.shards, records=records))
+    key, rows = videos.options.key, []
+    for row, given in zip(videos.rows, given_splits(videos.rows, key=key)):
+        known = given or (split_of(key.patient(row.patient)) if row.patient else None)
+        if known is None or known in splits:
+            rows.append(replace(row, split=given))
+    return replace(videos, rows=rows)
+
+
+def _spread(videos: Videos, most: int) -> Videos:
+    """The set, or an even choice of it; files lie in the order of their hashed names."""
+    count = len(videos)
+    places = np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int)).tolist()
+    if videos.shards is not None:
+        chosen = [videos.shards.records[place] for place in places]
         return replace(videos, shards=replace(videos.shards, records=chosen))
-    return replace(videos, rows=[videos.rows[place] for place in places(len(videos.rows))])
+    return replace(videos, rows=[videos.rows[place] for place in places])
 
 
 def _seen(clip: Clip, _: object, *, size: int) -> tuple[Seen, Fingerprint, Fingerprint]:

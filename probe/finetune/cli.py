@@ -73,6 +73,7 @@ def _finetune(args: Finetune) -> int:
     from probe.finetune.recipe import default
     from probe.finetune.run import ENCODER, RUN, Start, beside_the_frozen_probe, train, tuned_model
     from probe.inputs import open_inputs
+    from probe.predict.rates import with_rates_as_read
     from probe.report import write_report
     from probe.report.clips import ShardFrames
     from probe.targets import target_folder
@@ -98,7 +99,7 @@ def _finetune(args: Finetune) -> int:
     folder = target_folder(args.out, args.target)
     tuned.save_pretrained(folder / ENCODER)
     probed.result.save(folder, probed.predictions)
-    probed.model.save(folder, encoder=ENCODER)
+    with_rates_as_read(probed.model, args.data).save(folder, encoder=ENCODER)
     write_report(args.out, [probed], table=table, frames_of=ShardFrames(args.data))
     for note in probed.result.notes:
         _say(f"note: {note}")

@@ -78,14 +78,23 @@ class Start:
         scale_F = seen.std(0)
         spread = Spread(mean_F=seen.mean(0), scale_F=np.where(scale_F > 1e-9, scale_F, 1.0))
         if goal.task == "regression":
-            spread = replace(spread, mean=float(train.values.mean()), scale=float(train.values.std()))
+            spread = replace(spread, mean=float(train.values.mean()), scale=float(train.values.std()) or 1.0)
         return cls(table=table, goal=goal, part=part, model=model, spread=spread)
 
     @property
     def values(self) -> Mapping[str, float]:
-        """Of the training clips, by id."""
+        """Of the training clips, by id; of classes the place among those that the head tells apart."""
         rows = self.part.train
-        return dict(zip(self.table.clip_id[rows].tolist(), self.goal.of(rows).tolist()))
+        values = self.goal.of(rows)
+        if self.classes:
+            values = np.searchsorted(self.model.fitted.model.classes_, values)
+        return dict(zip(self.table.clip_id[rows].tolist(), values.tolist()))
+
+    @property
+    def classes(self) -> int:
+        """How many the head tells apart: those of the training clips, as the probe that it begins from; 0 of a
+        number."""
+        return len(self.model.fitted.model.classes_) if self.goal.task == "classification" else 0
 
     def net(self, encoder: Encoder) -> FinetuneNet:
         """A copy of the encoder with the probe as its head."""
@@ -104,7 +113,7 @@ def train(recipe: FinetuneRecipe, begin: Start, encoder: Encoder, *, data: Path,
             contract=encoder.contract,
             values=begin.values,
             spread=begin.spread,
-            classes=len(begin.goal.classes),
+            classes=begin.classes,
         )
 
     start(recipe, build, data=data, out=out / RUN, resume=(out / RUN).exists())

@@ -33,7 +33,9 @@ def folds(table: EmbeddingTable, goal: Target, *, count: int, repeats: int, seed
     """By repeat, `count` partitions whose test patients are together all that have the label.
 
     Patients are dealt in the order of a hash of their id, those of one class (the commonest of their clips) one by one
-    to all folds, so that a rare class is spread. Each fold's validation patients are the next fold's test patients.
+    to all folds, so that a rare class is spread; of a number, as many at a time as there are folds, from the lowest to
+    the highest: were the folds' means unlike, what is fitted on the others would err against each, and a probe that
+    knows nothing would correlate below 0. Each fold's validation patients are the next fold's test patients.
     The table's own splits are passed over. Raises EchofmError where patients are fewer than folds.
     """
     patients = table.patient_id[goal.rows_M].astype(str)
@@ -86,6 +88,9 @@ def _dealt(
     strata = [0] * len(clips_of)
     if goal.task in ("classification", "ordinal"):
         strata = [Counter(goal.values_M[clips].tolist()).most_common(1)[0][0] for clips in clips_of]
+    elif goal.task == "regression":
+        means = [float(goal.values_M[clips].mean()) for clips in clips_of]
+        strata = (np.argsort(np.argsort(means, kind="stable")) // count).tolist()
     place = [position_of(patients[clips[0]], seed=seed) for clips in clips_of]
     order = sorted(range(len(clips_of)), key=lambda patient: (strata[patient], place[patient]))
     fold_of = np.empty(len(clips_of), np.int64)

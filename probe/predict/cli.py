@@ -47,6 +47,8 @@ def main(argv: list[str]) -> int:
     from probe.predict.clips import predictions
     from probe.predict.model import LabelModel
 
+    if args.out.name == NAMES:
+        raise EchofmError(f"--out {args.out}: {NAMES} is what leads from ids back to files; name the table otherwise")
     model = LabelModel.load(args.model)
     found, names = _embedded(args, model)
     table = predictions(model, found.table)

@@ -71,7 +71,10 @@ def _columns(model: LabelModel, predicted: npt.NDArray, level: str) -> dict[str,
     found: dict[str, npt.NDArray | list[str]] = {}
     names = np.array(facts.classes)
     if facts.task != "multilabel":
-        found["predicted"] = names[median_level(predicted) if facts.task == "ordinal" else predicted.argmax(1)]
+        answer = median_level(predicted) if facts.task == "ordinal" else predicted.argmax(1)
+        found["predicted"] = names[answer]
         likely = predicted >= 1 - margin - 1e-12
+        # Where none is likely enough the set would be empty, which stands for too few validation patients.
+        likely[np.arange(len(answer)), answer] = True
         found["set"] = ["|".join(names[row]) for row in likely] if math.isfinite(margin) else [""] * len(predicted)
     return found | {f"probability_{name}": predicted[:, number] for number, name in enumerate(names)}

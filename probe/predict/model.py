@@ -131,6 +131,13 @@ class LabelModel:
             )
             described.write_text(stored.to_json(), encoding="utf-8")
 
+    @staticmethod
+    def remove(folder: Path) -> None:
+        """Take away what an earlier run has saved there, which would pass for this one's."""
+        with os_errors_as("an earlier run's model cannot be removed ({reason}); check --out"):
+            for name in (MODEL, WEIGHTS):
+                (folder / name).unlink(missing_ok=True)
+
     @classmethod
     def load(cls, folder: Path) -> LabelModel:
         """Raises EchofmError where there is none, or it is damaged."""

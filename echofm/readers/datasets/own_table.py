@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ import pandas as pd
 from echofm.clip import Label
 from echofm.errors import EchofmError
 from echofm.readers.datasets.columns import Column, Unread, understood
-from echofm.readers.datasets.table import head_of, read_table, separator
+from echofm.readers.datasets.table import head_of, header_cells, read_table
 
 # What a table may call the columns by which its lines are found, letters and digits alone.
 KEYS: Mapping[str, Sequence[str]] = {
@@ -101,8 +100,7 @@ def _headers(path: Path) -> list[str]:
         head = head_of(path)
     except OSError as error:
         raise EchofmError(f"{path.name} cannot be read ({error.strerror}); check the path") from None
-    cells = next(csv.reader(head.splitlines()[:1], delimiter=separator(head)))
-    headers = [cell.strip() for cell in cells if cell.strip()]
+    headers = [cell for cell in header_cells(head) if cell]
     # `read_table` names a column that stands twice only where it is asked for.
     return list({_key(header): header for header in reversed(headers)}.values())[::-1]
 

@@ -154,9 +154,17 @@ def head_of(path: Path) -> str:
     return _head(path)[0]
 
 
+def header_cells(head: str) -> list[str]:
+    """The first line's cells, stripped; one in quotes may go over several lines, as spreadsheets write it."""
+    lines = head.splitlines(keepends=True)
+    try:
+        return [cell.strip() for cell in next(csv.reader(lines, delimiter=separator(head)), [])]
+    except csv.Error:
+        return []
+
+
 def _names(head: str) -> list[str]:
-    cells = next(csv.reader(head.splitlines()[:1], delimiter=separator(head)))
-    return [cell.strip().casefold() for cell in cells]
+    return [cell.casefold() for cell in header_cells(head)]
 
 
 def once(table: pd.DataFrame, key: str, notes: Counter[str], name: str) -> list[dict[str, str]]:

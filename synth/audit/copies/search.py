@@ -61,7 +61,8 @@ class FoundDuplicates:
             self.samples.to_parquet(rows, index=False)
             figures.write_text(self.result.to_json(), encoding="utf-8")
             # The filter reads the samples of whichever audit's figures lie there.
-            for name in (RESULT, "audit.json"):
+            # Nor may the page of an earlier search, perhaps signed, stand beside these.
+            for name in (RESULT, "audit.json", "report.html", "report.pdf"):
                 (folder / name).unlink(missing_ok=True)
 
 
