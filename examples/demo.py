@@ -9,18 +9,14 @@ generated clips (`echofm phantom`). Every step is a command that you could type;
 from __future__ import annotations
 
 import csv
-import os
-import shlex
 import shutil
-import subprocess
 import sys
-import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pydicom.data
 import pydicom.examples
 import tyro
+from demo_steps import Steps
 
 from echofm.errors import EchofmError
 from echofm.schema import FrozenModel
@@ -39,31 +35,9 @@ class Demo(FrozenModel):
     """Training steps; by default those of the recipe `demo`."""
 
 
-@dataclass
-class Steps:
-    """Runs commands as a user would type them and remembers how long they took."""
-
-    out: Path
-    done: list[tuple[str, float]] = field(default_factory=list)
-
-    def echofm(self, *words: str | Path) -> None:
-        """`echofm WORDS`; its output is shown. Ends the demo where it fails."""
-        shown = shlex.join(["echofm", *map(str, words)])
-        print(f"\n[{len(self.done) + 1}] {shown}", flush=True)
-        begun_s = time.monotonic()
-        # A key and a cache of its own, so that the demo leaves nothing in anyone's home.
-        environment = os.environ | {"ECHOFM_HOME": str(self.out / "home")}
-        code = subprocess.run([sys.executable, "-m", "echofm.cli", *map(str, words)], env=environment).returncode
-        self.done.append((shown, time.monotonic() - begun_s))
-        if code != 0:
-            raise EchofmError(f"the step `{shown}` ended with exit code {code}; its own message is above")
-        print(f"    {self.done[-1][1]:.0f} s", flush=True)
-
-
 def main(argv: list[str]) -> int:
     """Run the demo; 0 when the page is written."""
     options = tyro.cli(Demo, args=argv, description=__doc__)
-    begun_s = time.monotonic()
     out = _fresh(options.out)
     data, shards, run, table = (out / name for name in ("data", "shards", "run", "table"))
     steps = Steps(out)
@@ -79,11 +53,7 @@ def main(argv: list[str]) -> int:
     # Only now: torch takes a moment to import.
     from demo_page import build
 
-    os.environ["ECHOFM_HOME"] = str(out / "home")
-    page = build(real=real[-1], shards=shards, run=run, table=table, commands=steps.done)
-    page.save(out / "index.html")
-    minutes, seconds = divmod(round(time.monotonic() - begun_s), 60)
-    print(f"\n{minutes} min {seconds} s in all. Open {out / 'index.html'}")
+    steps.end(build(real=real[-1], shards=shards, run=run, table=table, commands=steps.done))
     return 0
 
 

@@ -10,24 +10,17 @@ type. Give the same command again after an interruption and it goes on; what is 
 
 from __future__ import annotations
 
-import json
-import os
-import shlex
 import sys
-import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
+from demo_steps import Steps, claim
 from PIL import Image
 
-from echofm import cli
-from echofm.atomic import write_whole
 from echofm.errors import EchofmError
 from echofm.schema import FrozenModel
 
-_DONE = "steps.json"
 # Nobody trained it on these patients; a random network needs no download.
 _JUDGE = "timm:resnet18?frames=16&size=64&random"
 
@@ -61,39 +54,11 @@ class Demo(FrozenModel):
     """Networks of a few thousand weights, which learn nothing: to see everything work."""
 
 
-@dataclass
-class Steps:
-    """Runs commands as a user would type them, in this process, and remembers in a file which are done."""
-
-    out: Path
-    done: list[tuple[str, float]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        path = self.out / _DONE
-        self.before: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-    def echofm(self, *words: str | Path, may_find: bool = False) -> None:
-        """`echofm WORDS`, unless it is done already. Ends the demo where it fails; 1 is no failure if it may find."""
-        shown = shlex.join(["echofm", *map(str, words)])
-        print(f"\n[{len(self.done) + 1}] {shown}", flush=True)
-        if shown not in self.before:
-            begun_s = time.monotonic()
-            code = cli.main([str(word) for word in words])
-            if code > int(may_find):
-                raise EchofmError(f"the step ended with exit code {code}; its own message is above")
-            self.before[shown] = time.monotonic() - begun_s
-            write_whole(self.out / _DONE, json.dumps(self.before, indent=1) + "\n")
-        self.done.append((shown, self.before[shown]))
-        print(f"    {self.before[shown]:.0f} s", flush=True)
-
-
 def main(argv: list[str]) -> int:
     """Run the demo, or go on with it; 0 when the page is written."""
     options = tyro.cli(Demo, args=argv, description=__doc__)
-    begun_s, out = time.monotonic(), options.out
-    _claim(options)
-    # A key and a cache of its own, so that the demo leaves nothing in anyone's home.
-    os.environ["ECHOFM_HOME"] = str(out / "home")
+    out = options.out
+    claim(options, out)
     steps = Steps(out)
     _train(options, steps)
     _sample(options, steps)
@@ -103,22 +68,8 @@ def main(argv: list[str]) -> int:
 
     if not (out / RESULTS).is_file():
         measure(out, clips=options.measured, steps=options.steps)
-    build(out, commands=steps.done).save(out / "index.html")
-    minutes, seconds = divmod(round(time.monotonic() - begun_s), 60)
-    print(f"\n{minutes} min {seconds} s in all. Open {out / 'index.html'}")
+    steps.end(build(out, commands=steps.done))
     return 0
-
-
-def _claim(options: Demo) -> None:
-    """Make the folder, or find in it a demo of the same settings."""
-    mark, text = options.out / "demo.json", options.model_dump_json(indent=1, exclude={"out"}) + "\n"
-    if mark.is_file():
-        if mark.read_text(encoding="utf-8") != text:
-            raise EchofmError(f"{options.out} holds a demo of other settings (demo.json); give another --out")
-    elif options.out.exists() and any(options.out.iterdir()):
-        raise EchofmError(f"{options.out} is there already and no earlier demo; choose another folder with --out")
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_whole(mark, text)
 
 
 def _train(options: Demo, steps: Steps) -> None:

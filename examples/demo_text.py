@@ -9,17 +9,14 @@ learnt from real, synthetic and both. results.json has the figures, index.html t
 
 from __future__ import annotations
 
-import os
-import shlex
 import sys
-import time
 from pathlib import Path
 from typing import Annotated
 
 import tyro
+from demo_steps import Steps, claim
 from PIL import Image
 
-from echofm import cli
 from echofm.errors import EchofmError
 from echofm.schema import FrozenModel
 
@@ -44,7 +41,7 @@ class Demo(FrozenModel):
     """From phantom hearts to three generators of frames, and a page about them."""
 
     out: Path = Path("demo-text")
-    """New folder for everything."""
+    """Folder for everything; an interrupted or finished demo of the same settings goes on."""
     patients: int = 160
     """Phantom patients, two views each; 60 % train, 30 % test."""
     size: int = 96
@@ -66,36 +63,21 @@ class Demo(FrozenModel):
 def main(argv: list[str]) -> int:
     """Run the demo; 0 when the page is written."""
     options = tyro.cli(Demo, args=argv, description=__doc__)
-    begun_s, out = time.monotonic(), options.out
-    if out.exists() and any(out.iterdir()):
-        raise EchofmError(f"{out} is not empty; choose another folder with --out")
-    out.mkdir(parents=True, exist_ok=True)
-    # A key and a cache of its own, so that the demo leaves nothing in anyone's home.
-    os.environ["ECHOFM_HOME"] = str(out / "home")
-    commands = _made(options)
+    out = options.out
+    claim(options, out)
+    steps = Steps(out)
+    _made(options, steps)
     # Only now: torch takes a moment to import.
     from demo_text_figures import RESULTS, measured
     from demo_text_page import build
 
     measured(out, seed=0, steps=options.downstream_steps).save(out / RESULTS)
-    build(out, commands=commands).save(out / "index.html")
-    minutes, seconds = divmod(round(time.monotonic() - begun_s), 60)
-    print(f"\n{minutes} min {seconds} s in all. Open {out / 'index.html'}")
+    steps.end(build(out, commands=steps.done))
     return 0
 
 
-def _made(options: Demo) -> list[tuple[str, float]]:
-    out, done = options.out, []
-
-    def echofm(*words: str | Path) -> None:
-        given = [str(word) for word in words]
-        print(f"\n[{len(done) + 1}] {shlex.join(['echofm', *given])}", flush=True)
-        begun_s = time.monotonic()
-        if code := cli.main(given):
-            raise EchofmError(f"the step ended with exit code {code}; its own message is above")
-        done.append((shlex.join(["echofm", *given]), time.monotonic() - begun_s))
-        print(f"    {done[-1][1]:.0f} s", flush=True)
-
+def _made(options: Demo, steps: Steps) -> None:
+    out, echofm = options.out, steps.echofm
     data, shards, latents = out / "data", out / "shards", out / "latents"
     short = ["--frames", "10", "--frame-rate-hz", "14"] if options.small else []
     # Starting processes takes longer than what they would do.
@@ -107,10 +89,10 @@ def _made(options: Demo) -> list[tuple[str, float]]:
     train, codec, whole = ("synth", "train"), out / "codec", out / "whole.png"
     Image.new("L", (64, 64), 255).save(whole)
     small_codec, small = (_SMALL_CODEC, _SMALL) if options.small else ([], [])
-    length = ["--fit.steps", str(options.codec_steps)]
+    length = ["--resume", "--fit.steps", str(options.codec_steps)]
     echofm(*train, "latent", "demo", "--data", shards, "--out", codec, *length, *small_codec)
     echofm("synth", "latents", codec, shards, latents)
-    length = ["--fit.steps", str(options.generator_steps)]
+    length = ["--resume", "--fit.steps", str(options.generator_steps)]
     begun = ["--data", latents, "--codec", codec, *length, *small]
     for name, words in _GENERATORS.items():
         echofm(*train, name, "demo", *begun, "--out", out / name, *words)
@@ -124,7 +106,6 @@ def _made(options: Demo) -> list[tuple[str, float]]:
         sets = ["--real", f"{shards}:train", "--synthetic", f"{out / 'set-shards'}:train", "--test", f"{shards}:test"]
         how = ["--seeds", str(options.seeds), "--steps", str(options.downstream_steps)]
         echofm("synth", "downstream", task, *sets, "--out", out / task, *how)
-    return done
 
 
 def _split(data: Path) -> None:

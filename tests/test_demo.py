@@ -26,7 +26,7 @@ def test_demo_ends_with_an_encoder_a_table_and_a_page(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"\d+ min \d+ s in all\. Open .*index\.html", done.stdout)
     assert {path.name for path in out.iterdir()} == {
-        "made-by-echofm-demo", "home", "data", "shards", "run", "table", "index.html",
+        "made-by-echofm-demo", "steps.json", "home", "data", "shards", "run", "table", "index.html",
     }  # fmt: skip
     assert {path.name for path in (out / "run" / "export").iterdir()} == {
         "config.json", "model.safetensors", "README.md",

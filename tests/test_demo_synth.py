@@ -55,7 +55,8 @@ def test_the_demo_goes_on_and_ends_with_a_set_figures_and_a_page(
 
     monkeypatch.setenv("ECHOFM_HOME", str(tmp_path))
     out = tmp_path / "demo-synth"
-    demo_synth._claim(demo_synth.tyro.cli(demo_synth.Demo, args=[*SMALL, "--out", str(out)]))
+    options = demo_synth.tyro.cli(demo_synth.Demo, args=[*SMALL, "--out", str(out)])
+    demo_synth.claim(options, out)
     (out / "steps.json").write_text(json.dumps({rendered(out): 1.0}))
     assert demo_synth.main([*SMALL, "--out", str(out)]) == 0
     assert {path.name for path in out.iterdir() if "shards.mafe" not in path.name} == {

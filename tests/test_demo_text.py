@@ -20,6 +20,7 @@ def test_the_demo_ends_with_sets_figures_and_a_page(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert {path.name for path in out.iterdir()} == {
+        "demo.json", "steps.json",
         "home", "data", "shards", "codec", "latents", "image", "text", "text-map", "set", "set-shards", "held-out",
         "held-out-shards", "drawn", "drawn-shards", "segmentation", "phase", "results.json", "index.html",
         "whole.png",
