@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -175,6 +176,22 @@ def screen(number: int) -> tuple[Frames, Mask]:
 def test_digits_that_change_do_not_widen_the_fan(number: int) -> None:
     burned, touched = screen(number)
     assert survivors(Decoded(frames_TCHW=burned[:, None]), touched) == 0
+
+
+@pytest.mark.parametrize("number", [2, 41, 51, 93, 128])
+def test_digits_that_a_codec_blurs_into_the_echo_do_not_widen_the_fan(number: int) -> None:
+    burned, touched = screen(number)
+    coded = np.stack([jpeg(frame) for frame in burned])
+    frames_TCHW, _ = apply_sector(Decoded(frames_TCHW=coded[:, None]))
+    beside = touched & ~ndimage.binary_dilation(heart_on_screen()[1], iterations=3)
+    assert not (frames_TCHW.max(axis=(0, 1)) > 20)[beside].any()
+
+
+def jpeg(frame: Frames) -> Frames:
+    """As a codec of quality 90 gives it back."""
+    file = io.BytesIO()
+    Image.fromarray(frame).save(file, "JPEG", quality=90)
+    return np.asarray(Image.open(file))
 
 
 @pytest.mark.slow

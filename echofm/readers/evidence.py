@@ -24,8 +24,9 @@ _FRAMES, _ROBUST = 24, 8
 _LEVELS = (("mean", 8), ("change", 8), ("mean", 16), ("change", 16), ("change", 4))
 # A frame's brightest shows the dimmest rim of an echo; only to complete a fan that is found.
 _DIMMEST, _DIM, _BRIGHT, _CHANGES = 8, 4, 32, 8
-# Grey levels within which a codec keeps one ink.
-ONE_GREY = 8
+# Grey levels within which a codec keeps one ink, up to which nothing is there, and of the dimmest ink; parts of the
+# frames in which a pixel of a digit that changes shows nothing, and nothing or its ink.
+ONE_GREY, _GONE, _INK, _PART_GONE, _EITHER = 14, 10, 56, 0.15, 0.65
 # Pixels of the shorter side that a fan is sought on: an edge is no sharper than the speckle that shows it.
 _WORKING_PIXELS = 160
 
@@ -36,7 +37,7 @@ class Evidence:
 
     maps: by several levels. dimmest: by the most sensitive one. dim: by a low mean, which a codec's noise at an edge
     does not reach. bright: by a level at which words are. change: by change alone, which words and marks do not show.
-    peak: the highest grey level. peaked: of the frames that show a cell, the part that show it at about its peak.
+    flickers: the grey level of what is there or not, as digits that change are and an echo is not; else 0.
     """
 
     maps: tuple[Echo, ...]
@@ -44,8 +45,7 @@ class Evidence:
     dim: Echo
     bright: Echo
     change: Echo
-    peak: Echo
-    peaked: Echo
+    flickers: Echo
     step: int
     is_still: bool
 
@@ -65,8 +65,7 @@ class Evidence:
             dim=changed(self.dim),
             bright=changed(self.bright),
             change=changed(self.change),
-            peak=changed(self.peak),
-            peaked=changed(self.peaked),
+            flickers=changed(self.flickers),
         )
 
 
@@ -93,8 +92,7 @@ def evidence_of(grey_THW: Grey) -> Evidence:
         dim=_cells(kinds["mean"] >= _DIM, step),
         bright=_cells(bright_HW >= _BRIGHT, step),
         change=_cells(kinds["change"] >= _CHANGES, step),
-        peak=thin_THW.max(axis=0).astype(np.float32),
-        peaked=_peaked(thin_THW, ground),
+        flickers=_flickers(_differs(thin_THW, ground)),
         step=step,
         is_still=is_still,
     )
@@ -114,16 +112,14 @@ def robust_range(frames_THW: Grey) -> Grey:
     return highest[-1] - lowest[-1]
 
 
-def _peaked(frames_THW: Grey, ground: int) -> Echo:
-    """Of the frames that show each pixel, the part that show it within ONE_GREY of its peak."""
-    peak_HW = frames_THW.max(axis=0)
-    shown_HW = np.zeros(peak_HW.shape, np.float32)
-    at_peak_HW = np.zeros_like(shown_HW)
-    for frame_HW in frames_THW:
-        shows_HW = _differs(frame_HW, ground) >= _DIMMEST
-        shown_HW += shows_HW
-        at_peak_HW += shows_HW & (peak_HW - frame_HW <= ONE_GREY)
-    return np.asarray(at_peak_HW / np.maximum(shown_HW, 1), np.float32)
+def _flickers(shown_THW: Grey) -> Echo:
+    """How much what is there or not differs from the background; 0 of other pixels, and of few frames."""
+    peak_HW = shown_THW.max(axis=0)
+    at_peak_HW = (peak_HW - shown_THW <= ONE_GREY).mean(axis=0)
+    gone_HW = (shown_THW < _GONE).mean(axis=0)
+    two_HW = (gone_HW >= _PART_GONE) & (gone_HW + at_peak_HW >= _EITHER)
+    is_long = len(shown_THW) >= _ROBUST
+    return np.where(two_HW & (peak_HW >= _INK) & is_long, peak_HW, 0).astype(np.float32)
 
 
 def background(image_HW: npt.NDArray[np.generic]) -> int:

@@ -1,4 +1,4 @@
-"""Words and marks that a fan includes: apart from the echo, and across its edge, bright and still, or changing."""
+"""Words and marks beside a fan or within: apart from the echo and across its edge, bright and still, or changing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from echofm.readers.evidence import ONE_GREY, Evidence
+from echofm.readers.evidence import ONE_GREY, Echo, Evidence
 
 Mask = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
@@ -18,9 +18,8 @@ _OUTSIDE = 0.1
 # A mark in a cine changes in no more than this part of its cells, takes no more than this part of the fan, and lies so
 # near to the fan's edge, as a part of the screen: a ruler's digits lie in the corner that a display cuts.
 _CHANGES, _SMALL, _NEAR_EDGE = 0.1, 0.003, 0.04
-# Digits that change: bright, nearly all of their cells change, most reach one grey and often show it. Speckle reaches
-# its peak once.
-_BRIGHT, _CHANGING, _OF_ONE_GREY, _AT_PEAK = 32, 0.6, 0.6, 0.3
+# Digits that change take so many cells, so many of them of one grey.
+_LEAST_CELLS, _OF_ONE_GREY = 24, 0.7
 
 
 def words_in(evidence: Evidence, inside_HW: Mask) -> Mask:
@@ -34,12 +33,26 @@ def words_in(evidence: Evidence, inside_HW: Mask) -> Mask:
     return words_HW | bright.where((bright.within > 0) & _small_and_still(bright, evidence, inside_HW))
 
 
-def clocks_in(evidence: Evidence, inside_HW: Mask) -> Mask:
-    """Cells (H, W) of digits that change, wholly or in part within a fan, which they may have widened."""
-    if evidence.is_still:
-        return np.zeros_like(inside_HW)
+def clocks_in(flickers: Echo) -> list[Mask]:
+    """Each area (H, W) of digits that change: one grey all over, as no echo is that comes and goes."""
+    from scipy import ndimage
+
+    square = np.ones((3, 3), bool)
+    shows_HW = ndimage.binary_opening(ndimage.binary_closing(flickers > 0, square), square)
+    labels_HW, _ = ndimage.label(shows_HW)
+    found = []
+    for number, where in enumerate(ndimage.find_objects(labels_HW), start=1):
+        area_HW = labels_HW[where] == number
+        greys = flickers[where][area_HW & (flickers[where] > 0)]
+        if area_HW.sum() >= _LEAST_CELLS and (np.abs(greys - np.median(greys)) <= ONE_GREY).mean() >= _OF_ONE_GREY:
+            found.append(labels_HW == number)
+    return found
+
+
+def apart_in(evidence: Evidence, inside_HW: Mask) -> Mask:
+    """What is apart from the largest connected part within a fan."""
     parts = _Parts.of(evidence.dimmest >= _SHOWS, inside_HW)
-    return parts.where((parts.within > 0) & _of_one_ink(parts, evidence))
+    return parts.where(np.ones(len(parts.sizes), bool), rim=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +78,7 @@ class _Parts:
         """Cells of each part that lie in a mask."""
         return np.bincount(self.labels_HW[where_HW], minlength=len(self.sizes))
 
-    def where(self, chosen: Mask) -> Mask:
+    def where(self, chosen: Mask, *, rim: int = 1) -> Mask:
         """The chosen parts but for the largest within the fan, which is the echo; their anti-aliased rim too."""
         from scipy import ndimage
 
@@ -73,7 +86,8 @@ class _Parts:
         chosen[0] = False
         if len(chosen) > 1:
             chosen[int(self.within[1:].argmax()) + 1] = False
-        return ndimage.binary_dilation(chosen[self.labels_HW])
+        chosen_HW = chosen[self.labels_HW]
+        return ndimage.binary_dilation(chosen_HW, iterations=rim) if rim else chosen_HW
 
 
 def _small_and_still(parts: _Parts, evidence: Evidence, inside_HW: Mask) -> Mask:
@@ -83,14 +97,3 @@ def _small_and_still(parts: _Parts, evidence: Evidence, inside_HW: Mask) -> Mask
     deep_HW = ndimage.distance_transform_edt(inside_HW) > max(2.0, _NEAR_EDGE * min(inside_HW.shape))
     is_small = parts.sizes <= _SMALL * inside_HW.sum()
     return (changing <= _CHANGES * parts.sizes) & is_small & (parts.count(deep_HW) == 0)
-
-
-def _of_one_ink(parts: _Parts, evidence: Evidence) -> Mask:
-    from scipy import ndimage
-
-    every = np.arange(len(parts.sizes))
-    ink = np.asarray(ndimage.median(evidence.peak, parts.labels_HW, every))
-    of_ink_HW = np.abs(evidence.peak - ink[parts.labels_HW]) <= ONE_GREY
-    changes = parts.count(evidence.change >= _SHOWS) >= _CHANGING * parts.sizes
-    at_peak = ndimage.mean(evidence.peaked, parts.labels_HW, every) >= _AT_PEAK
-    return (ink >= _BRIGHT) & changes & at_peak & (parts.count(of_ink_HW) >= _OF_ONE_GREY * parts.sizes)
