@@ -39,9 +39,9 @@ _THINNEST = 0.25
 _OTHER_IMAGE, _BLOCK = 0.2, 32
 # A declared region whose echo fills so much of it, and each of its corners, is a zoomed image without a fan's edges.
 _FILLED, _CORNER_FILLED, _CORNER = 0.85, 0.5, 8
-# Cells by which a codec blurs digits, and the part of them that lies beside the fan found without them, or apart from
-# the echo.
-_RIM, _BESIDE = 2, 0.5
+# Digits that change: cells by which a codec blurs them, the part of them that lies beside the fan found without them or
+# apart from the echo, and the part of a fan that they take at most.
+_RIM, _BESIDE, _MOST_CLOCKS = 2, 0.5, 0.25
 # Of the changing cells in a declared region the part that must lie in the fan drawn into it.
 _IN_DECLARED = 0.98
 # A sector that leaves out more than this part of what changes may have cut the heart: `check` and `shards` tell.
@@ -118,10 +118,11 @@ def _clocks_beside(evidence: Evidence, fan: Fan) -> Mask:
 
     near_HW = ndimage.binary_dilation(fan.mask(evidence.dimmest.shape), iterations=_RIM)
     clocks = [each for each in clocks_in(evidence.flickers) if (each & near_HW).any()]
-    none_HW = np.zeros_like(near_HW)
-    if not clocks:
+    every_HW = np.logical_or.reduce([none_HW := np.zeros_like(near_HW), *clocks])
+    # A clip of few grey levels flickers all over.
+    if not clocks or every_HW[near_HW].mean() > _MOST_CLOCKS:
         return none_HW
-    every_HW = ndimage.binary_dilation(np.logical_or.reduce(clocks), iterations=_RIM)
+    every_HW = ndimage.binary_dilation(every_HW, iterations=_RIM)
     without = _convincing_fan(evidence.without(every_HW))
     if without is None:
         return every_HW
