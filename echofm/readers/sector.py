@@ -41,7 +41,7 @@ _OTHER_IMAGE, _BLOCK = 0.2, 32
 _FILLED, _CORNER_FILLED, _CORNER = 0.85, 0.5, 8
 # Digits that change: cells by which a codec blurs them, the part of them that lies beside the fan found without them or
 # apart from the echo, and the part of a fan that they take at most.
-_RIM, _BESIDE, _MOST_CLOCKS = 2, 0.5, 0.25
+_RIM, _BESIDE, _MOST_CLOCKS = 2, 0.5, 0.17
 # Of the changing cells in a declared region the part that must lie in the fan drawn into it.
 _IN_DECLARED = 0.98
 # A sector that leaves out more than this part of what changes may have cut the heart: `check` and `shards` tell.

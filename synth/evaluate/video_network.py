@@ -103,7 +103,8 @@ def _small() -> nn.Module:
     layers: list[nn.Module] = []
     before = 1
     for width, stride in zip(_WIDTHS, _STRIDES):
-        layers += [nn.Conv3d(before, width, (1, 5, 5), (1, stride, stride), (0, 2, 2)), nn.GroupNorm(_GROUPS, width), nn.ReLU()]
-        layers += [nn.Conv3d(width, width, (3, 1, 1), (1, 1, 1), (1, 0, 0)), nn.GroupNorm(_GROUPS, width), nn.ReLU()]
+        space = nn.Conv3d(before, width, (1, 5, 5), (1, stride, stride), (0, 2, 2))
+        time = nn.Conv3d(width, width, (3, 1, 1), 1, (1, 0, 0))
+        layers += [space, nn.GroupNorm(_GROUPS, width), nn.ReLU(), time, nn.GroupNorm(_GROUPS, width), nn.ReLU()]
         before = width
     return nn.Sequential(*layers, nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(before, 1))
