@@ -206,7 +206,7 @@ def _pictures(folder: Path) -> list[Block]:
             ends, frames = ends[1:], frames[1:]
         name = kind.replace("_", " ")
         strip = FilmStrip(
-            rows={name: np.stack(frames)},
+            rows={"": np.stack(frames)},
             columns=[f"step {int(path.stem.rpartition('_')[2])}" for path in ends],
             alt=f"{name} at the first and the last measurement",
             caption=f"{name.capitalize()}, at the first and the last measurement.",
