@@ -22,7 +22,7 @@ from echofm.readers.fan_fit import Fit, fit_fan
 from echofm.readers.images import declared_views
 from echofm.readers.kinds import no_clip
 from echofm.readers.luma import luma
-from echofm.readers.words import words_in
+from echofm.readers.words import clocks_in, words_in
 
 Mask = npt.NDArray[np.bool_]
 
@@ -90,11 +90,15 @@ def find_sector(decoded: Decoded) -> Sector:
         mask_HW[rows, columns] = True
         return Sector(mask_HW=mask_HW, fan=None)
     fan = _convincing_fan(evidence)
+    words_HW: Mask = np.zeros_like(evidence.dimmest, bool)
+    if fan is not None and (words_HW := clocks_in(evidence, fan.mask(evidence.dimmest.shape))).any():
+        evidence = evidence.without(words_HW)
+        fan = _convincing_fan(evidence)
     if fan is None and decoded.regions:
         fan = _fan_of_declared(evidence.change)
     if fan is None:
         raise no_clip("several_images" if several_fans(evidence, _upright_fan) else "no_sector")
-    words_HW = words_in(evidence, fan.mask(evidence.dimmest.shape))
+    words_HW |= words_in(evidence, fan.mask(evidence.dimmest.shape))
     fan = fan.placed(scale=evidence.step).placed(row=rows.start or 0, column=columns.start or 0)
     mask_HW = fan.mask(shape)
     within_HW = mask_HW[rows, columns]
