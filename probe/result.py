@@ -50,6 +50,20 @@ class Comparison(FrozenModel):
     """Probe minus baseline."""
 
 
+class PerturbedScore(FrozenModel):
+    """One metric of one method on test clips with a fault of the image, fitted and chosen on clean ones."""
+
+    perturbation: str
+    """Kind and strength, as `haze:0.5`."""
+    method: str
+    """As of a Score."""
+    metric: str
+    level: Pooling = "clip"
+    estimate: Estimate
+    change: Estimate
+    """Minus the same method's figure on the clean clips, patients redrawn together."""
+
+
 class Subgroup(FrozenModel):
     """The probe's figures on those test clips whose `column` is `value`."""
 
@@ -121,6 +135,8 @@ class ProbeResult(FrozenModel):
     sanity: SanityFigures
     scores: list[Score]
     comparisons: list[Comparison]
+    perturbed: list[PerturbedScore] = pydantic.Field(default_factory=list)
+    """By perturbation, then method."""
     subgroups: list[Subgroup] = pydantic.Field(default_factory=list)
     notes: list[str] = pydantic.Field(default_factory=list)
     """What a reader of the figures must know, in words."""

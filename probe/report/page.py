@@ -16,6 +16,7 @@ from probe.report.clips import FramesOf, overlays, retrieved, worst
 from probe.report.decision import decision
 from probe.report.embedding import checks, maps
 from probe.report.findings import Findings, TargetFindings, card, findings
+from probe.report.perturbed import perturbed_table
 from probe.report.phase import event_blocks, phase_blocks
 from probe.report.results import comparison_table, details, label_efficiency, methods, overview, protocol, subgroups
 from probe.result import Probed
@@ -91,7 +92,7 @@ def _target(probed: Probed, found: TargetFindings, frames_of: FramesOf | None) -
     blocks: list[Block] = [protocol(result), *methods(result)]
     if result.comparisons:
         blocks.append(comparison_table(result.comparisons))
-    blocks += details(result)
+    blocks += [*perturbed_table(result), *details(result)]
     if found.agreement is not None:
         blocks += agreement_blocks(probed, found.agreement)
     else:
