@@ -151,6 +151,11 @@ class ProbeResult(FrozenModel):
         except OSError as error:
             raise EchofmError(f"the probe's result cannot be written ({error.strerror}); check --out") from None
 
+    def of_one_split(self) -> ProbeResult:
+        """For commands that cannot cross-validate: no note names that option."""
+        notes = [note.partition("; --cross-validate")[0] for note in self.notes]
+        return self.model_copy(update={"notes": notes})
+
     @property
     def main_scores(self) -> list[Score]:
         """Those with all labels, by clip, of all classes."""
