@@ -149,8 +149,8 @@ def test_a_video_network_teaches_what_its_clips_show(network: VideoNetwork, monk
         panel = utility(train, held, of, video=reader, seed=0)
         return [each for each in panel.figures if each.name.startswith("video network")]
 
-    told, share = figures(made)
-    assert told.found.value > 0.3 and told.beside[REAL].value > 0.3 and share.found.value > 0.5
+    alone, share = figures(made)
+    assert alone.found.value > 0.3 and alone.beside[REAL].value > 0.3 and share.found.value > 0.5
     assert figures(blind)[0].found.value < 0.1
     short = replace(settings, video_network="none")
     assert video_reader({}, held, settings) is None and video_reader({"held-out": None}, held, short) is None
