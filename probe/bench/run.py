@@ -188,7 +188,7 @@ class _EncoderRun:
         self, probed: Probed, *, request: str, task: str, title: str, files: Sequence[Path], problems: Sequence[str]
     ) -> TaskRecord:
         """With what is alike for views and for labels of one set."""
-        result = probed.result
+        result = probed.result.of_one_split()
         return TaskRecord(
             request=request,
             task=task,
@@ -205,8 +205,7 @@ class _EncoderRun:
             scores=result.scores,
             comparisons=result.comparisons,
             problems=list(problems),
-            # There is no such option here.
-            notes=[note.partition("; --cross-validate")[0] for note in result.notes],
+            notes=result.notes,
         )
 
     def _kept(self, record: TaskRecord, probed: Probed) -> TaskRecord:
