@@ -212,9 +212,9 @@ def _covered(batch: ClipBatch, seen: Seen) -> torch.Tensor:
 
 def _shares(covered_N1HW: torch.Tensor, score_N1HW: torch.Tensor) -> torch.Tensor:
     """(P,) hidden pixels of each patch: where nothing is hidden, real and output are alike and teach nothing."""
-    shape = score_N1HW.shape[-2:]
-    pixels = covered_N1HW.shape[-1] * covered_N1HW.shape[-2] / (shape[0] * shape[1])
-    return F.adaptive_avg_pool2d(covered_N1HW, shape).flatten() * pixels
+    rows, columns = score_N1HW.shape[-2:]
+    pixels = covered_N1HW.shape[-1] * covered_N1HW.shape[-2] / (rows * columns)
+    return F.adaptive_avg_pool2d(covered_N1HW, (rows, columns)).flatten() * pixels
 
 
 def _distance(recipe: TranslateRecipe, encoder: str) -> PerceptualDistance:
