@@ -111,6 +111,7 @@ def test_sets_that_are_there_are_run_once(tmp_path: Path, capsys: pytest.Capture
     assert [each.task for each in done.tasks] == ["hmc-qu-stemi", "view"]
     assert {each.state for each in done.sets} == {"run", "missing", "failed"}
     stemi = done.tasks[0]
+    assert any("calibration error" in note for note in stemi.notes)
     assert {each.method for each in stemi.scores} >= {"probe", "random init", "pixel PCA", "CardioBench's probe"}
     assert stemi.tests == {"hmc-qu": 4} and stemi.published == {"hmc-qu": 50} and stemi.own_splits
     page = (out / "bench.html").read_text()
@@ -195,6 +196,15 @@ def test_cardiobenchs_probe_learns_what_is_linear(monkeypatch: pytest.MonkeyPatc
         assert np.array_equal(found, linear_probe(features, goal, part, seed=0))
         if classes:
             assert np.allclose(found.sum(1), 1)
+
+
+def test_encoders_that_would_write_one_file_are_refused(tmp_path: Path) -> None:
+    bench_sets.hmcqu(tmp_path / "sets" / "HMC_QU", patients=1)
+    encoder = write_encoder(tmp_path / "my_encoder")
+    shutil.copytree(encoder, tmp_path / "my-encoder")
+    command = [str(encoder), str(tmp_path / "my-encoder"), "--sets", str(tmp_path / "sets"), "--out", str(tmp_path)]
+    with pytest.raises(EchofmError, match="files of one name"):
+        main(command)
 
 
 def test_a_folder_without_sets_says_where_they_are(tmp_path: Path) -> None:

@@ -39,13 +39,13 @@ class How:
         """The set is named, so that its images count as cut by their publisher."""
         return replace(self.options, dataset=own.dataset)
 
-    def request(self, encoder: AnyEncoder, own: BenchSet, root: Path) -> str:
-        """Changes where another encoder, file, split or option would change a figure."""
+    def request(self, encoder: AnyEncoder, own: BenchSet, root: Path) -> tuple[str, int]:
+        """A digest that changes where another encoder, file, split or option would change a figure; how many files."""
         source = self.of(own).videos(root, show_progress=False).input(encoder.contract)
         splits = find_table(self.clone, own.table)
         options = (self.options.windows, self.options.precision, self.with_baselines, self.draws, self.seed)
         parts = [__version__, encoder.digest, source.fingerprint(), splits and file_sha256(splits), *options]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest(), len(source)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,8 +58,9 @@ class Opened:
     problems: tuple[str, ...]
 
 
-def open_one(spec: str, own: BenchSet, root: Path, how: How, *, say: Say) -> Opened:
-    """Embed a set with an encoder and with what stands beside it. Raises EchofmError where it cannot be had."""
+def open_one(spec: str, own: BenchSet, root: Path, how: How, *, files: int, say: Say) -> Opened:
+    """Embed a set of so many files with an encoder and with what stands beside it. Raises EchofmError where it cannot
+    be had."""
     splits = find_table(how.clone, own.table)
     inputs = open_inputs(
         [spec], data=root, options=how.of(own), with_baselines=how.with_baselines, seed=how.seed, say=say
@@ -70,6 +71,8 @@ def open_one(spec: str, own: BenchSet, root: Path, how: How, *, say: Say) -> Ope
     patients = dict(zip(table.clip_id.tolist(), table.patient_id.tolist()))
     paths = {name.clip_id: name.path for name in inputs.frames_of.names(patients)}
     found = prepared(own, table, paths, splits=splits, seed=how.seed)
+    if unread := files - len(table):
+        found = replace(found, notes=(*found.notes, f"{unread} of {files} files gave no clip of their own"))
     checks = (*inputs.checks, *check_embedding(table).checks)
     stills = set(table.rows["kind"].dropna()) == {"still"}
     return Opened(

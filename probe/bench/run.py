@@ -21,6 +21,7 @@ from probe.bench.tasks import SETS, TASKS, VIEW, BenchTask, set_of
 from probe.bench.views import NOTE, in_all, pooled, shared_rows
 from probe.checks.embedding import NEAR_COPIES
 from probe.names import names_of
+from probe.report.findings import target_findings
 from probe.result import Probed
 
 FILES, RECORD = "cardiobench", "task.json"
@@ -29,6 +30,8 @@ FILES, RECORD = "cardiobench", "task.json"
 def run(sources: Sequence[str], found: dict[str, Path], *, out: Path, how: How, say: Say) -> Bench:
     """Run and write all but the page. Raises EchofmError where an encoder cannot be opened or `out` not be written."""
     names = names_of(sources)
+    if len({model_name(name) for name in names}) < len(names):
+        raise EchofmError("two encoders would write files of one name; rename a folder (letters, digits, - and .)")
     encoders = [open_encoder(each, trust_remote_code=how.options.trust_remote_code) for each in sources]
     runs = [
         _EncoderRun(spec=spec, name=name, encoder=encoder, found=found, out=out, how=how, say=say)
@@ -65,9 +68,10 @@ class _EncoderRun:
 
     def run(self) -> None:
         requests: dict[str, str] = {}
+        files: dict[str, int] = {}
         for name in (each.name for each in SETS if each.name in self.found):
             try:
-                requests[name] = self.how.request(self.encoder, set_of(name), self.found[name])
+                requests[name], files[name] = self.how.request(self.encoder, set_of(name), self.found[name])
             except EchofmError as error:
                 self._lost(name, error)
         of_views = " ".join(requests.values())
@@ -78,7 +82,9 @@ class _EncoderRun:
             done = [self._done(task.name, request) for task in tasks]
             if not all(done) or not views_done:
                 try:
-                    opened[name] = open_one(self.spec, set_of(name), self.found[name], self.how, say=self.say)
+                    opened[name] = open_one(
+                        self.spec, set_of(name), self.found[name], self.how, files=files[name], say=self.say
+                    )
                 except EchofmError as error:
                     self._lost(name, error)
                     continue
@@ -205,7 +211,7 @@ class _EncoderRun:
             scores=result.scores,
             comparisons=result.comparisons,
             problems=list(problems),
-            notes=result.notes,
+            notes=[*result.notes, *_calibrated(probed)],
         )
 
     def _kept(self, record: TaskRecord, probed: Probed) -> TaskRecord:
@@ -216,6 +222,12 @@ class _EncoderRun:
         with os_errors_as("results cannot be written ({reason}); check --out"):
             write_whole(folder / RECORD, record.to_json())
         return record
+
+
+def _calibrated(probed: Probed) -> list[str]:
+    """Of classes: how far probabilities are from how often they come true."""
+    found = target_findings(probed).calibration.values()
+    return [f"expected calibration error {each.ece:.3f}" for each in found]
 
 
 def _near_copies(probed: Probed) -> list[str]:
