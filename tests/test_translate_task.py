@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ from echofm.shards.read import ShardSet
 from synth.translate.config import TranslateRecipe, TranslatorConfig
 from synth.translate.recipes import RECIPES
 from synth.translate.task import TranslateTask
+from synth.translate.texture import energy_score
 from synth.translate.translator import Translator
 
 GOLDEN = Path(__file__).parent / "golden" / "translate_loss_curve.json"
@@ -117,6 +119,14 @@ def test_losses_are_finite_and_every_weight_learns(
     assert output.loss.isfinite() and all(value.isfinite() for value in output.logs.values())
     assert ("perceptual" in output.logs) == (perceptual and player != "discriminator")
     assert not [name for name, w in nets[player].named_parameters() if w.grad is None or not w.grad.any()]
+
+
+def test_draws_that_spread_as_the_truth_score_least() -> None:
+    """Of a normal truth: 1 / sqrt(pi) for draws like it, sqrt(2 / pi) for two draws that are its mean."""
+    first, second, true = torch.randn(3, 200_000, generator=torch.Generator().manual_seed(0))
+    assert energy_score(first, second, true).mean().item() == pytest.approx(math.pi**-0.5, rel=1e-2)
+    still = torch.zeros_like(true)
+    assert energy_score(still, still, true).mean().item() == pytest.approx((2 / math.pi) ** 0.5, rel=1e-2)
 
 
 def test_golden_loss_curve(whole: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from echofm.augment import fit_to
@@ -27,9 +28,12 @@ from echofm.shards.read import ShardSet
 from synth.latent.discriminator import PatchDiscriminator
 from synth.translate.config import TranslateRecipe
 from synth.translate.drawn import with_drawn_colour
-from synth.translate.texture import local_mean, local_spread
+from synth.translate.texture import energy_score, local_spread
 from synth.translate.translator import Seen, Translator, noise_of, seen_of, texture_input
 from synth.translate.validate import Validation
+
+# At the networks' own rate its scores become one number within some steps, and stay it.
+_SLOWER = 1 / 6
 
 
 class TranslateTask(Task):
@@ -73,8 +77,9 @@ class TranslateTask(Task):
             ),
         ]
         if self.discriminator is not None:
+            slow = fit.optim.model_copy(update={"base_lr": fit.optim.base_lr * _SLOWER})
             start = recipe.adversary.start_step
-            found.append(Player(name="discriminator", net=self.discriminator, optim=fit.optim, start_step=start))
+            found.append(Player(name="discriminator", net=self.discriminator, optim=slow, start_step=start))
         return found
 
     def frozen(self) -> Mapping[str, nn.Module]:
@@ -94,10 +99,10 @@ class TranslateTask(Task):
         with torch.no_grad():
             structure = Translator.composed(seen, turn.nets["structure"](seen.input_BCTHW))
             noise = noise_of(batch.draw_B, structure.shape[2], structure.shape[3])
-            given = texture_input(seen, structure, noise)
         if turn.player == "texture":
-            return self._texture(batch, turn, seen, structure, given)
+            return self._texture(batch, turn, seen, structure, noise)
         with torch.no_grad():
+            given = texture_input(seen, structure, noise)
             textured = structure + turn.nets["texture"](given) * seen.mask_B1THW
         return self._judged(batch, turn, seen, textured)
 
@@ -132,25 +137,28 @@ class TranslateTask(Task):
             loss = loss + self._recipe.objective.perceptual * logs["perceptual"]
         return StepOutput(loss=loss, logs=logs)
 
-    def _texture(self, batch: ClipBatch, turn: Turn, seen: Seen, structure: torch.Tensor, given: torch.Tensor) -> Loss:
-        output = structure + turn.net(given) * seen.mask_B1THW
+    def _texture(self, batch: ClipBatch, turn: Turn, seen: Seen, structure: torch.Tensor, noise: torch.Tensor) -> Loss:
+        # Two draws of the noise: turned upside down it is another one.
+        given = [texture_input(seen, structure, each) for each in (noise, noise.flip(3))]
+        output, second = (structure + each * seen.mask_B1THW for each in turn.net(torch.cat(given)).chunk(2))
         hidden = (seen.mask_B1THW * batch.valid_BT[:, None, :, None, None]).to(output.dtype)
-        counts = torch.stack([hidden.sum(), batch.valid_BT.sum(), _pairs(batch).sum()])
-        pixels, frames, pairs = yield Sum(counts)
+        covered = _covered(batch, seen)
+        pixels, frames, judged = yield Sum(torch.stack([hidden.sum(), batch.valid_BT.sum(), covered.sum()]))
         target, config = _target(batch, seen), self._recipe.objective
         spread = (local_spread(output, hidden) - local_spread(target, hidden)).abs()
         logs = {
-            "mean": (local_mean(output - target, hidden).abs() * hidden).sum() / pixels.clamp(min=1),
+            "energy": (energy_score(output, second, target) * hidden).sum() / pixels.clamp(min=1),
             "spread": (spread * hidden).sum() / pixels.clamp(min=1),
         }
-        loss = logs["mean"] + config.spread * logs["spread"]
+        loss = logs["energy"] + config.spread * logs["spread"]
         if self._distance is not None:
             logs["perceptual"] = self._apart(output, target, batch, frames)
             loss = loss + config.perceptual * logs["perceptual"]
         if self.discriminator is None or turn.step < self._recipe.adversary.start_step:
             return StepOutput(loss=loss, logs=logs)
-        share_N = _pairs(batch).flatten() / pairs.clamp(min=1)
-        adversarial = (hinge_generator(turn.nets["discriminator"](_shown(output, seen))) * share_N).sum()
+        score_N1HW = turn.nets["discriminator"](_shown(output, seen))
+        share_P = _shares(covered, score_N1HW) / judged.clamp(min=1)
+        adversarial = (hinge_generator(score_N1HW.reshape(-1, 1)) * share_P).sum()
         last = self.net.texture.last.weight
         slopes = [torch.autograd.grad(each, last, retain_graph=True)[0] for each in (loss, adversarial)]
         of_rest, of_adversarial = yield Sum(torch.stack(slopes), rerun=True)
@@ -162,13 +170,15 @@ class TranslateTask(Task):
         )
 
     def _judged(self, batch: ClipBatch, turn: Turn, seen: Seen, textured: torch.Tensor) -> Loss:
-        pairs = yield Sum(_pairs(batch).sum())
-        share_N = _pairs(batch).flatten() / pairs.clamp(min=1)
+        covered = _covered(batch, seen)
+        judged = yield Sum(covered.sum())
         both = torch.cat([_shown(_target(batch, seen), seen), _shown(textured, seen)])
-        real_N, output_N = turn.net(both).flatten(1).chunk(2)
-        loss = (hinge_discriminator(real_N, output_N) * share_N).sum()
-        scores = {"score_of_real": (real_N.mean(1) * share_N).sum()}
-        return StepOutput(loss=loss, logs=scores | {"score_of_output": (output_N.mean(1) * share_N).sum()})
+        real_N1HW, output_N1HW = turn.net(both).chunk(2)
+        share_P = _shares(covered, real_N1HW) / judged.clamp(min=1)
+        real_P, output_P = real_N1HW.flatten(), output_N1HW.flatten()
+        loss = (hinge_discriminator(real_P[:, None], output_P[:, None]) * share_P).sum()
+        scores = {"score_of_real": (real_P * share_P).sum(), "score_of_output": (output_P * share_P).sum()}
+        return StepOutput(loss=loss, logs=scores)
 
     def _apart(
         self, output: torch.Tensor, target: torch.Tensor, batch: ClipBatch, frames: torch.Tensor
@@ -193,9 +203,18 @@ def _shown(video_B1THW: torch.Tensor, seen: Seen) -> torch.Tensor:
     return pair.transpose(1, 2).flatten(0, 1)
 
 
-def _pairs(batch: ClipBatch) -> torch.Tensor:
-    """(B, T - 1) whether a frame and the next one are both the clip's own."""
-    return batch.valid_BT[:, :-1] & batch.valid_BT[:, 1:]
+def _covered(batch: ClipBatch, seen: Seen) -> torch.Tensor:
+    """(N, 1, H, W) the masks of the second frames of pairs, 0 where a pair is not the clip's own."""
+    own_BT = batch.valid_BT[:, :-1] & batch.valid_BT[:, 1:]
+    covered = seen.mask_B1THW[:, :, 1:] & own_BT[:, None, :, None, None]
+    return covered.transpose(1, 2).flatten(0, 1).float()
+
+
+def _shares(covered_N1HW: torch.Tensor, score_N1HW: torch.Tensor) -> torch.Tensor:
+    """(P,) hidden pixels of each patch: where nothing is hidden, real and output are alike and teach nothing."""
+    rows, columns = score_N1HW.shape[-2:]
+    pixels = covered_N1HW.shape[-1] * covered_N1HW.shape[-2] / (rows * columns)
+    return F.adaptive_avg_pool2d(covered_N1HW, (rows, columns)).flatten() * pixels
 
 
 def _distance(recipe: TranslateRecipe, encoder: str) -> PerceptualDistance:
