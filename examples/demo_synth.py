@@ -34,11 +34,11 @@ class Demo(FrozenModel):
     """Phantom patients, one clip each; about 70 % train."""
     clips: int = 200
     """Of the set."""
-    measured: int = 64
+    measured: int = 96
     """Held-out patients on whom the generators are measured."""
     encoder_steps: int = 400
     """Of `echofm pretrain demo`."""
-    codec_steps: int = 1200
+    codec_steps: int = 2400
     """Of the autoencoder."""
     mafe_steps: int = 200
     """Of the motion features."""

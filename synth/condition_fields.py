@@ -24,6 +24,8 @@ from synth.condition_sequences import Embedding, Motion
 from synth.text.field import Text
 from synth.text.prompt import TIME_POINTS, time_points
 
+_BEAT_WAVES = 3
+
 
 class _Waves(nn.Module):
     """Sines and cosines of a number, then a learned map; a learned null where it is NaN."""
@@ -36,9 +38,14 @@ class _Waves(nn.Module):
         self.null = nn.Parameter(torch.zeros(width))
 
     def forward(self, value: torch.Tensor) -> torch.Tensor:
-        angle = value.nan_to_num()[..., None] * value.new_tensor(self.frequencies)
+        angle = _angles(value, self.frequencies)
         found = self.map(torch.cat([angle.sin(), angle.cos()], -1).float())
         return torch.where(value.isnan()[..., None], self.null, found)
+
+
+def _angles(value: torch.Tensor, frequencies: Sequence[float]) -> torch.Tensor:
+    """(..., N); 0 where it is NaN."""
+    return value.nan_to_num()[..., None] * value.new_tensor(frequencies)
 
 
 class _Number(Field):
@@ -55,13 +62,27 @@ class _Number(Field):
 
 
 class EjectionFraction(_Number):
-    """ef."""
+    """ef: as a number, and times waves of each frame's phase, where that is known: how much smaller the ventricle is
+    at a phase is about proportional to it."""
 
     field, carry, scale = "ef_percent_B", ("labels",), 100
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__(sizes)
+        self.beat = nn.Parameter(torch.zeros(2 * _BEAT_WAVES, sizes.width))
 
     @staticmethod
     def read(batch: ClipBatch) -> dict[str, Any]:
         return {"ef_percent_B": _labels(batch, "ef_percent")}
+
+    def forward(self, condition: Condition) -> torch.Tensor:
+        ef_B, phase_BT = condition.ef_percent_B, condition.phase_BT
+        assert ef_B is not None
+        phase_BT = torch.full_like(ef_B[:, None], math.nan) if phase_BT is None else phase_BT
+        angle = _angles(phase_BT, [2 * math.pi * (wave + 1) for wave in range(_BEAT_WAVES)])
+        waves_BTN = torch.cat([angle.sin(), angle.cos()], -1) * (ef_B.nan_to_num()[:, None, None] / 50 - 1)
+        known_BT1 = (phase_BT.isfinite() & ef_B.isfinite()[:, None])[..., None]
+        return super().forward(condition) + known_BT1 * (waves_BTN.float() @ self.beat)
 
 
 class HeartRate(_Number):

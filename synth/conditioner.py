@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from echofm.clip import ClipBatch
-from echofm.draws import Stream, bernoulli
+from echofm.draws import Stream, uniform
 from echofm.errors import EchofmError
 from echofm.shards.carry import Carry
 from synth.condition import Condition
@@ -79,9 +79,16 @@ class Conditioner(nn.Module):
             held |= field.read(batch)
         return Condition(**held)
 
-    def drop(self, condition: Condition, draw_B: torch.Tensor, probability: float) -> Condition:
-        """Unknown by draws of each clip: with this probability all guided fields together, and each field alone."""
-        dropped_BF = bernoulli(draw_B, len(self.fields) + 1, probability=probability, stream=Stream.CONDITION)
+    def drop(
+        self, condition: Condition, draw_B: torch.Tensor, probability: float, *, but: Mapping[str, float] | None = None
+    ) -> Condition:
+        """Unknown by draws of each clip: with this probability all guided fields together, and each field alone.
+
+        but: fields that have another probability.
+        """
+        chances = [probability, *((but or {}).get(field.field, probability) for field in self.fields)]
+        drawn_BF = uniform(draw_B, len(chances), stream=Stream.CONDITION)
+        dropped_BF = drawn_BF < torch.tensor(chances, dtype=drawn_BF.dtype, device=drawn_BF.device)
         for number, field in enumerate(self.fields):
             alone_B = dropped_BF[:, number + 1]
             dropped_B = alone_B | dropped_BF[:, 0] if field.field in self.guided else alone_B

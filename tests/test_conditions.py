@@ -131,6 +131,8 @@ def test_dropping_is_each_clips_own_and_at_its_rate() -> None:
     # Together .1, or alone .1: .19 each; both: .1 + .9 x .01; the reference stays unless its own draw falls.
     for found, share in ((ef, 0.19), (view, 0.19), (ef & view, 0.109), (reference, 0.1)):
         assert abs(float(found.float().mean()) - share) < 0.02
+    hidden = whole.drop(condition, torch.arange(many), 0.1, but={"reference_BCTHW": 0.4}).reference_BCTHW
+    assert hidden is not None and abs(float(hidden[:, 0, 0, 0, 0].isnan().float().mean()) - 0.4) < 0.02
     part = whole.drop(condition[100:110], torch.arange(100, 110), 0.1)
     assert part.ef_percent_B is not None and torch.equal(part.ef_percent_B.isnan(), ef[100:110])
 

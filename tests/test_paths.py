@@ -11,10 +11,11 @@ from golden_tensors import tensors
 
 from echofm.errors import EchofmError
 from synth.generator import path as paths
+from synth.generator.denoiser import path_of
 from synth.generator.path import AverageVelocity, DataFlow, Diffusion, Flow, LogitNormal, Path, Times
 from synth.generator.sampler import Guidance, diffusion_step, levels_of, sample
 
-ALL: list[Path] = [Flow(), DataFlow(), Diffusion(), AverageVelocity()]
+ALL: list[Path] = [Flow(), DataFlow(), Diffusion(), AverageVelocity(), Flow(shift=4)]
 DRAW_B = torch.arange(5) * 7919 + 3
 
 
@@ -187,6 +188,8 @@ def test_times_are_as_asked_and_each_clips_own() -> None:
     many_B = torch.arange(20_000)
     logit = torch.logit(DataFlow(level=LogitNormal(mean=0.8, std=0.8)).times(many_B).time_B)
     assert abs(logit.mean() - 0.8) < 0.02 and abs(logit.std() - 0.8) < 0.02
+    # Of uniform times above .5, shifted by 3, are those that were above .25.
+    assert abs((path_of("flow", shift=3).times(many_B).time_B > 0.5).float().mean() - 0.75) < 0.01
     two = AverageVelocity(plain=0.75).times(many_B)
     assert abs((two.interval_B == 0).float().mean() - 0.75) < 0.01 and (two.interval_B <= two.time_B).all()
     for path in ALL:
@@ -206,3 +209,5 @@ def test_what_does_not_fit_is_refused() -> None:
             sample(path, lambda *_: data(), data(), steps=1, method=method)  # type: ignore[arg-type]
     with pytest.raises(EchofmError, match="steps"):
         sample(Flow(), lambda *_: data(), data(), steps=0)
+    with pytest.raises(EchofmError, match="--shift is for flows"):
+        path_of("diffusion", shift=3)

@@ -62,6 +62,8 @@ class GeneratorRecipe(Recipe):
     """What predicts."""
     path: PathName = "flow"
     """From noise to data: linear flow; the same by its data; v-prediction; mean velocity, for one step."""
+    shift: float = pydantic.Field(default=1.0, gt=0)
+    """Of a flow's times, in training and sampling: above 1 more of them near noise, where motion is decided."""
     conditions: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME ...]")] = ()
     """What clips may be asked for: ef, heart-rate, frame-rate, phase, view, time-point, text, embedding, motion,
     label-map, reference."""
@@ -69,6 +71,8 @@ class GeneratorRecipe(Recipe):
     """Conditions of pixels that enter by a ControlNet branch on the generator --base, whose own settings stay."""
     dropout: float = pydantic.Field(default=0.1, ge=0, lt=1)
     """Share of the clips whose conditions are not shown, all together and each alone: what guidance needs."""
+    reference_dropout: float = pydantic.Field(default=0.1, ge=0, lt=1)
+    """Share of the clips whose reference frame is not shown: what clips of no patient's frame need."""
     repa: RepaConfig = RepaConfig()
     """Alignment with the encoder."""
     data: DataConfig = DataConfig()

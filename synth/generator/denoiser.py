@@ -30,6 +30,15 @@ PATHS: Mapping[PathName, type[Any]] = {
 }
 
 
+def path_of(name: PathName, *, shift: float = 1.0) -> Path:
+    """A path by its name. Raises EchofmError where it has no times to shift."""
+    if shift == 1:
+        return PATHS[name]()
+    if not issubclass(PATHS[name], Flow):
+        raise EchofmError(f"--shift is for flows; leave it out with --path {name}")
+    return PATHS[name](shift=shift)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Teacher:
     """What hidden tokens are aligned with: a frozen encoder's tokens_BND of the clean clips, on its grid."""
@@ -51,6 +60,7 @@ class Denoiser(nn.Module):
         network: NetworkConfig,
         *,
         path: PathName,
+        shift: float = 1.0,
         conditions: Sequence[str],
         sizes: Sizes,
         control: Sequence[str] = (),
@@ -58,7 +68,7 @@ class Denoiser(nn.Module):
         teacher_width: int = 0,
     ) -> None:
         super().__init__()
-        self.path: Path = PATHS[path]()
+        self.path = path_of(path, shift=shift)
         self.conditioner = Conditioner(conditions, sizes, control=control)
         shape: dict[str, Any] = {"channels": sizes.latent[0], "extra": self.conditioner.channels}
         self.network: nn.Module

@@ -46,6 +46,7 @@ class GeneratorConfig(FrozenModel):
 
     network: NetworkConfig
     path: PathName
+    shift: float = 1.0
     conditions: tuple[str, ...]
     control: tuple[str, ...] = ()
     sizes: Sizes
@@ -83,6 +84,7 @@ class Generator(Saveable):
         denoiser = Denoiser(
             config.network,
             path=config.path,
+            shift=config.shift,
             conditions=config.conditions,
             sizes=config.sizes,
             control=config.control,

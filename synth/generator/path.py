@@ -10,13 +10,14 @@ import abc
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from echofm.draws import Stream, bernoulli, integers, normal, uniform
 
+T = TypeVar("T", float, torch.Tensor)
 Predict = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 """(noisy_BCTHW, time_B, interval_B) to the network's output_BCTHW; the interval is 0 where there is one time."""
 
@@ -93,14 +94,20 @@ def _uniform(draw_B: torch.Tensor, count: int = 1) -> torch.Tensor:
 class Flow(Path):
     """Linear flow: z = (1 - t) x + (e + (1 - e) t) noise, the network predicts its velocity (arXiv 2210.02747).
 
-    data_noise: e, the noise that is left at time 0. level: of training's times; None: uniform.
+    data_noise: e, the noise that is left at time 0. level: of training's times; None: uniform. shift: `shifted`.
     """
 
     data_noise: float = 1e-5
     level: LogitNormal | None = None
+    shift: float = 1.0
+
+    def shifted(self, time: T) -> T:
+        """A time s t / (1 + (s - 1) t), for s above 1 nearer to noise, where what many places share is decided:
+        arXiv 2403.03206, section 5.3.2."""
+        return self.shift * time / (1 + (self.shift - 1) * time)
 
     def times(self, draw_B: torch.Tensor) -> Times:
-        time_B = (self.level or _uniform)(draw_B)[:, 0]
+        time_B = self.shifted((self.level or _uniform)(draw_B)[:, 0])
         return Times(time_B=time_B, interval_B=torch.zeros_like(time_B))
 
     def noisy(self, data_BCTHW: torch.Tensor, noise_BCTHW: torch.Tensor, time_B: torch.Tensor) -> torch.Tensor:
@@ -214,7 +221,7 @@ class AverageVelocity(Flow):
     reconstruction: float = 1.0
 
     def times(self, draw_B: torch.Tensor) -> Times:
-        first_B, second_B = (self.level or _uniform)(draw_B, 2).unbind(1)
+        first_B, second_B = self.shifted((self.level or _uniform)(draw_B, 2)).unbind(1)
         plain_B = bernoulli(draw_B, probability=self.plain, stream=Stream.INTERVAL)
         time_B, start_B = torch.maximum(first_B, second_B), torch.minimum(first_B, second_B)
         time_B = torch.where(plain_B, first_B, time_B)

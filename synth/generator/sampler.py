@@ -66,7 +66,7 @@ def sample(
 
 
 def _flowed(path: Flow, predict: Predict, noisy: torch.Tensor, steps: int, method: Method) -> torch.Tensor:
-    times = [1 - step / steps for step in range(steps + 1)]
+    times = [path.shifted(1 - step / steps) for step in range(steps + 1)]
     for time, end in itertools.pairwise(times):
         interval = time - end if method == "mean" else 0.0
         first = _velocity(path, predict, noisy, time, interval)

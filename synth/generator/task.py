@@ -84,6 +84,7 @@ class GeneratorTask(Task):
         self.net = Denoiser(
             recipe.network,
             path=recipe.path,
+            shift=recipe.shift,
             conditions=recipe.conditions,
             sizes=self._sizes,
             control=recipe.control,
@@ -165,7 +166,9 @@ class GeneratorTask(Task):
         """The batch's share of the path's loss and of the alignment."""
         assert isinstance(batch, LatentBatch)
         clips = yield Sum(torch.tensor(len(batch), device=batch.draw_B.device))
-        condition = self.net.conditioner.drop(self.condition_of(batch), batch.draw_B, self._recipe.dropout)
+        recipe, conditioner = self._recipe, self.net.conditioner
+        rates = {"reference_BCTHW": recipe.reference_dropout}
+        condition = conditioner.drop(self.condition_of(batch), batch.draw_B, recipe.dropout, but=rates)
         losses = turn.net(batch.video_BCTHW, condition, batch.draw_B, batch.valid_BT, self._teacher(batch, turn.step))
         logs = {name.removesuffix("_B"): loss_B.sum() / clips for name, loss_B in losses.items()}
         return StepOutput(loss=logs["path"] + self._recipe.repa.weight * logs.get("repa", 0), logs=logs)
@@ -199,6 +202,7 @@ class GeneratorTask(Task):
         config = GeneratorConfig(
             network=recipe.network,
             path=recipe.path,
+            shift=recipe.shift,
             conditions=recipe.conditions,
             control=recipe.control,
             sizes=self._sizes,

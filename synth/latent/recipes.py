@@ -19,14 +19,15 @@ def demo() -> LatentRecipe:
         name="demo",
         network=AutoencoderConfig(size=64, patch=4, widths=(64,), middle_attention=False),
         adversary=AdversaryConfig(weight=0.0, start_step=800, width=32, layers=2),
-        data=DataConfig(frames=4, frame_rate_hz=6.25),
+        # Sixteen frames of as many clips: four of each of four say less, and cost 0.8 dB.
+        data=DataConfig(frames=1),
         fit=FitConfig(
-            steps=1000,
-            batch=4,
+            steps=2400,
+            batch=16,
             workers=0,
             save_every=100,
             ema_decay=0.99,
-            optim=OptimConfig(base_lr=0.384, warmup_steps=20, weight_decay=0.0, max_grad_norm=1.0),
+            optim=OptimConfig(base_lr=0.096, warmup_steps=20, weight_decay=0.0, max_grad_norm=1.0),
         ),
         monitor=MonitorConfig(every=100, clips=8),
     )

@@ -8,6 +8,7 @@ from synth.generator.config import DataConfig, GeneratorRecipe, NetworkConfig
 
 # The phase makes the ejection fraction count: the network knows in which frames the ventricle is to be small.
 _CONDITIONS = ("ef", "phase", "view", "reference")
+_SHIFT, _HIDDEN = 4.0, 0.4
 
 
 def demo() -> GeneratorRecipe:
@@ -18,7 +19,9 @@ def demo() -> GeneratorRecipe:
     return GeneratorRecipe(
         name="demo",
         network=NetworkConfig(width=128, depth=6, heads=4, patch=4),
+        shift=_SHIFT,
         conditions=_CONDITIONS,
+        reference_dropout=_HIDDEN,
         fit=FitConfig(
             steps=3000, batch=8, workers=0, save_every=250, ema_decay=0.998,
             optim=OptimConfig(base_lr=3.2e-2, warmup_steps=50, weight_decay=0.0, max_grad_norm=1.0),
@@ -35,7 +38,9 @@ def base() -> GeneratorRecipe:
     return GeneratorRecipe(
         name="base",
         network=NetworkConfig(width=384, depth=12, heads=6, patch=2),
+        shift=_SHIFT,
         conditions=_CONDITIONS,
+        reference_dropout=_HIDDEN,
         data=DataConfig(frames=32, frame_rate_hz=25),
         fit=FitConfig(
             steps=50_000, batch=32, precision="bf16", workers=6, ema_decay=0.9995,
