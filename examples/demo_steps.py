@@ -8,6 +8,9 @@ import shlex
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, TypeVar
+
+import tyro
 
 from echofm import cli
 from echofm.atomic import write_whole
@@ -18,9 +21,26 @@ from echofm.schema import FrozenModel
 _DONE, _SETTINGS = "steps.json", "demo.json"
 
 
-def claim(options: FrozenModel, out: Path) -> None:
-    """Make the folder, or find in it a demo of the same settings. Raises EchofmError where it holds anything else."""
-    mark, settings = out / _SETTINGS, options.model_dump_json(indent=1, exclude={"out"}) + "\n"
+Options = TypeVar("Options", bound="DemoOptions")
+
+
+class DemoOptions(FrozenModel):
+    """What every demo may be asked."""
+
+    out: Path
+    """Folder for everything; an interrupted or finished demo of the same settings goes on."""
+    small: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Networks of a few thousand weights, which learn nothing: to see everything work."""
+
+
+def begun(kind: type[Options], argv: list[str], description: str | None) -> tuple[Options, Steps]:
+    """The options of a command line, and the steps of a new demo or of one of the same settings.
+
+    Raises EchofmError where the folder holds anything else.
+    """
+    options = tyro.cli(kind, args=argv, description=description)
+    out, mark = options.out, options.out / _SETTINGS
+    settings = options.model_dump_json(indent=1, exclude={"out"}) + "\n"
     if mark.is_file():
         if mark.read_text(encoding="utf-8") != settings:
             raise EchofmError(f"{out} holds a demo of other settings ({_SETTINGS}); give another --out")
@@ -28,6 +48,7 @@ def claim(options: FrozenModel, out: Path) -> None:
         raise EchofmError(f"{out} is there already and no earlier demo; choose another folder with --out")
     out.mkdir(parents=True, exist_ok=True)
     write_whole(mark, settings)
+    return options, Steps(out)
 
 
 @dataclass

@@ -12,24 +12,20 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-from demo_steps import Steps, claim
+from demo_steps import DemoOptions, Steps, begun
 from PIL import Image
 
 from echofm.errors import EchofmError
-from echofm.schema import FrozenModel
 
 # Nobody trained it on these patients; a random network needs no download.
 _JUDGE = "timm:resnet18?frames=16&size=64&random"
 
 
-class Demo(FrozenModel):
+class Demo(DemoOptions):
     """From phantom hearts to an audited synthetic set and a page about it."""
 
     out: Path = Path("demo-synth")
-    """Folder for everything; an interrupted or finished demo of the same settings goes on."""
     patients: int = 600
     """Phantom patients, one clip each; about 70 % train."""
     clips: int = 200
@@ -50,16 +46,12 @@ class Demo(FrozenModel):
     """Sampling steps."""
     guidance: float = 2.0
     """Of the set."""
-    small: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Networks of a few thousand weights, which learn nothing: to see everything work."""
 
 
 def main(argv: list[str]) -> int:
     """Run the demo, or go on with it; 0 when the page is written."""
-    options = tyro.cli(Demo, args=argv, description=__doc__)
+    options, steps = begun(Demo, argv, __doc__)
     out = options.out
-    claim(options, out)
-    steps = Steps(out)
     _train(options, steps)
     _sample(options, steps)
     # Only now: torch takes a moment to import.

@@ -11,14 +11,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-from demo_steps import Steps, claim
+from demo_steps import DemoOptions, Steps, begun
 from PIL import Image
 
 from echofm.errors import EchofmError
-from echofm.schema import FrozenModel
 
 _GENERATORS = {"image": ["--conditions", "view", "time-point"], "text": [], "text-map": []}
 # Of a few thousand weights.
@@ -37,11 +34,10 @@ _SMALL = [
 ]
 
 
-class Demo(FrozenModel):
+class Demo(DemoOptions):
     """From phantom hearts to three generators of frames, and a page about them."""
 
     out: Path = Path("demo-text")
-    """Folder for everything; an interrupted or finished demo of the same settings goes on."""
     patients: int = 160
     """Phantom patients, two views each; 60 % train, 30 % test."""
     size: int = 96
@@ -56,16 +52,12 @@ class Demo(FrozenModel):
     """Of each downstream training."""
     seeds: int = 3
     """Of downstream trainings."""
-    small: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Networks of a few thousand weights, which learn nothing: to see everything work."""
 
 
 def main(argv: list[str]) -> int:
     """Run the demo; 0 when the page is written."""
-    options = tyro.cli(Demo, args=argv, description=__doc__)
+    options, steps = begun(Demo, argv, __doc__)
     out = options.out
-    claim(options, out)
-    steps = Steps(out)
     _made(options, steps)
     # Only now: torch takes a moment to import.
     from demo_text_figures import RESULTS, measured

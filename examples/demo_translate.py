@@ -11,22 +11,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-from demo_steps import Steps, claim
+from demo_steps import DemoOptions, Steps, begun
 
 from echofm.errors import EchofmError
-from echofm.schema import FrozenModel
 
 _SMALL = ["--network.structure-widths", "8", "16", "--network.texture-widths", "4", "8", "--fit.batch", "2"]
 
 
-class Demo(FrozenModel):
+class Demo(DemoOptions):
     """From phantom hearts with colour to their translated clips, and a page about them."""
 
     out: Path = Path("demo-translate")
-    """Folder for everything; an interrupted or finished demo of the same settings goes on."""
     patients: int = 240
     """Phantom patients, a clip each in one of three views."""
     frames: int = 40
@@ -37,16 +33,12 @@ class Demo(FrozenModel):
     """Of the networks that read view and left ventricle."""
     seed: int = 0
     """Of the translator's training."""
-    small: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Networks of a few thousand weights, which learn nothing: to see everything work."""
 
 
 def main(argv: list[str]) -> int:
     """Run the demo; 0 when the page is written."""
-    options = tyro.cli(Demo, args=argv, description=__doc__)
+    options, steps = begun(Demo, argv, __doc__)
     out = options.out
-    claim(options, out)
-    steps = Steps(out)
     _made(options, steps)
     # Only now: torch takes a moment to import.
     from demo_translate_page import build

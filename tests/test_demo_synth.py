@@ -55,8 +55,7 @@ def test_the_demo_goes_on_and_ends_with_a_set_figures_and_a_page(
 
     monkeypatch.setenv("ECHOFM_HOME", str(tmp_path))
     out = tmp_path / "demo-synth"
-    options = demo_synth.tyro.cli(demo_synth.Demo, args=[*SMALL, "--out", str(out)])
-    demo_synth.claim(options, out)
+    demo_synth.begun(demo_synth.Demo, [*SMALL, "--out", str(out)], None)
     (out / "steps.json").write_text(json.dumps({rendered(out): 1.0}))
     assert demo_synth.main([*SMALL, "--out", str(out)]) == 0
     assert {path.name for path in out.iterdir() if "shards.mafe" not in path.name} == {

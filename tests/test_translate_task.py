@@ -6,7 +6,6 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,18 +15,12 @@ from coloured import SIZE, START, TEXTURE, tiny_recipe, write_coloured
 from pretrain_process import environments_of_two, finish, forked
 from safetensors.torch import load_file
 from shardfolder import write_hearts
+from task_runs import metrics, run_task, write_encoder
 
 import echofm
 from echofm.cli import main as command
-from echofm.clip import ClipBatch
-from echofm.contract import InputContract
 from echofm.engine.asking import MicroLoss, outputs
-from echofm.engine.fit import fit
-from echofm.engine.run import Run
 from echofm.engine.task import Turn
-from echofm.hub import save_model
-from echofm.model.config import EncoderConfig
-from echofm.model.vit import VideoEncoder
 from echofm.shards.read import ShardSet
 from synth.translate.config import TranslateRecipe, TranslatorConfig
 from synth.translate.recipes import RECIPES
@@ -36,7 +29,6 @@ from synth.translate.texture import energy_score
 from synth.translate.translator import Translator
 
 GOLDEN = Path(__file__).parent / "golden" / "translate_loss_curve.json"
-CLOCK = {"clips_per_s", "data_wait_share", "eta_s"}
 PLAYERS = ("structure", "texture", "discriminator")
 
 
@@ -54,33 +46,14 @@ def shards(folder: Path) -> ShardSet:
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    torch.manual_seed(0)
-    net = VideoEncoder(EncoderConfig(size=SIZE, frames=8, channels=1, patch=8, tubelet=2, width=16, depth=3, heads=2))
-    folder = tmp_path_factory.mktemp("encoder")
-    save_model(net, folder, contract=InputContract(size=SIZE, frames=8, frame_rate_hz=25), card={})
-    return str(folder)
+    return write_encoder(tmp_path_factory.mktemp("encoder"), size=SIZE)
 
 
 def run_of(
     folder: Path, shards: ShardSet, *, killed_at: int | None = None, resume: bool = False, **fit_: object
 ) -> None:
     recipe = tiny_recipe(**fit_)
-    task = TranslateTask(recipe, shards)
-    run = Run.open(folder, recipe, env={"data": {}}, resume=resume)
-
-    def batches() -> Iterator[ClipBatch]:
-        dealt = task.batches(shards, recipe.fit, start_step=run.start_step)
-        for step, batch in enumerate(dealt, run.start_step + 1):
-            if step == killed_at:
-                raise KeyboardInterrupt
-            yield batch
-
-    fit(task, batches(), recipe.fit, run)
-
-
-def metrics(folder: Path) -> list[dict[str, float]]:
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [{name: value for name, value in json.loads(line).items() if name not in CLOCK} for line in lines]
+    run_task(folder, TranslateTask(recipe, shards), recipe, shards, killed_at=killed_at, resume=resume)
 
 
 @pytest.fixture(scope="module")
