@@ -7,6 +7,7 @@ import os
 from inspect import signature
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from encoder_and_sets import write_encoder_and_sets
@@ -19,11 +20,15 @@ from echofm.cli import main
 from echofm.errors import EchofmError
 from echofm.hub import load_model, save_model
 from echofm.phantom.video import write_mjpeg
+from echofm.readers.limits import Limits
 from echofm.readers.source import Row
+from echofm.readers.video import decode_video
 from synth.condition import Condition
 from synth.generator.cli import SampleSet
+from synth.generator.config import GeneratorRecipe
 from synth.generator.judge import Judge
 from synth.generator.model import Generator
+from synth.generator.recipes import video_ef, video_motion
 from synth.generator.sampler import Guidance
 
 CONDITIONS = ("ef", "phase", "view", "reference")
@@ -94,6 +99,23 @@ def test_frames_by_view_and_time_point_and_by_text(tmp_path: Path, capsys: pytes
         "",
         "35.000",
     ]
+
+
+@pytest.mark.parametrize("recipe", [video_ef.published(), video_motion.published()], ids=["ef", "motion"])
+def test_the_published_unets_are_sampled_end_to_end(recipe: GeneratorRecipe, tmp_path: Path) -> None:
+    """Narrow, of few frames, on latents that are padded to a multiple of 8."""
+    torch.manual_seed(0)
+    network = recipe.network.model_copy(update={"width": 32, "depth": 1})
+    conditions = tuple(name for name in recipe.conditions if name != "motion")
+    generator = tiny_generator(conditions, path=recipe.path, size=14, network=network)
+    save_model(generator, tmp_path / "run" / "export", contract=generator.contract, card={})
+    asked = ["--ef", "30,60"] if "ef" in conditions else []
+    out = sampled(tmp_path / "run", tmp_path / "set", "--count", "2", *asked)
+    whole = generator.sample(Condition.of(1, frames=4, ef_percent=30) if asked else None, steps=2, seed=0)
+    with (out / "Videos" / "synthetic-000000.avi").open("rb") as file:
+        clip = decode_video(file, container="avi", channels=1, limits=Limits())
+    assert clip.frames_TCHW.shape == (4, 1, 14, 14) and len(set(pixels(out).values())) == 2
+    assert np.abs(clip.frames_TCHW / 255 - whole[0].transpose(0, 1).numpy()).mean() < 0.1
 
 
 def test_a_clip_does_not_depend_on_the_others(run: Path, tmp_path: Path) -> None:

@@ -13,11 +13,16 @@ from synth.text.grammar import VOCABULARY
 
 
 def tiny_generator(
-    conditions: tuple[str, ...], *, frames: int = 4, path: PathName = "flow", size: int = 16
+    conditions: tuple[str, ...],
+    *,
+    frames: int = 4,
+    path: PathName = "flow",
+    size: int = 16,
+    network: NetworkConfig | None = None,
 ) -> Generator:
     """Of the global seed."""
-    codec, network = PixelCodec(size=size), NetworkConfig(width=16, depth=1, heads=2, patch=8)
-    sizes = Sizes(width=16, latent=(1, size, size), views=("A4C", "PLAX"), words=VOCABULARY)
+    codec, network = PixelCodec(size=size), network or NetworkConfig(width=16, depth=1, heads=2, patch=8)
+    sizes = Sizes(width=network.width, latent=(1, size, size), views=("A4C", "PLAX"), words=VOCABULARY)
     config = GeneratorConfig(
         network=network,
         path=path,

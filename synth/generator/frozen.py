@@ -77,7 +77,7 @@ def with_base(recipe: GeneratorRecipe, base: Generator | None) -> GeneratorRecip
     for name in recipe.control:
         if name not in FIELDS or FIELDS[name].way != "channels":
             raise EchofmError(f"--control {name}: a branch is shown conditions of pixels: label-map, reference")
-    own = {"network": config.network, "path": config.path, "shift": config.shift, "conditions": config.conditions, "data": config.data}
+    own = {name: getattr(config, name) for name in ("network", "path", "shift", "conditions", "data")}
     return recipe.model_copy(update=own)
 
 

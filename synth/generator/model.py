@@ -130,8 +130,9 @@ class Generator(Saveable):
             others', and 16 elsewhere.
         Raises EchofmError where the condition does not fit the generator.
         """
-        condition = condition or Condition()
-        held = len(condition) if condition.held() else clips or 1
+        # Not `or`: a condition that asks for nothing has no length.
+        condition = Condition() if condition is None else condition
+        held = len(condition) if condition.held() else clips or (1 if draw_B is None else len(draw_B))
         if clips not in (None, held):
             raise EchofmError(f"{clips} clips of a condition of {held}; leave clips out")
         frames = frames or self.contract.frames
