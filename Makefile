@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo demo-synth demo-text test test-slow check bench bench-audit bench-probe clean
+.PHONY: demo demo-synth demo-text demo-translate test test-slow check bench bench-audit bench-probe clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python >= 3.10 is needed; set PYTHON=python3.x")'
@@ -21,6 +21,9 @@ demo-synth: $(STAMP)
 
 demo-text: $(STAMP)
 	$(BIN)/python examples/demo_text.py --out demo-text
+
+demo-translate: $(STAMP)
+	$(BIN)/python examples/demo_translate.py --out demo-translate
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile

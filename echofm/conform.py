@@ -47,6 +47,25 @@ def conform(
     return _at_size(_at_rate(clip, frame_rate_hz), size)
 
 
+def placed_back(planes: npt.NDArray[np.float32], sector_HW: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """Planes (..., S, S) of a clip that `conform` brought to size S, in the pixels that it had; 0 where it was cut.
+
+    sector_HW: of the clip before. Resized by the same triangle filter.
+    """
+    size = planes.shape[-1]
+    if sector_HW.shape == (size, size):
+        return planes
+    square = _Square(*_bounding_box(sector_HW), size)
+    row, column = square.offset
+    found = np.zeros((*planes.shape[:-2], *sector_HW.shape), np.float32)
+    inner = np.empty((*planes.shape[:-2], square.height, square.width), np.float32)
+    for plane_SS, inner_HW in zip(planes.reshape(-1, size, size), inner.reshape(-1, *inner.shape[-2:])):
+        wide = np.asarray(Image.fromarray(plane_SS).resize((square.side, square.side), Image.Resampling.BILINEAR))
+        inner_HW[:] = wide[row : row + square.height, column : column + square.width]
+    found[..., square.top : square.top + square.height, square.left : square.left + square.width] = inner
+    return found
+
+
 def grey_bt601(frames_TCHW: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """BT.601 luma of RGB frames by the readers' one rule (echofm.readers.luma); grey as it is. (T, 1, H, W)."""
     if frames_TCHW.shape[1] == 1:

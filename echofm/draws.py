@@ -43,6 +43,8 @@ class Stream(enum.IntEnum):
     ACOUSTIC_VIEW = 18
     SPECKLE = 19
     HAZE = 20
+    COLOUR_BOX = 21
+    TEXTURE = 22
 
 
 def hashed(draw_B: torch.Tensor, *shape: int, stream: Stream) -> torch.Tensor:

@@ -39,6 +39,7 @@ KINDS = {
     "encoder": "echofm.model.vit:VideoEncoder",
     "mafe": "synth.mafe.network:Mafe",
     "autoencoder": "synth.latent.autoencoder:Autoencoder",
+    "translator": "synth.translate.translator:Translator",
     "mafe_published": "synth.mafe.published.network:PublishedMafe",
 }
 # Kind: its configuration, and what its encoder's tensors are called.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, ClassVar
 
 import pydantic
@@ -14,7 +13,7 @@ from echofm.engine.config import FitConfig, MonitorConfig, OptimConfig
 from echofm.model.config import SIZES, MaskingConfig, NetworkConfig, ObjectiveConfig, require_learnable
 from echofm.schema import FrozenModel
 
-# Not the published losses, which are phase_centre 0: benchmarks/results-phantom.md has what it is worth.
+# 0 as published: benchmarks/results-phantom.md has what it is worth.
 _PHASE_CENTRE = 0.9
 
 
@@ -67,9 +66,6 @@ def demo() -> PretrainRecipe:
     """A small encoder in two minutes on two CPU cores, to see everything work.
 
     echofm pretrain demo --data SHARDS --out RUN
-
-    On 16 generated hearts beside the 64 trained on (tests/test_pretrain_runs.py) the embedding's correlation with the
-    pixel prior rises from 0.01 to 0.99 and the least phase contrast from -0.05 to 1.04.
     """
     return PretrainRecipe(
         name="demo",
@@ -131,10 +127,8 @@ def large() -> PretrainRecipe:
 
     torchrun --nproc_per_node 8 --no-python echofm pretrain large --data SHARDS --out RUN
 
-    The paper's batch of 8 GPUs x 8 clips; 450,000 steps are its 100 epochs of 290,000 videos, a twentieth of them
-    warm-up. Estimated, not measured: some 8 hours on eight A100, if the loaders keep up (1,000 clips/s; shards
-    of --size 224). With fewer GPUs --fit.accumulate gives the same result. Warm-up and frame rate are not in the paper:
-    32 frames at 25 a second show at least one beat above 47 bpm.
+    The paper's batch of 8 GPUs x 8 clips (with fewer, --fit.accumulate gives the same result) and its 100 epochs of
+    290,000 videos. Warm-up and frame rate are not in the paper: 32 frames at 25 Hz show a beat above 47 bpm.
     """
     return PretrainRecipe(
         name="large",
@@ -143,5 +137,4 @@ def large() -> PretrainRecipe:
     )
 
 
-_ALL: tuple[Callable[[], PretrainRecipe], ...] = (demo, tiny, small, base, large)
-RECIPES = {recipe.__name__: recipe for recipe in _ALL}
+RECIPES = {recipe.__name__: recipe for recipe in (demo, tiny, small, base, large)}

@@ -79,10 +79,7 @@ def _rows_of(model: VideoMae, part: ClipBatch) -> tuple[dict[str, torch.Tensor],
 
 
 def figures_of(rows: Mapping[str, torch.Tensor]) -> dict[str, float]:
-    """Means over the clips, and figures of all their vectors.
-
-    Of the cycle: see echofm.metric.cycle. rankme, embedding_std: of all phase vectors. psnr_db: of hidden tubelets.
-    """
+    """Means over the clips (echofm.metric.cycle); rankme, embedding_std: of all phase vectors."""
     phase_BTD = rows["phase_BTD"]
     return {
         "prior_correlation": float(rows["correlation_B"].nanmean()),

@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 done, but a check of the encoder or its embedding failed (
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import isnan
@@ -18,8 +19,10 @@ from echofm.embed.options import LabelledEmbedOptions
 from echofm.errors import EchofmError
 
 if TYPE_CHECKING:
+    from echofm.intervals import Estimate
     from echofm.progress import Bar
     from probe.inputs import ProbeInputs
+    from probe.perturb import Strengths
     from probe.report.clips import FramesOf
     from probe.result import ProbeResult
     from probe.targets import ProbeRequest
@@ -65,6 +68,9 @@ class Arguments:
     """Parts of the training patients whose labels are used: 0.01,0.1,1."""
     baselines: bool = True
     """Also probe the encoder's architecture at random weights, and the pixels."""
+    perturb: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="KIND:STRENGTH")] = ()
+    """Also test on clips with a fault of the image, as `shadow:0.5` (`echofm embed --help` lists them; all:0.5 tries
+    each): what every method loses by it; may be given several times."""
     cross_validate: Annotated[int | None, tyro.conf.arg(metavar="FOLDS")] = None
     """Test every patient in turn, in so many folds dealt by patient, `--seeds` times: for sets of few patients."""
     seeds: int = 5
@@ -91,6 +97,7 @@ def main(argv: list[str]) -> int:
     # Only now, so that --help needs no torch.
     from echofm.embed.source import is_features
     from probe.labels.folds import require_folds
+    from probe.perturb import parsed, require_perturbable
     from probe.protocol import require_request
     from probe.targets import ProbeRequest, check_before_embedding, target_folders
 
@@ -101,19 +108,25 @@ def main(argv: list[str]) -> int:
     shared = {name: getattr(arguments, name) for name in _REQUESTED} | {"label_fractions": fractions}
     test_on = next(iter(arguments.test_on), None)
     requests = [ProbeRequest(target=target, test_on=test_on, **shared) for target in arguments.target]
-    if not is_features(Path(arguments.sources[0])):
+    tables = is_features(Path(arguments.sources[0]))
+    if strengths := parsed(arguments.perturb):
+        require_perturbable(requests, encoder=arguments.data is not None and not tables)
+    if not tables:
         own = arguments.embed.own_labels()
         data = [each for each in (arguments.data, *arguments.test_on) if each is not None]
         check_before_embedding(requests, data=data, own=() if own is None else own.names)
     with target_folders(arguments.out, arguments.target) as folders:
-        return _probe(arguments, requests, folders)
+        return _probe(arguments, requests, folders, strengths)
 
 
-def _probe(arguments: Arguments, requests: list[ProbeRequest], folders: dict[str, Path]) -> int:
+def _probe(
+    arguments: Arguments, requests: Sequence[ProbeRequest], folders: dict[str, Path], strengths: Strengths
+) -> int:
     """Open what is probed, probe each target, print, write the report; the exit code."""
     from echofm.names import NAMES, write_names
     from echofm.progress import progress_bar
     from probe.checks.embedding import check_embedding, problems_of
+    from probe.perturb import with_perturbed
     from probe.predict.model import LabelModel
     from probe.predict.rates import with_rates_as_read
     from probe.report import write_report
@@ -122,6 +135,7 @@ def _probe(arguments: Arguments, requests: list[ProbeRequest], folders: dict[str
 
     inputs = _opened(arguments)
     check_before_probing(requests, inputs)
+    requests = with_perturbed(requests, inputs, strengths)
     checks = [*inputs.checks, *check_embedding(inputs.table).checks]
     stated = problems_of(checks)
     for problem in stated:
@@ -180,7 +194,8 @@ def _spec_of(arguments: Arguments) -> str | None:
     spec = arguments.sources[0]
     if is_features(Path(spec)):
         return None
-    return str(Path(spec).resolve()) if Path(spec).is_dir() else spec
+    folder, mark, options = spec.partition("?")
+    return f"{Path(folder).resolve()}{mark}{options}" if Path(folder).is_dir() else spec
 
 
 def _frames_of(data: Path | None) -> FramesOf | None:
@@ -215,11 +230,14 @@ def _print(result: ProbeResult) -> None:
     metric_wide = max(18, *(len(f"{score.metric} {score.of}".rstrip()) for score in result.scores))
     for score in result.scores:
         if score.level == "clip":
-            found, part = score.estimate, f"{100 * score.label_fraction:.3g}%"
-            figure = (
-                " not defined" if isnan(found.value) else f"{found.value:8.3f}  [{found.low:.3f}, {found.high:.3f}]"
-            )
-            print(
-                f"{result.target:<16} {score.method:<{wide}} {part:>5} of labels  "
-                f"{f'{score.metric} {score.of}'.rstrip():<{metric_wide}} {figure}"
-            )
+            part, metric = f"{100 * score.label_fraction:.3g}%", f"{score.metric} {score.of}".rstrip()
+            line = f"{result.target:<16} {score.method:<{wide}} {part:>5} of labels  {metric:<{metric_wide}}"
+            print(f"{line} {_figure(score.estimate)}")
+    for each in result.perturbed:
+        if each.level == "clip" and each.metric == result.perturbed[0].metric:
+            line = f"{result.target:<16} {each.method:<{wide}} {each.perturbation:<16} {each.metric:<{metric_wide}}"
+            print(f"{line} {_figure(each.estimate)}  minus clean {_figure(each.change)}")
+
+
+def _figure(found: Estimate) -> str:
+    return " not defined" if isnan(found.value) else f"{found.value:8.3f}  [{found.low:.3f}, {found.high:.3f}]"

@@ -6,11 +6,15 @@ pixels follow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+import functools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from echofm.acoustic import Kind
 from echofm.backbones import PixelEncoder, open_encoder, random_spec
 from echofm.clip import Clip
 from echofm.embed.cache import Embedded, embedded
@@ -45,6 +49,7 @@ class ProbeInputs:
     does a task on each clip as it lies there (`Videos.every`), also of the other set; frames_of: one
     clip's frames, by its id; both None for a table alone. device: of the encoders. test_clips: ids of another set's
     clips, where those are tested on: tables then hold both sets' clips, and frames_of reads the other set's.
+    embed_some: an encoder, its name, clips that are tested on and their perturbation give a table; None of tables.
     """
 
     table: EmbeddingTable
@@ -60,6 +65,7 @@ class ProbeInputs:
     every: Callable[[Callable[[Clip, Any], Any]], Iterator[Any]] | None = None
     frames_of: FramesOf | None = None
     test_clips: Collection[str] | None = None
+    embed_some: Callable[[AnyEncoder, str, Collection[str], Mapping[Kind, float]], EmbeddingTable] | None = None
 
 
 def open_inputs(
@@ -177,6 +183,7 @@ class _EncoderTables:
             baseline_encoders=random,
             device=self.options.torch_device,
             pixels=self.table(pixels, PIXEL_PCA, plain=True) if self.with_baselines else None,
+            embed_some=functools.partial(self._some, found[-1]),
             checks=tuple(checks),
             clips=lambda: (
                 item.clip for each in dict.fromkeys((source, shown)) for item in readable(each, range(len(each)))
@@ -200,24 +207,36 @@ class _EncoderTables:
 
     def _embedded(self, encoder: Any, name: str, *, plain: bool = False) -> list[Embedded]:
         """Of the data, and of what is tested on."""
+        sources = [self._input(encoder, data) for data in (self.data, self.test_on) if data is not None]
+        return [self._embed(encoder, source, name, plain=plain) for source in sources]
+
+    def _embed(
+        self, encoder: Any, source: Input, name: str, *, plain: bool, perturb: Mapping[Kind, float] | None = None
+    ) -> Embedded:
         options, tokens = self.options, None
         encoder = encoder.to(options.torch_device)
         if not plain and options.grid is not None and encoder.grid is not None:
             # Coarser than asked for where this encoder's own grid is.
             times, rows, columns = (min(want, own) for want, own in zip(options.grid, encoder.grid))
             tokens = times, rows, columns
-        return [
-            embedded(
-                options.extractor(encoder, phase=not plain, tokens=tokens),
-                self._input(encoder, data),
-                name=name,
-                cache=options.cache,
-                say=self.say,
-                show_progress=self.show_progress,
-            )
-            for data in (self.data, self.test_on)
-            if data is not None
-        ]
+        return embedded(
+            options.extractor(encoder, phase=not plain, tokens=tokens, perturb=perturb),
+            source,
+            name=name,
+            cache=options.cache,
+            say=self.say,
+            show_progress=self.show_progress,
+        )
+
+    def _some(
+        self, whole: Embedded, encoder: Any, name: str, clips: Collection[str], perturb: Mapping[Kind, float]
+    ) -> EmbeddingTable:
+        """whole: of the set that is tested on, by any encoder."""
+        videos = self._videos(self.test_on or self.data)
+        videos.locate(whole.table.clip_id.tolist(), whole.folder)
+        plain = isinstance(encoder, PixelEncoder)
+        table = self._embed(encoder, videos.some(encoder.contract, clips), name, plain=plain, perturb=perturb).table
+        return table.select(np.isin(table.clip_id.astype(str), list(clips)))
 
     def _frames_of(self, source: Input, found: Embedded) -> FramesOf | None:
         if not isinstance(source, FileInput):

@@ -151,6 +151,20 @@ def _require_disjoint(patients: npt.NDArray[np.str_], given: npt.NDArray[np.obje
             )
 
 
+def same_clips(other: EmbeddingTable, table: EmbeddingTable, name: str, *, phase: bool = False) -> EmbeddingTable:
+    """The other table's rows of the table's clips, in its order. Raises EchofmError where it lacks clips, or phase
+    tokens if needed."""
+    index = pd.Index(other.clip_id).get_indexer(pd.Index(table.clip_id))
+    if (index < 0).any():
+        raise EchofmError(
+            f"{int((index < 0).sum())} clips are not in the table of {name!r}; embed the same data with both encoders"
+        )
+    if phase and other.phase is None:
+        raise EchofmError(f"table {name!r} has no phase tokens; embed the clips with phase on")
+    # Rows in the table's order already stay where they are, mapped from disk perhaps.
+    return other if np.array_equal(index, np.arange(len(other))) else other.select(index)
+
+
 def some_patients(
     table: EmbeddingTable, rows: npt.NDArray[np.int64], *, fraction: float, seed: int
 ) -> npt.NDArray[np.int64]:

@@ -8,18 +8,16 @@ counts. Shapes: N rows (clips, frames, queries, ...), W draws at a time, J draws
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.intervals import Estimate, estimate, patient_weights
-from probe.result import Comparison, Pooling, Probed, Score
+from probe.result import Comparison, PerturbedScore, Pooling, Probed, Score
 
 Array = npt.NDArray[np.float64]
 Chosen = dict[str, float | str]
@@ -200,22 +198,63 @@ class ProbeProtocol(ABC, Generic[Source, Answered]):
         """Whether both were asked the same, row by row."""
         return True
 
-    def probe(self, source: Source, baselines: Mapping[str, Source] | None) -> Probed:
-        """Scores of the probe, of what stands beside it and of the baselines, and the probe minus each of these."""
+    def again(self, method: str, source: Source) -> Answered:
+        """Answer where nothing but the test rows is other than before: by what was fitted then."""
+        return self.answer(method, source)
+
+    def probe(
+        self,
+        source: Source,
+        baselines: Mapping[str, Source] | None,
+        perturbed: Mapping[str, Mapping[str, Source]] | None = None,
+    ) -> Probed:
+        """Scores of the probe, of what stands beside it and of the baselines, and the probe minus each of these.
+
+        perturbed: by perturbation and method, the sources with perturbed test rows.
+        """
         own = self.answer("probe", source)
         others = (entry for name, each in (baselines or {}).items() for entry in self.entries(name, each))
         ours = redraw(own.figures, draws=self.draws, seed=self.seed)
         scores, comparisons = _scores(Entry(method="probe", answers=own), ours), []
-        chosen = {"probe": own.chosen}
+        chosen, clean = {"probe": own.chosen}, {"probe": (own.figures, ours)}
         chance = Entry(method="chance", answers=Answers(figures=own.chances), compared=False)
         for entry in (chance, *self.beside(own), *others):
             theirs = redraw(entry.answers.figures, draws=self.draws, seed=self.seed)
             scores += _scores(entry, theirs)
             if entry.compared and self.paired(own, entry.answers):
                 comparisons += self._comparisons(own, ours, entry, theirs)
+            if entry.label_fraction == 1.0:
+                clean[entry.method] = entry.answers.figures, theirs
             if entry.answers.chosen:
                 chosen[entry.method] = entry.answers.chosen
-        return self.probed(own, {"chosen": chosen, "scores": scores, "comparisons": comparisons})
+        scored = {"chosen": chosen, "scores": scores, "comparisons": comparisons}
+        return self.probed(own, {**scored, "perturbed": list(self._perturbed(perturbed or {}, clean))})
+
+    def _perturbed(
+        self,
+        perturbed: Mapping[str, Mapping[str, Source]],
+        clean: Mapping[str, tuple[Mapping[Key, Figure], Mapping[Key, Redrawn]]],
+    ) -> Iterator[PerturbedScore]:
+        for perturbation, sources in perturbed.items():
+            for method, source in sources.items():
+                figures = self.again(method, source).figures
+                before, redrawn = clean[method]
+                for key, each in redraw(figures, draws=self.draws, seed=self.seed).items():
+                    if key in redrawn and self.comparable(key):
+                        yield PerturbedScore(
+                            perturbation=perturbation,
+                            method=method,
+                            metric=key.metric,
+                            level=key.level,
+                            estimate=each.estimate,
+                            change=self._apart((figures[key], each), (before[key], redrawn[key])),
+                        )
+
+    def _apart(self, first: tuple[Figure, Redrawn], second: tuple[Figure, Redrawn]) -> Estimate:
+        """First minus second, paired."""
+        if first[0].same_rows(second[0]):
+            return first[1].minus(second[1])
+        return difference(first[0], second[0], draws=self.draws, seed=self.seed)
 
     def _comparisons(
         self, own: Answered, ours: Mapping[Key, Redrawn], entry: Entry, theirs: Mapping[Key, Redrawn]
@@ -224,9 +263,7 @@ class ProbeProtocol(ABC, Generic[Source, Answered]):
         for key, each in theirs.items():
             if key not in ours or not self.comparable(key) or np.isnan(each.value):
                 continue
-            first, second = own.figures[key], entry.answers.figures[key]
-            alike = first.same_rows(second)
-            apart = ours[key].minus(each) if alike else difference(first, second, draws=self.draws, seed=self.seed)
+            apart = self._apart((own.figures[key], ours[key]), (entry.answers.figures[key], each))
             found.append(Comparison(baseline=entry.method, metric=key.metric, level=key.level, difference=apart))
         return found
 
@@ -241,20 +278,6 @@ def require_request(baselines: Iterable[str] | None = None, *, seed: int = 0, **
     for name, count in counts.items():
         if count < 1:
             raise EchofmError(f"{name} is {count}; give 1 or more")
-
-
-def same_clips(other: EmbeddingTable, table: EmbeddingTable, name: str, *, phase: bool = False) -> EmbeddingTable:
-    """The other table's rows of the table's clips, in its order. Raises EchofmError where it lacks clips, or phase
-    tokens if needed."""
-    index = pd.Index(other.clip_id).get_indexer(pd.Index(table.clip_id))
-    if (index < 0).any():
-        raise EchofmError(
-            f"{int((index < 0).sum())} clips are not in the table of {name!r}; embed the same data with both encoders"
-        )
-    if phase and other.phase is None:
-        raise EchofmError(f"table {name!r} has no phase tokens; embed the clips with phase on")
-    # Rows in the table's order already stay where they are, mapped from disk perhaps.
-    return other if np.array_equal(index, np.arange(len(other))) else other.select(index)
 
 
 def _scores(entry: Entry, found: Mapping[Key, Redrawn]) -> list[Score]:

@@ -50,6 +50,20 @@ class Comparison(FrozenModel):
     """Probe minus baseline."""
 
 
+class PerturbedScore(FrozenModel):
+    """One metric of one method on test clips with a fault of the image, fitted and chosen on clean ones."""
+
+    perturbation: str
+    """Kind and strength, as `haze:0.5`."""
+    method: str
+    """As of a Score."""
+    metric: str
+    level: Pooling = "clip"
+    estimate: Estimate
+    change: Estimate
+    """Minus the same method's figure on the clean clips, patients redrawn together."""
+
+
 class Subgroup(FrozenModel):
     """The probe's figures on those test clips whose `column` is `value`."""
 
@@ -121,6 +135,8 @@ class ProbeResult(FrozenModel):
     sanity: SanityFigures
     scores: list[Score]
     comparisons: list[Comparison]
+    perturbed: list[PerturbedScore] = pydantic.Field(default_factory=list)
+    """By perturbation, then method."""
     subgroups: list[Subgroup] = pydantic.Field(default_factory=list)
     notes: list[str] = pydantic.Field(default_factory=list)
     """What a reader of the figures must know, in words."""
@@ -134,6 +150,11 @@ class ProbeResult(FrozenModel):
                 figures.write_text(self.to_json(), encoding="utf-8")
         except OSError as error:
             raise EchofmError(f"the probe's result cannot be written ({error.strerror}); check --out") from None
+
+    def of_one_split(self) -> ProbeResult:
+        """For commands that cannot cross-validate: no note names that option."""
+        notes = [note.partition("; --cross-validate")[0] for note in self.notes]
+        return self.model_copy(update={"notes": notes})
 
     @property
     def main_scores(self) -> list[Score]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -22,6 +22,7 @@ from probe.labels.features import Features, feature_choices
 from probe.labels.folds import folds
 from probe.labels.target import read_goal, read_target
 from probe.names import PIXEL_PCA, PIXELS
+from probe.perturb import replaced
 from probe.result import Check, Kind, Probed, ProbeResult
 from probe.retrieval.probe import What, probe_retrieval
 
@@ -39,7 +40,8 @@ _LONGEST_BYTES, _KEPT = 200, 48
 class ProbeRequest:
     """target: a label, `view`, `kind`, `phase`, `mask`, or `retrieval:` and patient, view, phase or lv_area.
 
-    data, test_on: the shards that masks are read from. The rest is as `probe.labels.evaluate.evaluate` takes it.
+    data, test_on: the shards that masks are read from. perturbed: clips as
+    `probe.perturb.perturbed_clips` gives them. The rest is as `probe.labels.evaluate.evaluate` takes it.
     """
 
     target: str
@@ -54,6 +56,7 @@ class ProbeRequest:
     cross_validate: int | None = None
     data: Path | None = None
     test_on: Path | None = None
+    perturbed: Mapping[str, Mapping[str, EmbeddingTable]] = field(default_factory=dict)
     advance: Callable[[str], None] = lambda note: None
 
     def asked(self, *names: str, seed: bool = True) -> dict[str, Any]:
@@ -190,27 +193,26 @@ def steps_of(request: ProbeRequest, inputs: ProbeInputs) -> int:
     """How many times `probe_target` calls `advance`, for a progress bar; of a mask about as many."""
     baselines = len(inputs.baselines) + (inputs.pixels is not None)
     if not request.is_label():
-        return (2 if request.target == "mask" else 1) * (1 + baselines)
+        return (2 if request.target == "mask" else 1 + len(request.perturbed)) * (1 + baselines)
     return fits_of(
-        baselines=baselines, **request.asked("kind", "label_fractions", "seeds", "cross_validate", seed=False)
+        baselines=baselines,
+        perturbed=len(request.perturbed),
+        **request.asked("kind", "label_fractions", "seeds", "cross_validate", seed=False),
     )
 
 
 def _label(request: ProbeRequest, inputs: ProbeInputs) -> Probed:
-    baselines: dict[str, EmbeddingTable] = dict(inputs.baselines)
-    if inputs.pixels is not None and request.kind == "attentive":
-        # Not reduced: the pixels' table has no tokens, and their one vector is read as one (the result says so).
-        baselines[PIXELS] = inputs.pixels
-    elif inputs.pixels is not None and request.cross_validate is not None:
-        # Reduced in every fold anew, by its training patients.
-        baselines[PIXEL_PCA] = inputs.pixels
-    elif inputs.pixels is not None:
-        asked = request.asked("target", "task", "order")
-        baselines[PIXEL_PCA] = pixel_pca(inputs.pixels, test_clips=inputs.test_clips, **asked)
-    names = ("target", "kind", "task", "order", "features", "label_fractions", "seeds", "draws", "advance")
-    asked = request.asked(*names, "cross_validate")
-    reduce = [PIXEL_PCA] if request.cross_validate is not None else []
-    return evaluate(inputs.table, baselines=baselines, reduce=reduce, test_clips=inputs.test_clips, **asked)
+    asked = request.asked("target", "task", "order") | {"test_clips": inputs.test_clips}
+    # An attentive probe reads their one vector, and says so; in a cross-validation every fold reduces them anew.
+    folded, pixels = request.cross_validate is not None, PIXELS if request.kind == "attentive" else PIXEL_PCA
+    clean = {"probe": inputs.table, **inputs.baselines} | ({} if inputs.pixels is None else {pixels: inputs.pixels})
+    perturbed = {name: replaced(clean, tables) for name, tables in request.perturbed.items()}
+    for tables in (clean, *perturbed.values()):
+        if PIXEL_PCA in tables and not folded:
+            tables[PIXEL_PCA] = pixel_pca(tables[PIXEL_PCA], **asked)
+    names = ("kind", "features", "label_fractions", "seeds", "draws", "cross_validate", "advance")
+    asked |= {"perturbed": perturbed, "reduce": [PIXEL_PCA] if folded else []}
+    return evaluate(clean.pop("probe"), baselines=clean, **request.asked(*names, seed=False), **asked)
 
 
 def _phase(request: ProbeRequest, inputs: ProbeInputs) -> Probed:
@@ -218,8 +220,11 @@ def _phase(request: ProbeRequest, inputs: ProbeInputs) -> Probed:
     from probe.phase.probe import probe_phase
 
     systole = None if inputs.clips is None else systole_phases(inputs.clips())
-    asked = request.asked("draws", "advance")
-    return probe_phase(inputs.table, systole=systole, baselines=_timed_tables(inputs), **asked)
+    baselines = _timed_tables(inputs)
+    clean = {"probe": inputs.table, **baselines}
+    perturbed = {name: replaced(clean, tables) for name, tables in request.perturbed.items()}
+    asked = request.asked("draws", "advance") | {"perturbed": perturbed}
+    return probe_phase(inputs.table, systole=systole, baselines=baselines, **asked)
 
 
 def _ed_es(request: ProbeRequest, inputs: ProbeInputs) -> Probed:

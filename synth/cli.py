@@ -14,6 +14,7 @@ _COMMANDS = {
     "motion": "synth.mafe.motion:main",
     "sample": "synth.generator.cli:main",
     "train": "synth.train:main",
+    "translate": "synth.translate.cli:main",
 }
 
 

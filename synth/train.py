@@ -1,4 +1,4 @@
-"""Train a motion network, an autoencoder or a generator on shards."""
+"""Train a motion network, an autoencoder, a generator or a translator on shards."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ _TRAINERS: dict[str, str] = {
     "video-ef": "synth.generator.recipes.video_ef:TRAINER",
     "video-motion": "synth.generator.recipes.video_motion:TRAINER",
     "video-onestep": "synth.generator.recipes.video_onestep:TRAINER",
+    "translate": "synth.translate.trainer:TRAINER",
 }
 
 

@@ -36,6 +36,7 @@ def test_step_and_embed_give_a_row_per_number_format() -> None:
     assert all(row.baseline > 0 and row.variant > 0 and row.met is not None for row in rows)
 
 
+@pytest.mark.slow
 def test_memory_is_measured_in_processes_of_their_own() -> None:
     (row,) = run(Options(parts=("memory",), size="tiny", dtype="bf16", threads=1))
     assert row.name == "peak memory, step tiny bf16" and row.met is not None

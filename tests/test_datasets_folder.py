@@ -97,7 +97,8 @@ def test_manifest(tmp_path: Path) -> None:
         'columns of manifest.csv that are not read: "physician" (words); '
         "--labels manifest.csv --map 'COLUMN=NAME' reads one": 1,
         "cells of ef_percent that hold no number (row 2: something of 13 characters)": 1,
-        "cells of rhythm that hold no word (row 2: something of 4 characters)": 1,
+        "cells of rhythm that hold no known word (--labels with --map COLUMN=NAME takes others) (row 2: something of 4 "
+        "characters)": 1,
     }
 
 

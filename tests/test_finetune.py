@@ -102,6 +102,9 @@ def test_the_command_and_what_it_leaves(room: Path, tmp_path: Path, capsys: pyte
     again = pd.read_csv(out).set_index("clip_id")["predicted"]
     assert (again.loc[ours.index].to_numpy() == ours.to_numpy()).all(), "bit for bit"
     assert "fine-tuned - frozen probe" in capsys.readouterr().out
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert result.encoder == "encoder, fine-tuned" and "--cross-validate" not in page
+    assert "What a fine-tuned encoder predicts" in page and "frozen features know" not in page
 
 
 @pytest.mark.parametrize(

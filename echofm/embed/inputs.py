@@ -161,6 +161,24 @@ class FileInput:
                 yield result
 
 
+class SomeInput:
+    """Some of an input's files, by their index there."""
+
+    def __init__(self, whole: Input, indices: Sequence[int]) -> None:
+        self._whole, self._indices = whole, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def fingerprint(self) -> str:
+        """Of the whole, and of which they are."""
+        return _digest(iter([self._whole.fingerprint(), *map(str, self._indices)]))
+
+    def read(self, indices: Sequence[int]) -> Iterator[Item | UnreadableFile]:
+        """By their number among these."""
+        return self._whole.read([self._indices[index] for index in indices])
+
+
 def conformed(clip: Clip, contract: InputContract) -> Clip:
     """A clip at the contract's size, frame rate and channels; grey stays grey where the encoder repeats it."""
     channels = 1 if contract.colour == "grey_bt601" else 3

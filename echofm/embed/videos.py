@@ -6,14 +6,14 @@ A table names clips by their ids alone; film strips, fingerprints and planted co
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from echofm.clip import Clip
 from echofm.contract import InputContract
-from echofm.embed.inputs import FileInput, Input, ShardInput
+from echofm.embed.inputs import FileInput, Input, ShardInput, SomeInput
 from echofm.embed.set_aside import Position, file_positions
 from echofm.errors import EchofmError, UnreadableFile
 from echofm.readers.datasets import open_source
@@ -54,6 +54,10 @@ class Videos:
             processes=self.processes,
             options=self.options,
         )
+
+    def some(self, contract: InputContract, clips: Collection[str]) -> Input:
+        """The files of these clips alone, by the ids that `locate` learnt."""
+        return SomeInput(self.input(contract), sorted({self._positions[clip][0] for clip in clips}))
 
     def fingerprint(self) -> str:
         """Changes when a clip is added, removed or altered."""

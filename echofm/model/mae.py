@@ -203,10 +203,13 @@ class VideoMae(Saveable):
     def _target(
         self, video_BCTHW: torch.Tensor, hidden_BM: torch.Tensor, target_BND: torch.Tensor | None
     ) -> torch.Tensor:
-        """(B, M, D) the hidden tokens' features to be predicted, each of mean 0 and variance 1 (arXiv 2404.08471)."""
-        whole = self.encoder(video_BCTHW) if target_BND is None else target_BND
-        rows = whole.gather(1, hidden_BM[..., None].expand(-1, -1, whole.shape[2]))
-        return F.layer_norm(full(rows), rows.shape[2:])
+        """(B, M, D) the hidden tokens' features to be predicted, each of mean 0 and variance 1 (arXiv 2404.08471).
+
+        Without the clip's mean, which is most of a new network's features: it would be all that is learnt.
+        """
+        whole = full(self.encoder(video_BCTHW) if target_BND is None else target_BND)
+        rows = (whole - whole.mean(1, keepdim=True)).gather(1, hidden_BM[..., None].expand(-1, -1, whole.shape[2]))
+        return F.layer_norm(rows, rows.shape[2:])
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Keep no activation inside the blocks for the backward pass: less memory, one more forward pass."""

@@ -9,13 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
 
+from echofm.colour_flow import WALL_FILTER, aliased, colour_map
 from echofm.phantom.render import Scan
 from echofm.phantom.scene import Stream
 
 Array = npt.NDArray[np.float64]
 
-_WALL_FILTER = 0.12
-"""Share of the Nyquist velocity below which nothing is shown."""
 _NOISE = 0.07
 _PRIORITY_GREY = 110
 _FLASH_M_PER_S = 0.045
@@ -37,11 +36,11 @@ def colour_flow(
     flashing = (np.abs(tissue) > _FLASH_M_PER_S) & (noise > 0.4) & box
     # A flash shows the wall's motion, exaggerated by the echo's strength.
     seen = np.where(blood, velocity + _NOISE * nyquist * noise, np.where(flashing, 4 * tissue, 0.0))
-    seen = (seen + nyquist) % (2 * nyquist) - nyquist
-    shown = (np.abs(seen) > _WALL_FILTER * nyquist) & (flashing | (grey_THW < _PRIORITY_GREY))
+    seen = aliased(seen, nyquist)
+    shown = (np.abs(seen) > WALL_FILTER * nyquist) & (flashing | (grey_THW < _PRIORITY_GREY))
     # Colour is measured on a coarser grid than grey: lone pixels do not occur.
     shown &= scipy.ndimage.uniform_filter(shown.astype(np.float32), (0, 3, 3)) > 0.5
-    return np.where(shown[..., None], _colour_map(seen / nyquist), grey_THW[..., None]).astype(np.uint8)
+    return np.where(shown[..., None], colour_map(seen / nyquist), grey_THW[..., None]).astype(np.uint8)
 
 
 def _box(scan: Scan) -> npt.NDArray[np.bool_]:
@@ -91,14 +90,3 @@ def _stream_velocity(stream: Stream, points_TP2: Array) -> Array:
     width = stream.width_mm * (1 + 0.5 * np.abs(along) / stream.length_mm)
     shape = np.exp(-((along / reach) ** 2) - 0.5 * (aside / width) ** 2)
     return (stream.speed_T[:, None] * shape)[..., None] * direction
-
-
-def _colour_map(share_THW: Array) -> npt.NDArray[np.uint8]:
-    """Towards the probe red to yellow, away blue to cyan."""
-    strength = np.abs(share_THW)
-    first = 110 + 145 * np.clip(strength / 0.5, 0, 1)
-    second = 255 * np.clip((strength - 0.35) / 0.65, 0, 1) ** 1.2
-    zero = np.zeros_like(strength)
-    towards = np.stack([first, second, zero], -1)
-    away = np.stack([zero, second, first], -1)
-    return np.where(share_THW[..., None] > 0, towards, away).astype(np.uint8)

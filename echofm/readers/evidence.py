@@ -7,6 +7,7 @@ highest and lowest tenth.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +24,9 @@ _FRAMES, _ROBUST = 24, 8
 _LEVELS = (("mean", 8), ("change", 8), ("mean", 16), ("change", 16), ("change", 4))
 # A frame's brightest shows the dimmest rim of an echo; only to complete a fan that is found.
 _DIMMEST, _DIM, _BRIGHT, _CHANGES = 8, 4, 32, 8
+# Grey levels within which a codec keeps one ink, up to which nothing is there, and of the dimmest ink; parts of the
+# frames in which a pixel of a digit that changes shows nothing, and nothing or its ink.
+ONE_GREY, _GONE, _INK, _PART_GONE, _EITHER = 14, 10, 56, 0.15, 0.65
 # Pixels of the shorter side that a fan is sought on: an edge is no sharper than the speckle that shows it.
 _WORKING_PIXELS = 160
 
@@ -33,6 +37,7 @@ class Evidence:
 
     maps: by several levels. dimmest: by the most sensitive one. dim: by a low mean, which a codec's noise at an edge
     does not reach. bright: by a level at which words are. change: by change alone, which words and marks do not show.
+    flickers: the grey level of what is there or not, as digits that change are and an echo is not; else 0.
     """
 
     maps: tuple[Echo, ...]
@@ -40,22 +45,27 @@ class Evidence:
     dim: Echo
     bright: Echo
     change: Echo
+    flickers: Echo
     step: int
     is_still: bool
 
     def within(self, rows: slice, columns: slice) -> Evidence:
         """A part of the screen, or the same turned over."""
+        return self._each(lambda map_HW: np.ascontiguousarray(map_HW[rows, columns]))
 
-        def part(each: Echo) -> Echo:
-            return np.ascontiguousarray(each[rows, columns])
+    def without(self, cells_HW: npt.NDArray[np.bool_]) -> Evidence:
+        """The same with nothing to be seen in some cells."""
+        return self._each(lambda map_HW: np.where(cells_HW, np.float32(0), map_HW))
 
+    def _each(self, changed: Callable[[Echo], Echo]) -> Evidence:
         return replace(
             self,
-            maps=tuple(map(part, self.maps)),
-            dimmest=part(self.dimmest),
-            dim=part(self.dim),
-            bright=part(self.bright),
-            change=part(self.change),
+            maps=tuple(map(changed, self.maps)),
+            dimmest=changed(self.dimmest),
+            dim=changed(self.dim),
+            bright=changed(self.bright),
+            change=changed(self.change),
+            flickers=changed(self.flickers),
         )
 
 
@@ -72,6 +82,9 @@ def evidence_of(grey_THW: Grey) -> Evidence:
     bright_HW = _differs(grey_THW.max(axis=0), ground)
     kinds = {"mean": np.abs(mean_HW - ground), "change": bright_HW if is_still else robust_range(grey_THW)}
     step = max(1, min(mean_HW.shape) // _WORKING_PIXELS)
+    # One pixel of each cell: a mean would blur an ink.
+    height, width = (size // step for size in mean_HW.shape)
+    thin_THW = grey_THW[:, step // 2 :: step, step // 2 :: step][:, :height, :width]
     levels = [level for level in _LEVELS if level[0] == "change" or not is_still]
     return Evidence(
         maps=tuple(_cells(kinds[kind] >= level, step) for kind, level in levels),
@@ -79,6 +92,7 @@ def evidence_of(grey_THW: Grey) -> Evidence:
         dim=_cells(kinds["mean"] >= _DIM, step),
         bright=_cells(bright_HW >= _BRIGHT, step),
         change=_cells(kinds["change"] >= _CHANGES, step),
+        flickers=_flickers(_differs(thin_THW, ground)),
         step=step,
         is_still=is_still,
     )
@@ -96,6 +110,16 @@ def robust_range(frames_THW: Grey) -> Grey:
             highest[rank], high = np.maximum(highest[rank], high), np.minimum(highest[rank], high)
             lowest[rank], low = np.minimum(lowest[rank], low), np.maximum(lowest[rank], low)
     return highest[-1] - lowest[-1]
+
+
+def _flickers(shown_THW: Grey) -> Echo:
+    """How much what is there or not differs from the background; 0 of other pixels, and of few frames."""
+    peak_HW = shown_THW.max(axis=0)
+    at_peak_HW = (peak_HW - shown_THW <= ONE_GREY).mean(axis=0)
+    gone_HW = (shown_THW < _GONE).mean(axis=0)
+    two_HW = (gone_HW >= _PART_GONE) & (gone_HW + at_peak_HW >= _EITHER)
+    is_long = len(shown_THW) >= _ROBUST
+    return np.where(two_HW & (peak_HW >= _INK) & is_long, peak_HW, 0).astype(np.float32)
 
 
 def background(image_HW: npt.NDArray[np.generic]) -> int:

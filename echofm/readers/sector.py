@@ -22,7 +22,7 @@ from echofm.readers.fan_fit import Fit, fit_fan
 from echofm.readers.images import declared_views
 from echofm.readers.kinds import no_clip
 from echofm.readers.luma import luma
-from echofm.readers.words import words_in
+from echofm.readers.words import apart_in, clocks_in, words_in
 
 Mask = npt.NDArray[np.bool_]
 
@@ -39,6 +39,9 @@ _THINNEST = 0.25
 _OTHER_IMAGE, _BLOCK = 0.2, 32
 # A declared region whose echo fills so much of it, and each of its corners, is a zoomed image without a fan's edges.
 _FILLED, _CORNER_FILLED, _CORNER = 0.85, 0.5, 8
+# Digits that change: cells by which a codec blurs them, the part of them that lies beside the fan found without them or
+# apart from the echo, and the part of a fan that they take at most.
+_RIM, _BESIDE, _MOST_CLOCKS = 2, 0.5, 0.17
 # Of the changing cells in a declared region the part that must lie in the fan drawn into it.
 _IN_DECLARED = 0.98
 # A sector that leaves out more than this part of what changes may have cut the heart: `check` and `shards` tell.
@@ -90,11 +93,15 @@ def find_sector(decoded: Decoded) -> Sector:
         mask_HW[rows, columns] = True
         return Sector(mask_HW=mask_HW, fan=None)
     fan = _convincing_fan(evidence)
+    clocks_HW = np.zeros_like(evidence.dimmest, bool)
+    if fan is not None and (clocks_HW := _clocks_beside(evidence, fan)).any():
+        evidence = evidence.without(clocks_HW)
+        fan = _convincing_fan(evidence)
     if fan is None and decoded.regions:
         fan = _fan_of_declared(evidence.change)
     if fan is None:
         raise no_clip("several_images" if several_fans(evidence, _upright_fan) else "no_sector")
-    words_HW = words_in(evidence, fan.mask(evidence.dimmest.shape))
+    words_HW = clocks_HW | words_in(evidence, fan.mask(evidence.dimmest.shape))
     fan = fan.placed(scale=evidence.step).placed(row=rows.start or 0, column=columns.start or 0)
     mask_HW = fan.mask(shape)
     within_HW = mask_HW[rows, columns]
@@ -102,6 +109,31 @@ def find_sector(decoded: Decoded) -> Sector:
     within_HW[: len(pixels_HW), : pixels_HW.shape[1]] &= ~pixels_HW[: len(within_HW), : within_HW.shape[1]]
     cells_HW = within_HW[:: evidence.step, :: evidence.step][: len(evidence.change), : evidence.change.shape[1]]
     return Sector(mask_HW=mask_HW, fan=fan, lit_outside=lit_outside(evidence.change, cells_HW))
+
+
+def _clocks_beside(evidence: Evidence, fan: Fan) -> Mask:
+    """Cells of digits that change and may have widened the fan: they lie beside the one that is found without them, or
+    apart from the echo."""
+    from scipy import ndimage
+
+    near_HW = ndimage.binary_dilation(fan.mask(evidence.dimmest.shape), iterations=_RIM)
+    clocks = [each for each in clocks_in(evidence.flickers) if (each & near_HW).any()]
+    every_HW = np.logical_or.reduce([none_HW := np.zeros_like(near_HW), *clocks])
+    # A clip of few grey levels flickers all over.
+    if not clocks or every_HW[near_HW].mean() > _MOST_CLOCKS:
+        return none_HW
+    every_HW = ndimage.binary_dilation(every_HW, iterations=_RIM)
+    without = _convincing_fan(evidence.without(every_HW))
+    if without is None:
+        return every_HW
+    inside_HW = ndimage.binary_dilation(without.mask(near_HW.shape))
+    apart_HW = apart_in(evidence, near_HW)
+
+    def is_beside(clock_HW: Mask) -> bool:
+        return bool(inside_HW[clock_HW].mean() < _BESIDE or apart_HW[clock_HW].mean() > _BESIDE)
+
+    beside = [each for each in clocks if is_beside(each)]
+    return ndimage.binary_dilation(np.logical_or.reduce([none_HW, *beside]), iterations=_RIM)
 
 
 def _convincing_fan(evidence: Evidence) -> Fan | None:

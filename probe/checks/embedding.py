@@ -28,6 +28,7 @@ _SAME = 1e-6
 # Of the distance of two clips' features to their length, both from the mean: copies and re-encodings of one clip lie
 # far below, two clips of one patient above.
 _ALIKE = 0.005
+NEAR_COPIES = "near-duplicates between training and test"
 _MOST_TEST_CLIPS, _BLOCK_ROWS = 2000, 65_536
 
 
@@ -73,7 +74,7 @@ def with_checks(found: SanityFigures, checks: Sequence[Check]) -> SanityFigures:
 
 def check_split(table: EmbeddingTable, part: Partition, *, seed: int = 0) -> Check:
     """Test clips whose features all but equal a training or validation clip's, of up to 2,000 test clips."""
-    name = "near-duplicates between training and test"
+    name = NEAR_COPIES
     others = np.sort(np.concatenate([part.train, part.val]))
     test = np.random.default_rng(seed).permutation(part.test)[:_MOST_TEST_CLIPS]
     centre = table.video_ND[others[:: max(1, len(others) // _MOST_TEST_CLIPS)]].mean(0, dtype=np.float64)

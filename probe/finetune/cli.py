@@ -100,7 +100,7 @@ def _finetune(args: Finetune) -> int:
     tuned.save_pretrained(folder / ENCODER)
     probed.result.save(folder, probed.predictions)
     with_rates_as_read(probed.model, args.data).save(folder, encoder=ENCODER)
-    write_report(args.out, [probed], table=table, frames_of=ShardFrames(args.data))
+    write_report(args.out, [probed], table=table, frames_of=ShardFrames(args.data), tuned=True)
     for note in probed.result.notes:
         _say(f"note: {note}")
     _print(probed.result)

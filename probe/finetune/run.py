@@ -170,4 +170,6 @@ def beside_the_frozen_probe(
         tuned=model,
         notes=[f"`probe` is the fine-tuned encoder with its head; `{FROZEN}`: the encoder that it began from, frozen"],
     )
-    return protocol.probe(table, baselines), table
+    probed = protocol.probe(table, baselines)
+    named = {"encoder": f"{inputs.name}, fine-tuned", "data": inputs.data}
+    return replace(probed, result=probed.result.of_one_split().model_copy(update=named)), table

@@ -30,6 +30,7 @@ def evaluate(
     seeds: int = 5,
     draws: int = 1000,
     baselines: Mapping[str, EmbeddingTable] | None = None,
+    perturbed: Mapping[str, Mapping[str, EmbeddingTable]] | None = None,
     test_clips: Collection[str] | None = None,
     cross_validate: int | None = None,
     reduce: Collection[str] = (),
@@ -45,6 +46,7 @@ def evaluate(
     label_fractions: parts of the training patients whose labels are used, each drawn `seeds` times; of every method.
     baselines: tables of other encoders over the same clips (random init, pixel PCA); differences are bootstrapped in
         pairs.
+    perturbed: by name of a perturbation and method ("probe", or a baseline's), tables whose test clips are perturbed.
     test_clips: ids of the clips to test on, another hospital's: `evaluate(EmbeddingTable.concat([ours, theirs]), ...,
         test_clips=theirs.clip_id)`. Fitted and chosen is on the others, as `probe.partition.partition` says.
     cross_validate: folds of patients; every clip is tested, in `seeds` repeats (`probe.labels.folds`).
@@ -73,7 +75,7 @@ def evaluate(
         seed=seed,
         advance=advance,
     )
-    return protocol.probe(table, baselines)
+    return protocol.probe(table, baselines, perturbed)
 
 
 def _parted(
@@ -95,8 +97,15 @@ def require_clip_kind(kind: Kind) -> None:
 
 
 def fits_of(
-    *, kind: Kind, label_fractions: Sequence[float], seeds: int, baselines: int = 0, cross_validate: int | None = None
+    *,
+    kind: Kind,
+    label_fractions: Sequence[float],
+    seeds: int,
+    baselines: int = 0,
+    perturbed: int = 0,
+    cross_validate: int | None = None,
 ) -> int:
     """How many times `evaluate` calls `advance`."""
     full = seeds if kind == "attentive" or cross_validate is not None else 1
-    return (full + seeds * len({*label_fractions} - {1.0})) * (cross_validate or 1) * (1 + baselines)
+    fewer = seeds * len({*label_fractions} - {1.0})
+    return (full * (1 + perturbed) + fewer) * (cross_validate or 1) * (1 + baselines)

@@ -6,7 +6,7 @@ Shapes: N test clips, S seeds, K classes or labels. Predictions are (N, S) value
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,10 @@ from probe.labels.features import Features, Matrix, feature_choices, read_featur
 from probe.labels.folds import fold_notes
 from probe.labels.metrics import METRICS
 from probe.labels.target import Target
-from probe.partition import Partition, few_patients, some_patients
+from probe.partition import Partition, few_patients, same_clips, some_patients
 from probe.predict.conformal import margins_of
 from probe.predict.model import LabelModel, ModelFacts
-from probe.protocol import Chosen, Entry, ProbeProtocol, same_clips
+from probe.protocol import Chosen, Entry, ProbeProtocol
 from probe.result import Kind, Probed, ProbeResult
 
 
@@ -83,6 +83,10 @@ class LabelProtocol(ProbeProtocol[EmbeddingTable, LabelAnswers]):
             for fraction in self.fractions
         }
         return answers.with_fewer(fewer, self._metric)
+
+    def again(self, method: str, source: EmbeddingTable) -> LabelAnswers:
+        """With all labels."""
+        return replace(self, fractions=(), models=[]).answer(method, source)
 
     def entries(self, method: str, source: EmbeddingTable) -> Iterator[Entry]:
         """An encoder with all labels and with fewer."""

@@ -22,9 +22,9 @@ from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.estimators.phase import fit_phase_reader
 from probe.checks.embedding import check_embedding
-from probe.partition import Partition, few_patients, partition
+from probe.partition import Partition, few_patients, partition, same_clips
 from probe.phase.answers import phase_of, predicted_time_s
-from probe.protocol import Answers, Figure, Key, ProbeProtocol, mean_of, require_request, same_clips
+from probe.protocol import Answers, Figure, Key, ProbeProtocol, mean_of, require_request
 from probe.result import Probed, ProbeResult
 
 EVENTS = {"ed": 0.0, "es": 0.5}

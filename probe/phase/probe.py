@@ -14,10 +14,10 @@ from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from echofm.estimators.phase import PhaseReader, fit_phase_reader
 from probe.checks.embedding import check_embedding
-from probe.partition import Partition, partition
+from probe.partition import Partition, partition, same_clips
 from probe.phase.answers import Matched, density_notes, event_errors, phase_of
 from probe.phase.match import COMPARINGS, Comparing, descriptors, in_another_beat, in_other_patients
-from probe.protocol import Answers, Chosen, Key, ProbeProtocol, require_request, same_clips
+from probe.protocol import Answers, Chosen, Key, ProbeProtocol, require_request
 from probe.result import Probed, ProbeResult
 
 
@@ -26,6 +26,7 @@ def probe_phase(
     *,
     systole: Mapping[str, float] | None = None,
     baselines: Mapping[str, EmbeddingTable] | None = None,
+    perturbed: Mapping[str, Mapping[str, EmbeddingTable]] | None = None,
     draws: int = 1000,
     seed: int = 0,
     advance: Callable[[str], None] = lambda note: None,
@@ -35,6 +36,8 @@ def probe_phase(
     systole: clip_id -> phase of end-systole (`probe.phase.answers.systole_phases` reads them off masks);
         without it end-diastole alone is timed.
     baselines: name -> table of another encoder, or of pixels (`probe.baselines.pixel_table`), over the same clips.
+
+    perturbed: by name of a perturbation and method, tables whose test clips are perturbed.
 
     Scores, each with method "probe", the baselines and, where it has one, "chance":
       cycle_retrieval: part of tokens whose most similar token of the same clip, 0.5 s away or more, is within 5 % of a
@@ -54,7 +57,7 @@ def probe_phase(
     require_request(baselines, seed=seed, draws=draws)
     part = partition(table, clips_of_known_phase(table), seed=seed)
     protocol = PhaseProtocol(table=table, part=part, systole=systole or {}, draws=draws, seed=seed, advance=advance)
-    return protocol.probe(table, baselines)
+    return protocol.probe(table, baselines, perturbed)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

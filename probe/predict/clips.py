@@ -59,7 +59,8 @@ def refusal(facts: ModelFacts, row: dict[str, object]) -> str:
         return "the frame rate is not known"
     low, high = facts.frame_rate_hz
     if not low * (1 - _RATE_SLACK) <= rate <= high * (1 + _RATE_SLACK):
-        return f"{rate:.4g} frames per second: fitted on {low:.4g} to {high:.4g}"
+        fix = "; fit it on the shards (--data), not on a table of them: they know their files' rates"
+        return f"{rate:.4g} frames per second: fitted on {low:.4g} to {high:.4g}{fix if facts.encoder is None else ''}"
     return ""
 
 

@@ -114,9 +114,13 @@ def _calibrations(rows: pd.DataFrame, result: ProbeResult, *, one_class: bool) -
     return found
 
 
-def card(probes: Sequence[Probed], *, found: Findings, table: EmbeddingTable | None = None) -> str:
+def card(probes: Sequence[Probed], *, found: Findings, table: EmbeddingTable | None = None, tuned: bool = False) -> str:
     """Markdown to paste: data, protocol, figures with intervals, limits; says "phantom" where clips are simulated."""
-    lines = ["## What its frozen features know" + (" (phantom)" if found.phantom else ""), ""]
+    lines = [
+        ("## What it predicts" if tuned else "## What its frozen features know")
+        + (" (phantom)" if found.phantom else ""),
+        "",
+    ]
     lines += [f"Encoder digest `{found.encoder_digest}`.", ""]
     if found.problems:
         lines += ["**Failed checks:** " + "; ".join(map(_plain, found.problems)) + ".", ""]

@@ -16,6 +16,7 @@ from probe.report.clips import FramesOf, overlays, retrieved, worst
 from probe.report.decision import decision
 from probe.report.embedding import checks, maps
 from probe.report.findings import Findings, TargetFindings, card, findings
+from probe.report.perturbed import perturbed_table
 from probe.report.phase import event_blocks, phase_blocks
 from probe.report.results import comparison_table, details, label_efficiency, methods, overview, protocol, subgroups
 from probe.result import Probed
@@ -29,6 +30,7 @@ def write_report(
     *,
     table: EmbeddingTable | None = None,
     frames_of: FramesOf | None = None,
+    tuned: bool = False,
 ) -> Path:
     """Write report.html and report.json into a folder; returns the page's path. Arguments as of `page`.
 
@@ -36,7 +38,7 @@ def write_report(
     """
     found = findings(probes, phantom=table is not None and is_simulated(table))
     found.save(Path(out) / JSON)
-    return page(probes, table=table, frames_of=frames_of, found=found).save(Path(out) / HTML)
+    return page(probes, table=table, frames_of=frames_of, found=found, tuned=tuned).save(Path(out) / HTML)
 
 
 def page(
@@ -45,17 +47,19 @@ def page(
     table: EmbeddingTable | None = None,
     frames_of: FramesOf | None = None,
     found: Findings | None = None,
-    title: str = "What a frozen encoder knows",
+    tuned: bool = False,
 ) -> Page:
     """The report of one or more targets of one encoder. Ids on it are hashes.
 
     table: the embeddings, for maps of the features and for what the model card says of the data.
     frames_of: frames (T, C, H, W) of a clip by its id, None for one not at hand; for film strips (`ShardFrames`).
-    found: what `findings` of the same probes gave; made here if not given.
+    found: what `findings` of the same probes gave; made here if not given. tuned: the encoder was trained further on
+        the label, and is not frozen.
     """
     if found is None:
         found = findings(probes, phantom=table is not None and is_simulated(table))
     first = probes[0].result
+    title = "What a fine-tuned encoder predicts" if tuned else "What a frozen encoder knows"
     report = Page(title + (" (phantom)" if found.phantom else ""))
     report.decision = decision([each.result for each in probes], problems=found.problems, table=table)
     for problem in found.problems:
@@ -71,7 +75,9 @@ def page(
         report.add(in_words(name), *_target(probed, each, frames_of), *outlines)
     drawn = [] if table is None else maps(table, [each.result for each in probes])
     report.add("The embedding itself", *checks(first.sanity), *drawn)
-    report.add("Model card", Prose(_CARD), Commands(card(probes, found=found, table=table)), on_paper=False)
+    report.add(
+        "Model card", Prose(_CARD), Commands(card(probes, found=found, table=table, tuned=tuned)), on_paper=False
+    )
     return report
 
 
@@ -86,7 +92,7 @@ def _target(probed: Probed, found: TargetFindings, frames_of: FramesOf | None) -
     blocks: list[Block] = [protocol(result), *methods(result)]
     if result.comparisons:
         blocks.append(comparison_table(result.comparisons))
-    blocks += details(result)
+    blocks += [*perturbed_table(result), *details(result)]
     if found.agreement is not None:
         blocks += agreement_blocks(probed, found.agreement)
     else:

@@ -14,9 +14,9 @@ from echofm.embed.positions import without_positions
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
 from probe.checks.embedding import check_embedding
-from probe.partition import Partition, partition
+from probe.partition import Partition, partition, same_clips
 from probe.phase.probe import clips_of_known_phase
-from probe.protocol import Answers, Figure, Key, ProbeProtocol, mean_of, require_request, same_clips
+from probe.protocol import Answers, Figure, Key, ProbeProtocol, mean_of, require_request
 from probe.result import Probed, ProbeResult
 from probe.retrieval.gallery import MOST_ROWS, Gallery, Ranked, clip_gallery, drawn, phase_gallery
 

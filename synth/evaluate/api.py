@@ -19,13 +19,13 @@ from synth.audit.settings import AuditSettings
 from synth.evaluate.card import CARD, PANELS, Card, Panel, RealSet, SetCard
 from synth.evaluate.control import control
 from synth.evaluate.diversity import diversity
-from synth.evaluate.features import LEVELS, Vectors, vectors_of
+from synth.evaluate.features import LEVELS, vectors_of
 from synth.evaluate.fidelity import Compared, fidelity
 from synth.evaluate.inputs import Given, Opened, Tables, embed_all, open_sets
 from synth.evaluate.privacy import privacy
 from synth.evaluate.settings import EvaluateSettings
-from synth.evaluate.temporal import temporal_vectors
-from synth.evaluate.utility import utility
+from synth.evaluate.temporal import Watched, watched
+from synth.evaluate.utility import utility, video_reader
 
 _OWN, _OTHER = "encoder", "second encoder"
 
@@ -83,6 +83,7 @@ def evaluate_sets(
     pixels = all(each.videos for each in opened.all)
     other = embed_all(opened, second, options, called=_OTHER) if pixels else None
     moving = _moving(opened, own)
+    video = video_reader(moving, own.holdout, settings)
     cards, audits = [], {}
     with progress_bar("evaluating", len(PANELS) * len(synthetic)) as bar:
         for name, made in own.synthetic.items():
@@ -94,7 +95,7 @@ def evaluate_sets(
             bar.advance()
             panels["control"] = control(own.train, own.holdout, made, seed=seed)
             bar.advance()
-            panels["utility"] = utility(own.train, own.holdout, made, seed=seed)
+            panels["utility"] = utility(own.train, own.holdout, made, video=video, seed=seed)
             bar.advance()
             audits[name] = _audit(opened, name, encoder, settings, options)
             panels["privacy"] = privacy(audits[name])
@@ -136,8 +137,8 @@ def require_fit(tables: Tables) -> None:
             raise EchofmError(f"ef_percent of the {name} set is at most 1, so a fraction; write per cent, 55 for 0.55")
 
 
-def _moving(opened: Opened, tables: Tables) -> dict[str, Vectors]:
-    """Temporal figures of every set of which there are pixels, by its name."""
+def _moving(opened: Opened, tables: Tables) -> dict[str, Watched]:
+    """Every set of which there are pixels, by its name."""
     given = {
         "training": (opened.train, tables.train, False),
         "held-out": (opened.holdout, tables.holdout, False),
@@ -146,12 +147,12 @@ def _moving(opened: Opened, tables: Tables) -> dict[str, Vectors]:
     there = {name: (each.videos, table, made) for name, (each, table, made) in given.items() if each.videos is not None}
     with progress_bar("how clips move", sum(len(table) for _, table, _ in there.values())) as bar:
         return {
-            name: temporal_vectors(videos, table, synthetic=made, advance=bar.advance)
+            name: watched(videos, table, synthetic=made, advance=bar.advance)
             for name, (videos, table, made) in there.items()
         }
 
 
-def _spaces(own: Tables, other: Tables | None, moving: Mapping[str, Vectors], name: str) -> dict[str, Compared | None]:
+def _spaces(own: Tables, other: Tables | None, moving: Mapping[str, Watched], name: str) -> dict[str, Compared | None]:
     """What all three sets have; None where one has it not."""
     spaces = {
         f"{called}, {level}": None
@@ -164,5 +165,6 @@ def _spaces(own: Tables, other: Tables | None, moving: Mapping[str, Vectors], na
         for called, tables in ((_OWN, own), (_OTHER, other))
         for level in LEVELS
     }
-    spaces["in time"] = Compared.of(moving.get("training"), moving.get("held-out"), moving.get(name))
+    seen = [moving[each].vectors if each in moving else None for each in ("training", "held-out", name)]
+    spaces["in time"] = Compared.of(*seen)
     return spaces

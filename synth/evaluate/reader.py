@@ -30,7 +30,7 @@ CLASSES = ("view",)
 class Labelled:
     """Features of the clips whose label is known, with patients: in a synthetic set the clips themselves."""
 
-    features_ND: npt.NDArray[np.float32]
+    features_ND: npt.NDArray[Any]
     label_N: npt.NDArray
     patients: npt.NDArray[np.str_]
 
@@ -57,7 +57,7 @@ class Labelled:
 
 
 def labelled(
-    table: EmbeddingTable, target: str, features_ND: npt.NDArray[np.float32], *, synthetic: bool = False
+    table: EmbeddingTable, target: str, features_ND: npt.NDArray[Any], *, synthetic: bool = False
 ) -> Labelled | None:
     """The clips of a table with this label; None where there are none."""
     column = table.rows[target] if target in table.rows.columns else None

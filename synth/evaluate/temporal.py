@@ -5,7 +5,8 @@ Shapes: T frames at 25 Hz, 64 x 64 pixels, S = 5 numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -26,25 +27,35 @@ _BEAT_LAGS = range(10, 38)
 _LEAST = 1e-6
 
 
-def temporal_vectors(
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Watched:
+    """Clips of one set, read again. vectors: of those long enough; frames: by clip id (T, 64, 64), every second one."""
+
+    vectors: Vectors
+    frames: Mapping[str, npt.NDArray[np.uint8]]
+
+
+def watched(
     videos: Videos, table: EmbeddingTable, *, synthetic: bool = False, advance: Callable[[], None] = lambda: None
-) -> Vectors:
-    """Of the clips of a table that are long enough, read again. synthetic: each clip is its own patient. advance:
-    called after each clip."""
-    names = (table.clip_id if synthetic else table.patient_id).astype(str)
-    found = []
-    for each in videos.read([(str(each), None) for each in table.clip_id], _statistics):
-        found.append(None if isinstance(each, UnreadableFile) else each)
+) -> Watched:
+    """The clips of a table. synthetic: each clip is its own patient. advance: called after each clip."""
+    ids, names = table.clip_id.astype(str), (table.clip_id if synthetic else table.patient_id).astype(str)
+    found: dict[int, npt.NDArray[np.uint8]] = {}
+    rows: dict[int, npt.NDArray[np.float64]] = {}
+    for index, each in enumerate(videos.read([(str(each), None) for each in table.clip_id], _seen)):
+        if not isinstance(each, UnreadableFile):
+            found[index], row = each
+            rows |= {} if row is None else {index: row}
         advance()
-    kept = [index for index, each in enumerate(found) if each is not None]
-    rows: Sequence[npt.NDArray] = [each for each in found if each is not None]
-    return Vectors(vectors_VD=np.array(rows).reshape(-1, len(NAMES)), patients=names[kept])
+    vectors = Vectors(vectors_VD=np.array([*rows.values()]).reshape(-1, len(NAMES)), patients=names[[*rows]])
+    return Watched(vectors=vectors, frames={ids[index]: frames for index, frames in found.items()})
 
 
-def _statistics(clip: Clip, _: object) -> npt.NDArray[np.float64] | None:
+def _seen(clip: Clip, _: object) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64] | None]:
     fitted = conform(clip, size=_SIZE, channels=1, frame_rate_hz=_RATE_HZ if clip.frame_time_s is not None else None)
-    frames_THW = fitted.frames_TCHW[:, 0].astype(np.float32) / 255
-    return statistics(frames_THW) if len(frames_THW) >= _LEAST_FRAMES else None
+    frames_THW = fitted.frames_TCHW[:, 0]
+    found = statistics(frames_THW.astype(np.float32) / 255) if len(frames_THW) >= _LEAST_FRAMES else None
+    return frames_THW[::2].copy(), found
 
 
 def statistics(frames_THW: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

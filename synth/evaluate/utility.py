@@ -2,51 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 
 from echofm.embed.table import EmbeddingTable
 from echofm.intervals import Estimate, patient_bootstrap
 from synth.evaluate.agreement import agreement
 from synth.evaluate.card import Figure, Panel
-from synth.evaluate.reader import Labelled, fit_reader, labelled_sets
+from synth.evaluate.reader import Labelled, fit_reader, labelled, labelled_sets
+from synth.evaluate.settings import EvaluateSettings
+from synth.evaluate.temporal import Watched
+from synth.evaluate.video_network import FRAMES, VideoReader
 
-REAL = "as many real clips"
+REAL, ALONE = "as many real clips", "synthetic alone"
 SHARE, PUBLISHED = "share of the real R2", "share of the real R2, chosen on real clips as published"
 BESIDE, WITHOUT = "with the synthetic clips", "without"
-_TARGET = "ef_percent"
+_TARGET, _VIEW, _NETWORK = "ef_percent", "view", "video network"
 _SHARES = (0.1, 0.3, 1.0)
 _LEAST_CLIPS = 20
 
 
-def utility(train: EmbeddingTable, holdout: EmbeddingTable, synthetic: EmbeddingTable, *, seed: int) -> Panel:
+def utility(
+    train: EmbeddingTable,
+    holdout: EmbeddingTable,
+    synthetic: EmbeddingTable,
+    *,
+    video: VideoReader | None = None,
+    seed: int,
+) -> Panel:
     """The panel: EF read by a ridge on frozen features, trained on synthetic clips alone and tested on real patients.
 
     All that is chosen is chosen on synthetic clips, and as many real clips are the baseline; beside it the published
-    protocol, which chooses on real ones; then synthetic clips beside 10, 30 and 100 % of the real patients. It fails
-    where synthetic clips alone tell held-out patients no better than their mean does beyond the interval, though as
-    many real ones do.
+    protocol, which chooses on real ones; the same by a video network (video) and of the view; then synthetic clips
+    beside 10, 30 and 100 % of the real patients. It fails where synthetic clips alone tell held-out patients no better
+    than their mean does beyond the interval, though as many real ones do.
     """
     parts = labelled_sets(train, holdout, synthetic, _TARGET, least=_LEAST_CLIPS)
     if parts is None:
         return Panel.not_tested(f"{_TARGET} is not known of {_LEAST_CLIPS} clips in each set, or does not vary.")
     real, held, made = parts
     rng = np.random.default_rng(seed)
-    many = min(len(real), len(made))
-    made = made.some(np.sort(rng.permutation(len(made))[:many]))
+    made, alike = _alike(made, real, rng)
     order = rng.permutation(np.unique(real.patients))
     alone, published = _read(made, held), _read(made, held, chosen_on=real)
-    as_many = _read(real.some(np.sort(rng.permutation(len(real))[:many])), held)
-    figures = [
-        Figure(name=f"synthetic alone, {name}", found=own, beside={REAL: other})
-        for (name, own), other in zip(
-            agreement(held.label_N, alone, held.patients, seed=seed).items(),
-            agreement(held.label_N, as_many, held.patients, seed=seed).values(),
-        )
-    ]
+    as_many = _read(alike, held)
+    figures = _beside(held, alone, as_many, f"{ALONE}, ", seed=seed)
+    r2 = figures[1]
     figures += [
-        Figure(name=name, found=_share(held, each, as_many, seed=seed))
+        Figure(name=name, found=_share(held, each[None], as_many[None], seed=seed))
         for name, each in ((SHARE, alone), (PUBLISHED, published))
     ]
+    figures += _by_network(video, train, synthetic, seed=seed) if video else []
+    views = labelled_sets(train, holdout, synthetic, _VIEW, least=_LEAST_CLIPS)
+    if views is not None:
+        some, other = _alike(views[2], views[0], np.random.default_rng(seed))
+        read = _read(some, views[1]), _read(other, views[1])
+        figures += _beside(views[1], *read, f"{_VIEW}, {ALONE}, ", seed=seed)
     for share in _SHARES:
         few = real.some(np.flatnonzero(np.isin(real.patients, order[: max(2, round(share * len(order)))])))
         if not few.varies:
@@ -56,7 +68,6 @@ def utility(train: EmbeddingTable, holdout: EmbeddingTable, synthetic: Embedding
         figures.append(
             Figure(name=f"{share:.0%} of the real patients {BESIDE}, R2", found=both[0], beside={WITHOUT: both[1]})
         )
-    r2 = figures[1]
     words = f"R2 {r2.found.value:.2f} on real held-out patients, {r2.beside[REAL].value:.2f} from {REAL}"
     if r2.found.low > 0:
         return Panel(verdict="pass", headline=f"Teaches EF: {words}.", figures=figures)
@@ -65,19 +76,79 @@ def utility(train: EmbeddingTable, holdout: EmbeddingTable, synthetic: Embedding
     return Panel(verdict="fail", headline=f"Teaches no EF: {words}.", figures=figures)
 
 
+def video_reader(
+    moving: Mapping[str, Watched], holdout: EmbeddingTable, settings: EvaluateSettings
+) -> VideoReader | None:
+    """Of the held-out clips whose EF is known; None where none is asked for, or too few are long enough."""
+    if settings.video_network == "none" or "held-out" not in moving:
+        return None
+    frames = {name: each for seen in moving.values() for name, each in seen.frames.items() if len(each) >= FRAMES}
+    held = _filmed(holdout, frames)
+    if held is None or len(held) < _LEAST_CLIPS or not held.varies:
+        return None
+    return VideoReader(network=settings.video_network, steps=settings.video_steps, frames=frames, held=held)
+
+
+def _filmed(table: EmbeddingTable, frames: Mapping[str, np.ndarray], *, synthetic: bool = False) -> Labelled | None:
+    """The clips of known EF that are long enough, their ids as features."""
+    ids_N1 = table.clip_id.astype(str)[:, None]
+    clips = labelled(table, _TARGET, ids_N1, synthetic=synthetic)
+    return None if clips is None else clips.some([name in frames for name in clips.features_ND[:, 0]])
+
+
+def _by_network(video: VideoReader, train: EmbeddingTable, synthetic: EmbeddingTable, *, seed: int) -> list[Figure]:
+    real, made = _filmed(train, video.frames), _filmed(synthetic, video.frames, synthetic=True)
+    if real is None or made is None or min(len(real), len(made)) < _LEAST_CLIPS or not (real.varies and made.varies):
+        return []
+    made, real = _alike(made, real, np.random.default_rng(seed))
+    alone_SN, as_many_SN = video.read(made, seed=seed), video.read(real, seed=seed)
+    own, beside = (_r2(video.held, each, seed=seed) for each in (alone_SN, as_many_SN))
+    return [
+        Figure(name=f"{_NETWORK}, {ALONE}, R2", found=own, beside={REAL: beside}),
+        Figure(name=f"{_NETWORK}, {SHARE}", found=_share(video.held, alone_SN, as_many_SN, seed=seed)),
+    ]
+
+
+def _alike(made: Labelled, real: Labelled, rng: np.random.Generator) -> tuple[Labelled, Labelled]:
+    """As many of both, drawn."""
+    many = min(len(real), len(made))
+    some = made.some(np.sort(rng.permutation(len(made))[:many]))
+    return some, real.some(np.sort(rng.permutation(len(real))[:many]))
+
+
+def _beside(held: Labelled, alone: np.ndarray, as_many: np.ndarray, name: str, *, seed: int) -> list[Figure]:
+    own, other = (agreement(held.label_N, each, held.patients, seed=seed) for each in (alone, as_many))
+    return [Figure(name=f"{name}{each}", found=own[each], beside={REAL: other[each]}) for each in own]
+
+
 def _read(train: Labelled, held: Labelled, *, chosen_on: Labelled | None = None) -> np.ndarray:
     return np.asarray(fit_reader(train, chosen_on=chosen_on).predict(held.features_ND))
 
 
-def _share(held: Labelled, alone: np.ndarray, as_many: np.ndarray, *, seed: int) -> Estimate:
+def _explained(held: Labelled, read_SN: np.ndarray, rows: np.ndarray) -> float:
+    """The part of some clips' EF that is explained, as a sum of squares, mean over seeds."""
+    truth = held.label_N[rows]
+    return float(np.square(truth - truth.mean()).sum() - np.square(truth - read_SN[:, rows]).sum(1).mean())
+
+
+def _r2(held: Labelled, read_SN: np.ndarray, *, seed: int) -> Estimate:
+    def r2(rows: np.ndarray) -> float:
+        truth = held.label_N[rows.astype(int)]
+        return _explained(held, read_SN, rows.astype(int)) / float(np.square(truth - truth.mean()).sum())
+
+    return _over_patients(r2, held, seed=seed)
+
+
+def _share(held: Labelled, alone_SN: np.ndarray, as_many_SN: np.ndarray, *, seed: int) -> Estimate:
     """R2 from synthetic clips over R2 from real ones, under the same draws; NaN where real ones tell nothing."""
-    rows = np.arange(len(held)).astype(float)
 
     def share(rows: np.ndarray) -> float:
-        index = rows.astype(int)
-        truth = held.label_N[index]
-        spread = np.square(truth - truth.mean()).sum()
-        left = [np.square(truth - read[index]).sum() for read in (alone, as_many)]
-        return float((spread - left[0]) / (spread - left[1])) if spread > left[1] else float("nan")
+        alone, as_many = (_explained(held, each, rows.astype(int)) for each in (alone_SN, as_many_SN))
+        return alone / as_many if as_many > 0 else float("nan")
 
-    return patient_bootstrap(share, {"rows": (rows, held.patients)}, draws=500, seed=seed)
+    return _over_patients(share, held, seed=seed)
+
+
+def _over_patients(figure: Callable[[np.ndarray], float], held: Labelled, *, seed: int) -> Estimate:
+    rows = np.arange(len(held)).astype(float)
+    return patient_bootstrap(figure, {"rows": (rows, held.patients)}, draws=500, seed=seed)

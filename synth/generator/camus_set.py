@@ -21,8 +21,9 @@ from echofm.errors import EchofmError
 from echofm.phantom.layout import nifti_of
 from synth.generator.map_plan import MapPlan
 from synth.generator.model import Generator
-from synth.generator.sample_set import PROVENANCE, How, SyntheticSet
+from synth.generator.sample_set import How, SyntheticSet
 from synth.maps.pairs import annotated
+from synth.set_folder import PROVENANCE
 from synth.text.grammar import facets_of
 from synth.text.prompt import TIME_POINTS
 

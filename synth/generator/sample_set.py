@@ -27,9 +27,10 @@ from echofm.progress import progress_bar
 from synth.condition import Condition
 from synth.generator.model import Generator
 from synth.generator.sampler import Guidance, Method
+from synth.set_folder import PROVENANCE, begun
 from synth.text.grammar import facets_of
 
-SET, PROVENANCE, TABLE, VIDEOS = "set.json", "provenance.jsonl", "FileList.csv", "Videos"
+TABLE, VIDEOS = "FileList.csv", "Videos"
 _COLUMNS = ("FileName", "EF", "ESV", "EDV", "FrameHeight", "FrameWidth", "FPS", "NumberOfFrames", "Split")
 _AT_A_TIME = 8
 
@@ -74,7 +75,7 @@ class SyntheticSet:
         self.settings = {**settings, "tool": f"echofm {echofm.__version__}"}
         # A container wants a rate; still images and frames of no fixed rate have none.
         self.frame_rate_hz = generator.contract.frame_rate_hz or 1.0
-        on_main(lambda: _begun(out, self.home, self.settings))
+        on_main(lambda: begun(out, self.home, self.settings))
 
     def make(self, numbers: Sequence[int], *, show_progress: bool = True) -> None:
         """Those of these clips that are not there yet, dealt to the processes."""
@@ -150,17 +151,6 @@ def ef_of(asked: Mapping[str, Any]) -> float | None:
     ef = asked.get("ef_percent_B")
     written = facets_of(asked.get("texts") or "").get("ejection fraction")
     return written if ef is None and isinstance(written, int) else ef
-
-
-def _begun(out: Path, home: str, settings: Mapping[str, Any]) -> None:
-    path, text = out / SET, json.dumps(settings, indent=2, sort_keys=True) + "\n"
-    if path.exists():
-        if path.read_text(encoding="utf-8") != text:
-            raise EchofmError(f"{out} holds a set of other settings ({SET}); name another folder")
-    elif out.exists() and any(out.iterdir()):
-        raise EchofmError(f"{out} is not empty and holds no set of ours; name another folder")
-    (out / home).mkdir(parents=True, exist_ok=True)
-    write_whole(path, text)
 
 
 def accepted(

@@ -10,16 +10,19 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 from echofm.clip import LABEL_NAME, Label
 from echofm.readers.datasets.cells import IS_MISSING, as_date, as_grade, as_number, as_yes_no, quoted
+from echofm.readers.datasets.known_words import known_word
 from echofm.readers.datasets.labels import NUMBERS, UNITS, WORDS, has_unit, sex, word
 from echofm.readers.datasets.views import view_of
 
-Kind = Literal["number", "yes_no", "grade", "word", "sex", "date", "year", "view"]
+Kind = Literal["number", "yes_no", "grade", "word", "known_word", "sex", "date", "year", "view"]
 _WHAT: Mapping[Kind, str] = {
     **{"number": "number", "yes_no": "yes or no", "grade": "grade", "word": "word", "sex": "sex"},
+    "known_word": "known word (--labels with --map COLUMN=NAME takes others)",
     **{"date": "date (write YYYY-MM-DD)", "year": "date (write YYYY-MM-DD)", "view": "view"},
 }
 _UNIT_SPELLINGS = {
@@ -75,15 +78,18 @@ def understood(header: str, cells: Mapping[int, str], *, name: str | None = None
     kind = _kind_of_name(stated) if stated else None
     if stated is None and _slug(header) is None:
         return Unread(header=header, holds="a name that no label can have: a-z, digits and _, a letter first")
-    stated, by_name = stated or _slug(header), kind is not None
+    stated = stated or _slug(header)
     assert stated is not None
     if kind is None:
         kind = _kind_of_cells(list(there.values()))
         if name is None and kind not in ("yes_no", "grade"):
             return Unread(header=header, holds=_holds(kind, there))
-    if kind == "word" and not by_name and _is_free_text(there.values()):
+    if kind == "word" and name is not None and _is_free_text(there.values()):
         return Unread(header=header, holds="names or free text, a value of its own in most rows")
-    values = {row: value for row, cell in there.items() if (value := _value(cell, stated, kind)) is not None}
+    if kind == "word" and name is None:
+        kind = "known_word"
+    read = known_word if kind == "known_word" else partial(_value, kind=kind)
+    values = {row: value for row, cell in there.items() if (value := read(stated, cell)) is not None}
     if stated == "ef_percent" and values and max(map(float, values.values())) <= 1:
         return Unread(header=header, holds="numbers of at most 1: write per cent")
     unread = {row: cell for row, cell in there.items() if row not in values}
@@ -138,7 +144,7 @@ def _kind_of_cells(cells: Sequence[str]) -> Kind:
 
 
 def _share(cells: Sequence[str], kind: Kind) -> float:
-    return sum(_value(cell, "", kind) is not None for cell in cells) / len(cells)
+    return sum(_value("", cell, kind) is not None for cell in cells) / len(cells)
 
 
 def _holds(kind: Kind, there: Mapping[int, str]) -> str:
@@ -147,7 +153,7 @@ def _holds(kind: Kind, there: Mapping[int, str]) -> str:
     return {"date": "dates", "number": "numbers without a unit"}.get(kind, "words")
 
 
-def _value(cell: str, name: str, kind: Kind) -> Label | None:
+def _value(name: str, cell: str, kind: Kind) -> Label | None:
     if kind == "number":
         return as_number(cell, unit=name, spellings=_UNIT_SPELLINGS)
     if kind in ("date", "year"):

@@ -53,8 +53,8 @@ WORDS = {
     "wall_motion_abnormality": "yes or no",
     "pulmonary_hypertension": "yes or no",
     "atrial_septal_defect": "yes or no",
-    "diagnosis": "the source's own word",
-    "rhythm": "the source's own word",
+    "diagnosis": "a known word, by `--map` any",
+    "rhythm": "a known word, by `--map` any",
 }
 GRADES = ("none", "trace", "mild", "mild_moderate", "moderate", "moderate_severe", "severe")
 # Words that are levels of one thing, rising.

@@ -171,6 +171,14 @@ def recognised(root: Path, adapters: Sequence[Adapter]) -> tuple[Adapter, Path]:
     return below[0]
 
 
+def sets_in(root: Path) -> list[tuple[Adapter, Path]]:
+    """Every data set below a folder, where it may be a link, with its own folder; the folder itself where it is one."""
+    own = _first(Folder(root), ADAPTERS)
+    below = list(_below(root, ADAPTERS, links=True))
+    # Halves and views of a set look like the set.
+    return [(own, root)] if own is not None and all(found is own for found, _ in below) else below
+
+
 def above(root: Path, adapters: Sequence[Adapter]) -> Adapter | None:
     """The set that a folder is a part of, where the folders above it are one."""
     return next((found for path in root.parents[:3] if (found := _first(Folder(path), adapters)) is not None), None)
@@ -186,8 +194,8 @@ def _first(folder: Folder, adapters: Sequence[Adapter]) -> Adapter | None:
     return next((each for each in adapters if each is not GENERIC and each.recognises(folder)), None)
 
 
-def _below(root: Path, adapters: Sequence[Adapter]) -> Iterator[tuple[Adapter, Path]]:
-    """Sets below a folder, the upper ones first; none is looked for inside another."""
+def _below(root: Path, adapters: Sequence[Adapter], *, links: bool = False) -> Iterator[tuple[Adapter, Path]]:
+    """Sets below a folder, the upper ones first; none is looked for inside another. links: also what it links to."""
     todo, seen = deque([(root, 0)]), 0
     while todo and seen < _MOST_FOLDERS:
         path, depth = todo.popleft()
@@ -197,4 +205,5 @@ def _below(root: Path, adapters: Sequence[Adapter]) -> Iterator[tuple[Adapter, P
         if found is not None:
             yield found, path
         elif depth < _DEPTH:
-            todo.extend((inner, depth + 1) for inner in folder.folders if not inner.is_symlink())
+            followed = links and not depth
+            todo.extend((inner, depth + 1) for inner in folder.folders if followed or not inner.is_symlink())

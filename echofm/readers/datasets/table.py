@@ -20,12 +20,14 @@ MAX_TABLE_MB = 1024
 _CHUNK_ROWS = 200_000
 _HEAD_BYTES = 65536
 _UTF8 = "utf-8-sig"
+# What Excel puts above the header.
+_SEP_LINE = re.compile(r'"?sep=.?"?\r?\n', re.IGNORECASE)
 
 
 def header(path: Path) -> list[str]:
     """Column names of a table, stripped and lower-case; empty where there is no such file or it holds no text."""
     try:
-        return _names(_head(path)[0])
+        return _names(head_of(path))
     except (OSError, EchofmError):
         return []
 
@@ -47,6 +49,8 @@ def read_chunks(path: Path, *, columns: Sequence[str], optional: Sequence[str] =
     """As `read_table`, a part at a time: for tables of millions of rows."""
     try:
         head, encoding = _head(path)
+        above = _SEP_LINE.match(head)
+        head = _SEP_LINE.sub("", head, count=1) if above else head
         size_mb = path.stat().st_size / 2**20
     except OSError as error:
         raise EchofmError(f"{path.name} cannot be read ({error.strerror}); the data set needs this table") from None
@@ -66,6 +70,7 @@ def read_chunks(path: Path, *, columns: Sequence[str], optional: Sequence[str] =
             chunksize=_CHUNK_ROWS,
             # A line that is skipped would shift the numbers of those below it.
             skip_blank_lines=False,
+            skiprows=1 if above else 0,
             # Else a line longer than the header makes its first cells an index and shifts every column.
             index_col=False,
         ) as chunks:
@@ -151,7 +156,8 @@ def separator(head: str) -> str:
 
 def head_of(path: Path) -> str:
     """The first lines as text. Raises EchofmError where the file holds none, OSError where it cannot be read."""
-    return _head(path)[0]
+    head = _head(path)[0]
+    return _SEP_LINE.sub("", head, count=1) if _SEP_LINE.match(head) else head
 
 
 def header_cells(head: str) -> list[str]:

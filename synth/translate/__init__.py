@@ -1,0 +1,1 @@
+"""Colour Doppler to greyscale: two networks predict what the colour hides, first structure, then texture."""
