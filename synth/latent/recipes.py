@@ -13,7 +13,8 @@ def demo() -> LatentRecipe:
 
     33.9 dB [33.7, 34.2] on 96 held-out phantom patients stored at 112 pixels (the best four numbers for each 4 x 4
     pixels without a network: 29.2), where shards made them 64. A phantom rendered at 64 has speckle of single pixels,
-    of which less is kept (26.0 without a network). No adversary; `--adversary.weight 0.5` adds one.
+    of which less is kept (26.0 without a network). No adversary; `--adversary.weight 0.5 --adversary.start-step 800`
+    adds one.
     """
     return LatentRecipe(
         name="demo",
