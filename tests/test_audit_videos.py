@@ -129,6 +129,7 @@ def test_canaries_are_planted_through_the_same_path(out: Path) -> None:
     assert [each.level for each in result.levels] == ["clip", "frame"]
 
 
+@pytest.mark.slow
 def test_a_judge_gets_canaries_of_its_own_encoder(sets: Path, out: Path, tmp_path: Path) -> None:
     def canaries(cache: Path) -> list[EmbeddingTable]:
         tables = [EmbeddingTable.load(path.parent) for path in cache.rglob("meta.json")]
@@ -198,6 +199,7 @@ def test_filter_copies_what_is_kept_and_accounts_for_the_rest(sets: Path, out: P
         main([*asked[:2], f"--synthetic={sets / 'Plantedname-holdout'}", f"--out={tmp_path / 'none'}"])
 
 
+@pytest.mark.slow
 def test_an_id_of_digits_alone_is_one_id_everywhere(sets: Path, tmp_path: Path) -> None:
     """One in ten thousand of our ids is such, and is hashed again as it might be a hospital's number."""
     content = hashlib.sha256((sets / "Plantedname-train" / "Janet-0.avi").read_bytes()).digest()

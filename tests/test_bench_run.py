@@ -71,6 +71,7 @@ def test_gpu_part_without_a_gpu_says_so() -> None:
         list(run(Options(parts=("gpu",), size="tiny")))
 
 
+@pytest.mark.slow
 def test_command_line_prints_header_and_table() -> None:
     command = [sys.executable, "-m", "benchmarks.run", "embed", "--size", "tiny", "--dtype", "fp32", "--rounds", "1"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)

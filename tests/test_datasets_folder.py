@@ -250,7 +250,7 @@ def test_unicode_text_of_a_spreadsheet_is_read(tmp_path: Path, coding: str, cut:
     assert source.name == "echonet-dynamic" and row.split == "val" and row.labels["ef_percent"] == 55
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_as_a_table_give_rows_or_one_error(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     root = tmp_path_factory.mktemp("t")

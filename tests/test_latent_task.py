@@ -137,6 +137,7 @@ def one_of_two(environment: dict[str, str], folder: Path, shards: Path) -> None:
     run_of(folder, ShardSet.open(shards))
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(whole: Path, folder: Path, tmp_path: Path) -> None:
     finish(*[forked(one_of_two, environment, tmp_path / "two", folder) for environment in environments_of_two()])
     same_figures(tmp_path / "two", whole)

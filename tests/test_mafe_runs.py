@@ -101,6 +101,7 @@ def test_killed_and_resumed_is_bit_equal(home: Path, tmp_path: Path) -> None:
     assert weights_sha256(tmp_path / "run") == weights_sha256(home / "unbroken-demo")
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(home: Path, tmp_path: Path) -> None:
     command = words(home, tmp_path / "run", "demo")
     finish(*[forked(synth_train_here, command, environment) for environment in environments_of_two()])

@@ -75,6 +75,7 @@ def test_equal_to_brute_force_at_any_size(queries: int, rows: int, width: int, s
     assert np.array_equal(nearest(asked, reference, k=k).index_QK, np.argsort(-truth, axis=1, kind="stable")[:, :k])
 
 
+@pytest.mark.slow
 def test_approximate_index_with_reranking_reaches_its_recall() -> None:
     reference, queries = clustered(20_000, 64, 5), clustered(2_000, 64, 6)
     index = ApproximateIndex(reference)

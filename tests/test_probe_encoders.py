@@ -259,6 +259,7 @@ def test_label_fractions_as_people_write_them(words: tuple[str, ...], fractions:
     assert parse_fractions(words) == fractions
 
 
+@pytest.mark.slow
 def test_the_clips_of_a_folder_are_shown_as_film_strips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = ["path,patient,split,ef_percent"]
     for number in range(12):

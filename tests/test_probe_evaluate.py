@@ -262,6 +262,7 @@ def test_unusable_targets_are_refused(target: str, says: str) -> None:
         evaluate(table(), target=target)
 
 
+@pytest.mark.slow
 def test_command_writes_the_same_bytes_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table().save(tmp_path / "t")
     command = [str(tmp_path / "t"), "--target", "ef_percent", "--target", "view", "--label-fractions", "0.2", "1"]

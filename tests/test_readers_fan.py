@@ -25,7 +25,7 @@ from echofm.readers.refused import Refused
 from echofm.readers.sector import find_sector
 
 Frames = npt.NDArray[np.uint8]
-FAST = settings(deadline=None, derandomize=True, max_examples=30)
+FAST = settings(deadline=None, derandomize=True, max_examples=15)
 
 
 def echo_in(

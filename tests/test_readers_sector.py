@@ -141,7 +141,7 @@ def test_no_text_survives_around_a_still(texts: list[Text], seed: int) -> None:
     assert not survivors(Decoded(frames_TCHW=burned[:, None]), touched)
 
 
-@settings(PROPERTY, max_examples=4)
+@settings(PROPERTY, max_examples=2)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=4))
 @pytest.mark.parametrize("name", ["color3d_jpeg_baseline.dcm", "examples_ybr_color.dcm"])
 def test_no_text_survives_around_a_real_cine(name: str, texts: list[Text], cines: dict[str, tuple]) -> None:

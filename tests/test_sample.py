@@ -210,6 +210,7 @@ def test_another_frame_rate_is_refused(run: Path) -> None:
         load_model(run / "export").sample(condition)
 
 
+@pytest.mark.slow
 def test_the_audits_rule_takes_copies_out(tmp_path: Path) -> None:
     """Of six clips of which every third is a training clip; what cannot judge is refused before."""
     write_encoder_and_sets(tmp_path)
