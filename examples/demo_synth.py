@@ -96,7 +96,7 @@ def _train(options: Demo, steps: Steps) -> None:
 
 def _sample(options: Demo, steps: Steps) -> None:
     out = options.out
-    # From first frames of hearts that nothing was trained on: trained so briefly, it makes no heart of its own.
+    # From first frames of hearts that nothing was trained on: trained so briefly, its own are blurred.
     asked = ["--ef", "uniform", "--view", "A4C", "--reference", f"{out / 'shards'}:test"]
     asked += ["--count", str(options.clips), "--guidance", str(options.guidance)]
     # What learns nothing makes noise, in which no sector is found: nothing to filter, the whole frame to audit.
