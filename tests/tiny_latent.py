@@ -46,7 +46,7 @@ def tiny_recipe(**fit: Any) -> LatentRecipe:
         name="demo",
         network=tiny_config(),
         adversary=AdversaryConfig(start_step=START, width=8, layers=1),
-        data=recipe.data.model_copy(update={"frames": 2}),
+        data=recipe.data.model_copy(update={"frames": 2, "frame_rate_hz": 6.25}),
         fit=recipe.fit.model_copy(update=settings | fit),
         monitor=recipe.monitor.model_copy(update={"every": 10, "clips": 2}),
     )
