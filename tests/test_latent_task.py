@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from pretrain_process import environments_of_two, finish, forked
 from safetensors.torch import load_file
 from shardfolder import write_hearts
-from task_runs import metrics, run_task, write_encoder
+from task_runs import golden, metrics, require_resumed, run_as_two, run_task, write_encoder
 from tiny_latent import SIZE, START, tiny_config, tiny_recipe
 
 import echofm
@@ -99,15 +97,8 @@ def test_losses_are_finite_and_every_weight_learns(
 
 
 def test_golden_loss_curve(whole: Path) -> None:
-    """Any change of network, loss, draw, order or optimizer shows here.
-
-    Where it is meant: delete the file, run the test, and say why in the commit.
-    """
     found = metrics(whole)
-    if not GOLDEN.exists():
-        GOLDEN.write_text(json.dumps(found, indent=1) + "\n")
-    wanted = json.loads(GOLDEN.read_text())
-    assert len(found) == len(wanted) == 20
+    wanted = golden(GOLDEN, found)
     for now, then in zip(found, wanted):
         assert now == pytest.approx(then, rel=1e-3, abs=1e-4), then["step"]
         assert ("discriminator/loss" in now) == ("autoencoder/adversary_weight" in now) == (now["step"] >= START)
@@ -121,25 +112,16 @@ def test_accumulation_equals_the_batch(parts: int, whole: Path, shards: ShardSet
 
 
 def test_killed_and_resumed_is_bit_equal(whole: Path, shards: ShardSet, tmp_path: Path) -> None:
-    for resume, killed_at in ((False, 8), (True, 14)):
-        with pytest.raises(KeyboardInterrupt):
-            run_of(tmp_path / "cut", shards, killed_at=killed_at, resume=resume)
-    run_of(tmp_path / "cut", shards, resume=True)
-    for file in ("export/model", *(f"state/step_00000020/{name}" for name in ("model", "ema", "optimizer"))):
-        cut, once = (load_file((run / file).with_suffix(".safetensors")) for run in (tmp_path / "cut", whole))
-        assert set(cut) == set(once) and all(torch.equal(cut[name], once[name]) for name in cut), file
+    require_resumed(partial(run_of, shards=shards), tmp_path / "cut", whole)
 
 
-def one_of_two(environment: dict[str, str], folder: Path, shards: Path) -> None:
-    """Target of a process."""
-    os.environ.update(environment)
-    torch.set_num_threads(1)
-    run_of(folder, ShardSet.open(shards))
+def run_on(out: Path, shards: Path) -> None:
+    run_of(out, ShardSet.open(shards))
 
 
 @pytest.mark.slow
 def test_two_processes_equal_one(whole: Path, folder: Path, tmp_path: Path) -> None:
-    finish(*[forked(one_of_two, environment, tmp_path / "two", folder) for environment in environments_of_two()])
+    run_as_two(run_on, tmp_path / "two", folder)
     same_figures(tmp_path / "two", whole)
 
 
