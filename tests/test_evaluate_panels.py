@@ -9,16 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from echofm import cli
 from echofm.embed.phase import PhaseTokens
 from echofm.embed.table import EmbeddingTable
 from echofm.errors import EchofmError
-from synth.evaluate import video_network
 from synth.evaluate.agreement import agreement, chance
 from synth.evaluate.api import require_fit
-from synth.evaluate.card import PANELS, Card, Figure, Panel, RealSet, SetCard
+from synth.evaluate.card import PANELS, Card, Panel, RealSet, SetCard
 from synth.evaluate.compare_cli import load_card
 from synth.evaluate.control import CEILING, SHUFFLED, control
 from synth.evaluate.diversity import diversity
@@ -26,9 +24,8 @@ from synth.evaluate.features import Vectors, vectors_of
 from synth.evaluate.fidelity import FLOOR, Compared, fidelity
 from synth.evaluate.inputs import Tables, names_of, open_sets
 from synth.evaluate.page import page
-from synth.evaluate.settings import EvaluateSettings
-from synth.evaluate.temporal import Watched, statistics
-from synth.evaluate.utility import PUBLISHED, REAL, SHARE, utility, video_reader
+from synth.evaluate.temporal import statistics
+from synth.evaluate.utility import PUBLISHED, REAL, SHARE, utility
 
 WIDTH, CLIPS = 12, 2
 
@@ -122,43 +119,6 @@ def test_utility_of_views() -> None:
     panel = utility(TRAIN, HOLDOUT, table(150, 2), seed=0)
     view = next(each for each in panel.figures if each.name == "view, synthetic alone, balanced_accuracy")
     assert view.found.low > 0.7 and view.beside[REAL].low > 0.7
-
-
-def test_the_large_video_network_reads_grey_clips() -> None:
-    with torch.no_grad():
-        assert video_network._build("r2plus1d_18")(torch.zeros(1, 1, 8, 32, 32)).shape == (1, 1)
-
-
-@pytest.mark.slow
-def test_a_video_network_teaches_what_its_clips_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clips of a square as large as their EF; those of a second set show another's."""
-    monkeypatch.setattr(video_network, "SEEDS", 1)
-
-    def clips(patients: int, seed: int, *, shown: bool = True) -> tuple[EmbeddingTable, dict[str, np.ndarray]]:
-        found, rng = table(patients, seed, clips=1), np.random.default_rng(seed)
-        ef = found.rows["ef_percent"].to_numpy() if shown else rng.permutation(found.rows["ef_percent"].to_numpy())
-        films = rng.integers(0, 20, (patients, 18, 64, 64), np.uint8)
-        for film, each in zip(films, ef):
-            film[:, : round(each - 30), :32] += 200
-        return found, dict(zip(found.clip_id, films))
-
-    (train, one), (held, two), (made, three), (blind, four) = (
-        clips(30, 0), clips(40, 5), clips(30, 2), clips(30, 3, shown=False)
-    )  # fmt: skip
-    settings = EvaluateSettings(video_steps=60)
-    empty = Vectors(vectors_VD=np.zeros((0, 5)), patients=np.zeros(0, str))
-    reader = video_reader({"held-out": Watched(vectors=empty, frames=one | two | three | four)}, held, settings)
-    assert reader is not None
-
-    def figures(of: EmbeddingTable) -> list[Figure]:
-        panel = utility(train, held, of, video=reader, seed=0)
-        return [each for each in panel.figures if each.name.startswith("video network")]
-
-    alone, share = figures(made)
-    assert alone.found.value > 0.3 and alone.beside[REAL].value > 0.3 and share.found.value > 0.5
-    assert figures(blind)[0].found.value < 0.1
-    short = replace(settings, video_network="none")
-    assert video_reader({}, held, settings) is None and video_reader({"held-out": None}, held, short) is None
 
 
 def beats(patients: int, seed: int, *, shuffled: bool = False) -> EmbeddingTable:

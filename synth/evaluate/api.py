@@ -25,7 +25,8 @@ from synth.evaluate.inputs import Given, Opened, Tables, embed_all, open_sets
 from synth.evaluate.privacy import privacy
 from synth.evaluate.settings import EvaluateSettings
 from synth.evaluate.temporal import Watched, watched
-from synth.evaluate.utility import utility, video_reader
+from synth.evaluate.utility import filmed, utility
+from synth.evaluate.video_network import VideoReader
 
 _OWN, _OTHER = "encoder", "second encoder"
 
@@ -83,7 +84,7 @@ def evaluate_sets(
     pixels = all(each.videos for each in opened.all)
     other = embed_all(opened, second, options, called=_OTHER) if pixels else None
     moving = _moving(opened, own)
-    video = video_reader(moving, own.holdout, settings)
+    video = _video(own, moving, settings, options)
     cards, audits = [], {}
     with progress_bar("evaluating", len(PANELS) * len(synthetic)) as bar:
         for name, made in own.synthetic.items():
@@ -95,7 +96,8 @@ def evaluate_sets(
             bar.advance()
             panels["control"] = control(own.train, own.holdout, made, seed=seed)
             bar.advance()
-            panels["utility"] = utility(own.train, own.holdout, made, video=video, seed=seed)
+            films = filmed(made, moving.get(name), synthetic=True)
+            panels["utility"] = utility(own.train, own.holdout, made, video=video, films=films, seed=seed)
             bar.advance()
             audits[name] = _audit(opened, name, encoder, settings, options)
             panels["privacy"] = privacy(audits[name])
@@ -150,6 +152,23 @@ def _moving(opened: Opened, tables: Tables) -> dict[str, Watched]:
             name: watched(videos, table, synthetic=made, advance=bar.advance)
             for name, (videos, table, made) in there.items()
         }
+
+
+def _video(
+    own: Tables, moving: Mapping[str, Watched], settings: EvaluateSettings, options: EmbedOptions
+) -> VideoReader | None:
+    """None where it is not asked for, or the real clips are too few."""
+    real, held = filmed(own.train, moving.get("training")), filmed(own.holdout, moving.get("held-out"))
+    if settings.video_network == "none" or real is None or held is None:
+        return None
+    return VideoReader(
+        network=settings.video_network,
+        steps=settings.video_steps,
+        seed=settings.seed,
+        device=options.torch_device,
+        real=real,
+        held=held,
+    )
 
 
 def _spaces(own: Tables, other: Tables | None, moving: Mapping[str, Watched], name: str) -> dict[str, Compared | None]:

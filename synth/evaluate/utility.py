@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 
@@ -11,9 +11,8 @@ from echofm.intervals import Estimate, patient_bootstrap
 from synth.evaluate.agreement import agreement
 from synth.evaluate.card import Figure, Panel
 from synth.evaluate.reader import Labelled, fit_reader, labelled, labelled_sets
-from synth.evaluate.settings import EvaluateSettings
 from synth.evaluate.temporal import Watched
-from synth.evaluate.video_network import FRAMES, VideoReader
+from synth.evaluate.video_network import FRAMES, Filmed, VideoReader
 
 REAL, ALONE = "as many real clips", "synthetic alone"
 SHARE, PUBLISHED = "share of the real R2", "share of the real R2, chosen on real clips as published"
@@ -29,14 +28,15 @@ def utility(
     synthetic: EmbeddingTable,
     *,
     video: VideoReader | None = None,
+    films: Filmed | None = None,
     seed: int,
 ) -> Panel:
     """The panel: EF read by a ridge on frozen features, trained on synthetic clips alone and tested on real patients.
 
     All that is chosen is chosen on synthetic clips, and as many real clips are the baseline; beside it the published
-    protocol, which chooses on real ones; the same by a video network (video) and of the view; then synthetic clips
-    beside 10, 30 and 100 % of the real patients. It fails where synthetic clips alone tell held-out patients no better
-    than their mean does beyond the interval, though as many real ones do.
+    protocol, which chooses on real ones; the same by a video network (video, of the synthetic set's films) and of the
+    view; then synthetic clips beside 10, 30 and 100 % of the real patients. It fails where synthetic clips alone tell
+    held-out patients no better than their mean does beyond the interval, though as many real ones do.
     """
     parts = labelled_sets(train, holdout, synthetic, _TARGET, least=_LEAST_CLIPS)
     if parts is None:
@@ -53,7 +53,7 @@ def utility(
         Figure(name=name, found=_share(held, each[None], as_many[None], seed=seed))
         for name, each in ((SHARE, alone), (PUBLISHED, published))
     ]
-    figures += _by_network(video, train, synthetic, seed=seed) if video else []
+    figures += _by_network(video, films, seed=seed) if video and films else []
     views = labelled_sets(train, holdout, synthetic, _VIEW, least=_LEAST_CLIPS)
     if views is not None:
         some, other = _alike(views[2], views[0], np.random.default_rng(seed))
@@ -76,36 +76,23 @@ def utility(
     return Panel(verdict="fail", headline=f"Teaches no EF: {words}.", figures=figures)
 
 
-def video_reader(
-    moving: Mapping[str, Watched], holdout: EmbeddingTable, settings: EvaluateSettings
-) -> VideoReader | None:
-    """Of the held-out clips whose EF is known; None where none is asked for, or too few are long enough."""
-    if settings.video_network == "none" or "held-out" not in moving:
+def filmed(table: EmbeddingTable, seen: Watched | None, *, synthetic: bool = False) -> Filmed | None:
+    """The clips of known EF that are long enough; None where they are too few, or all alike."""
+    frames = {} if seen is None else {name: each for name, each in seen.frames.items() if len(each) >= FRAMES}
+    clips = labelled(table, _TARGET, table.clip_id.astype(str)[:, None], synthetic=synthetic)
+    known = None if clips is None else clips.some([name in frames for name in clips.features_ND[:, 0]])
+    if known is None or len(known) < _LEAST_CLIPS or not known.varies:
         return None
-    frames = {name: each for seen in moving.values() for name, each in seen.frames.items() if len(each) >= FRAMES}
-    held = _filmed(holdout, frames)
-    if held is None or len(held) < _LEAST_CLIPS or not held.varies:
-        return None
-    return VideoReader(network=settings.video_network, steps=settings.video_steps, frames=frames, held=held)
+    return Filmed(known=known, clips=[frames[name] for name in known.features_ND[:, 0]])
 
 
-def _filmed(table: EmbeddingTable, frames: Mapping[str, np.ndarray], *, synthetic: bool = False) -> Labelled | None:
-    """The clips of known EF that are long enough, their ids as features."""
-    ids_N1 = table.clip_id.astype(str)[:, None]
-    clips = labelled(table, _TARGET, ids_N1, synthetic=synthetic)
-    return None if clips is None else clips.some([name in frames for name in clips.features_ND[:, 0]])
-
-
-def _by_network(video: VideoReader, train: EmbeddingTable, synthetic: EmbeddingTable, *, seed: int) -> list[Figure]:
-    real, made = _filmed(train, video.frames), _filmed(synthetic, video.frames, synthetic=True)
-    if real is None or made is None or min(len(real), len(made)) < _LEAST_CLIPS or not (real.varies and made.varies):
-        return []
-    made, real = _alike(made, real, np.random.default_rng(seed))
-    alone_SN, as_many_SN = video.read(made, seed=seed), video.read(real, seed=seed)
-    own, beside = (_r2(video.held, each, seed=seed) for each in (alone_SN, as_many_SN))
+def _by_network(video: VideoReader, films: Filmed, *, seed: int) -> list[Figure]:
+    many, held = min(len(films), len(video.real)), video.held.known
+    alone_SN, as_many_SN = video.read(films.drawn(many, seed)), video.as_many(many)
+    own, beside = (_r2(held, each, seed=seed) for each in (alone_SN, as_many_SN))
     return [
         Figure(name=f"{_NETWORK}, {ALONE}, R2", found=own, beside={REAL: beside}),
-        Figure(name=f"{_NETWORK}, {SHARE}", found=_share(video.held, alone_SN, as_many_SN, seed=seed)),
+        Figure(name=f"{_NETWORK}, {SHARE}", found=_share(held, alone_SN, as_many_SN, seed=seed)),
     ]
 
 
