@@ -40,8 +40,8 @@ _LONGEST_BYTES, _KEPT = 200, 48
 class ProbeRequest:
     """target: a label, `view`, `kind`, `phase`, `mask`, or `retrieval:` and patient, view, phase or lv_area.
 
-    data, test_on: the shards that masks are read from. perturbed: clips as
-    `probe.perturb.perturbed_clips` gives them. The rest is as `probe.labels.evaluate.evaluate` takes it.
+    data, test_on: the shards that masks are read from. perturbed: by perturbation and method, test
+    clips, as `probe.perturb.with_perturbed` adds them. The rest is as `probe.labels.evaluate.evaluate` takes it.
     """
 
     target: str

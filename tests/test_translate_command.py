@@ -152,6 +152,13 @@ def test_what_has_no_grey_is_refused_by_name(clip: Clip) -> None:
             translated(net, changed)
 
 
+def test_a_clip_without_colour_is_its_own_grey(clip: Clip) -> None:
+    """Whatever tints it has."""
+    found = translated(untrained(), clip.replace(kind="bmode"))
+    assert not found.is_translated and not found.mask_THW.any() and found.clip.kind == "bmode"
+    assert np.array_equal(found.clip.frames_TCHW, grey_bt601(clip.frames_TCHW))
+
+
 def test_the_command_writes_clips_that_shards_are_made_of(
     run: Path, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -114,12 +114,13 @@ def robust_range(frames_THW: Grey) -> Grey:
 
 def _flickers(shown_THW: Grey) -> Echo:
     """How much what is there or not differs from the background; 0 of other pixels, and of few frames."""
+    if len(shown_THW) < _ROBUST:
+        return np.zeros(shown_THW.shape[1:], np.float32)
     peak_HW = shown_THW.max(axis=0)
     at_peak_HW = (peak_HW - shown_THW <= ONE_GREY).mean(axis=0)
     gone_HW = (shown_THW < _GONE).mean(axis=0)
     two_HW = (gone_HW >= _PART_GONE) & (gone_HW + at_peak_HW >= _EITHER)
-    is_long = len(shown_THW) >= _ROBUST
-    return np.where(two_HW & (peak_HW >= _INK) & is_long, peak_HW, 0).astype(np.float32)
+    return np.where(two_HW & (peak_HW >= _INK), peak_HW, 0).astype(np.float32)
 
 
 def background(image_HW: npt.NDArray[np.generic]) -> int:

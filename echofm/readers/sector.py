@@ -8,7 +8,7 @@ file is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,11 +118,10 @@ def _clocks_beside(evidence: Evidence, fan: Fan) -> Mask:
 
     near_HW = ndimage.binary_dilation(fan.mask(evidence.dimmest.shape), iterations=_RIM)
     clocks = [each for each in clocks_in(evidence.flickers) if (each & near_HW).any()]
-    every_HW = np.logical_or.reduce([none_HW := np.zeros_like(near_HW), *clocks])
+    every_HW = _joined(clocks, near_HW.shape)
     # A clip of few grey levels flickers all over.
     if not clocks or every_HW[near_HW].mean() > _MOST_CLOCKS:
-        return none_HW
-    every_HW = ndimage.binary_dilation(every_HW, iterations=_RIM)
+        return _joined([], near_HW.shape)
     without = _convincing_fan(evidence.without(every_HW))
     if without is None:
         return every_HW
@@ -132,8 +131,15 @@ def _clocks_beside(evidence: Evidence, fan: Fan) -> Mask:
     def is_beside(clock_HW: Mask) -> bool:
         return bool(inside_HW[clock_HW].mean() < _BESIDE or apart_HW[clock_HW].mean() > _BESIDE)
 
-    beside = [each for each in clocks if is_beside(each)]
-    return ndimage.binary_dilation(np.logical_or.reduce([none_HW, *beside]), iterations=_RIM)
+    return _joined([each for each in clocks if is_beside(each)], near_HW.shape)
+
+
+def _joined(clocks: Sequence[Mask], shape: tuple[int, ...]) -> Mask:
+    """With what a codec blurs of them."""
+    from scipy import ndimage
+
+    joined_HW = np.logical_or.reduce([np.zeros(shape, bool), *clocks])
+    return np.asarray(ndimage.binary_dilation(joined_HW, iterations=_RIM))
 
 
 def _convincing_fan(evidence: Evidence) -> Fan | None:

@@ -8,6 +8,7 @@ epoch of the least validation loss. N clips, D features, O outputs.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +27,13 @@ def linear_probe(
     features_ND: npt.NDArray[np.float32], goal: Target, part: Partition, *, seed: int
 ) -> npt.NDArray[np.float64]:
     """(N,) values or (N, K) probabilities of the test clips of `part`."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return _learnt(features_ND, goal, part)
+
+
+def _learnt(features_ND: npt.NDArray[np.float32], goal: Target, part: Partition) -> npt.NDArray[np.float64]:
     regressed, classes = goal.task == "regression", len(goal.classes)
-    torch.manual_seed(seed)
     head = nn.Linear(features_ND.shape[1], 1 if regressed or classes == 2 else classes)
 
     def rows(index: npt.NDArray[np.int64]) -> torch.Tensor:
@@ -57,11 +63,11 @@ def linear_probe(
 
 
 Part = tuple[torch.Tensor, torch.Tensor]
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def _fit(head: nn.Linear, loss: object, train: Part, val: Part) -> None:
+def _fit(head: nn.Linear, loss: Loss, train: Part, val: Part) -> None:
     """Leaves the weights of the best epoch in the head."""
-    assert callable(loss)
     optimizer = torch.optim.AdamW(head.parameters(), lr=_LR, weight_decay=_DECAY, fused=True)
     best, kept, mark, waited = float("inf"), head.state_dict(), float("inf"), 0
     for _ in range(_EPOCHS):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from echofm.engine.page import main, run_page
 from echofm.errors import EchofmError
+from echofm.report.training import main, run_page
 
 
 def write_run(folder: Path, *, collapsed: float = 0.0, steps: int = 20) -> Path:
