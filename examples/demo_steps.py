@@ -82,4 +82,4 @@ class Steps:
         """Save the page and say where it is."""
         page.save(self.out / "index.html")
         minutes, seconds = divmod(round(time.monotonic() - self._begun_s), 60)
-        print(f"\n{minutes} min {seconds} s in all. Open {self.out / 'index.html'}")
+        print(f"\n{minutes} min {seconds} s this time. Open {self.out / 'index.html'}")

@@ -24,7 +24,7 @@ def test_demo_ends_with_an_encoder_a_table_and_a_page(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     done = demo(out, "--patients", "4", "--steps", "4")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"\d+ min \d+ s in all\. Open .*index\.html", done.stdout)
+    assert re.search(r"\d+ min \d+ s this time\. Open .*index\.html", done.stdout)
     assert {path.name for path in out.iterdir()} == {
         "made-by-echofm-demo", "steps.json", "home", "data", "shards", "run", "table", "index.html",
     }  # fmt: skip

@@ -58,7 +58,7 @@ class MafeRecipe(Recipe):
 def echofm() -> MafeRecipe:
     """Heads on an encoder: motion by attention between frames, appearance of a frame alone.
 
-    echofm synth train mafe echofm --data SHARDS --encoder RUN/export --reid HEAD --out RUN
+    echofm synth train mafe echofm --data SHARDS --encoder RUN/export --out RUN
 
     The shards have the encoder's size. About 40 minutes of one core at 64 pixels.
     """
