@@ -88,7 +88,8 @@ def main(arguments: Arguments) -> None:
     readers: dict[str, features.Reader] = {name: features.of_mafe(net) for name, net in nets.items()}
     for name, run in arguments.published.items():
         readers[f"published, pooled ({name})"] = features.of_published(load_model(run / "export"))
-    readers |= {"encoder": features.of_encoder(encoder), "pixels": features.of_pixels}
+    tokens = features.of_tokens(next(iter(nets.values())))
+    readers |= {"encoder": features.of_encoder(encoder), "encoder's frames": tokens, "pixels": features.of_pixels}
     parts: dict[str, Rows] = {}
     for name, reader in readers.items():
         parts |= kept(arguments.out, f"features-{name}", lambda r=reader, n=name: _features(shards, r, n))

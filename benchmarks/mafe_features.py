@@ -25,6 +25,7 @@ from echofm.nearest import unit_rows
 from echofm.progress import progress_bar
 from echofm.shards.read import ShardSet
 from echofm.shards.windows import Windowing, cut_windows
+from synth.mafe.appearance import COMPONENTS
 from synth.mafe.extract import of_followed
 from synth.mafe.follow import STRIDE, follow
 from synth.mafe.network import Mafe
@@ -95,6 +96,18 @@ def of_encoder(encoder: Encoder) -> Reader:
     return read
 
 
+def of_tokens(net: Mafe) -> Reader:
+    """What the appearance is read from, as it is: the pooled tokens of frames. No motion."""
+
+    @torch.no_grad()
+    def read(video: torch.Tensor) -> dict[str, Floats]:
+        looks = net.frame(video[0, 0, ::STRIDE][:, None]).tokens_NF.numpy()
+        empty = np.empty((len(looks), 0))
+        return {"motion": empty[0], "motion_T": empty, "appearance": looks.mean(0), "appearance_T": looks}
+
+    return read
+
+
 def of_pixels(video: torch.Tensor) -> dict[str, Floats]:
     """16 x 16 places: their deviation over time, and their mean."""
     small = F.adaptive_avg_pool2d(video[0, 0, ::STRIDE], 16).flatten(1)
@@ -145,7 +158,8 @@ def figures(found: Sequence[Read], part: str) -> dict[str, Estimate]:
         "EF R2": _r2(found, np.stack([each[part] for each in found]), "ef"),
         "heart rate R2": _r2(found, rate, "rate"),
         "phase error": _phase_error(found, f"{part}_T"),
-        "patient recall@1": _recall(found, part),
+        "patient recall@1": _recall(found, part, whitened=False),
+        "the same, whitened": _recall(found, part, whitened=True),
     }
     return result
 
@@ -204,11 +218,20 @@ def _phase_error(found: Sequence[Read], name: str) -> Estimate:
     )
 
 
-def _recall(found: Sequence[Read], part: str) -> Estimate:
-    """Of test clips, how many have another clip of their patient as the nearest other clip (cosine of z-scores)."""
+def _recall(found: Sequence[Read], part: str, *, whitened: bool) -> Estimate:
+    """Of test clips, how many have another clip of their patient as the nearest other clip (cosine of z-scores).
+
+    whitened: the leading components of training clips, as many as an appearance has, each to unit variance.
+    """
     train, test = _rows(found, "train"), _rows(found, "test")
     X_ND = np.stack([each[part] for each in found]).astype(np.float64)
-    z_ND = unit_rows((X_ND[test] - X_ND[train].mean(0)) / (X_ND[train].std(0) + 1e-9))
+    centred_ND = X_ND - X_ND[train].mean(0)
+    if whitened:
+        _, value_K, right_KD = np.linalg.svd(centred_ND[train], full_matrices=False)
+        known = (value_K > 1e-6 * value_K[0]) & (np.arange(len(value_K)) < COMPONENTS)
+        z_ND = unit_rows(centred_ND[test] @ (right_KD[known] / value_K[known, None]).T)
+    else:
+        z_ND = unit_rows(centred_ND[test] / (X_ND[train].std(0) + 1e-9))
     patients = np.array([found[number]["patient"] for number in test])
     similarity = z_ND @ z_ND.T
     np.fill_diagonal(similarity, -np.inf)

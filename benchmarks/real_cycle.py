@@ -258,9 +258,9 @@ def main(arguments: Arguments) -> None:
     shards = None if arguments.choose_on is None else ShardSet.open(arguments.choose_on)
     for folder in arguments.encoders:
         trained = load_encoder(folder)
-        models = {folder.parent.name: trained}
+        models = {str(folder): trained}
         if arguments.random:
-            models[f"{folder.parent.name}, random weights"] = with_random_weights(trained)
+            models[f"{folder}, random weights"] = with_random_weights(trained)
         for name, encoder in models.items():
             reading = Reading()
             if shards is not None:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 # Identity lies in directions of little variance, so that these are scaled up first; more are noise.
-_COMPONENTS = 128
+COMPONENTS = 128
 
 
 class Appearance(nn.Module):
@@ -25,9 +25,9 @@ class Appearance(nn.Module):
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
         self.register_buffer("mean_F", torch.zeros(inputs))
-        self.register_buffer("basis_KF", torch.eye(_COMPONENTS, inputs))
-        self.linear = nn.Linear(_COMPONENTS, width)
-        self.beside = nn.Sequential(nn.Linear(_COMPONENTS, width), nn.GELU(), nn.Linear(width, width))
+        self.register_buffer("basis_KF", torch.eye(COMPONENTS, inputs))
+        self.linear = nn.Linear(COMPONENTS, width)
+        self.beside = nn.Sequential(nn.Linear(COMPONENTS, width), nn.GELU(), nn.Linear(width, width))
 
     @torch.no_grad()
     def fit(self, tokens_NF: torch.Tensor) -> None:
@@ -35,7 +35,7 @@ class Appearance(nn.Module):
         self.mean_F.copy_(tokens_NF.mean(0))
         centred_NF = (tokens_NF - self.mean_F).double().cpu()
         _, value_K, right_KF = torch.linalg.svd(centred_NF, full_matrices=False)
-        value_K, right_KF = value_K[:_COMPONENTS], right_KF[:_COMPONENTS]
+        value_K, right_KF = value_K[:COMPONENTS], right_KF[:COMPONENTS]
         # Of N centred frames one direction is empty; a sign is the decomposition's own.
         known_K = value_K > 1e-6 * value_K[0]
         sign_K1 = right_KF.gather(1, right_KF.abs().argmax(1, keepdim=True)).sign()
