@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,8 @@ from echofm.errors import EchofmError
 def test_tensorboard_has_the_figures_once_after_a_resume(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, killed_at=8)
+    # TensorBoard reads its files by name: by second, then by a process's own count, where 10 comes before 9.
+    time.sleep(1)
     train(tmp_path, resume=True)
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
